@@ -1,0 +1,120 @@
+/**
+ * What the control plane keeps, and the only ways to change it.
+ *
+ * An app is one JSON document, changed by compare-and-set on its version and by nothing else. A store knows
+ * the document's name and version; what is inside it belongs to `deployments/`.
+ *
+ * Every method rejects with {@link StoreUnavailable} when the store can't be reached or doesn't answer in time.
+ * After that rejection a write may or may not have happened: repeat it with the same `operation.key` to find out.
+ */
+export interface StateStore {
+  /**
+   * The document that serves a host: the app that lists `host`, else the app called `appName`, else the default
+   * app. One store command, since it is what routing tables are made from.
+   */
+  resolve(host: string, appName: string | null): Promise<StoredApp | null>;
+
+  readApp(name: string): Promise<StoredApp | null>;
+
+  /** Names in alphabetical order, at most `limit`, strictly after `after`. */
+  listApps(page: Page): Promise<string[]>;
+
+  /** Writes document, hosts, default, audit entry and operation record together, or none of them. */
+  commit(change: AppChange): Promise<CommitResult>;
+
+  /** Names of the apps whose last commit said `hasWork`: all that a sweep has to look at. */
+  listWork(): Promise<string[]>;
+
+  /** What an earlier commit recorded under this operation key, until its time to live has passed. */
+  readOperation(key: string): Promise<OperationRecord | null>;
+
+  /** Takes a free or expired lease; `token` identifies the holder. */
+  acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult>;
+  /** False when the lease is no longer this holder's. */
+  renewLease(name: string, token: string, ttlMs: number): Promise<boolean>;
+  /** False when the lease was no longer this holder's; another holder's lease is never touched. */
+  releaseLease(name: string, token: string): Promise<boolean>;
+
+  /** Registries: small JSON records by kind and id (runners, projects, the janitor's last report). */
+  readRecord(kind: string, id: string): Promise<string | null>;
+  /** Ids in alphabetical order, at most `limit`, strictly after `after`. */
+  listRecords(kind: string, page: Page): Promise<{ id: string; body: string }[]>;
+  writeRecord(kind: string, id: string, body: string): Promise<void>;
+  /** False when there was none. */
+  deleteRecord(kind: string, id: string): Promise<boolean>;
+
+  /** Newest first, at most `limit`, strictly older than `before` (an entry's id). */
+  listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]>;
+}
+
+export interface Page {
+  after: string | null;
+  limit: number;
+}
+
+export interface StoredApp {
+  name: string;
+  /** Starts at 1, rises by one with each commit. */
+  version: number;
+  /** The document as JSON text. */
+  body: string;
+  /** Whether requests for hosts that nobody claims go to this app. */
+  isDefault: boolean;
+}
+
+export interface AppChange {
+  app: string;
+  /** The version that the change was computed from; 0 when the app must not exist yet. */
+  expectedVersion: number;
+  /** The next document as JSON text, or null to delete the app (its hosts and default go with it). */
+  body: string | null;
+  /** All hosts of the next document, lower case. A host that another app holds refuses the whole commit. */
+  hosts: string[];
+  /** True makes this the default app (taking over from another), false makes it not the default. */
+  isDefault: boolean;
+  /** Whether reconcile still has something to do here. */
+  hasWork: boolean;
+  audit: AuditEntry;
+  /** Makes the commit happen at most once, however often it is sent. */
+  operation: (OperationRecord & { key: string; ttlSeconds: number }) | null;
+}
+
+export interface OperationRecord {
+  /** Hash of the request that this operation stands for: the same key with another request is an error. */
+  fingerprint: string;
+  /** What to answer when the operation is repeated. */
+  result: string;
+}
+
+export type CommitResult =
+  | { outcome: "committed"; version: number }
+  /** Somebody else wrote first; `version` is what the store holds now (0: no such app). */
+  | { outcome: "conflict"; version: number }
+  /** This operation has happened before. */
+  | { outcome: "repeated"; record: OperationRecord }
+  | { outcome: "host_taken"; host: string; app: string };
+
+export type LeaseResult = { acquired: true } | { acquired: false; expiresInMs: number };
+
+export interface AuditEntry {
+  /** Epoch milliseconds. */
+  at: number;
+  app: string | null;
+  actor: string;
+  action: string;
+  fromVersion: number | null;
+  toVersion: number | null;
+  /** Small JSON-able facts; never a secret. */
+  details: Record<string, string | number | boolean | null>;
+}
+
+/** `id` sorts by age and is a cursor for `before`. */
+export type AuditRow = AuditEntry & { id: string };
+
+/** The store can't be reached, refused the connection or didn't answer in time. Safe to try again later. */
+export class StoreUnavailable extends Error {
+  override name = "StoreUnavailable";
+}
+
+/** The newest audit entries that a store keeps, per installation. Source: about 200 B each, 4 MB in all. */
+export const AUDIT_ENTRIES_KEPT = 20_000;

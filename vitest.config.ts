@@ -1,0 +1,35 @@
+import { cloudflareTest } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+const soak = process.env["SIGNALBOX_SOAK"] === "1";
+
+export default defineConfig({
+  test: {
+    // The outer timeout only ends what hangs; tests wait for the thing itself.
+    testTimeout: soak ? 900_000 : 120_000,
+    hookTimeout: 120_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "node",
+          include: ["test/{unit,contract,fuzz}/**/*.test.ts"],
+          exclude: ["test/contract/embedded.test.ts"],
+        },
+      },
+      {
+        extends: true,
+        plugins: [cloudflareTest({ wrangler: { configPath: "./wrangler.toml" } })],
+        test: { name: "worker", include: ["test/worker/**/*.test.ts", "test/contract/embedded.test.ts"] },
+      },
+      {
+        extends: true,
+        test: {
+          name: "e2e",
+          include: ["test/{e2e,browser}/**/*.test.ts"],
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+});
