@@ -1,0 +1,54 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import { lastRun, reportSchema, sweep } from "../janitor/sweep.ts";
+import { controllerOf } from "./context.ts";
+import { controlRouter, json, jsonBody, operator, problems } from "./openapi.ts";
+import { auditQuery, auditView, janitorBody } from "./schemas.ts";
+
+const runJanitor = createRoute({
+  security: operator,
+  tags: ["janitor"],
+  method: "post",
+  path: "/janitor/run",
+  summary: "One run of the janitor now; with `dryRun` it decides and says why, and touches nothing",
+  request: { body: jsonBody(janitorBody) },
+  responses: { 200: json(reportSchema), ...problems },
+});
+
+const lastJanitor = createRoute({
+  security: operator,
+  tags: ["janitor"],
+  method: "get",
+  path: "/janitor/last",
+  summary: "The last run, and whether it is longer ago than three periods",
+  responses: {
+    200: json(z.object({ stale: z.boolean(), report: reportSchema.nullable() })),
+    ...problems,
+  },
+});
+
+const audit = createRoute({
+  security: operator,
+  tags: ["audit"],
+  method: "get",
+  path: "/audit",
+  summary: "Who changed what, newest first",
+  request: { query: auditQuery },
+  responses: { 200: json(z.object({ entries: z.array(auditView) })), ...problems },
+});
+
+export const operations = controlRouter()
+  .openapi(runJanitor, async (c) => {
+    const { env, store, now } = c.env.control;
+    const { dryRun } = c.req.valid("json");
+    const sweepApp = (name: string, dry: boolean) => controllerOf(env, name).sweep(name, dry);
+    return c.json(await sweep(dryRun, { store, sweepApp, now }), 200);
+  })
+  .openapi(lastJanitor, async (c) => {
+    const { store, now } = c.env.control;
+    return c.json(await lastRun(store, now()), 200);
+  })
+  .openapi(audit, async (c) => {
+    const { app, limit, before } = c.req.valid("query");
+    const rows = await c.env.control.store.listAudit({ app: app ?? null, limit, before: before ?? null });
+    return c.json({ entries: rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() })) }, 200);
+  });

@@ -1,0 +1,180 @@
+import { z } from "@hono/zod-openapi";
+import {
+  appConfig,
+  appName,
+  deploymentId,
+  deploymentStates,
+  pause,
+  target,
+  type AppDocument,
+  type Deployment,
+} from "../deployments/app-document.ts";
+import type { StoredApp } from "../state/store.ts";
+
+/** What the control API takes and gives: one validator for each body, and the OpenAPI document comes from these. */
+
+const timestamp = z.iso.datetime();
+
+export const appPath = z.object({ app: appName });
+export const deploymentPath = z.object({ app: appName, id: deploymentId });
+export const pageQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(500).default(100),
+  after: z.string().max(64).optional(),
+});
+export const auditQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(500).default(100),
+  before: z.string().max(64).optional(),
+  app: appName.optional(),
+});
+
+export const appBody = appConfig
+  .extend({
+    /** Makes it the app of every host that no app lists. Taking over from another app is one step. */
+    default: z.boolean().default(false),
+  })
+  .openapi("AppConfig");
+
+export const deploymentBody = z
+  .strictObject({
+    id: deploymentId.optional(),
+    /** Generated ids start with it: `NAME-YYMMDD-HHMMSS`. */
+    name: deploymentId.default("prod"),
+    target,
+    promote: z.boolean().default(true),
+  })
+  .openapi("NewDeployment");
+
+export const canaryBody = z
+  .strictObject({ id: deploymentId, weight: z.number().min(0).max(100) })
+  .openapi("Canary");
+export const pauseBody = pause.partial({ mode: true }).openapi("Pause");
+/** `null` lifts the minimum. */
+export const minimumBody = z.strictObject({ id: deploymentId.nullable() }).openapi("Minimum");
+export const janitorBody = z.strictObject({ dryRun: z.boolean().default(false) }).openapi("JanitorRun");
+
+export const deploymentView = z
+  .object({
+    id: z.string(),
+    app: z.string(),
+    name: z.string(),
+    state: z.enum(deploymentStates),
+    stateSince: timestamp,
+    createdAt: timestamp,
+    sequence: z.number(),
+    target,
+    promote: z.boolean(),
+    url: z.string().nullable(),
+    drainDeadline: timestamp.nullable(),
+    retirement: z
+      .object({
+        reason: z.string(),
+        requestedAt: timestamp,
+        reloadedAt: timestamp.nullable(),
+        reloadedSockets: z.number().nullable(),
+        unroutedAt: timestamp.nullable(),
+      })
+      .nullable(),
+    redeploying: z.boolean(),
+    failure: z.object({ code: z.string(), reason: z.string(), at: timestamp }).nullable(),
+  })
+  .openapi("Deployment");
+
+export const appView = appConfig
+  .extend({
+    name: z.string(),
+    version: z.number(),
+    default: z.boolean(),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+    active: z.string().nullable(),
+    previous: z.object({ id: z.string(), retainUntil: timestamp }).nullable(),
+    canary: z.object({ id: z.string(), weight: z.number() }).nullable(),
+    minimum: z.string().nullable(),
+    paused: pause.extend({ since: timestamp }).nullable(),
+    deleting: z.boolean(),
+    deployments: z.array(deploymentView),
+  })
+  .openapi("App");
+
+export const auditView = z
+  .object({
+    id: z.string(),
+    at: timestamp,
+    app: z.string().nullable(),
+    actor: z.string(),
+    action: z.string(),
+    fromVersion: z.number().nullable(),
+    toVersion: z.number().nullable(),
+    details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
+  })
+  .openapi("AuditEntry");
+
+export const problemView = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.number(),
+    code: z.string(),
+    detail: z.string(),
+    errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+  })
+  .openapi("Problem");
+
+export function viewApp(app: AppDocument, stored: Pick<StoredApp, "isDefault">): z.infer<typeof appView> {
+  return {
+    ...app.config,
+    name: app.name,
+    version: app.version,
+    default: stored.isDefault,
+    createdAt: iso(app.createdAt),
+    updatedAt: iso(app.updatedAt),
+    active: app.active,
+    previous: app.previous && { id: app.previous.id, retainUntil: iso(app.previous.retainUntil) },
+    canary: app.canary,
+    minimum: app.minimum?.id ?? null,
+    paused: app.paused && { ...app.paused, since: iso(app.paused.since) },
+    deleting: app.deletingSince !== null,
+    deployments: viewDeployments(app),
+  };
+}
+
+/** Newest first. */
+export function viewDeployments(app: AppDocument): z.infer<typeof deploymentView>[] {
+  return Object.values(app.deployments)
+    .sort((one, other) => other.sequence - one.sequence)
+    .map((deployment) => viewDeployment(app, deployment));
+}
+
+export function viewDeployment(app: AppDocument, deployment: Deployment): z.infer<typeof deploymentView> {
+  const { retirement, failure } = deployment;
+  return {
+    id: deployment.id,
+    app: app.name,
+    name: deployment.name,
+    state: deployment.state,
+    stateSince: iso(deployment.stateSince),
+    createdAt: iso(deployment.createdAt),
+    sequence: deployment.sequence,
+    target: deployment.target,
+    promote: deployment.promoteWhenReady,
+    url: deployment.url,
+    drainDeadline: isoOrNull(deployment.drainDeadline),
+    retirement: retirement && {
+      reason: retirement.reason,
+      requestedAt: iso(retirement.requestedAt),
+      reloadedAt: isoOrNull(retirement.reload?.at ?? null),
+      reloadedSockets: retirement.reload?.sockets ?? null,
+      unroutedAt: isoOrNull(retirement.unroutedAt),
+    },
+    redeploying: deployment.redeploy !== null,
+    failure: failure && { code: failure.code, reason: failure.reason, at: iso(failure.at) },
+  };
+}
+
+function iso(time: number): string {
+  return new Date(time).toISOString();
+}
+
+function isoOrNull(time: number | null): string | null {
+  return time === null ? null : iso(time);
+}

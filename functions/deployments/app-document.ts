@@ -1,0 +1,190 @@
+import { z } from "zod";
+import { DEPLOYMENT_ID_PATTERN, SLUG_PATTERN } from "../protocol/limits.ts";
+
+/** All times in the document are epoch milliseconds; the control API shows them as RFC 3339. */
+
+export const deploymentId = z
+  .string()
+  .regex(DEPLOYMENT_ID_PATTERN, "lower-case letters, digits and hyphens, at most 24, no leading hyphen");
+export const appName = z
+  .string()
+  .regex(SLUG_PATTERN, "lower-case letters, digits and hyphens, at most 63, no leading hyphen");
+
+const absolutePath = z
+  .string()
+  .max(256)
+  .regex(/^\/[\w\-./~]*$/, "an absolute path of letters, digits and -._~/");
+const seconds = (min: number, max: number) => z.number().int().min(min).max(max);
+const host = z
+  .string()
+  .max(253)
+  .regex(
+    /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
+    "a host name in lower case, with no port",
+  );
+
+/** What an operator sets for an app. `PUT` replaces it whole: what is left out returns to its default. */
+export const appConfig = z.strictObject({
+  /** Host names whose requests go to this app. */
+  hosts: z
+    .array(host)
+    .max(100)
+    .refine((hosts) => new Set(hosts).size === hosts.length, "names a host twice")
+    .default([]),
+  /** `pulse`: the app contract of DESIGN section 5; `none`: an app that knows nothing of Signalbox. */
+  contract: z.enum(["pulse", "none"]).default("pulse"),
+  /** Where the backend answers the contract. */
+  paths: z
+    .strictObject({
+      meta: absolutePath.default("/_pulse/meta"),
+      health: absolutePath.default("/_pulse/health"),
+      sessions: absolutePath.default("/_pulse/internal/railway/sessions"),
+      reload: absolutePath.default("/_pulse/internal/railway/reload"),
+    })
+    .prefault({}),
+  /** What verification asks of an app with contract `none`: any answer below 400 is healthy. */
+  healthPath: absolutePath.default("/"),
+  /** A superseded deployment is retired at this age of its drain at the latest. */
+  drainTtlSeconds: seconds(1, 30 * 86_400).default(86_400),
+  /** The previous deployment is kept for a rollback this long even without sessions (the drain deadline wins). */
+  previousRetentionSeconds: seconds(0, 30 * 86_400).default(600),
+  /** A verified deployment that nobody promotes is retired at this age. */
+  readyTtlSeconds: seconds(60, 90 * 86_400).default(7 * 86_400),
+  /** Source: pulse-railway verifies for up to 180 s. */
+  verifyTimeoutSeconds: seconds(1, 1_800).default(180),
+  /** Between telling browsers to reload and unrouting the deployment that they leave. */
+  reloadGraceSeconds: seconds(0, 3_600).default(30),
+});
+export type AppConfig = z.infer<typeof appConfig>;
+
+export const urlTarget = z.strictObject({
+  kind: z.literal("url"),
+  /** Origin of the backend: scheme, host and port, nothing after. */
+  url: z.string().max(2_048),
+});
+export const target = z.discriminatedUnion("kind", [urlTarget]);
+export type Target = z.infer<typeof target>;
+
+export const deploymentStates = ["pending", "ready", "active", "draining", "failed", "removed"] as const;
+export type DeploymentState = (typeof deploymentStates)[number];
+
+const time = z.number().int().nonnegative();
+
+const retirement = z.strictObject({
+  reason: z.enum(["drained", "deadline", "deleted", "expired", "app-deleted"]),
+  requestedAt: time,
+  /** When browsers were told to reload, and how many sockets heard it (null: the backend couldn't be asked). */
+  reload: z.strictObject({ at: time, sockets: z.number().int().nullable() }).nullable(),
+  /** From here on no table names it; the backend is deleted once no table can be older than this. */
+  unroutedAt: time.nullable(),
+});
+
+const deployment = z.strictObject({
+  id: deploymentId,
+  name: z.string(),
+  /** Order of creation within the app; what "older" means for the minimum version. */
+  sequence: z.number().int().positive(),
+  state: z.enum(deploymentStates),
+  stateSince: time,
+  createdAt: time,
+  target,
+  promoteWhenReady: z.boolean(),
+  /** Origin that requests go to, once the provider has one. */
+  url: z.string().nullable(),
+  /** What the provider needs to find its own resources again; never a secret. */
+  resources: z.record(z.string(), z.string()),
+  /** Pending: the time at which it fails. Ready: the time at which it is retired. */
+  deadline: time.nullable(),
+  /** Draining: absolute, never moved by the janitor. */
+  drainDeadline: time.nullable(),
+  retirement: retirement.nullable(),
+  redeploy: z.strictObject({ requestedAt: time, deadline: time, provisioned: z.boolean() }).nullable(),
+  failure: z.strictObject({ code: z.string(), reason: z.string(), at: time }).nullable(),
+  /** Failed: whether the provider has taken its resources away. */
+  cleanedUp: z.boolean(),
+});
+export type Deployment = z.infer<typeof deployment>;
+
+export const pause = z.strictObject({
+  /** `hold` queues requests, `refuse` answers 503 at once. */
+  mode: z.enum(["hold", "refuse"]),
+  message: z.string().max(500).default("This app is paused for maintenance. Please try again shortly."),
+  retryAfterSeconds: seconds(1, 86_400).default(30),
+  /** The longest that a request is held before it is answered 504. */
+  maxHoldSeconds: seconds(1, 300).default(30),
+});
+
+export const appDocument = z.strictObject({
+  schema: z.literal(1),
+  name: appName,
+  version: z.number().int().positive(),
+  createdAt: time,
+  updatedAt: time,
+  config: appConfig,
+  nextSequence: z.number().int().positive(),
+  active: deploymentId.nullable(),
+  previous: z.strictObject({ id: deploymentId, retainUntil: time }).nullable(),
+  canary: z.strictObject({ id: deploymentId, weight: z.number().min(0).max(100) }).nullable(),
+  minimum: z.strictObject({ id: deploymentId, sequence: z.number().int().positive() }).nullable(),
+  paused: pause.extend({ since: time }).nullable(),
+  /** Set once the app is being deleted: no new visitors, everything retires, then the document goes. */
+  deletingSince: time.nullable(),
+  deployments: z.record(z.string(), deployment),
+});
+export type AppDocument = z.infer<typeof appDocument>;
+
+/** Reads a stored document. Throws when it isn't one, which means that somebody else wrote to this store. */
+export function parseAppDocument(body: string): AppDocument {
+  return appDocument.parse(JSON.parse(body));
+}
+
+/** A document from which no deployment has been made yet; committed as version 1. */
+export function newAppDocument(name: string, config: AppConfig, now: number): AppDocument {
+  return {
+    schema: 1,
+    name,
+    version: 1,
+    createdAt: now,
+    updatedAt: now,
+    config,
+    nextSequence: 1,
+    active: null,
+    previous: null,
+    canary: null,
+    minimum: null,
+    paused: null,
+    deletingSince: null,
+    deployments: {},
+  };
+}
+
+/** Whether requests may reach it; a pending one only with the internal token. */
+export function isRoutable(deployment: Deployment): boolean {
+  return (
+    deployment.url !== null &&
+    deployment.retirement?.unroutedAt == null &&
+    (deployment.state === "ready" || deployment.state === "active" || deployment.state === "draining")
+  );
+}
+
+export function isFinished(deployment: Deployment): boolean {
+  return deployment.state === "removed" || (deployment.state === "failed" && deployment.cleanedUp);
+}
+
+/** Whether reconcile or the janitor still has something to do for it. */
+export function hasWork(deployment: Deployment): boolean {
+  switch (deployment.state) {
+    case "pending":
+    case "draining":
+      return true;
+    case "ready":
+      // A ready one waits for its promotion or, at the latest, for its expiry.
+      return true;
+    case "active":
+      return deployment.redeploy !== null;
+    case "failed":
+      return !deployment.cleanedUp;
+    case "removed":
+      return false;
+  }
+}

@@ -1,0 +1,123 @@
+import type { RefusalCode } from "./deployments/lifecycle.ts";
+
+/** Every code that Signalbox answers with, and its HTTP status. Codes are stable; texts may improve. */
+const statuses = {
+  invalid_request: 400,
+  invalid_json: 400,
+  unauthorized: 401,
+  unknown_app: 404,
+  unknown_host: 404,
+  not_found: 404,
+  method_not_allowed: 405,
+  deployment_not_found: 404,
+  stale_affinity: 409,
+  version_conflict: 409,
+  host_taken: 409,
+  idempotency_key_reused: 422,
+  target_refused: 422,
+  body_too_large: 413,
+  url_too_long: 414,
+  unsupported_media_type: 415,
+  too_many_attempts: 429,
+  internal_error: 500,
+  config_invalid: 500,
+  upstream_unreachable: 502,
+  app_paused: 503,
+  store_unavailable: 503,
+  hold_timeout: 504,
+
+  unknown_deployment: 404,
+  deployment_exists: 409,
+  too_many_deployments: 409,
+  active_deployment: 409,
+  already_active: 409,
+  not_ready: 409,
+  deployment_retiring: 409,
+  deployment_finished: 409,
+  wrong_state: 409,
+  no_previous_deployment: 409,
+  no_active_deployment: 409,
+  below_minimum: 409,
+  already_paused: 409,
+  not_paused: 409,
+  no_canary: 404,
+  redeploy_in_progress: 409,
+  app_deleting: 409,
+  app_too_large: 409,
+} as const satisfies Record<RefusalCode, number> & Record<string, number>;
+
+export type ProblemCode = keyof typeof statuses;
+
+export interface FieldError {
+  /** Where in the request: `weight`, `target.url`, `path.app`. */
+  field: string;
+  message: string;
+}
+
+/** An answer that isn't the one hoped for. `detail` says what failed and the remedy; never a secret or a stack. */
+export class Problem extends Error {
+  override name = "Problem";
+  readonly code: ProblemCode;
+  readonly status: number;
+  readonly errors: FieldError[];
+  readonly headers: Record<string, string>;
+
+  constructor(
+    code: ProblemCode,
+    detail: string,
+    options: { errors?: FieldError[]; headers?: Record<string, string> } = {},
+  ) {
+    super(detail);
+    this.code = code;
+    this.status = statuses[code];
+    this.errors = options.errors ?? [];
+    this.headers = options.headers ?? {};
+  }
+
+  toJSON(): Record<string, unknown> {
+    return {
+      type: `urn:signalbox:${this.code}`,
+      title: title(this.code),
+      status: this.status,
+      code: this.code,
+      detail: this.message,
+      ...(this.errors.length > 0 ? { errors: this.errors } : {}),
+    };
+  }
+}
+
+/** Problem details (RFC 9457); a small page with the same code for a browser that navigates. */
+export function problemResponse(problem: Problem, request: Request): Response {
+  const headers = new Headers(problem.headers);
+  headers.set("cache-control", "no-store");
+  headers.set("x-content-type-options", "nosniff");
+  if (wantsHtml(request)) {
+    headers.set("content-type", "text/html; charset=utf-8");
+    headers.set("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");
+    return new Response(page(problem), { status: problem.status, headers });
+  }
+  headers.set("content-type", "application/problem+json");
+  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+}
+
+export function wantsHtml(request: Request): boolean {
+  const accept = request.headers.get("accept") ?? "";
+  return accept.includes("text/html") && (request.method === "GET" || request.method === "HEAD");
+}
+
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+function title(code: ProblemCode): string {
+  const words = code.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function page(problem: Problem): string {
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${problem.status} ${title(problem.code)}</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}
+code{font-size:.85em;opacity:.7}</style>
+<h1>${title(problem.code)}</h1><p>${escapeHtml(problem.message)}</p><p><code>${problem.status} ${problem.code}</code></p></html>`;
+}

@@ -1,0 +1,83 @@
+import { configOf, ConfigError, type Env } from "./config.ts";
+import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
+import { controllerOf } from "./control/context.ts";
+import { serveDashboard } from "./dashboard/index.ts";
+import { servePublic } from "./edge/serve.ts";
+import { sharedTables } from "./edge/shared-tables.ts";
+import { RouteTables } from "./edge/table.ts";
+import { Problem, problemResponse } from "./errors.ts";
+import { sweep } from "./janitor/sweep.ts";
+import { serveMetrics } from "./metrics.ts";
+import { openProviders } from "./providers/provider.ts";
+import { openStore } from "./state/open.ts";
+import { StoreUnavailable } from "./state/store.ts";
+
+export { AppController } from "./deployments/controller.ts";
+export { EmbeddedStore } from "./state/embedded.ts";
+
+const OWN_PREFIX = "/_signalbox";
+
+/** One for each isolate: it is the cache that keeps the store off the path of requests. */
+let tables: RouteTables | undefined;
+
+export default {
+  async fetch(request, env, ctx): Promise<Response> {
+    try {
+      const config = configOf(env);
+      const path = new URL(request.url).pathname;
+      const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
+      if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
+        return await serveOwn(request, path, env, waitUntil);
+      }
+      tables ??= new RouteTables({
+        store: () => openStore(env),
+        ttlMs: config.routeTtlMs,
+        sharedCache: sharedTables(config.routeTtlMs),
+      });
+      return await servePublic(request, { config, tables, waitUntil });
+    } catch (error) {
+      return problemResponse(problemOf(error), request);
+    }
+  },
+
+  async scheduled(_event, env): Promise<void> {
+    const store = openStore(env);
+    // Sweeping an app also reconciles it: a lost alarm costs a minute.
+    const report = await sweep(false, {
+      store,
+      sweepApp: (name, dryRun) => controllerOf(env, name).sweep(name, dryRun),
+      now: Date.now,
+    });
+    for (const { app, message } of report.errors) console.error(`Sweeping ${app} failed: ${message}`);
+  },
+} satisfies ExportedHandler<Env>;
+
+async function serveOwn(
+  request: Request,
+  path: string,
+  env: Env,
+  waitUntil: (work: Promise<unknown>) => void,
+): Promise<Response> {
+  if (path === `${OWN_PREFIX}/healthz`) {
+    return Response.json({ ok: true }, { headers: { "cache-control": "no-store" } });
+  }
+  const config = configOf(env);
+  const store = openStore(env);
+  const context = { env, config, store, providers: openProviders(config), now: Date.now, waitUntil };
+  if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
+  if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);
+  return serveDashboard(request, path, context);
+}
+
+/** The one place where an error becomes an answer. What isn't known says nothing of the inside. */
+function problemOf(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof StoreUnavailable) {
+    return new Problem("store_unavailable", `${error.message} Nothing was lost; try again shortly.`, {
+      headers: { "retry-after": "2" },
+    });
+  }
+  if (error instanceof ConfigError) return new Problem("config_invalid", error.message);
+  console.error(error);
+  return new Problem("internal_error", "Signalbox made a mistake. It is logged.");
+}

@@ -1,0 +1,51 @@
+import type { AppDocument, Deployment } from "../deployments/app-document.ts";
+import type { SessionProbe } from "../deployments/contract.ts";
+
+export interface Decision {
+  app: string;
+  deployment: string;
+  /** `delete`: tell browsers, grace, unroute, take away. `keep`: nothing. */
+  action: "delete" | "keep";
+  reason:
+    | "deadline_passed"
+    | "no_sessions"
+    | "live_sessions"
+    | "sessions_unknown"
+    | "kept_for_rollback"
+    | "already_retiring"
+    | "no_longer_draining";
+  /** For people: what was seen. */
+  detail: string;
+}
+
+/**
+ * What the janitor does about one draining deployment, and why. Only a backend's own clear word that nobody is
+ * there ends a drain before its deadline.
+ */
+export function decide(
+  app: AppDocument,
+  deployment: Deployment,
+  probe: SessionProbe,
+  now: number,
+): Decision {
+  const decision = (action: Decision["action"], reason: Decision["reason"], detail: string): Decision => ({
+    app: app.name,
+    deployment: deployment.id,
+    action,
+    reason,
+    detail,
+  });
+  if (deployment.state !== "draining" || deployment.drainDeadline === null) {
+    return decision("keep", "no_longer_draining", `it is ${deployment.state}`);
+  }
+  if (deployment.retirement) return decision("keep", "already_retiring", "its removal is under way");
+  if (now >= deployment.drainDeadline) {
+    return decision("delete", "deadline_passed", `the drain ended at ${new Date(deployment.drainDeadline).toISOString()}`);
+  }
+  if (app.previous?.id === deployment.id && now < app.previous.retainUntil) {
+    return decision("keep", "kept_for_rollback", `until ${new Date(app.previous.retainUntil).toISOString()}`);
+  }
+  if (probe.kind === "unknown") return decision("keep", "sessions_unknown", probe.why);
+  if (probe.sessions > 0) return decision("keep", "live_sessions", `${probe.sessions} live`);
+  return decision("delete", "no_sessions", "the backend counts no live session");
+}

@@ -1,0 +1,55 @@
+/** Every size and timeout that more than one module leans on, with its unit and its reason. */
+
+/** Source: the ids that pulse-railway's clients send; 24 keeps service names under Railway's 32 characters. */
+export const DEPLOYMENT_ID_PATTERN = /^[a-z0-9][a-z0-9-]{0,23}$/;
+/** App and project names are DNS labels, since they become host names. */
+export const SLUG_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+/** A control body is a few hundred bytes; environment variables make the largest ones. */
+export const CONTROL_BODY_LIMIT_BYTES = 64 * 1024;
+/** Cloudflare's own limit on a URL is 16 KB. */
+export const URL_LIMIT_BYTES = 16 * 1024;
+/** One document is one store value; Upstash's free tier takes requests of 1 MB. */
+export const APP_DOCUMENT_LIMIT_BYTES = 512 * 1024;
+/** Answers of the app contract are tens of bytes; anything larger isn't one. */
+export const CONTRACT_ANSWER_LIMIT_BYTES = 64 * 1024;
+
+/** Deployments of one app that are neither removed nor failed. */
+export const LIVE_DEPLOYMENTS_LIMIT = 50;
+/** Removed and failed deployments that stay readable in the document. */
+export const FINISHED_DEPLOYMENTS_KEPT = 20;
+
+/** How long an edge location may serve a routing table without having read it again. */
+export const ROUTE_TTL_MS = 5_000;
+/** The longest that a request waits for the store when all it has is an expired table of moderate age. */
+export const EXPIRED_TABLE_WAIT_MS = 250;
+/** A table older than this isn't trusted without having tried the store to its full timeout. */
+export const OLD_TABLE_MS = 60_000;
+/** The oldest table that is served while the store is down. */
+export const LAST_GOOD_TABLE_MS = 6 * 60 * 60 * 1_000;
+/** Pause between attempts to reach a store that just failed, so that an outage isn't a stampede. */
+export const STORE_RETRY_MS = 1_000;
+/** Upstash answers in tens of milliseconds from the same region; two seconds is an outage. */
+export const STORE_TIMEOUT_MS = 2_000;
+
+/** One call of the app contract (meta, health, sessions, reload). */
+export const CONTRACT_CALL_TIMEOUT_MS = 5_000;
+/** Source: pulse-railway verifies a new backend through the router every 2 s. */
+export const VERIFY_INTERVAL_MS = 2_000;
+/** Source: DESIGN, provisioning takes up to 30 minutes on Railway. */
+export const PROVISION_LIMIT_MS = 30 * 60 * 1_000;
+/** Pause before a cleanup step that failed is tried again; doubles up to the limit. */
+export const CLEANUP_RETRY_MS = 5_000;
+
+/** The cron's period; a janitor that has missed three is stale. */
+export const JANITOR_PERIOD_MS = 60_000;
+export const JANITOR_STALE_MS = 3 * JANITOR_PERIOD_MS;
+/** Longer than a sweep ever takes between two renewals, short enough that a killed janitor is soon replaced. */
+export const JANITOR_LEASE_MS = 30_000;
+
+/** Requests that one isolate holds for paused apps; each costs a few KB. */
+export const HELD_REQUESTS_LIMIT = 1_000;
+/** A repeated mutation within a day is answered from its record. Source: common practice of payment APIs. */
+export const IDEMPOTENCY_TTL_SECONDS = 24 * 60 * 60;
+/** Failed logins per client address and minute before the answer is 429. */
+export const AUTH_FAILURES_PER_MINUTE = 60;

@@ -1,0 +1,36 @@
+import type { Target } from "../deployments/app-document.ts";
+import { Problem } from "../errors.ts";
+import { isPrivateHost } from "./private-hosts.ts";
+import type { Provider, Provisioned, Step } from "./provider.ts";
+
+/** A backend that somebody else runs: there is nothing to make and nothing to take away. */
+export function urlProvider(settings: { allowPrivateTargets: boolean }): Provider {
+  const provisioned = (target: Target): Promise<Step<Provisioned>> =>
+    Promise.resolve({ status: "done", value: { url: new URL(target.url).origin, resources: {} } });
+  return {
+    check(target, app) {
+      checkUrl(target.url, app.config.hosts, settings.allowPrivateTargets);
+    },
+    provision: (deployment) => provisioned(deployment.target),
+    redeploy: (deployment) => provisioned(deployment.target),
+    remove: () => Promise.resolve({ status: "done", value: null }),
+  };
+}
+
+function checkUrl(text: string, hosts: readonly string[], allowPrivate: boolean): void {
+  if (!URL.canParse(text)) throw refused("is not a URL; give scheme and host, like https://backend.example.com");
+  const url = new URL(text);
+  if (url.protocol !== "https:" && url.protocol !== "http:") throw refused("must start with http:// or https://");
+  if (url.username !== "" || url.password !== "") throw refused("must not carry credentials");
+  if (url.pathname !== "/" || url.search !== "" || url.hash !== "") {
+    throw refused("must end after host and port: paths and queries come from each request");
+  }
+  if (hosts.includes(url.hostname)) throw refused("is one of the app's own hosts, so requests would go in circles");
+  if (!allowPrivate && isPrivateHost(url.hostname)) {
+    throw refused("is a loopback, link-local or private address; set ALLOW_PRIVATE_TARGETS=1 to allow those");
+  }
+}
+
+function refused(message: string): Problem {
+  return new Problem("target_refused", `target.url ${message}.`, { errors: [{ field: "target.url", message }] });
+}

@@ -1,0 +1,64 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+
+/**
+ * Runs a command that dies with this process, even when this process is killed: a shell between the two holds a
+ * pipe from here, and when that closes it kills the command.
+ */
+const GUARD = `exec 4<&0
+"$@" </dev/null 4<&- & child=$!
+trap 'kill -TERM $child 2>/dev/null' TERM INT HUP
+{ cat <&4 >/dev/null; kill -KILL $child 2>/dev/null; } & watch=$!
+exec 4<&-
+wait $child; status=$?
+while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
+kill $watch 2>/dev/null
+exit $status`;
+
+/** How long a process may take to end by itself before it is killed. */
+const STOP_GRACE_MS = 5_000;
+
+export class GuardedProcess {
+  readonly child: ChildProcess;
+  readonly exited: Promise<number | null>;
+
+  constructor(
+    command: string,
+    args: string[],
+    options: {
+      env?: Record<string, string>;
+      cwd?: string;
+      stdout?: "inherit" | "pipe" | "ignore";
+      /** Also gives the command a file descriptor 3 to write to. */
+      controlPipe?: boolean;
+    } = {},
+  ) {
+    const output = options.stdout ?? "inherit";
+    this.child = spawn("/bin/sh", ["-c", GUARD, "guard", command, ...args], {
+      cwd: options.cwd,
+      env: options.env ?? process.env,
+      stdio: ["pipe", output, output, options.controlPipe ? "pipe" : "ignore"],
+      // Its own group, so that Ctrl-C reaches this process first and ends things in order.
+      detached: true,
+    });
+    // The guard may be gone before the pipe to it is.
+    this.child.stdin?.on("error", () => undefined);
+    this.exited = once(this.child, "exit").then(([code]: unknown[]) => (typeof code === "number" ? code : null));
+    this.exited.catch(() => undefined);
+  }
+
+  /** Ends the command: politely, then not. Resolves when it is gone. */
+  async stop(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    this.child.kill("SIGTERM");
+    const force = setTimeout(() => this.child.stdin?.destroy(), STOP_GRACE_MS);
+    await this.exited;
+    clearTimeout(force);
+  }
+
+  /** Ends the command at once, as a power cut would. */
+  async kill(): Promise<void> {
+    this.child.stdin?.destroy();
+    await this.exited;
+  }
+}

@@ -1,0 +1,98 @@
+import { randomBytes } from "node:crypto";
+import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { WorkerSettings } from "./workerd.ts";
+
+/** What `npm start` reads from its environment; everything has a default. */
+export interface LocalSettings {
+  port: number;
+  home: string;
+  demo: boolean;
+  upstash: { url: string; token: string } | null;
+}
+
+/** A setting that is wrong. The message names it. */
+export class SettingError extends Error {
+  override name = "SettingError";
+}
+
+export function readSettings(env: NodeJS.ProcessEnv): LocalSettings {
+  const port = env["PORT"] ?? "8787";
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) throw new SettingError("PORT must be a number from 0 to 65535.");
+  const demo = env["SIGNALBOX_DEMO"] ?? "1";
+  if (demo !== "0" && demo !== "1") throw new SettingError("SIGNALBOX_DEMO must be 0 or 1.");
+  const url = env["UPSTASH_REDIS_REST_URL"];
+  const token = env["UPSTASH_REDIS_REST_TOKEN"];
+  if ((url === undefined) !== (token === undefined)) {
+    const missing = url === undefined ? "UPSTASH_REDIS_REST_URL" : "UPSTASH_REDIS_REST_TOKEN";
+    throw new SettingError(`${missing} is missing: Upstash needs both its URL and its token.`);
+  }
+  return {
+    port: Number(port),
+    home: env["SIGNALBOX_HOME"] ?? ".signalbox",
+    demo: demo === "1",
+    upstash: url !== undefined && token !== undefined ? { url, token } : null,
+  };
+}
+
+/** The secrets of one installation, made once and kept in its home. */
+export interface LocalSecrets {
+  controlToken: string;
+  runnerSharedSecret: string;
+  internalToken: string;
+}
+
+const FILE = "local.json";
+
+/** The secrets of a home, from the environment where it names them, else from an earlier start, else new. */
+export async function localSecrets(home: string, env: NodeJS.ProcessEnv): Promise<LocalSecrets> {
+  await mkdir(home, { recursive: true, mode: 0o700 });
+  const earlier = await readLocal(home);
+  const secret = (name: string, field: string): string => {
+    const value = env[name] ?? earlier[field] ?? randomBytes(24).toString("base64url");
+    if (value.length < 16) throw new SettingError(`${name} must have at least 16 characters.`);
+    return value;
+  };
+  return {
+    controlToken: secret("CONTROL_TOKEN", "controlToken"),
+    runnerSharedSecret: secret("RUNNER_SHARED_SECRET", "runnerSharedSecret"),
+    internalToken: secret("PULSE_RAILWAY_INTERNAL_TOKEN", "internalToken"),
+  };
+}
+
+/** Writes `local.json`, readable by its owner only, whole or not at all. */
+export async function writeLocal(home: string, url: string, secrets: LocalSecrets): Promise<void> {
+  const file = join(home, FILE);
+  const temporary = `${file}.${process.pid}`;
+  await writeFile(temporary, `${JSON.stringify({ url, ...secrets }, null, 2)}\n`, { mode: 0o600 });
+  await chmod(temporary, 0o600);
+  await rename(temporary, file);
+}
+
+export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): WorkerSettings {
+  return {
+    CONTROL_TOKEN: secrets.controlToken,
+    PULSE_RAILWAY_INTERNAL_TOKEN: secrets.internalToken,
+    APP_DOMAIN: "localhost",
+    // A laptop's promote should be seen at once, and its store costs nothing.
+    ROUTE_TTL_MS: "500",
+    ALLOW_PRIVATE_TARGETS: "1",
+    TRUST_CLIENT_ADDRESS: "0",
+    ...(settings.upstash
+      ? { UPSTASH_REDIS_REST_URL: settings.upstash.url, UPSTASH_REDIS_REST_TOKEN: settings.upstash.token }
+      : {}),
+  };
+}
+
+async function readLocal(home: string): Promise<Record<string, string>> {
+  let text: string;
+  try {
+    text = await readFile(join(home, FILE), "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return {};
+    throw error;
+  }
+  const parsed: unknown = JSON.parse(text);
+  if (typeof parsed !== "object" || parsed === null) throw new SettingError(`${join(home, FILE)} isn't a JSON object.`);
+  return Object.fromEntries(Object.entries(parsed).filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+}

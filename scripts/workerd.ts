@@ -1,0 +1,151 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { GuardedProcess } from "./guarded-process.ts";
+
+/** The Worker's settings, as `wrangler.toml` and its secrets would give them. */
+export type WorkerSettings = Record<string, string>;
+
+export interface Workerd {
+  port: number;
+  pid: number;
+  exited: Promise<number | null>;
+  /** Fires the cron trigger, as Cloudflare would. */
+  runCron(): Promise<void>;
+  stop(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+/**
+ * Runs the built Worker in workerd itself, with its Durable Objects on disk. Settings reach it through its
+ * environment, so no secret is ever in a file.
+ */
+export async function startWorkerd(options: {
+  worker: string;
+  /** Where Durable Objects keep their data. */
+  stateDirectory: string;
+  /** 0 takes a free port. */
+  port: number;
+  settings: WorkerSettings;
+  stdout?: "inherit" | "pipe" | "ignore";
+}): Promise<Workerd> {
+  await mkdir(options.stateDirectory, { recursive: true });
+  const directory = await mkdtemp(join(tmpdir(), "signalbox-"));
+  const configFile = join(directory, "workerd.capnp");
+  await writeFile(configFile, capnp(options));
+  await writeFile(join(directory, "cron.js"), CRON_WORKER);
+  const guarded = new GuardedProcess(
+    workerdBinary(),
+    ["serve", "--experimental", `--import-path=${dirname(options.worker)}`, "--control-fd=3", configFile],
+    {
+      // workerd takes what the settings name and nothing of this process's own secrets.
+      env: { ...options.settings, PATH: process.env["PATH"] ?? "", TZ: "UTC" },
+      stdout: options.stdout ?? "inherit",
+      controlPipe: true,
+    },
+  );
+  const control = guarded.child.stdio[3] as Readable;
+  try {
+    const ports = await listening(control, guarded.exited, ["http", "cron"]);
+    const port = ports.get("http") ?? 0;
+    const cronPort = ports.get("cron") ?? 0;
+    return {
+      port,
+      pid: guarded.child.pid ?? 0,
+      exited: guarded.exited,
+      async runCron() {
+        const response = await fetch(`http://127.0.0.1:${cronPort}/`, { method: "POST" });
+        if (!response.ok) throw new Error(`The cron trigger failed: ${await response.text()}`);
+      },
+      stop: () => guarded.stop(),
+      kill: () => guarded.kill(),
+    };
+  } catch (error) {
+    await guarded.kill();
+    throw error;
+  } finally {
+    // workerd has read its configuration by the time that it listens.
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+function workerdBinary(): string {
+  const require = createRequire(import.meta.url);
+  const found: unknown = require("workerd");
+  if (typeof found === "object" && found !== null && "default" in found && typeof found.default === "string") {
+    return found.default;
+  }
+  throw new Error("The workerd package doesn't say where its binary is; run `npm ci` again.");
+}
+
+async function listening(
+  control: Readable,
+  exited: Promise<number | null>,
+  sockets: string[],
+): Promise<Map<string, number>> {
+  const ports = new Map<string, number>();
+  const ready = new Promise<Map<string, number>>((resolve) => {
+    createInterface({ input: control }).on("line", (line) => {
+      const event: unknown = JSON.parse(line);
+      if (typeof event !== "object" || event === null || !("socket" in event) || !("port" in event)) return;
+      ports.set(String(event.socket), Number(event.port));
+      if (sockets.every((socket) => ports.has(socket))) resolve(ports);
+    });
+  });
+  const died = exited.then((code) => {
+    throw new Error(`workerd ended with code ${code} before it listened. Is the port taken?`);
+  });
+  died.catch(() => undefined);
+  return Promise.race([ready, died]);
+}
+
+/** Turns a request on a private socket into the cron trigger's event. */
+const CRON_WORKER = `export default {
+  async fetch(request, env) {
+    const result = await env.SIGNALBOX.scheduled({ cron: "* * * * *", scheduledTime: new Date() });
+    return new Response(result.outcome, { status: result.outcome === "ok" ? 200 : 500 });
+  },
+};`;
+
+function capnp(options: { worker: string; stateDirectory: string; port: number; settings: WorkerSettings }): string {
+  const text = (value: string): string => JSON.stringify(value);
+  const settings = Object.keys(options.settings).map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`);
+  const objects = ["AppController", "EmbeddedStore"];
+  const bindings = objects.map((name) => {
+    const binding = name.replace(/(?!^)[A-Z]/g, "_$&").toUpperCase();
+    return `(name = ${text(binding)}, durableObjectNamespace = ${text(name)})`;
+  });
+  const namespaces = objects.map(
+    (name) => `(className = ${text(name)}, uniqueKey = ${text(`signalbox-${name}`)}, enableSql = true)`,
+  );
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "signalbox", worker = .signalbox),
+    (name = "cron", worker = .cron),
+    (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+    (name = "state", disk = (path = ${text(options.stateDirectory)}, writable = true)),
+  ],
+  sockets = [
+    (name = "http", address = "127.0.0.1:${options.port}", http = (), service = "signalbox"),
+    (name = "cron", address = "127.0.0.1:0", http = (), service = "cron"),
+  ],
+);
+const signalbox :Workerd.Worker = (
+  modules = [(name = "worker.js", esModule = embed ${text(`/${basename(options.worker)}`)})],
+  compatibilityDate = "2026-10-01",
+  bindings = [${[...bindings, ...settings].join(", ")}],
+  durableObjectNamespaces = [${namespaces.join(", ")}],
+  durableObjectStorage = (localDisk = "state"),
+);
+const cron :Workerd.Worker = (
+  modules = [(name = "cron.js", esModule = embed "cron.js")],
+  compatibilityDate = "2026-10-01",
+  compatibilityFlags = ["service_binding_extra_handlers"],
+  bindings = [(name = "SIGNALBOX", service = "signalbox")],
+);
+`;
+}
