@@ -1,0 +1,177 @@
+import {
+  type ControlConnection,
+  type ControlSocket,
+  isStalePin,
+  serveControlSocket,
+} from "./control-socket.ts";
+import { Sessions } from "./sessions.ts";
+import { type Environment, readSettings, type Settings } from "./settings.ts";
+
+export interface SignalboxOptions extends Partial<Settings> {
+  /** Read for every setting that is not given. Default: the process's environment. */
+  env?: Environment;
+  /** How long a session counts after its connection broke, in milliseconds. Default 20,000. */
+  lingerMs?: number;
+  /** A control socket that doesn't answer one ping before the next is dropped, in milliseconds. Default 15,000. */
+  pingIntervalMs?: number;
+  /** Source of the browser helper. Default on Node: `browser/client.ts`. */
+  clientScript?: string;
+}
+
+/** The app contract of one deployment, free of any server library. */
+export interface Signalbox extends Readonly<Pick<Settings, "deploymentId" | "serverAddress" | "port">> {
+  readonly sessions: Sessions;
+  /** The browser helper's tag, pinned to this deployment; it belongs before any other script of the page. */
+  readonly scriptTag: string;
+  /** True when a request's address is pinned to another deployment: its page should reload, not be served. */
+  isStale(url: URL | string): boolean;
+  /** Answers the contract's own paths; null, at once, for every other path. Never rejects. */
+  respond(request: Request): Promise<Response> | null;
+  /** Takes over an accepted control socket. `url` is the address that it asked for. */
+  connect(socket: ControlSocket, url: URL): ControlConnection;
+  /** Ends all control sockets and timers. */
+  close(): void;
+}
+
+export const CONTRACT_PREFIX = "/_pulse/";
+export const SESSION_PATH = "/_pulse/session";
+
+const INTERNAL_TOKEN_HEADER = "x-pulse-railway-internal-token";
+const DEFAULT_PING_INTERVAL_MS = 15_000;
+// A deployment drains for a day by default, and a page asks its own deployment only: more would keep nothing alive.
+const CLIENT_MAX_AGE_SECONDS = 86_400;
+
+interface Endpoint {
+  method: "GET" | "POST";
+  internal: boolean;
+  answer(request: Request, url: URL): Response | Promise<Response>;
+}
+
+/**
+ * The endpoints `/_pulse/meta`, `/_pulse/health`, `/_pulse/session`, `/_pulse/client.js` and, behind the internal
+ * token, `/_pulse/internal/railway/sessions` and `/_pulse/internal/railway/reload`.
+ *
+ * The internal ones answer 404 when no token is configured (they are not offered then) and 401 to a missing or wrong
+ * token, so that an operator can tell the two apart.
+ *
+ * @throws {Error} naming the setting, when one is malformed.
+ */
+export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
+  const settings = readSettings(options, options.env);
+  const { deploymentId, internalToken, serverAddress, port } = settings;
+  const sessions = new Sessions(options.lingerMs === undefined ? {} : { lingerMs: options.lingerMs });
+  const pingIntervalMs = options.pingIntervalMs ?? DEFAULT_PING_INTERVAL_MS;
+  const connections = new Set<ControlConnection>();
+  const isStale = (url: URL | string) => isStalePin(new URL(url, "http://localhost"), deploymentId);
+
+  const endpoints = new Map<string, Endpoint>([
+    [
+      "/_pulse/meta",
+      open(() => json({ status: "ok", deployment_id: deploymentId, server_address: serverAddress })),
+    ],
+    ["/_pulse/health", open(() => json({ status: "ok" }))],
+    [
+      SESSION_PATH,
+      open(() =>
+        json({ detail: "this is a WebSocket" }, 426, { connection: "upgrade", upgrade: "websocket" }),
+      ),
+    ],
+    [
+      "/_pulse/client.js",
+      open((request, url) => client(options.clientScript, request, deploymentId !== null && !isStale(url))),
+    ],
+    [
+      "/_pulse/internal/railway/sessions",
+      { method: "GET", internal: true, answer: () => json({ render_session_count: sessions.count }) },
+    ],
+    [
+      "/_pulse/internal/railway/reload",
+      { method: "POST", internal: true, answer: () => json({ reloaded_socket_count: sessions.reloadAll() }) },
+    ],
+  ]);
+
+  return {
+    deploymentId,
+    serverAddress,
+    port,
+    sessions,
+    scriptTag: `<script src="/_pulse/client.js${deploymentId === null ? "" : `?pulse_deployment=${deploymentId}`}"></script>`,
+    isStale,
+    respond(request) {
+      const url = new URL(request.url);
+      const endpoint = endpoints.get(url.pathname);
+      return endpoint === undefined ? null : guarded(endpoint, request, url, internalToken);
+    },
+    connect(socket, url) {
+      const connection = serveControlSocket(socket, url, { deploymentId, sessions, pingIntervalMs });
+      connections.add(connection);
+      return {
+        ...connection,
+        closed(code) {
+          connections.delete(connection);
+          connection.closed(code);
+        },
+      };
+    },
+    close() {
+      for (const connection of connections) connection.end();
+      connections.clear();
+      sessions.clear();
+    },
+  };
+}
+
+function open(answer: Endpoint["answer"]): Endpoint {
+  return { method: "GET", internal: false, answer };
+}
+
+async function guarded(
+  endpoint: Endpoint,
+  request: Request,
+  url: URL,
+  internalToken: string | null,
+): Promise<Response> {
+  if (endpoint.internal) {
+    if (internalToken === null)
+      return json({ detail: "not found: no PULSE_RAILWAY_INTERNAL_TOKEN is set" }, 404);
+    const given = request.headers.get(INTERNAL_TOKEN_HEADER);
+    if (given === null || !(await sameSecret(given, internalToken))) {
+      return json({ detail: `missing or wrong ${INTERNAL_TOKEN_HEADER}` }, 401);
+    }
+  }
+  const method = request.method === "HEAD" ? "GET" : request.method;
+  if (method !== endpoint.method)
+    return json({ detail: "method not allowed" }, 405, { allow: endpoint.method });
+  return endpoint.answer(request, url);
+}
+
+/** Compares digests, so that the time taken tells neither the secret's bytes nor its length. */
+async function sameSecret(given: string, expected: string): Promise<boolean> {
+  const [left, right] = await Promise.all([sha256(given), sha256(expected)]);
+  let difference = 0;
+  for (const [index, byte] of left.entries()) difference |= byte ^ (right[index] ?? 0);
+  return difference === 0;
+}
+
+async function sha256(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+}
+
+async function client(script: string | undefined, request: Request, pinned: boolean): Promise<Response> {
+  if (script === undefined) return json({ detail: "not found: no clientScript is configured" }, 404);
+  const hash = await sha256(script);
+  const etag = `"${Array.from(hash.subarray(0, 12), (byte) => byte.toString(16).padStart(2, "0")).join("")}"`;
+  // Only an address that names this very deployment means the same bytes tomorrow.
+  const lasting = pinned && new URL(request.url).searchParams.has("pulse_deployment");
+  const headers = {
+    "content-type": "text/javascript; charset=utf-8",
+    "cache-control": lasting ? `public, max-age=${CLIENT_MAX_AGE_SECONDS}, immutable` : "no-cache",
+    etag,
+  };
+  if (request.headers.get("if-none-match") === etag) return new Response(null, { status: 304, headers });
+  return new Response(script, { headers });
+}
+
+function json(body: object, status = 200, headers: Record<string, string> = {}): Response {
+  return Response.json(body, { status, headers: { "cache-control": "no-store", ...headers } });
+}

@@ -1,0 +1,120 @@
+import { IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { Server as SecureServer } from "node:https";
+import { Duplex } from "node:stream";
+import { type WebSocket, WebSocketServer } from "ws";
+import { clientScript } from "./client-script.ts";
+import {
+  CONTRACT_PREFIX,
+  createSignalbox,
+  SESSION_PATH,
+  type Signalbox,
+  type SignalboxOptions,
+} from "./contract.ts";
+
+// A page says `bye` and nothing else.
+const MAX_MESSAGE_BYTES = 1024;
+// A peer that is there answers a close frame in a round trip.
+const CLOSE_GRACE_MS = 2_000;
+
+/**
+ * Gives a `node:http` server the app contract. Requests and upgrades of the contract's paths never reach the app's
+ * listeners, in whatever order both were added; everything else goes to them untouched. `server.close()` ends the
+ * control sockets, which would otherwise keep it waiting.
+ *
+ * @example
+ * const signalbox = attachSignalbox(server);
+ * @throws {Error} naming the setting, when one is malformed.
+ */
+export function attachSignalbox(server: Server | SecureServer, options: SignalboxOptions = {}): Signalbox {
+  const signalbox = createSignalbox({ clientScript: clientScript(), ...options });
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: MAX_MESSAGE_BYTES,
+    perMessageDeflate: false,
+  });
+
+  server.emit = new Proxy(server.emit, {
+    apply(emit, self, args: unknown[]) {
+      const [event, request, peer, head] = args;
+      if (request instanceof IncomingMessage && request.url?.startsWith(CONTRACT_PREFIX) === true) {
+        if (event === "request" && peer instanceof ServerResponse && answer(signalbox, request, peer))
+          return true;
+        if (event === "upgrade" && peer instanceof Duplex && head instanceof Buffer && isSession(request)) {
+          sockets.handleUpgrade(request, peer, head, (socket) => adopt(signalbox, socket, address(request)));
+          return true;
+        }
+      }
+      return Reflect.apply(emit, self, args);
+    },
+  });
+  acceptUpgrades(server);
+  const close = server.close.bind(server);
+  server.close = (callback) => {
+    signalbox.close();
+    close(callback);
+    return server;
+  };
+  return signalbox;
+}
+
+/** Node upgrades only while somebody listens; an app without sockets must go on seeing such requests as plain ones. */
+function acceptUpgrades(server: Server | SecureServer): void {
+  server.on("upgrade", (_request: IncomingMessage, socket: Duplex) => {
+    if (server.listenerCount("upgrade") === 1) socket.destroy();
+  });
+  const shouldUpgrade: unknown = Reflect.get(server, "shouldUpgradeCallback");
+  if (typeof shouldUpgrade !== "function") return;
+  Reflect.set(server, "shouldUpgradeCallback", (request: IncomingMessage): boolean => {
+    if (isSession(request)) return true;
+    return server.listenerCount("upgrade") > 1 && Reflect.apply(shouldUpgrade, server, [request]) === true;
+  });
+}
+
+function isSession(request: IncomingMessage): boolean {
+  return request.headers.upgrade?.toLowerCase() === "websocket" && address(request).pathname === SESSION_PATH;
+}
+
+function address(request: IncomingMessage): URL {
+  return new URL(`http://localhost${request.url ?? "/"}`);
+}
+
+function answer(signalbox: Signalbox, incoming: IncomingMessage, outgoing: ServerResponse): boolean {
+  const headers = Object.entries(incoming.headersDistinct).flatMap(([name, values]) =>
+    (values ?? []).map((value): [string, string] => [name, value]),
+  );
+  // The Request class refuses TRACE; the contract refuses every method that it doesn't know, all alike.
+  const method = incoming.method === "TRACE" ? "OPTIONS" : (incoming.method ?? "GET");
+  const response = signalbox.respond(new Request(address(incoming), { method, headers }));
+  if (response === null) return false;
+  incoming.resume();
+  void send(response, outgoing);
+  return true;
+}
+
+async function send(answer: Promise<Response>, outgoing: ServerResponse): Promise<void> {
+  const response = await answer;
+  const body = Buffer.from(await response.arrayBuffer());
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+  outgoing.end(body);
+}
+
+function adopt(signalbox: Signalbox, socket: WebSocket, url: URL): void {
+  const connection = signalbox.connect(
+    {
+      send: (text) => socket.send(text),
+      close(code, reason) {
+        socket.close(code, reason);
+        setTimeout(() => socket.terminate(), CLOSE_GRACE_MS).unref();
+      },
+      ping: () => socket.ping(),
+      terminate: () => socket.terminate(),
+    },
+    url,
+  );
+  socket.on("message", (data, isBinary) => {
+    if (!isBinary && Buffer.isBuffer(data)) connection.received(data.toString("utf8"));
+  });
+  socket.on("pong", () => connection.ponged());
+  socket.on("close", (code) => connection.closed(code));
+  socket.on("error", () => socket.terminate());
+}
