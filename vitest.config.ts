@@ -26,6 +26,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "e2e",
+          globalSetup: "test/helpers/build-worker.ts",
           include: ["test/{e2e,browser}/**/*.test.ts"],
           maxWorkers: 2,
         },

@@ -35,7 +35,9 @@ export class ConfigError extends Error {
 }
 
 const flag = z.enum(["0", "1"], "must be 0 or 1");
-const secret = z.string("is not set: `npx wrangler secret put` it").min(16, "must have at least 16 characters");
+const secret = z
+  .string("is not set: `npx wrangler secret put` it")
+  .min(16, "must have at least 16 characters");
 
 const schema = z.object({
   CONTROL_TOKEN: secret,

@@ -6,7 +6,12 @@ import { lastRun } from "./janitor/sweep.ts";
 /** Prometheus text, or JSON to whoever asks for it. It reads what the janitor published and loops over nothing. */
 export async function serveMetrics(request: Request, context: ControlContext): Promise<Response> {
   const client = clientAddress(request, context.config) ?? "";
-  await requireBearer(request, context.config.controlToken, client, "Send the control token as a Bearer token.");
+  await requireBearer(
+    request,
+    context.config.controlToken,
+    client,
+    "Send the control token as a Bearer token.",
+  );
   const { report, stale } = await lastRun(context.store, context.now());
   const values = {
     signalbox_janitor_stale: stale ? 1 : 0,

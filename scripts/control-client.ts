@@ -53,13 +53,20 @@ export class ControlClient {
   }
 
   /** Waits until a deployment is in one of the states; throws when it fails or takes too long. */
-  async until(app: string, id: string, states: DeploymentView["state"][], timeoutMs: number): Promise<DeploymentView> {
+  async until(
+    app: string,
+    id: string,
+    states: DeploymentView["state"][],
+    timeoutMs: number,
+  ): Promise<DeploymentView> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const deployment = await this.deployment(app, id);
       if (deployment && states.includes(deployment.state)) return deployment;
-      if (deployment?.state === "failed") throw new Error(`Deployment ${id} failed: ${deployment.failure?.reason ?? ""}`);
-      if (Date.now() > deadline) throw new Error(`Deployment ${id} is still ${deployment?.state ?? "unknown"}.`);
+      if (deployment?.state === "failed")
+        throw new Error(`Deployment ${id} failed: ${deployment.failure?.reason ?? ""}`);
+      if (Date.now() > deadline)
+        throw new Error(`Deployment ${id} is still ${deployment?.state ?? "unknown"}.`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
@@ -86,7 +93,5 @@ function asDeployment(value: unknown): DeploymentView {
 }
 
 function field(value: unknown, name: string): string {
-  return value !== null && typeof value === "object" && name in value
-    ? String(Reflect.get(value, name))
-    : "";
+  return value !== null && typeof value === "object" && name in value ? String(Reflect.get(value, name)) : "";
 }

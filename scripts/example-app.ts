@@ -18,17 +18,21 @@ export async function startExample(options: {
   serverAddress: string;
   env?: Record<string, string>;
 }): Promise<ExampleApp> {
-  const guarded = new GuardedProcess(process.execPath, [join(projectRoot, "examples/live-counter/server.ts")], {
-    env: {
-      PATH: process.env["PATH"] ?? "",
-      PORT: String(options.port),
-      PULSE_DEPLOYMENT_ID: options.deploymentId,
-      PULSE_RAILWAY_INTERNAL_TOKEN: options.internalToken,
-      PULSE_SERVER_ADDRESS: options.serverAddress,
-      ...options.env,
+  const guarded = new GuardedProcess(
+    process.execPath,
+    [join(projectRoot, "examples/live-counter/server.ts")],
+    {
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        PORT: String(options.port),
+        PULSE_DEPLOYMENT_ID: options.deploymentId,
+        PULSE_RAILWAY_INTERNAL_TOKEN: options.internalToken,
+        PULSE_SERVER_ADDRESS: options.serverAddress,
+        ...options.env,
+      },
+      stdout: "pipe",
     },
-    stdout: "pipe",
-  });
+  );
   guarded.child.stderr?.pipe(process.stderr);
   const output = guarded.child.stdout;
   if (!output) throw new Error("The example's output isn't piped.");

@@ -43,7 +43,9 @@ export class GuardedProcess {
     });
     // The guard may be gone before the pipe to it is.
     this.child.stdin?.on("error", () => undefined);
-    this.exited = once(this.child, "exit").then(([code]: unknown[]) => (typeof code === "number" ? code : null));
+    this.exited = once(this.child, "exit").then(([code]: unknown[]) =>
+      typeof code === "number" ? code : null,
+    );
     this.exited.catch(() => undefined);
   }
 

@@ -23,7 +23,9 @@ export class HomeLock {
       }
       const [pid = "0", started = ""] = (await readFile(file, "utf8").catch(() => "")).trim().split(" ");
       if (Number(pid) > 0 && (await startTime(Number(pid))) === started) {
-        throw new SettingError(`${home} is in use by the stack with process id ${pid}. Stop it or set SIGNALBOX_HOME.`);
+        throw new SettingError(
+          `${home} is in use by the stack with process id ${pid}. Stop it or set SIGNALBOX_HOME.`,
+        );
       }
       await rm(file, { force: true });
     }

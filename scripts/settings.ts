@@ -18,7 +18,8 @@ export class SettingError extends Error {
 
 export function readSettings(env: NodeJS.ProcessEnv): LocalSettings {
   const port = env["PORT"] ?? "8787";
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) throw new SettingError("PORT must be a number from 0 to 65535.");
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
+    throw new SettingError("PORT must be a number from 0 to 65535.");
   const demo = env["SIGNALBOX_DEMO"] ?? "1";
   if (demo !== "0" && demo !== "1") throw new SettingError("SIGNALBOX_DEMO must be 0 or 1.");
   const url = env["UPSTASH_REDIS_REST_URL"];
@@ -93,6 +94,9 @@ async function readLocal(home: string): Promise<Record<string, string>> {
     throw error;
   }
   const parsed: unknown = JSON.parse(text);
-  if (typeof parsed !== "object" || parsed === null) throw new SettingError(`${join(home, FILE)} isn't a JSON object.`);
-  return Object.fromEntries(Object.entries(parsed).filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+  if (typeof parsed !== "object" || parsed === null)
+    throw new SettingError(`${join(home, FILE)} isn't a JSON object.`);
+  return Object.fromEntries(
+    Object.entries(parsed).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+  );
 }

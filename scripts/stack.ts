@@ -4,7 +4,13 @@ import { join, resolve } from "node:path";
 import { buildWorker } from "./build-worker.ts";
 import { ControlClient } from "./control-client.ts";
 import { HomeLock } from "./home-lock.ts";
-import { localSecrets, workerSettings, writeLocal, type LocalSecrets, type LocalSettings } from "./settings.ts";
+import {
+  localSecrets,
+  workerSettings,
+  writeLocal,
+  type LocalSecrets,
+  type LocalSettings,
+} from "./settings.ts";
 import { startWorkerd, type Workerd } from "./workerd.ts";
 
 /** Source: `wrangler.toml`, one cron trigger each minute. */
@@ -63,12 +69,15 @@ export async function startStack(
 function startCron(workerd: Workerd): () => void {
   let timer: NodeJS.Timeout;
   const schedule = (): void => {
-    timer = setTimeout(() => {
-      schedule();
-      workerd.runCron().catch((error: unknown) => {
-        console.error(error instanceof Error ? error.message : error);
-      });
-    }, CRON_PERIOD_MS - (Date.now() % CRON_PERIOD_MS));
+    timer = setTimeout(
+      () => {
+        schedule();
+        workerd.runCron().catch((error: unknown) => {
+          console.error(error instanceof Error ? error.message : error);
+        });
+      },
+      CRON_PERIOD_MS - (Date.now() % CRON_PERIOD_MS),
+    );
   };
   schedule();
   return () => clearTimeout(timer);

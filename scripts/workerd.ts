@@ -75,7 +75,12 @@ export async function startWorkerd(options: {
 function workerdBinary(): string {
   const require = createRequire(import.meta.url);
   const found: unknown = require("workerd");
-  if (typeof found === "object" && found !== null && "default" in found && typeof found.default === "string") {
+  if (
+    typeof found === "object" &&
+    found !== null &&
+    "default" in found &&
+    typeof found.default === "string"
+  ) {
     return found.default;
   }
   throw new Error("The workerd package doesn't say where its binary is; run `npm ci` again.");
@@ -110,9 +115,16 @@ const CRON_WORKER = `export default {
   },
 };`;
 
-function capnp(options: { worker: string; stateDirectory: string; port: number; settings: WorkerSettings }): string {
+function capnp(options: {
+  worker: string;
+  stateDirectory: string;
+  port: number;
+  settings: WorkerSettings;
+}): string {
   const text = (value: string): string => JSON.stringify(value);
-  const settings = Object.keys(options.settings).map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`);
+  const settings = Object.keys(options.settings).map(
+    (name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`,
+  );
   const objects = ["AppController", "EmbeddedStore"];
   const bindings = objects.map((name) => {
     const binding = name.replace(/(?!^)[A-Z]/g, "_$&").toUpperCase();

@@ -1,5 +1,10 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { newAppDocument, parseAppDocument, type AppConfig, type AppDocument } from "../deployments/app-document.ts";
+import {
+  newAppDocument,
+  parseAppDocument,
+  type AppConfig,
+  type AppDocument,
+} from "../deployments/app-document.ts";
 import { applyCommand, commitDocument, hostTaken } from "../deployments/commit.ts";
 import { Problem } from "../errors.ts";
 import type { StoredApp } from "../state/store.ts";
@@ -74,7 +79,13 @@ export const apps = controlRouter()
   .openapi(putApp, async (c) => {
     const { default: isDefault, ...config } = c.req.valid("json");
     const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
-    const { created, view } = await put(c.env.control, c.req.valid("param").app, config, isDefault, idempotency);
+    const { created, view } = await put(
+      c.env.control,
+      c.req.valid("param").app,
+      config,
+      isDefault,
+      idempotency,
+    );
     return created ? c.json(view, 201) : c.json(view, 200);
   })
   .openapi(deleteApp, async (c) => {
@@ -82,7 +93,10 @@ export const apps = controlRouter()
     const idempotency = await idempotencyOf(c.req.raw, "");
     const { stored } = await requireApp(c.env.control, app);
     const command = { type: "delete-app" } as const;
-    return c.json(await mutate(c.env.control, idempotency, app, command, "app.delete", appAnswer(stored)), 202);
+    return c.json(
+      await mutate(c.env.control, idempotency, app, command, "app.delete", appAnswer(stored)),
+      202,
+    );
   });
 
 export async function requireApp(

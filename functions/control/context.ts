@@ -19,7 +19,11 @@ export interface ControlEnv {
 
 /** Has an app's controller look at once at what was just written. Lost calls are made good by the cron sweep. */
 export function kick(context: ControlContext, app: string): void {
-  context.waitUntil(controllerOf(context.env, app).reconcile(app).catch(() => undefined));
+  context.waitUntil(
+    controllerOf(context.env, app)
+      .reconcile(app)
+      .catch(() => undefined),
+  );
 }
 
 export function controllerOf(env: Env, app: string): ReturnType<Env["APP_CONTROLLER"]["get"]> {

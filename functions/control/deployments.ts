@@ -109,8 +109,15 @@ export const deployments = controlRouter()
     const { app } = await requireApp(context, name);
     context.providers[body.target.kind].check(body.target, app);
     // A generated id differs from call to call; the one that was recorded is the one to answer with.
-    const id = body.id ?? generateDeploymentId(body.name, new Date(context.now()), Object.keys(app.deployments));
-    const command = { type: "create", id, name: body.name, target: body.target, promote: body.promote } as const;
+    const id =
+      body.id ?? generateDeploymentId(body.name, new Date(context.now()), Object.keys(app.deployments));
+    const command = {
+      type: "create",
+      id,
+      name: body.name,
+      target: body.target,
+      promote: body.promote,
+    } as const;
     const answer = deploymentAnswer(id);
     return c.json(await mutate(context, idempotency, name, command, "deployment.create", answer), 202);
   })
@@ -145,7 +152,10 @@ export const deployments = controlRouter()
     const { stored } = await requireApp(c.env.control, app);
     const idempotency = await idempotencyOf(c.req.raw, "");
     const command = { type: "rollback" } as const;
-    return c.json(await mutate(c.env.control, idempotency, app, command, "app.rollback", appAnswer(stored)), 200);
+    return c.json(
+      await mutate(c.env.control, idempotency, app, command, "app.rollback", appAnswer(stored)),
+      200,
+    );
   })
   .openapi(events, async (c) => {
     const { app: name, id } = c.req.valid("param");

@@ -18,7 +18,10 @@ const description = {
 };
 
 const router = controlRouter();
-router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", { type: "http", scheme: "bearer" });
+router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", {
+  type: "http",
+  scheme: "bearer",
+});
 const api = router.route("/", apps).route("/", deployments).route("/", traffic).route("/", operations);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
@@ -57,9 +60,13 @@ export function openApiDocument(): unknown {
 
 /** The body as JSON text of bounded size, `{}` where there is none; so far nothing has been looked up. */
 async function readBody(request: Request): Promise<string> {
-  const tooLarge = new Problem("body_too_large", `The body is larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`, {
-    errors: [{ field: "body", message: `must be at most ${CONTROL_BODY_LIMIT_BYTES} bytes` }],
-  });
+  const tooLarge = new Problem(
+    "body_too_large",
+    `The body is larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`,
+    {
+      errors: [{ field: "body", message: `must be at most ${CONTROL_BODY_LIMIT_BYTES} bytes` }],
+    },
+  );
   if (Number(request.headers.get("content-length") ?? 0) > CONTROL_BODY_LIMIT_BYTES) throw tooLarge;
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -76,7 +83,9 @@ async function readBody(request: Request): Promise<string> {
     });
   }
   try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(await new Blob(chunks).arrayBuffer());
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(
+      await new Blob(chunks).arrayBuffer(),
+    );
     JSON.parse(text);
     return text;
   } catch {

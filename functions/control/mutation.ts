@@ -101,9 +101,13 @@ export async function mutate<T>(
 }
 
 export function unknownApp(app: string): Problem {
-  return new Problem("unknown_app", `There is no app ${app}. Create it with PUT /_signalbox/api/v1/apps/${app}.`, {
-    errors: [{ field: "path.app", message: "names no app" }],
-  });
+  return new Problem(
+    "unknown_app",
+    `There is no app ${app}. Create it with PUT /_signalbox/api/v1/apps/${app}.`,
+    {
+      errors: [{ field: "path.app", message: "names no app" }],
+    },
+  );
 }
 
 export function unknownDeployment(app: string, id: string): Problem {

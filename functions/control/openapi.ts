@@ -47,9 +47,13 @@ export function controlRouter(): OpenAPIHono<ControlEnv> {
       if (result.success) return;
       const errors = result.error.issues.flatMap((issue) => fieldErrors(result.target, issue));
       const [first] = errors;
-      throw new Problem("invalid_request", `${first?.field ?? "The request"}: ${first?.message ?? "is invalid"}.`, {
-        errors,
-      });
+      throw new Problem(
+        "invalid_request",
+        `${first?.field ?? "The request"}: ${first?.message ?? "is invalid"}.`,
+        {
+          errors,
+        },
+      );
     },
   });
 }

@@ -14,7 +14,11 @@ const APPS_SHOWN = 100;
 const LOGIN_BODY_LIMIT_BYTES = 4_096;
 
 /** The dashboard: pages for people, read-only, behind a login with the control token. */
-export async function serveDashboard(request: Request, path: string, context: ControlContext): Promise<Response> {
+export async function serveDashboard(
+  request: Request,
+  path: string,
+  context: ControlContext,
+): Promise<Response> {
   const { config, now } = context;
   const url = new URL(request.url);
   if (path === "/_signalbox") return new Response(null, { status: 308, headers: { location: HOME } });

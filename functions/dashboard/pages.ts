@@ -15,7 +15,9 @@ export function loginPage(error: string): string {
         <button>Log in</button>
         ${error === "" ? "" : html`<p class="bad" role="alert">${error}</p>`}
       </form>
-      <p class="quiet">On the local stack it is <code>controlToken</code> in <code>.signalbox/local.json</code>.</p>
+      <p class="quiet">
+        On the local stack it is <code>controlToken</code> in <code>.signalbox/local.json</code>.
+      </p>
     </main>`,
   );
 }
@@ -37,9 +39,11 @@ export function overviewPage(
         <a href="/_signalbox/logout">Log out</a>
       </header>
       <main>
-        ${apps.length === 0
-          ? html`<p>No app yet. Create one with <code>PUT /_signalbox/api/v1/apps/NAME</code>.</p>`
-          : apps.map((app) => appSection(app.document, app.isDefault, now))}
+        ${
+          apps.length === 0
+            ? html`<p>No app yet. Create one with <code>PUT /_signalbox/api/v1/apps/NAME</code>.</p>`
+            : apps.map((app) => appSection(app.document, app.isDefault, now))
+        }
       </main>`,
     5,
   );
@@ -53,22 +57,24 @@ function appSection(app: AppDocument, isDefault: boolean, now: number): Html {
     ${app.paused ? html`<p class="bad">Paused (${app.paused.mode}): ${app.paused.message}</p>` : ""}
     ${app.canary ? html`<p>Canary: ${app.canary.id} takes ${app.canary.weight} % of new visitors.</p>` : ""}
     ${app.minimum ? html`<p>Minimum version: ${app.minimum.id}.</p>` : ""}
-    ${deployments.length === 0
-      ? html`<p class="quiet">Nothing deployed yet.</p>`
-      : html`<table>
-          <thead>
-            <tr>
-              <th>Deployment</th>
-              <th>State</th>
-              <th>Since</th>
-              <th>Target</th>
-              <th>What next</th>
-            </tr>
-          </thead>
-          <tbody>
-            ${deployments.map((deployment) => row(app, deployment, now))}
-          </tbody>
-        </table>`}
+    ${
+      deployments.length === 0
+        ? html`<p class="quiet">Nothing deployed yet.</p>`
+        : html`<table>
+            <thead>
+              <tr>
+                <th>Deployment</th>
+                <th>State</th>
+                <th>Since</th>
+                <th>Target</th>
+                <th>What next</th>
+              </tr>
+            </thead>
+            <tbody>
+              ${deployments.map((deployment) => row(app, deployment, now))}
+            </tbody>
+          </table>`
+    }
   </section>`;
 }
 

@@ -49,9 +49,13 @@ export async function applyCommand(
     if (committed.outcome === "repeated") return { kind: "repeated", ...committed.record };
     if (committed.outcome === "host_taken") throw hostTaken(committed);
   }
-  throw new Problem("version_conflict", `App ${name} is being changed by too many others at once. Try again.`, {
-    headers: { "retry-after": "1" },
-  });
+  throw new Problem(
+    "version_conflict",
+    `App ${name} is being changed by too many others at once. Try again.`,
+    {
+      headers: { "retry-after": "1" },
+    },
+  );
 }
 
 /** Writes a document, or with `null` deletes it, provided the store still holds `expectedVersion`. */
@@ -93,9 +97,13 @@ export async function commitDocument(
 }
 
 export function hostTaken(result: { host: string; app: string }): Problem {
-  return new Problem("host_taken", `Host ${result.host} belongs to app ${result.app}. Take it away there first.`, {
-    errors: [{ field: "hosts", message: `${result.host} belongs to app ${result.app}` }],
-  });
+  return new Problem(
+    "host_taken",
+    `Host ${result.host} belongs to app ${result.app}. Take it away there first.`,
+    {
+      errors: [{ field: "hosts", message: `${result.host} belongs to app ${result.app}` }],
+    },
+  );
 }
 
 function auditDetails(command: Command): AppChange["audit"]["details"] {

@@ -98,7 +98,8 @@ export function violations(app: AppDocument): string[] {
     found.push(`active is ${app.active} but ${active[0]?.id ?? "none"} is`);
   }
   if (app.canary && app.deployments[app.canary.id]?.state !== "ready") found.push("the canary isn't ready");
-  if (app.previous && !isRoutableId(app, app.previous.id)) found.push("the previous deployment isn't routable");
+  if (app.previous && !isRoutableId(app, app.previous.id))
+    found.push("the previous deployment isn't routable");
   if (app.previous && app.previous.id === app.active) found.push("the previous deployment is the active one");
   if (app.minimum && app.active) {
     const sequence = app.deployments[app.active]?.sequence ?? 0;
@@ -190,13 +191,15 @@ function applyTo(
   const { id } = deployment;
   switch (command.type) {
     case "provisioned":
-      if (deployment.state !== "pending" || deployment.url !== null) return wrongState(deployment, "provisioned");
+      if (deployment.state !== "pending" || deployment.url !== null)
+        return wrongState(deployment, "provisioned");
       deployment.url = command.url;
       deployment.resources = command.resources;
       deployment.deadline = now + app.config.verifyTimeoutSeconds * 1_000;
       return undefined;
     case "verified":
-      if (deployment.state !== "pending" || deployment.url === null) return wrongState(deployment, "verified");
+      if (deployment.state !== "pending" || deployment.url === null)
+        return wrongState(deployment, "verified");
       enter(deployment, "ready", now);
       deployment.deadline = now + app.config.readyTtlSeconds * 1_000;
       return undefined;
@@ -223,11 +226,13 @@ function applyTo(
       if (deployment.redeploy) {
         return reason("redeploy_in_progress", `Deployment ${id} is being redeployed already.`);
       }
-      if (!isRoutable(deployment)) return wrongState(deployment, "redeployed; create a new deployment instead");
+      if (!isRoutable(deployment))
+        return wrongState(deployment, "redeployed; create a new deployment instead");
       deployment.redeploy = { requestedAt: now, deadline: now + PROVISION_LIMIT_MS, provisioned: false };
       return undefined;
     case "redeploy-provisioned":
-      if (!deployment.redeploy || deployment.redeploy.provisioned) return wrongState(deployment, "redeployed");
+      if (!deployment.redeploy || deployment.redeploy.provisioned)
+        return wrongState(deployment, "redeployed");
       deployment.url = command.url;
       deployment.resources = command.resources;
       deployment.redeploy.provisioned = true;
@@ -239,9 +244,13 @@ function applyTo(
       return undefined;
     case "set-canary":
       if (deployment.state !== "ready" || deployment.retirement) {
-        return reason("not_ready", `Only a ready deployment can be the canary; ${id} is ${describe(deployment)}.`);
+        return reason(
+          "not_ready",
+          `Only a ready deployment can be the canary; ${id} is ${describe(deployment)}.`,
+        );
       }
-      if (!app.active) return reason("no_active_deployment", "A canary needs an active deployment beside it.");
+      if (!app.active)
+        return reason("no_active_deployment", "A canary needs an active deployment beside it.");
       if (app.minimum && deployment.sequence < app.minimum.sequence) return belowMinimum(app, id);
       app.canary = { id, weight: command.weight };
       return undefined;
@@ -254,7 +263,8 @@ function applyTo(
       deployment.retirement = null;
       return undefined;
     case "reload-told":
-      if (!deployment.retirement || deployment.retirement.reload) return wrongState(deployment, "told to reload");
+      if (!deployment.retirement || deployment.retirement.reload)
+        return wrongState(deployment, "told to reload");
       deployment.retirement.reload = { at: now, sockets: command.sockets };
       return undefined;
     case "unroute":
@@ -385,7 +395,8 @@ function requestRetirement(
     return reason("active_deployment", `Deployment ${id} is active. Promote another one before deleting it.`);
   }
   if (state === "removed") return reason("deployment_finished", `Deployment ${id} is removed already.`);
-  if (deployment.retirement) return reason("deployment_retiring", `Deployment ${id} is being removed already.`);
+  if (deployment.retirement)
+    return reason("deployment_retiring", `Deployment ${id} is being removed already.`);
   if (why === "drained" || why === "deadline") {
     if (state !== "draining") return wrongState(deployment, "retired by the janitor");
     if (why === "drained" && app.previous?.id === id && now < app.previous.retainUntil) {
@@ -466,7 +477,10 @@ function wrongState(deployment: Deployment, participle: string): Refusal {
 }
 
 function belowMinimum(app: AppDocument, id: string): Refusal {
-  return reason("below_minimum", `Deployment ${id} is older than the app's minimum, ${app.minimum?.id ?? ""}.`);
+  return reason(
+    "below_minimum",
+    `Deployment ${id} is older than the app's minimum, ${app.minimum?.id ?? ""}.`,
+  );
 }
 
 function reason(code: RefusalCode, message: string): Refusal {

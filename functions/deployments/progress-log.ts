@@ -51,7 +51,8 @@ export class ProgressLog implements Progress {
   ): void {
     // A step that is tried again and again starts once.
     const started = this.#last(`step/${deployment}`) ?? "";
-    if (status === "started" && started.startsWith(`${step}/`) && !/\/(?:done|failed)\//.test(started)) return;
+    if (status === "started" && started.startsWith(`${step}/`) && !/\/(?:done|failed)\//.test(started))
+      return;
     const value = `${step}/${status}/${detail}`;
     this.#report(`step/${deployment}`, value, deployment, "step", { step, status, detail });
   }
@@ -81,7 +82,8 @@ export class ProgressLog implements Progress {
   }
 
   #last(topic: string): string | undefined {
-    return this.#sql.exec<{ value: string }>("SELECT value FROM reported WHERE topic = ?", topic).toArray()[0]?.value;
+    return this.#sql.exec<{ value: string }>("SELECT value FROM reported WHERE topic = ?", topic).toArray()[0]
+      ?.value;
   }
 
   #report(

@@ -45,7 +45,10 @@ export async function progressStream(
           return;
         }
         if (events.length > 0) continue;
-        const quiet = await Promise.race([news.then(() => false), scheduler.wait(KEEP_ALIVE_MS).then(() => true)]);
+        const quiet = await Promise.race([
+          news.then(() => false),
+          scheduler.wait(KEEP_ALIVE_MS).then(() => true),
+        ]);
         if (quiet) await write(": still here\n\n");
       }
     } finally {

@@ -12,10 +12,7 @@ export interface ReconcileContext {
   store: StateStore;
   providers: Providers;
   verify: (app: AppDocument, deployment: Deployment) => Promise<Verification>;
-  tellReload: (
-    app: AppDocument,
-    deployment: Deployment,
-  ) => Promise<{ sockets: number | null; why: string }>;
+  tellReload: (app: AppDocument, deployment: Deployment) => Promise<{ sockets: number | null; why: string }>;
   probeSessions: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
   /** How long after unrouting some location may still hold a table that names the deployment. */
   tableAgeLimitMs: number;
@@ -28,18 +25,16 @@ export interface ReconcileContext {
 export interface Progress {
   /** Called with every document that reconcile sees, so that no state goes unreported. */
   observe(app: AppDocument): void;
-  step(deploymentId: string, step: StepName, status: "started" | "waiting" | "done" | "failed", detail: string): void;
+  step(
+    deploymentId: string,
+    step: StepName,
+    status: "started" | "waiting" | "done" | "failed",
+    detail: string,
+  ): void;
 }
 
 export type StepName =
-  | "provision"
-  | "verify"
-  | "promote"
-  | "redeploy"
-  | "reload"
-  | "unroute"
-  | "remove"
-  | "clean-up";
+  "provision" | "verify" | "promote" | "redeploy" | "reload" | "unroute" | "remove" | "clean-up";
 
 /** Passes without a step to take come soon; this many in a row means that two steps undo each other. */
 const PASSES_LIMIT = 200;
@@ -56,7 +51,12 @@ export async function reconcile(name: string, context: ReconcileContext): Promis
     context.progress.observe(app);
     if (app.deletingSince !== null && Object.values(app.deployments).every(isFinished)) {
       const author = { actor: "controller", action: "app.deleted" };
-      await commitDocument(context.store, app, app.version, { author, details: {}, isDefault: false, deletes: true });
+      await commitDocument(context.store, app, app.version, {
+        author,
+        details: {},
+        isDefault: false,
+        deletes: true,
+      });
       continue;
     }
     const due = Object.values(app.deployments).filter(
@@ -236,7 +236,11 @@ async function remove(
 }
 
 /** Whether somebody came back between the janitor's look and now. */
-async function hasReturned(app: AppDocument, deployment: Deployment, context: ReconcileContext): Promise<boolean> {
+async function hasReturned(
+  app: AppDocument,
+  deployment: Deployment,
+  context: ReconcileContext,
+): Promise<boolean> {
   const probe = await context.probeSessions(app, deployment);
   return probe.kind === "unknown" || probe.sessions > 0;
 }

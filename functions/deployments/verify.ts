@@ -13,7 +13,11 @@ const metaAnswer = z.object({ deployment_id: z.string() });
  * Asks a deployment through the router, pinned, the way a visitor would come: does it answer, and is it the one that
  * it should be? Never throws.
  */
-export async function verify(app: AppDocument, deployment: Deployment, config: Config): Promise<Verification> {
+export async function verify(
+  app: AppDocument,
+  deployment: Deployment,
+  config: Config,
+): Promise<Verification> {
   try {
     if (app.config.contract === "none") return await answers(app, deployment, config, app.config.healthPath);
     const answer = await ask(app, deployment, config, app.config.paths.meta);

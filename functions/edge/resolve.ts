@@ -34,13 +34,16 @@ export function resolveRoute(app: AppDocument, query: RouteQuery): Route {
   if (!active) return { kind: "none" };
   if (app.canary) {
     const canary = app.deployments[app.canary.id];
-    if (canary && isRoutable(canary) && query.canaryDraw() < app.canary.weight) return forward(canary, "canary");
+    if (canary && isRoutable(canary) && query.canaryDraw() < app.canary.weight)
+      return forward(canary, "canary");
   }
   return forward(active, "active");
 }
 
 function forward(deployment: Deployment, via: "pinned" | "active" | "canary" | "fallback"): Route {
-  return deployment.url === null ? { kind: "none" } : { kind: "forward", deployment, url: deployment.url, via };
+  return deployment.url === null
+    ? { kind: "none" }
+    : { kind: "forward", deployment, url: deployment.url, via };
 }
 
 function ownDeployment(app: AppDocument, id: string): Deployment | undefined {

@@ -65,7 +65,8 @@ export async function serveApp(
     case "forward": {
       const destination = { url: route.url, deploymentId: route.deployment.id, via: route.via };
       const response = await forward(request, url, destination, address, given.signal);
-      if (app.canary && given.pin === null && isNavigation(request)) rememberClient(request, response, client);
+      if (app.canary && given.pin === null && isNavigation(request))
+        rememberClient(request, response, client);
       return response;
     }
   }
@@ -83,7 +84,9 @@ const CLIENT_COOKIE = "signalbox-client";
  * holds a client's hash, never a deployment, so it pins nothing; it is only there while a canary is.
  */
 function clientId(request: Request, address: string | null): string {
-  const cookie = /(?:^|;\s*)signalbox-client=([0-9a-f]{8})(?:;|$)/.exec(request.headers.get("cookie") ?? "")?.[1];
+  const cookie = /(?:^|;\s*)signalbox-client=([0-9a-f]{8})(?:;|$)/.exec(
+    request.headers.get("cookie") ?? "",
+  )?.[1];
   if (cookie !== undefined) return cookie;
   const seen = `${address ?? ""}|${request.headers.get("user-agent") ?? ""}`;
   const draw = stickyDraw(seen, "client");
@@ -149,7 +152,7 @@ function nameInDomain(hostname: string, domain: string | null): string | null {
 
 function rawPath(url: string): string {
   const start = url.indexOf("/", url.indexOf("://") + 3);
-  return start === -1 ? "/" : url.slice(start).split(/[?#]/, 1)[0] ?? "/";
+  return start === -1 ? "/" : (url.slice(start).split(/[?#]/, 1)[0] ?? "/");
 }
 
 function notFound(request: Request): Response {

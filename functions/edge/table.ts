@@ -104,9 +104,13 @@ export class RouteTables {
     if (table === null && entry.flight === flight) entry.flight = null;
     const known = table ?? entry.table;
     if (known) return known;
-    throw new Problem("store_unavailable", "The state store can't be reached and this host isn't cached yet.", {
-      headers: { "retry-after": "2" },
-    });
+    throw new Problem(
+      "store_unavailable",
+      "The state store can't be reached and this host isn't cached yet.",
+      {
+        headers: { "retry-after": "2" },
+      },
+    );
   }
 
   /** Starts a read unless one is under way or the store failed a moment ago (then null). */

@@ -22,12 +22,7 @@ export interface Decision {
  * What the janitor does about one draining deployment, and why. Only a backend's own clear word that nobody is
  * there ends a drain before its deadline.
  */
-export function decide(
-  app: AppDocument,
-  deployment: Deployment,
-  probe: SessionProbe,
-  now: number,
-): Decision {
+export function decide(app: AppDocument, deployment: Deployment, probe: SessionProbe, now: number): Decision {
   const decision = (action: Decision["action"], reason: Decision["reason"], detail: string): Decision => ({
     app: app.name,
     deployment: deployment.id,
@@ -40,7 +35,11 @@ export function decide(
   }
   if (deployment.retirement) return decision("keep", "already_retiring", "its removal is under way");
   if (now >= deployment.drainDeadline) {
-    return decision("delete", "deadline_passed", `the drain ended at ${new Date(deployment.drainDeadline).toISOString()}`);
+    return decision(
+      "delete",
+      "deadline_passed",
+      `the drain ended at ${new Date(deployment.drainDeadline).toISOString()}`,
+    );
   }
   if (app.previous?.id === deployment.id && now < app.previous.retainUntil) {
     return decision("keep", "kept_for_rollback", `until ${new Date(app.previous.retainUntil).toISOString()}`);

@@ -18,19 +18,24 @@ export function urlProvider(settings: { allowPrivateTargets: boolean }): Provide
 }
 
 function checkUrl(text: string, hosts: readonly string[], allowPrivate: boolean): void {
-  if (!URL.canParse(text)) throw refused("is not a URL; give scheme and host, like https://backend.example.com");
+  if (!URL.canParse(text))
+    throw refused("is not a URL; give scheme and host, like https://backend.example.com");
   const url = new URL(text);
-  if (url.protocol !== "https:" && url.protocol !== "http:") throw refused("must start with http:// or https://");
+  if (url.protocol !== "https:" && url.protocol !== "http:")
+    throw refused("must start with http:// or https://");
   if (url.username !== "" || url.password !== "") throw refused("must not carry credentials");
   if (url.pathname !== "/" || url.search !== "" || url.hash !== "") {
     throw refused("must end after host and port: paths and queries come from each request");
   }
-  if (hosts.includes(url.hostname)) throw refused("is one of the app's own hosts, so requests would go in circles");
+  if (hosts.includes(url.hostname))
+    throw refused("is one of the app's own hosts, so requests would go in circles");
   if (!allowPrivate && isPrivateHost(url.hostname)) {
     throw refused("is a loopback, link-local or private address; set ALLOW_PRIVATE_TARGETS=1 to allow those");
   }
 }
 
 function refused(message: string): Problem {
-  return new Problem("target_refused", `target.url ${message}.`, { errors: [{ field: "target.url", message }] });
+  return new Problem("target_refused", `target.url ${message}.`, {
+    errors: [{ field: "target.url", message }],
+  });
 }
