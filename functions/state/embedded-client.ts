@@ -1,0 +1,106 @@
+import { EMBEDDED_STORE_NAME, type EmbeddedStore } from "./embedded.ts";
+import {
+  type AppChange,
+  type AuditRow,
+  type CommitResult,
+  type LeaseResult,
+  type OperationRecord,
+  type Page,
+  type StateStore,
+  type StoredApp,
+  StoreUnavailable,
+} from "./store.ts";
+
+/** Milliseconds. An object answers in 1 to 300, and takes seconds to come back after a deploy moved it. */
+export const EMBEDDED_TIMEOUT_MS = 10_000;
+
+type Stub = DurableObjectStub<EmbeddedStore>;
+
+/** Calls the one {@link EmbeddedStore}; RPC has no timeout and no error of its own, so both are made here. */
+export class EmbeddedStoreClient implements StateStore {
+  readonly #namespace: DurableObjectNamespace<EmbeddedStore>;
+  readonly #timeoutMs: number;
+
+  constructor(namespace: DurableObjectNamespace<EmbeddedStore>, timeoutMs = EMBEDDED_TIMEOUT_MS) {
+    this.#namespace = namespace;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  resolve(host: string, appName: string | null): Promise<StoredApp | null> {
+    return this.#call("resolve", (stub) => stub.resolve(host, appName));
+  }
+
+  readApp(name: string): Promise<StoredApp | null> {
+    return this.#call("readApp", (stub) => stub.readApp(name));
+  }
+
+  listApps(page: Page): Promise<string[]> {
+    return this.#call("listApps", (stub) => stub.listApps(page));
+  }
+
+  commit(change: AppChange): Promise<CommitResult> {
+    return this.#call<CommitResult>("commit", async (stub) => await stub.commit(change));
+  }
+
+  listWork(): Promise<string[]> {
+    return this.#call("listWork", (stub) => stub.listWork());
+  }
+
+  readOperation(key: string): Promise<OperationRecord | null> {
+    return this.#call("readOperation", (stub) => stub.readOperation(key));
+  }
+
+  acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult> {
+    return this.#call<LeaseResult>(
+      "acquireLease",
+      async (stub) => await stub.acquireLease(name, token, ttlMs),
+    );
+  }
+
+  renewLease(name: string, token: string, ttlMs: number): Promise<boolean> {
+    return this.#call("renewLease", (stub) => stub.renewLease(name, token, ttlMs));
+  }
+
+  releaseLease(name: string, token: string): Promise<boolean> {
+    return this.#call("releaseLease", (stub) => stub.releaseLease(name, token));
+  }
+
+  readRecord(kind: string, id: string): Promise<string | null> {
+    return this.#call("readRecord", (stub) => stub.readRecord(kind, id));
+  }
+
+  listRecords(kind: string, page: Page): Promise<{ id: string; body: string }[]> {
+    return this.#call("listRecords", (stub) => stub.listRecords(kind, page));
+  }
+
+  writeRecord(kind: string, id: string, body: string): Promise<void> {
+    return this.#call("writeRecord", (stub) => stub.writeRecord(kind, id, body));
+  }
+
+  deleteRecord(kind: string, id: string): Promise<boolean> {
+    return this.#call("deleteRecord", (stub) => stub.deleteRecord(kind, id));
+  }
+
+  listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]> {
+    return this.#call("listAudit", (stub) => stub.listAudit(query));
+  }
+
+  async #call<T>(method: string, send: (stub: Stub) => Promise<T>): Promise<T> {
+    const timeout = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => timeout.reject(new Error(`no answer within ${this.#timeoutMs} ms`)),
+      this.#timeoutMs,
+    );
+    try {
+      // A stub that has seen its object fail stays broken, so each call takes its own.
+      return await Promise.race([send(this.#namespace.getByName(EMBEDDED_STORE_NAME)), timeout.promise]);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : "unknown error";
+      throw new StoreUnavailable(
+        `State store: ${method} failed in the embedded store (${reason}): try again`,
+      );
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,23 @@
+import { EmbeddedStoreClient } from "./embedded-client.ts";
+import type { EmbeddedStore } from "./embedded.ts";
+import type { StateStore } from "./store.ts";
+import { UpstashStore } from "./upstash.ts";
+
+export interface StoreEnv {
+  UPSTASH_REDIS_REST_URL?: string | undefined;
+  UPSTASH_REDIS_REST_TOKEN?: string | undefined;
+  EMBEDDED_STORE: DurableObjectNamespace<EmbeddedStore>;
+}
+
+/** Upstash when it is configured, else the embedded store. Half a configuration throws, naming the other half. */
+export function openStore(env: StoreEnv): StateStore {
+  const url = env.UPSTASH_REDIS_REST_URL;
+  const token = env.UPSTASH_REDIS_REST_TOKEN;
+  if (url && token) return new UpstashStore({ url, token });
+  if (url)
+    throw new Error("UPSTASH_REDIS_REST_URL is set but UPSTASH_REDIS_REST_TOKEN is not: set both or neither");
+  if (token) {
+    throw new Error("UPSTASH_REDIS_REST_TOKEN is set but UPSTASH_REDIS_REST_URL is not: set both or neither");
+  }
+  return new EmbeddedStoreClient(env.EMBEDDED_STORE);
+}

@@ -1,0 +1,145 @@
+/**
+ * The Lua that Upstash runs: each script is one command and one atomic step.
+ *
+ * Versions and JSON go through as strings, because Lua has only doubles and `cjson` turns `[]` into `{}`. Replies
+ * hold no nil, since a Lua table ends at the first one. `redis.call` answers `false` for a missing value.
+ */
+
+/** KEYS: hosts, default, app called appName. ARGV: host, whether there is an appName, appName, prefix of app keys. */
+export const RESOLVE = `
+local name = redis.call('HGET', KEYS[1], ARGV[1])
+if not name and ARGV[2] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then
+  name = ARGV[3]
+end
+local default = redis.call('GET', KEYS[2])
+name = name or default
+if not name then return false end
+local app = redis.call('HMGET', ARGV[4] .. name, 'version', 'body')
+if not app[1] then return false end
+return { name, app[1], app[2], default == name and '1' or '0' }
+`;
+
+/** KEYS: app, default. ARGV: name. */
+export const READ_APP = `
+local app = redis.call('HMGET', KEYS[1], 'version', 'body')
+if not app[1] then return false end
+return { ARGV[1], app[1], app[2], redis.call('GET', KEYS[2]) == ARGV[1] and '1' or '0' }
+`;
+
+/**
+ * KEYS: app, hosts of the app, hosts, default, apps, work, audit, operation.
+ * ARGV: name, expected version, next version, whether to delete, body, is default, has work, audit's app,
+ * audit entry, audit entries kept, operation's time to live in ms ('' for none), fingerprint, result, hosts...
+ *
+ * A script that fails halfway keeps what it wrote, so every refusal comes before the first write.
+ */
+export const COMMIT = `
+local name, deleted = ARGV[1], ARGV[4] == '1'
+if ARGV[11] ~= '' then
+  local done = redis.call('HMGET', KEYS[8], 'fingerprint', 'result')
+  if done[1] then return { 'repeated', done[1], done[2] } end
+end
+local version = redis.call('HGET', KEYS[1], 'version') or '0'
+if version ~= ARGV[2] or (deleted and version == '0') then return { 'conflict', version } end
+if not deleted then
+  for i = 14, #ARGV do
+    local holder = redis.call('HGET', KEYS[3], ARGV[i])
+    if holder and holder ~= name then return { 'host_taken', ARGV[i], holder } end
+  end
+end
+
+for _, host in ipairs(redis.call('SMEMBERS', KEYS[2])) do redis.call('HDEL', KEYS[3], host) end
+redis.call('DEL', KEYS[2])
+if deleted then
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[5], name)
+else
+  redis.call('HSET', KEYS[1], 'version', ARGV[3], 'body', ARGV[5])
+  redis.call('ZADD', KEYS[5], '0', name)
+  for i = 14, #ARGV do
+    redis.call('HSET', KEYS[3], ARGV[i], name)
+    redis.call('SADD', KEYS[2], ARGV[i])
+  end
+end
+if ARGV[6] == '1' and not deleted then
+  redis.call('SET', KEYS[4], name)
+elseif redis.call('GET', KEYS[4]) == name then
+  redis.call('DEL', KEYS[4])
+end
+if ARGV[7] == '1' and not deleted then
+  redis.call('SADD', KEYS[6], name)
+else
+  redis.call('SREM', KEYS[6], name)
+end
+redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[10], '*', 'app', ARGV[8], 'entry', ARGV[9])
+if ARGV[11] ~= '' then
+  redis.call('HSET', KEYS[8], 'fingerprint', ARGV[12], 'result', ARGV[13])
+  redis.call('PEXPIRE', KEYS[8], ARGV[11])
+end
+return { 'committed', deleted and '0' or ARGV[3] }
+`;
+
+/** KEYS: lease. ARGV: token, time to live in ms. Answers -1 when acquired, else how long it is still held. */
+export const ACQUIRE_LEASE = `
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return -1 end
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return -1
+end
+return redis.call('PTTL', KEYS[1])
+`;
+
+/** KEYS: lease. ARGV: token, time to live in ms. */
+export const RENEW_LEASE = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+`;
+
+/** KEYS: lease. ARGV: token. */
+export const RELEASE_LEASE = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+`;
+
+/** KEYS: ids, bodies. ARGV: lower bound, limit. */
+export const LIST_RECORDS = `
+local rows = {}
+for _, id in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', '0', ARGV[2])) do
+  rows[#rows + 1] = { id, redis.call('HGET', KEYS[2], id) }
+end
+return rows
+`;
+
+/** KEYS: ids, bodies. ARGV: id, body. */
+export const WRITE_RECORD = `
+redis.call('ZADD', KEYS[1], '0', ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return 1
+`;
+
+/** KEYS: ids, bodies. ARGV: id. */
+export const DELETE_RECORD = `
+redis.call('ZREM', KEYS[1], ARGV[1])
+return redis.call('HDEL', KEYS[2], ARGV[1])
+`;
+
+/**
+ * KEYS: audit. ARGV: newest id to look at, limit, whether to filter, app.
+ *
+ * One stream for all apps, filtered here: a stream per app would multiply what is kept by the number of apps and
+ * outlive deleted ones, and reading the audit of one app is rare. The scan is bounded by the entries kept.
+ */
+export const LIST_AUDIT = `
+local rows, newest, limit = {}, ARGV[1], tonumber(ARGV[2])
+while #rows < limit do
+  local page = redis.call('XREVRANGE', KEYS[1], newest, '-', 'COUNT', '500')
+  if #page == 0 then break end
+  for _, entry in ipairs(page) do
+    if #rows < limit and (ARGV[3] == '0' or entry[2][2] == ARGV[4]) then
+      rows[#rows + 1] = { entry[1], entry[2][4] }
+    end
+  end
+  newest = '(' .. page[#page][1]
+end
+return rows
+`;
