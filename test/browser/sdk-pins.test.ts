@@ -172,6 +172,10 @@ test("an EventSource reaches the page's deployment", async () => {
   expect(seen?.query.toString()).toBe("own=1&pulse_deployment=v1");
 });
 
+test("a blob is read as it is without the helper", async () => {
+  expect(await inPage(`return (await fetch(URL.createObjectURL(new Blob(["text"])))).text()`)).toBe("text");
+});
+
 test("other origins never see a pin", async () => {
   await inPage(`
     await fetch("${foreignRouter.origin}/echo");

@@ -191,6 +191,40 @@ test("a page that finds itself on the stale deployment again gives up instead of
   expect(v1.pageLoads()).toBe(2);
 });
 
+test("a page that its own deployment goes on serving may be reloaded from there again, a minute later", async () => {
+  // The minute passes on the page's clock only: the server's pings don't keep up with it.
+  const calm = await startBackend("calm", { options: { pingIntervalMs: 3_600_000 } });
+  router.backends.set("calm", calm.origin);
+  router.active = "calm";
+  await page.clock.install();
+  await page.goto(router.origin);
+  for (const loads of [2, 3]) {
+    await reaches(page, "connected");
+    expect(await calm.tellToReload()).toBe(1);
+    await vi.waitFor(() => expect(calm.pageLoads()).toBe(loads), 5_000);
+    await reaches(page, "connected");
+    await page.clock.fastForward(61_000);
+  }
+  await calm.close();
+});
+
+test("a frame that was reloaded doesn't keep the page around it from reloading", async () => {
+  await openOnV1();
+  router.active = "v1";
+  await page.evaluate(`new Promise((done) => {
+    const frame = document.createElement("iframe");
+    frame.onload = () => done(0);
+    frame.src = "/";
+    document.body.append(frame);
+  })`);
+  router.active = "v2";
+  router.backends.delete("v1");
+  await page.evaluate(`void frames[0].fetch("/echo"); 0`);
+  await page.frameLocator("iframe").locator("#version", { hasText: "v2" }).waitFor();
+  await page.evaluate(`void fetch("/echo"); 0`);
+  await showsVersion(page, "v2");
+});
+
 test("a page without sessionStorage reloads once, and doesn't loop either", async () => {
   await context.addInitScript(`Object.defineProperty(window, "sessionStorage", {
     get() { throw new DOMException("blocked", "SecurityError"); } });`);

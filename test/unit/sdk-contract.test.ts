@@ -64,7 +64,10 @@ describe("the public endpoints", () => {
 describe("the internal endpoints", () => {
   test("answer to the token", async () => {
     signalbox.sessions.open();
-    expect(await (await get(SESSIONS, withToken(TOKEN))).json()).toEqual({ render_session_count: 1 });
+    expect(await (await get(SESSIONS, withToken(TOKEN))).json()).toEqual({
+      render_session_count: 1,
+      deployment_id: "v1",
+    });
     expect(await (await get(RELOAD, withToken(TOKEN, "POST"))).json()).toEqual({ reloaded_socket_count: 0 });
   });
 
