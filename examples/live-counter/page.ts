@@ -12,11 +12,11 @@ export interface Page extends PageStyle {
 
 const CSS_COLOR = /^(#[0-9a-fA-F]{3,8}|[a-z]+)$/;
 
-/** @throws {Error} when `COLOR` is no plain CSS colour. */
+/** @throws {Error} when `ACCENT_COLOR` is no plain CSS colour. */
 export function pageStyle(env: Readonly<Record<string, string | undefined>>): PageStyle {
-  const color = env["COLOR"] ?? "#4f7cff";
+  const color = env["ACCENT_COLOR"] ?? "#4f7cff";
   if (!CSS_COLOR.test(color))
-    throw new Error(`COLOR ${JSON.stringify(color)} is no colour name or #hex value`);
+    throw new Error(`ACCENT_COLOR ${JSON.stringify(color)} is no colour name or #hex value`);
   return { color, greeting: env["GREETING"] ?? "Every page stays on the version it was loaded from." };
 }
 

@@ -51,7 +51,7 @@ test("its control sockets are counted, told to reload, and forgotten when they c
   });
   expect(await response.json()).toEqual({ reloaded_socket_count: 1 });
   await vi.waitFor(() => expect(messages).toContainEqual(Buffer.from('{"type":"reload","reason":"notice"}')));
-  socket.close(1001);
+  socket.close(1000);
   await vi.waitFor(() => expect(box.sessions.count).toBe(0));
 });
 

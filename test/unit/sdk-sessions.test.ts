@@ -113,7 +113,6 @@ describe("control sockets", () => {
   });
 
   test.each([
-    ["1001, as on unload", (socket: WebSocket) => socket.close(1001)],
     ["1000", (socket: WebSocket) => socket.close(1000)],
     ["no status", (socket: WebSocket) => socket.close()],
     ["a bye and no closing handshake", (socket: WebSocket) => socket.send("bye", () => socket.terminate())],
