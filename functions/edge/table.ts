@@ -59,7 +59,7 @@ export class RouteTables {
   readonly #entries = new Map<string, Entry>();
   /** The newest document of each app: hosts of an app share it, and it is parsed once for each change. */
   readonly #documents = new Map<string, { body: string; app: AppDocument }>();
-  readonly #store: () => StateStore;
+  readonly #store: () => RouteSource;
   readonly #ttlMs: number;
   readonly #sharedCache: SharedTables | null;
   readonly #now: () => number;
@@ -74,7 +74,7 @@ export class RouteTables {
   #storeTriedAt = -Infinity;
 
   constructor(options: {
-    store: () => StateStore;
+    store: () => RouteSource;
     ttlMs: number;
     sharedCache?: SharedTables | null;
     now?: () => number;
@@ -99,9 +99,8 @@ export class RouteTables {
 
     const flight = this.#refresh(entry, host, appName, now, waitUntil);
     const table = this.#newest(entry, entry.table);
-    if (flight === null || isYounger(table, this.#ttlMs, now) || this.#isDown(entry, now)) {
-      return lastGood(table, now);
-    }
+    const isEnough = this.#isDown(entry, now) ? LAST_GOOD_TABLE_MS : this.#ttlMs;
+    if (flight === null || isYounger(table, isEnough, now)) return lastGood(table, now);
     // Deployments are deleted once no table of twice the time to live can name them: older ones aren't served untried.
     const patienceMs = isYounger(table, 2 * this.#ttlMs, now) ? EXPIRED_TABLE_WAIT_MS : FLIGHT_LIMIT_MS;
     return (await settled(flight, patienceMs)) ?? lastGood(this.#newest(entry, table), now);
@@ -273,6 +272,9 @@ interface Answer {
   table: RouteTable;
   claimed: boolean;
 }
+
+/** All that tables need of the state store. */
+export type RouteSource = Pick<StateStore, "resolve">;
 
 /** Tables shared by the isolates of a location. */
 export interface SharedTables {
