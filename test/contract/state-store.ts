@@ -1,0 +1,581 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { AppChange, CommitResult, Page, StateStore } from "../../functions/state/store.ts";
+
+/** Each call gives an empty store of its own; `close` ends whatever `open` started. */
+export type OpenStore = () => Promise<{ store: StateStore; close(): Promise<void> }>;
+
+/** Names that mean something to Redis, to SQL, to file systems or to JavaScript. */
+const HOSTILE_NAMES =
+  '.. ../.. a:b a:b:c : * ? [a-z] {tag} %2e%2e a/b \\ (a - + " __proto__ constructor null 0 größe 名前 🚦'
+    .split(" ")
+    .concat("a b", " ", "\r\n", "\t", "'; DROP TABLE apps; --");
+
+const LONG = 60_000;
+const SHORT = 50;
+
+/** The one suite that every state store passes. */
+export function describeStateStore(name: string, open: OpenStore): void {
+  describe(name, () => {
+    let store: StateStore;
+    let opened: Awaited<ReturnType<OpenStore>>;
+
+    beforeEach(async () => {
+      opened = await open();
+      ({ store } = opened);
+    });
+    afterEach(() => opened.close());
+
+    describe("apps", () => {
+      test("an empty store answers every read with nothing", async () => {
+        expect(await store.resolve("shop.example.com", "shop")).toBeNull();
+        expect(await store.resolve("shop.example.com", null)).toBeNull();
+        expect(await store.readApp("shop")).toBeNull();
+        expect(await store.listApps(all)).toEqual([]);
+        expect(await store.listWork()).toEqual([]);
+        expect(await store.listAudit({ app: null, limit: 10, before: null })).toEqual([]);
+      });
+
+      test("a first commit creates the app at version 1 and each further one adds one", async () => {
+        expect(await store.commit(change("shop", 0, { body: '{"n":1}' }))).toEqual(committed(1));
+        expect(await store.readApp("shop")).toEqual(app("shop", 1, '{"n":1}'));
+        expect(await store.commit(change("shop", 1, { body: '{"n":2}' }))).toEqual(committed(2));
+        expect(await store.readApp("shop")).toEqual(app("shop", 2, '{"n":2}'));
+      });
+
+      test("a commit on another version than the stored one changes nothing and says which it is", async () => {
+        await store.commit(change("shop", 0, { body: '{"n":1}' }));
+        const stale = { body: '{"n":9}', hosts: ["stale.example.com"], isDefault: true, hasWork: true };
+        for (const expected of [0, 2, 10]) {
+          const result = await store.commit(
+            change("shop", expected, { ...stale, operation: operation("k") }),
+          );
+          expect(result).toEqual({ outcome: "conflict", version: 1 });
+        }
+        expect(await store.readApp("shop")).toEqual(app("shop", 1, '{"n":1}'));
+        expect(await store.resolve("stale.example.com", null)).toBeNull();
+        expect(await store.listWork()).toEqual([]);
+        expect(await store.readOperation("k")).toBeNull();
+        expect(await auditVersions(store, "shop")).toEqual([1]);
+      });
+
+      test("a commit on an app that doesn't exist says version 0", async () => {
+        expect(await store.commit(change("shop", 3))).toEqual({ outcome: "conflict", version: 0 });
+        expect(await store.commit(change("shop", 0, { body: null }))).toEqual({
+          outcome: "conflict",
+          version: 0,
+        });
+        expect(await store.listAudit({ app: null, limit: 10, before: null })).toEqual([]);
+      });
+
+      test("20 clients that commit at once all get through, one for each version", async () => {
+        const results = await Promise.all(
+          range(20).map(async (client) => [await increment(store, client), await increment(store, client)]),
+        );
+        const wins = results.flat().sort((a, b) => a - b);
+        expect(wins).toEqual(range(40).map((index) => index + 1));
+        const stored = await store.readApp("counter");
+        expect(stored?.version).toBe(40);
+        expect(stored?.body).toBe(JSON.stringify({ count: 40 }));
+        expect(await auditVersions(store, "counter")).toEqual(wins.toReversed());
+      });
+
+      test("a document of 300 KB comes back byte for byte", async () => {
+        const body = JSON.stringify({ text: 'größer 名前 🚦 \u0000 \u2028 \\ " </script>'.repeat(7_000) });
+        expect(new TextEncoder().encode(body).length).toBeGreaterThan(300_000);
+        await store.commit(change("big", 0, { body, hosts: ["big.example.com"] }));
+        expect((await store.readApp("big"))?.body === body).toBe(true);
+        expect((await store.resolve("big.example.com", null))?.body === body).toBe(true);
+        expect((await store.commit(change("big", 1, { body: "{}" }))).outcome).toBe("committed");
+      });
+
+      test("JSON is passed through, not parsed and written again", async () => {
+        for (const [index, body] of [
+          '{"a":[],"b":{}}',
+          "{ }",
+          "1e400",
+          "12345678901234567890",
+          "OK",
+          "",
+        ].entries()) {
+          await store.commit(change("raw", index, { body }));
+          expect((await store.readApp("raw"))?.body).toBe(body);
+        }
+      });
+
+      test("apps are listed in alphabetical order, page by page", async () => {
+        const names = ["b", "a", "a-b", "ab", "a0", "c", "z-9", "z-10", "shop", "shop-2"];
+        for (const name of names) await store.commit(change(name, 0));
+        const sorted = names.toSorted();
+        expect(await store.listApps(all)).toEqual(sorted);
+        expect(
+          await pages(
+            (page) => store.listApps(page),
+            (name) => name,
+            3,
+          ),
+        ).toEqual(sorted);
+        expect(await store.listApps({ after: "a1", limit: 2 })).toEqual(["ab", "b"]);
+        expect(await store.listApps({ after: "zz", limit: 2 })).toEqual([]);
+      });
+
+      test("apps with hostile names stay apart", async () => {
+        for (const name of HOSTILE_NAMES) {
+          const result = await store.commit(change(name, 0, { body: JSON.stringify(name), hosts: [name] }));
+          expect(result).toEqual(committed(1));
+        }
+        for (const name of HOSTILE_NAMES) {
+          expect(await store.readApp(name)).toEqual(app(name, 1, JSON.stringify(name)));
+          expect(await store.resolve(name, null)).toEqual(app(name, 1, JSON.stringify(name)));
+          expect(await auditVersions(store, name)).toEqual([1]);
+        }
+        const listed = await pages(
+          (page) => store.listApps(page),
+          (name) => name,
+          5,
+        );
+        expect(listed.toSorted()).toEqual(HOSTILE_NAMES.toSorted());
+      });
+
+      test("the work list names the apps whose last commit had work", async () => {
+        await store.commit(change("b", 0, { hasWork: true }));
+        await store.commit(change("a", 0, { hasWork: true }));
+        await store.commit(change("idle", 0));
+        expect(await store.listWork()).toEqual(["a", "b"]);
+        await store.commit(change("b", 1));
+        expect(await store.listWork()).toEqual(["a"]);
+      });
+    });
+
+    describe("hosts and the default app", () => {
+      test("a host resolves to the app that lists it, else to the named app, else to the default", async () => {
+        await store.commit(change("by-host", 0, { hosts: ["www.example.com", "example.com"] }));
+        await store.commit(change("by-name", 0));
+        await store.commit(change("fallback", 0, { isDefault: true }));
+        expect((await store.resolve("example.com", "by-name"))?.name).toBe("by-host");
+        expect((await store.resolve("www.example.com", null))?.name).toBe("by-host");
+        expect((await store.resolve("other.example.com", "by-name"))?.name).toBe("by-name");
+        expect(await store.resolve("other.example.com", "nobody")).toEqual(app("fallback", 1, "{}", true));
+        expect((await store.resolve("other.example.com", null))?.name).toBe("fallback");
+      });
+
+      test("a host that another app holds refuses the whole commit", async () => {
+        await store.commit(change("first", 0, { hosts: ["a.example.com", "b.example.com"] }));
+        const greedy = { hosts: ["free.example.com", "b.example.com"], isDefault: true, hasWork: true };
+        expect(await store.commit(change("second", 0, { ...greedy, operation: operation("k") }))).toEqual({
+          outcome: "host_taken",
+          host: "b.example.com",
+          app: "first",
+        });
+        expect(await store.readApp("second")).toBeNull();
+        expect(await store.listApps(all)).toEqual(["first"]);
+        expect(await store.resolve("free.example.com", null)).toBeNull();
+        expect(await store.listWork()).toEqual([]);
+        expect(await store.readOperation("k")).toBeNull();
+        expect(await auditVersions(store, null)).toEqual([1]);
+      });
+
+      test("an app keeps its own hosts, even when it lists one twice", async () => {
+        const hosts = ["a.example.com", "b.example.com", "a.example.com"];
+        await store.commit(change("shop", 0, { hosts }));
+        expect(await store.commit(change("shop", 1, { hosts }))).toEqual(committed(2));
+        expect((await store.resolve("a.example.com", null))?.version).toBe(2);
+      });
+
+      test("a released host can move to another app", async () => {
+        await store.commit(change("old", 0, { hosts: ["moving.example.com", "staying.example.com"] }));
+        await store.commit(change("old", 1, { hosts: ["staying.example.com"] }));
+        expect(await store.resolve("moving.example.com", null)).toBeNull();
+        expect(await store.commit(change("new", 0, { hosts: ["moving.example.com"] }))).toEqual(committed(1));
+        expect((await store.resolve("moving.example.com", null))?.name).toBe("new");
+        expect((await store.resolve("staying.example.com", null))?.name).toBe("old");
+      });
+
+      test("of 20 apps that claim a host at once exactly one gets it", async () => {
+        const results = await Promise.all(
+          range(20).map((index) =>
+            store.commit(change(`app-${index}`, 0, { hosts: ["wanted.example.com"] })),
+          ),
+        );
+        expect(results.filter((result) => result.outcome === "committed")).toHaveLength(1);
+        expect(results.filter((result) => result.outcome === "host_taken")).toHaveLength(19);
+      });
+
+      test("a new default takes over from the old one", async () => {
+        await store.commit(change("old", 0, { isDefault: true }));
+        await store.commit(change("new", 0, { isDefault: true }));
+        expect((await store.readApp("old"))?.isDefault).toBe(false);
+        expect((await store.readApp("new"))?.isDefault).toBe(true);
+        expect((await store.resolve("any.example.com", null))?.name).toBe("new");
+        await store.commit(change("old", 1, { isDefault: false }));
+        expect((await store.readApp("new"))?.isDefault).toBe(true);
+        await store.commit(change("new", 1, { isDefault: false }));
+        expect(await store.resolve("any.example.com", null)).toBeNull();
+      });
+
+      test("deleting an app takes its hosts, its default and its work along and leaves its audit", async () => {
+        await store.commit(
+          change("shop", 0, { hosts: ["shop.example.com"], isDefault: true, hasWork: true }),
+        );
+        const removal = { body: null, hosts: ["shop.example.com"], isDefault: true, hasWork: true };
+        expect(await store.commit(change("shop", 1, removal))).toEqual(committed(0));
+        expect(await store.readApp("shop")).toBeNull();
+        expect(await store.resolve("shop.example.com", "shop")).toBeNull();
+        expect(await store.listApps(all)).toEqual([]);
+        expect(await store.listWork()).toEqual([]);
+        expect(await auditVersions(store, "shop")).toEqual([2, 1]);
+        expect(await store.commit(change("heir", 0, { hosts: ["shop.example.com"] }))).toEqual(committed(1));
+        expect(await store.commit(change("shop", 0))).toEqual(committed(1));
+      });
+
+      test("deleting an app leaves another app's default alone", async () => {
+        await store.commit(change("main", 0, { isDefault: true }));
+        await store.commit(change("side", 0));
+        await store.commit(change("side", 1, { body: null }));
+        expect((await store.resolve("any.example.com", null))?.name).toBe("main");
+      });
+    });
+
+    describe("operations", () => {
+      test("a repeated operation answers with its record, even after the version moved on", async () => {
+        const first = change("shop", 0, { body: '{"n":1}', operation: operation("key-1") });
+        expect(await store.commit(first)).toEqual(committed(1));
+        expect(await store.readOperation("key-1")).toEqual({
+          fingerprint: "print-key-1",
+          result: "result-key-1",
+        });
+        await store.commit(change("shop", 1, { body: '{"n":2}' }));
+        expect(await store.commit(first)).toEqual(repeated("key-1"));
+        expect(await store.commit({ ...first, expectedVersion: 2 })).toEqual(repeated("key-1"));
+        expect(await store.readApp("shop")).toEqual(app("shop", 2, '{"n":2}'));
+        expect(await auditVersions(store, "shop")).toEqual([2, 1]);
+      });
+
+      test("a repeated operation answers with the first request's record, so that another request is noticed", async () => {
+        await store.commit(change("shop", 0, { operation: operation("key-1") }));
+        const other = { key: "key-1", fingerprint: "another", result: "another", ttlSeconds: 60 };
+        expect(await store.commit(change("blog", 0, { operation: other }))).toEqual(repeated("key-1"));
+        expect(await store.readApp("blog")).toBeNull();
+      });
+
+      test("an operation repeated after a deletion doesn't delete the app's successor", async () => {
+        await store.commit(change("shop", 0));
+        const removal = change("shop", 1, { body: null, operation: operation("delete-1") });
+        expect(await store.commit(removal)).toEqual(committed(0));
+        await store.commit(change("shop", 0));
+        expect(await store.commit(removal)).toEqual(repeated("delete-1"));
+        expect(await store.readApp("shop")).toEqual(app("shop", 1));
+      });
+
+      test("an operation sent by 20 clients at once happens once", async () => {
+        const sent = change("shop", 0, { operation: operation("key-1") });
+        const results = await Promise.all(range(20).map(() => store.commit(sent)));
+        expect(results.filter((result) => result.outcome === "committed")).toEqual([committed(1)]);
+        expect(results.filter((result) => result.outcome === "repeated")).toHaveLength(19);
+        expect(await auditVersions(store, "shop")).toEqual([1]);
+      });
+
+      test("an operation that conflicted can be sent again on the right version", async () => {
+        await store.commit(change("shop", 0));
+        const late = change("shop", 0, { operation: operation("key-1") });
+        expect((await store.commit(late)).outcome).toBe("conflict");
+        expect(await store.commit({ ...late, expectedVersion: 1 })).toEqual(committed(2));
+      });
+
+      test("an operation is forgotten once its time to live has passed", async () => {
+        const brief = { ...operation("key-1"), ttlSeconds: SHORT / 1000 };
+        await store.commit(change("shop", 0, { operation: brief }));
+        await until(async () => (await store.readOperation("key-1")) === null);
+        expect(await store.commit(change("shop", 1, { operation: operation("key-1") }))).toEqual(
+          committed(2),
+        );
+        expect(await store.commit(change("shop", 1, { operation: operation("key-1") }))).toEqual(
+          repeated("key-1"),
+        );
+      });
+
+      test("operations with hostile keys stay apart", async () => {
+        for (const key of HOSTILE_NAMES) {
+          await store.commit(change(`app ${key}`, 0, { operation: operation(key) }));
+        }
+        for (const key of HOSTILE_NAMES)
+          expect((await store.readOperation(key))?.result).toBe(`result-${key}`);
+        expect(await store.readOperation("a")).toBeNull();
+      });
+    });
+
+    describe("leases", () => {
+      test("a held lease is refused to others, with the time it has left", async () => {
+        expect(await store.acquireLease("janitor", "one", LONG)).toEqual({ acquired: true });
+        const refused = await store.acquireLease("janitor", "two", LONG);
+        if (refused.acquired) throw new Error("two holders have one lease");
+        expect(refused.expiresInMs).toBeGreaterThan(0);
+        expect(refused.expiresInMs).toBeLessThanOrEqual(LONG);
+        expect(await store.acquireLease("sweeper", "two", LONG)).toEqual({ acquired: true });
+      });
+
+      test("of 20 contenders exactly one acquires a lease", async () => {
+        const results = await Promise.all(
+          range(20).map((index) => store.acquireLease("janitor", `holder-${index}`, LONG)),
+        );
+        expect(results.filter((result) => result.acquired)).toHaveLength(1);
+      });
+
+      test("a holder whose answer was lost acquires its own lease again", async () => {
+        await store.acquireLease("janitor", "one", LONG);
+        expect(await store.acquireLease("janitor", "one", 2 * LONG)).toEqual({ acquired: true });
+        const refused = await store.acquireLease("janitor", "two", LONG);
+        expect(refused.acquired ? 0 : refused.expiresInMs).toBeGreaterThan(LONG);
+      });
+
+      test("only the holder renews a lease", async () => {
+        await store.acquireLease("janitor", "one", LONG);
+        expect(await store.renewLease("janitor", "two", 3 * LONG)).toBe(false);
+        expect(await store.renewLease("nobody", "one", LONG)).toBe(false);
+        expect(await store.renewLease("janitor", "one", 2 * LONG)).toBe(true);
+        const refused = await store.acquireLease("janitor", "two", LONG);
+        if (refused.acquired) throw new Error("two holders have one lease");
+        expect(refused.expiresInMs).toBeGreaterThan(LONG);
+        expect(refused.expiresInMs).toBeLessThanOrEqual(2 * LONG);
+      });
+
+      test("only the holder releases a lease", async () => {
+        await store.acquireLease("janitor", "one", LONG);
+        expect(await store.releaseLease("janitor", "two")).toBe(false);
+        expect((await store.acquireLease("janitor", "two", LONG)).acquired).toBe(false);
+        expect(await store.releaseLease("janitor", "one")).toBe(true);
+        expect(await store.releaseLease("janitor", "one")).toBe(false);
+        expect(await store.acquireLease("janitor", "two", LONG)).toEqual({ acquired: true });
+      });
+
+      test("an expired lease goes to the next holder and the late one can't touch it", async () => {
+        await store.acquireLease("janitor", "late", SHORT);
+        await until(async () => (await store.acquireLease("janitor", "next", LONG)).acquired);
+        expect(await store.renewLease("janitor", "late", LONG)).toBe(false);
+        expect(await store.releaseLease("janitor", "late")).toBe(false);
+        expect(await store.renewLease("janitor", "next", LONG)).toBe(true);
+      });
+
+      test("an expired lease can be neither renewed nor released", async () => {
+        await store.acquireLease("janitor", "one", 1);
+        await store.acquireLease("sweeper", "one", 1);
+        await until(async () => !(await store.renewLease("janitor", "one", 1)));
+        await sleep(SHORT);
+        expect(await store.releaseLease("sweeper", "one")).toBe(false);
+      });
+
+      test("leases with hostile names and tokens stay apart", async () => {
+        for (const name of HOSTILE_NAMES) {
+          expect(await store.acquireLease(name, name, LONG)).toEqual({ acquired: true });
+        }
+        for (const name of HOSTILE_NAMES) {
+          expect(await store.releaseLease(name, `${name}x`)).toBe(false);
+          expect(await store.releaseLease(name, name)).toBe(true);
+        }
+      });
+    });
+
+    describe("records", () => {
+      test("a record can be written, read, replaced and deleted", async () => {
+        expect(await store.readRecord("runner", "r1")).toBeNull();
+        await store.writeRecord("runner", "r1", '{"n":1}');
+        await store.writeRecord("runner", "r1", '{"n":2}');
+        expect(await store.readRecord("runner", "r1")).toBe('{"n":2}');
+        expect(await store.readRecord("project", "r1")).toBeNull();
+        expect(await store.deleteRecord("project", "r1")).toBe(false);
+        expect(await store.deleteRecord("runner", "r1")).toBe(true);
+        expect(await store.deleteRecord("runner", "r1")).toBe(false);
+        expect(await store.readRecord("runner", "r1")).toBeNull();
+        expect(await store.listRecords("runner", all)).toEqual([]);
+      });
+
+      test("records are listed by kind in alphabetical order, page by page", async () => {
+        const rows = range(10).map((index) => ({ id: `r${index}`, body: `{"n":${index}}` }));
+        for (const { id, body } of rows.toReversed()) await store.writeRecord("runner", id, body);
+        await store.writeRecord("project", "r5x", "{}");
+        expect(await store.listRecords("runner", all)).toEqual(rows);
+        expect(
+          await pages(
+            (page) => store.listRecords("runner", page),
+            (row) => row.id,
+            4,
+          ),
+        ).toEqual(rows);
+        expect(await store.listRecords("runner", { after: "r8", limit: 5 })).toEqual([rows[9]]);
+        expect(await store.listRecords("nothing", all)).toEqual([]);
+      });
+
+      test("records with hostile kinds and ids stay apart", async () => {
+        for (const name of HOSTILE_NAMES) {
+          await store.writeRecord(name, "id", `kind ${name}`);
+          await store.writeRecord("kind", name, `id ${name}`);
+        }
+        for (const name of HOSTILE_NAMES) {
+          expect(await store.readRecord(name, "id")).toBe(`kind ${name}`);
+          expect(await store.readRecord("kind", name)).toBe(`id ${name}`);
+          expect(await store.listRecords(name, all)).toEqual([{ id: "id", body: `kind ${name}` }]);
+        }
+        const listed = await pages(
+          (page) => store.listRecords("kind", page),
+          (row) => row.id,
+          5,
+        );
+        expect(listed.map((row) => row.id).toSorted()).toEqual(HOSTILE_NAMES.toSorted());
+      });
+    });
+
+    describe("audit", () => {
+      test("an entry comes back as it was written", async () => {
+        const audit = {
+          at: 1_700_000_000_123,
+          app: "shop",
+          actor: "größe 🚦",
+          action: "promote",
+          fromVersion: null,
+          toVersion: 1,
+          details: { deployment: "prod-1", count: 2, forced: false, reason: null },
+        };
+        await store.commit({ ...change("shop", 0), audit });
+        const [row, ...others] = await store.listAudit({ app: "shop", limit: 10, before: null });
+        expect(others).toEqual([]);
+        expect(row).toEqual({ ...audit, id: expect.any(String) });
+      });
+
+      test("entries are listed newest first, page by page, by app or all together", async () => {
+        for (const version of range(5)) {
+          await store.commit(change("shop", version));
+          await store.commit(change("blog", version));
+        }
+        expect(await auditVersions(store, "shop")).toEqual([5, 4, 3, 2, 1]);
+        expect(await auditVersions(store, null)).toEqual([5, 5, 4, 4, 3, 3, 2, 2, 1, 1]);
+        const rows = await auditPages(store, "blog", 2);
+        expect(rows.map((row) => row.toVersion)).toEqual([5, 4, 3, 2, 1]);
+        expect(rows.every((row) => row.app === "blog")).toBe(true);
+        const ids = (await auditPages(store, null, 3)).map((row) => row.id);
+        expect(ids).toHaveLength(10);
+        expect(ids.toSorted().toReversed()).toEqual(ids);
+      });
+
+      test("nothing is older than a cursor that the store never gave out", async () => {
+        await store.commit(change("shop", 0));
+        for (const before of ["", "nonsense", "-", "+", "(1-1", "1 OR 1=1", "9".repeat(40)]) {
+          expect(await store.listAudit({ app: null, limit: 10, before })).toEqual([]);
+        }
+      });
+    });
+  });
+}
+
+/** A call of each method, for what must hold for all of them. */
+export function everyMethod(store: StateStore): { method: keyof StateStore; call: () => Promise<unknown> }[] {
+  return [
+    { method: "resolve", call: () => store.resolve("shop.example.com", "shop") },
+    { method: "readApp", call: () => store.readApp("shop") },
+    { method: "listApps", call: () => store.listApps(all) },
+    { method: "commit", call: () => store.commit(change("shop", 0, { operation: operation("key") })) },
+    { method: "listWork", call: () => store.listWork() },
+    { method: "readOperation", call: () => store.readOperation("key") },
+    { method: "acquireLease", call: () => store.acquireLease("janitor", "one", LONG) },
+    { method: "renewLease", call: () => store.renewLease("janitor", "one", LONG) },
+    { method: "releaseLease", call: () => store.releaseLease("janitor", "one") },
+    { method: "writeRecord", call: () => store.writeRecord("runner", "r1", "{}") },
+    { method: "readRecord", call: () => store.readRecord("runner", "r1") },
+    { method: "listRecords", call: () => store.listRecords("runner", all) },
+    { method: "deleteRecord", call: () => store.deleteRecord("runner", "r1") },
+    { method: "listAudit", call: () => store.listAudit({ app: null, limit: 10, before: null }) },
+  ];
+}
+
+/** A change with nothing special about it, but for `parts`. */
+export function change(app: string, expectedVersion: number, parts: Partial<AppChange> = {}): AppChange {
+  return {
+    app,
+    expectedVersion,
+    body: "{}",
+    hosts: [],
+    isDefault: false,
+    hasWork: false,
+    audit: {
+      at: 1_700_000_000_000 + expectedVersion,
+      app,
+      actor: "operator",
+      action: "test",
+      fromVersion: expectedVersion,
+      toVersion: expectedVersion + 1,
+      details: {},
+    },
+    operation: null,
+    ...parts,
+  };
+}
+
+export function operation(key: string): NonNullable<AppChange["operation"]> {
+  return { key, fingerprint: `print-${key}`, result: `result-${key}`, ttlSeconds: 60 };
+}
+
+export function repeated(key: string): CommitResult {
+  return { outcome: "repeated", record: { fingerprint: `print-${key}`, result: `result-${key}` } };
+}
+
+export function committed(version: number): CommitResult {
+  return { outcome: "committed", version };
+}
+
+const all: Page = { after: null, limit: 1_000 };
+
+function app(name: string, version: number, body = "{}", isDefault = false) {
+  return { name, version, body, isDefault };
+}
+
+/** What a client of the store does: read, compute, commit, and again from the start on a conflict. */
+async function increment(store: StateStore, client: number): Promise<number> {
+  for (;;) {
+    const stored = await store.readApp("counter");
+    const count = stored ? Number(/\d+/.exec(stored.body)?.[0]) : 0;
+    const body = JSON.stringify({ count: count + 1 });
+    const next = change("counter", stored?.version ?? 0, { body });
+    const result = await store.commit({ ...next, audit: { ...next.audit, details: { client } } });
+    if (result.outcome === "committed") return result.version;
+    expect(result.outcome).toBe("conflict");
+  }
+}
+
+async function pages<T>(
+  read: (page: Page) => Promise<T[]>,
+  id: (row: T) => string,
+  limit: number,
+): Promise<T[]> {
+  const rows: T[] = [];
+  for (;;) {
+    const last = rows.at(-1);
+    const page = await read({ after: last === undefined ? null : id(last), limit });
+    expect(page.length).toBeLessThanOrEqual(limit);
+    if (page.length === 0) return rows;
+    rows.push(...page);
+  }
+}
+
+async function auditPages(store: StateStore, app: string | null, limit: number) {
+  const rows = await store.listAudit({ app, limit, before: null });
+  for (let page = rows; page.length > 0; rows.push(...page)) {
+    expect(page.length).toBeLessThanOrEqual(limit);
+    page = await store.listAudit({ app, limit, before: rows.at(-1)?.id ?? null });
+  }
+  return rows;
+}
+
+async function auditVersions(store: StateStore, app: string | null): Promise<(number | null)[]> {
+  const rows = await store.listAudit({ app, limit: 1_000, before: null });
+  return rows.map((row) => row.toVersion);
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await sleep(10);
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+function range(length: number): number[] {
+  return Array.from({ length }, (_, index) => index);
+}
