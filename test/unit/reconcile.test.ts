@@ -142,7 +142,11 @@ class World {
     return this.calls.filter((made) => made === call).length;
   }
 
-  #called<T>(name: string, deployment: Deployment, answer: (deployment: Deployment) => Promise<T>): Promise<T> {
+  #called<T>(
+    name: string,
+    deployment: Deployment,
+    answer: (deployment: Deployment) => Promise<T>,
+  ): Promise<T> {
     this.calls.push(`${name} ${deployment.id}`);
     return answer(deployment);
   }
@@ -195,7 +199,8 @@ describe("rolling out", () => {
     expect(world.count("provision v1")).toBe(1);
     expect(world.steps.at(-1)).toBe("v1 provision waiting: building");
     world.clock.time = START + 7_000;
-    world.provision = () => Promise.resolve({ status: "done", value: { url: "http://a.test", resources: {} } });
+    world.provision = () =>
+      Promise.resolve({ status: "done", value: { url: "http://a.test", resources: {} } });
     expect(await world.run()).toBeNull();
     expect(world.deployment("v1")).toMatchObject({ state: "active", url: "http://a.test" });
   });
@@ -311,7 +316,8 @@ describe("rolling out", () => {
     await world.deploy("v1");
     await world.run();
     await world.command({ type: "redeploy", id: "v1" });
-    world.provision = () => Promise.resolve({ status: "done", value: { url: "http://b.test", resources: {} } });
+    world.provision = () =>
+      Promise.resolve({ status: "done", value: { url: "http://b.test", resources: {} } });
     expect(await world.run()).toBeNull();
     expect(world.deployment("v1")).toMatchObject({ state: "active", url: "http://b.test", redeploy: null });
     await world.command({ type: "redeploy", id: "v1" });
@@ -399,11 +405,7 @@ describe("retiring", () => {
     world.clock.time = told + 30_000 + TABLE_AGE_MS;
     expect(await world.run()).toBeNull();
     expect(world.calls).toEqual(["reload v1", "remove v1"]);
-    expect(world.steps).toEqual([
-      "v1 reload done: 3 sockets told",
-      "v1 unroute done",
-      "v1 remove done",
-    ]);
+    expect(world.steps).toEqual(["v1 reload done: 3 sockets told", "v1 unroute done", "v1 remove done"]);
   });
 
   test("where nobody had to be told there is no grace, but never before old tables have gone", async () => {
@@ -499,38 +501,44 @@ describe("retiring", () => {
     await world.command({ type: "delete-app" });
     await world.runUntil(world.clock.time + 60 * MINUTE);
     expect(world.store.apps.has(APP)).toBe(false);
-    expect(world.calls.filter((call) => call.startsWith("remove")).sort()).toEqual(["remove v1", "remove v2"]);
+    expect(world.calls.filter((call) => call.startsWith("remove")).sort()).toEqual([
+      "remove v1",
+      "remove v2",
+    ]);
     expect(world.store.audit.at(-1)).toMatchObject({ action: "app.deleted", at: world.clock.time });
   });
 });
 
 describe("a crash between any two calls of the store", () => {
-  test.each(["before", "after"] as const)("is resumed where the call failed %s it was carried out", async (phase) => {
-    let total = Infinity;
-    for (let failing = 1; failing <= total; failing++) {
-      world = new World();
-      await world.create({ previousRetentionSeconds: 0, reloadGraceSeconds: 30 });
-      world.tell = () => Promise.resolve({ sockets: 1, why: "" });
-      world.store.calls = 0;
-      await wholeLife(world, failing, phase);
-      if (world.store.calls < failing) total = 0;
-      const where = `failing call ${failing} ${phase} it ran`;
-      expect(world.store.apps.has(APP), where).toBe(false);
-      expect(world.calls, where).toEqual(
-        expect.arrayContaining(["provision v1", "verify v2", "reload v1", "remove v1", "remove v2"]),
-      );
-      const versions = world.store.audit.map(({ toVersion }) => toVersion);
-      const rising = [...versions.keys()].map((index) => index + 1);
-      expect(versions.slice(0, -1), where).toEqual(rising.slice(0, -1));
-      const effects = ["provision v1", "provision v2", "reload v1", "remove v1", "reload v2", "remove v2"];
-      for (const effect of effects) {
-        // Once, or once more when the crash came between the effect and its commit.
-        expect(world.count(effect), `${effect}, ${where}`).toBeGreaterThanOrEqual(1);
-        expect(world.count(effect), `${effect}, ${where}`).toBeLessThanOrEqual(2);
+  test.each(["before", "after"] as const)(
+    "is resumed where the call failed %s it was carried out",
+    async (phase) => {
+      let total = Infinity;
+      for (let failing = 1; failing <= total; failing++) {
+        world = new World();
+        await world.create({ previousRetentionSeconds: 0, reloadGraceSeconds: 30 });
+        world.tell = () => Promise.resolve({ sockets: 1, why: "" });
+        world.store.calls = 0;
+        await wholeLife(world, failing, phase);
+        if (world.store.calls < failing) total = 0;
+        const where = `failing call ${failing} ${phase} it ran`;
+        expect(world.store.apps.has(APP), where).toBe(false);
+        expect(world.calls, where).toEqual(
+          expect.arrayContaining(["provision v1", "verify v2", "reload v1", "remove v1", "remove v2"]),
+        );
+        const versions = world.store.audit.map(({ toVersion }) => toVersion);
+        const rising = [...versions.keys()].map((index) => index + 1);
+        expect(versions.slice(0, -1), where).toEqual(rising.slice(0, -1));
+        const effects = ["provision v1", "provision v2", "reload v1", "remove v1", "reload v2", "remove v2"];
+        for (const effect of effects) {
+          // Once, or once more when the crash came between the effect and its commit.
+          expect(world.count(effect), `${effect}, ${where}`).toBeGreaterThanOrEqual(1);
+          expect(world.count(effect), `${effect}, ${where}`).toBeLessThanOrEqual(2);
+        }
       }
-    }
-    expect(total).toBe(0);
-  });
+      expect(total).toBe(0);
+    },
+  );
 });
 
 /** v1 rolled out, replaced by v2, deleted; then the app deleted. The process dies at store call number `failing`. */
