@@ -6,12 +6,16 @@ import { STORE_RETRY_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { openProviders } from "../providers/provider.ts";
 import { openStore } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
-import { hasWork, parseAppDocument } from "./app-document.ts";
+import { hasWork, parseAppDocument, type Deployment } from "./app-document.ts";
 import { probeSessions, tellReload } from "./contract.ts";
 import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
 import { reconcile, type ReconcileContext } from "./reconcile.ts";
 import { verify } from "./verify.ts";
+import { Waits } from "./waits.ts";
+
+/** While the store is down each app asks for it, at first every second and then more and more rarely. */
+const RETRY_LIMIT_MS = 15_000;
 
 /**
  * One for each app: runs its reconcile from an alarm, one at a time, and keeps its rollouts' progress. It holds no
@@ -22,8 +26,13 @@ export class AppController extends DurableObject<Env> {
   readonly #store: StateStore;
   readonly #progress: ProgressLog;
   readonly #context: ReconcileContext;
+  #app: string | null = null;
   #running: Promise<void> | null = null;
-  #again = false;
+  #failures = 0;
+  /** Calls of `reconcile` so far, how many of them the round under way knows of, and what tells it of the next. */
+  #calls = 0;
+  #callsSeen = 0;
+  #wake = (): void => {};
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -41,20 +50,25 @@ export class AppController extends DurableObject<Env> {
       tableAgeLimitMs: 2 * config.routeTtlMs + STORE_TIMEOUT_MS,
       progress: this.#progress,
       now: Date.now,
-      notBefore: new Map(),
+      sleep,
+      changed: () => {
+        this.#callsSeen = this.#calls;
+        return new Promise((resolve) => {
+          this.#wake = resolve;
+        });
+      },
+      waits: new Waits(),
+      storeFailedAt: 0,
     };
   }
 
-  /** Does what is due for the app. Calls that come while it works are answered by one more round. */
+  /** Does what is due for the app. A round that is under way looks again at once. */
   async reconcile(app: string): Promise<void> {
-    await this.ctx.storage.put("app", app);
-    if (this.#running) {
-      this.#again = true;
-      return this.#running;
-    }
-    this.#running = this.#run(app).finally(() => {
-      this.#running = null;
-    });
+    if (this.#app !== app) await this.ctx.storage.put("app", app);
+    this.#app = app;
+    this.#calls += 1;
+    this.#wake();
+    this.#running ??= this.#run(app);
     return this.#running;
   }
 
@@ -62,11 +76,13 @@ export class AppController extends DurableObject<Env> {
   async sweep(app: string, dryRun: boolean): Promise<Decision[]> {
     const decisions = await sweepApp(app, {
       store: this.#store,
-      probeSessions: this.#context.probeSessions,
+      probeSessions: (document, deployment) =>
+        probeSessions(document, deployment, this.#config.internalToken),
       now: Date.now,
       dryRun,
     });
-    if (!dryRun) await this.reconcile(app);
+    // Not awaited: the janitor looks at other apps while this one's backends take their time.
+    if (!dryRun) this.#start(app);
     return decisions;
   }
 
@@ -78,32 +94,66 @@ export class AppController extends DurableObject<Env> {
   /** Server-sent progress: `/APP/DEPLOYMENT`, resumed by `Last-Event-ID`. */
   override async fetch(request: Request): Promise<Response> {
     const [, app = "", deployment = ""] = new URL(request.url).pathname.split("/");
-    // Whoever asks sees at least what the document says now, even where no round has run since it changed.
-    await this.reconcile(app);
-    const isOver = async (): Promise<boolean> => {
+    const look = async (): Promise<Deployment | undefined> => {
       const stored = await this.#store.readApp(app);
-      const found = stored ? parseAppDocument(stored.body).deployments[deployment] : undefined;
-      return !found || !hasWork(found) || (found.state === "ready" && !found.promoteWhenReady);
+      if (stored === null) return undefined;
+      const document = parseAppDocument(stored.body);
+      // Whoever asks sees at least what the document says now, even where no round has run since it changed.
+      this.#progress.observe(document);
+      return document.deployments[deployment];
     };
-    return progressStream(request, deployment, this.#progress, isOver);
+    this.#start(app);
+    return progressStream(request, deployment, this.#progress, async () => isAtRest(await look()));
+  }
+
+  #start(app: string): void {
+    this.ctx.waitUntil(this.reconcile(app).catch(() => undefined)); // the alarm or the cron sweep tries again
   }
 
   async #run(app: string): Promise<void> {
-    let wakeAt: number | null = Date.now() + STORE_RETRY_MS;
     try {
-      // Should this object die midway, the alarm takes the work up again.
-      await this.ctx.storage.setAlarm(wakeAt);
       do {
-        this.#again = false;
-        wakeAt = await reconcile(app, this.#context);
-      } while (this.#again);
-    } catch (error) {
-      // The store is down or the code is wrong: either way the work is still there later.
-      console.error(`Reconciling ${app} failed: ${error instanceof Error ? error.message : "unknown error"}`);
-      wakeAt = Date.now() + STORE_RETRY_MS;
+        // Should this object die midway, the alarm takes the work up again.
+        await this.ctx.storage.setAlarm(Date.now() + STORE_RETRY_MS);
+        const wakeAt = await this.#round(app);
+        if (wakeAt === null || wakeAt === Infinity) await this.ctx.storage.deleteAlarm();
+        else await this.ctx.storage.setAlarm(Math.max(wakeAt, Date.now() + 1));
+      } while (this.#callsSeen !== this.#calls);
     } finally {
-      if (wakeAt === null || wakeAt === Infinity) await this.ctx.storage.deleteAlarm();
-      else await this.ctx.storage.setAlarm(Math.max(wakeAt, Date.now() + 1));
+      this.#running = null;
     }
   }
+
+  /** When to come again. The store is down or the code is wrong: either way the work is still there later. */
+  async #round(app: string): Promise<number | null> {
+    try {
+      const wakeAt = await reconcile(app, this.#context);
+      this.#failures = 0;
+      return wakeAt;
+    } catch (error) {
+      console.error(`Reconciling ${app} failed: ${error instanceof Error ? error.message : "unknown error"}`);
+      const pauseMs = Math.min(RETRY_LIMIT_MS, STORE_RETRY_MS * 2 ** this.#failures);
+      this.#failures += 1;
+      // Spread out, so that a store that comes back isn't met by every app at once.
+      return Date.now() + pauseMs * (0.75 + Math.random() / 2);
+    }
+  }
+}
+
+/** Whether nothing will happen to a deployment before somebody decides something. */
+function isAtRest(deployment: Deployment | undefined): boolean {
+  if (!deployment || !hasWork(deployment)) return true;
+  const { state, promoteWhenReady, redeploy, retirement } = deployment;
+  if (redeploy || retirement) return false;
+  return (state === "ready" && !promoteWhenReady) || state === "draining";
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

@@ -1,5 +1,5 @@
-import type { AppDocument, DeploymentState } from "./app-document.ts";
-import type { Progress, StepName } from "./reconcile.ts";
+import type { AppDocument, Deployment, DeploymentState } from "./app-document.ts";
+import type { Progress, StepName, StepStatus } from "./reconcile.ts";
 
 export interface ProgressEvent {
   /** Rises by at least one from event to event of an app; the `id` of the server-sent event. */
@@ -20,6 +20,7 @@ export class ProgressLog implements Progress {
   readonly #sql: SqlStorage;
   readonly #now: () => number;
   readonly #listeners = new Set<() => void>();
+  #seen = { createdAt: 0, version: 0 };
 
   constructor(sql: SqlStorage, now: () => number) {
     this.#sql = sql;
@@ -33,9 +34,15 @@ export class ProgressLog implements Progress {
   }
 
   observe(app: AppDocument): void {
+    const { createdAt, version } = app;
+    // Reads and commits overlap, and a state that was left must not be reported again.
+    if (createdAt < this.#seen.createdAt) return;
+    if (createdAt === this.#seen.createdAt && version < this.#seen.version) return;
+    this.#seen = { createdAt, version };
     for (const deployment of Object.values(app.deployments)) {
       const { id, state, stateSince, failure } = deployment;
-      const topic = `state/${deployment.sequence}/${id}`;
+      const topic = stateTopic(app, deployment);
+      if (this.#last(topic) === undefined) this.#begin(app, id);
       this.#report(topic, `${state}/${stateSince}`, id, "state", {
         state,
         reason: state === "failed" ? (failure?.reason ?? null) : null,
@@ -43,18 +50,13 @@ export class ProgressLog implements Progress {
     }
   }
 
-  step(
-    deployment: string,
-    step: StepName,
-    status: "started" | "waiting" | "done" | "failed",
-    detail: string,
-  ): void {
+  step(deployment: string, step: StepName, status: StepStatus, detail: string): void {
     // A step that is tried again and again starts once.
-    const started = this.#last(`step/${deployment}`) ?? "";
-    if (status === "started" && started.startsWith(`${step}/`) && !/\/(?:done|failed)\//.test(started))
+    const last = this.#last(stepTopic(deployment)) ?? "";
+    if (status === "started" && (last.startsWith(`${step}/started/`) || last.startsWith(`${step}/waiting/`)))
       return;
     const value = `${step}/${status}/${detail}`;
-    this.#report(`step/${deployment}`, value, deployment, "step", { step, status, detail });
+    this.#report(stepTopic(deployment), value, deployment, "step", { step, status, detail });
   }
 
   /** Events of a deployment after `sequence`, oldest first. */
@@ -79,6 +81,19 @@ export class ProgressLog implements Progress {
   listen(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** An id can come back in another deployment, or in another app of the same name: their past isn't its own. */
+  #begin(app: AppDocument, id: string): void {
+    this.#sql.exec("DELETE FROM progress WHERE deployment = ?", id);
+    const topics = Object.values(app.deployments).flatMap((deployment) => [
+      stateTopic(app, deployment),
+      ...(deployment.id === id ? [] : [stepTopic(deployment.id)]),
+    ]);
+    this.#sql.exec(
+      "DELETE FROM reported WHERE topic NOT IN (SELECT value FROM json_each(?))",
+      JSON.stringify(topics),
+    );
   }
 
   #last(topic: string): string | undefined {
@@ -108,4 +123,12 @@ export class ProgressLog implements Progress {
     );
     for (const listener of this.#listeners) listener();
   }
+}
+
+function stateTopic(app: AppDocument, deployment: Deployment): string {
+  return `state/${app.createdAt}/${deployment.sequence}/${deployment.id}`;
+}
+
+function stepTopic(id: string): string {
+  return `step/${id}`;
 }

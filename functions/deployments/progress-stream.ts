@@ -11,11 +11,14 @@ export async function progressStream(
   request: Request,
   deployment: string,
   log: ProgressLog,
-  isOver: () => Promise<boolean>,
+  isAtRest: () => Promise<boolean>,
 ): Promise<Response> {
+  // While the store is down nobody knows; the stream stays open until somebody does.
+  const isOver = (): Promise<boolean> => isAtRest().catch(() => false);
   const lastId = Number(request.headers.get("last-event-id") ?? "0");
   let last = Number.isSafeInteger(lastId) && lastId > 0 ? lastId : 0;
-  if (last > 0 && log.after(deployment, last).length === 0 && (await isOver())) {
+  // Asked before reading, here and below, so that "over" is never true of events not yet sent.
+  if (last > 0 && (await isOver()) && log.after(deployment, last).length === 0) {
     return new Response(null, { status: 204 });
   }
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
@@ -32,7 +35,6 @@ export async function progressStream(
         const news = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        // Asked before reading, so that "over" is never true of events not yet sent.
         const over = await isOver();
         const events = log.after(deployment, last);
         for (const event of events) {
@@ -45,19 +47,27 @@ export async function progressStream(
           return;
         }
         if (events.length > 0) continue;
-        const quiet = await Promise.race([
-          news.then(() => false),
-          scheduler.wait(KEEP_ALIVE_MS).then(() => true),
-        ]);
-        if (quiet) await write(": still here\n\n");
+        if (!(await within(news, KEEP_ALIVE_MS))) await write(": still here\n\n");
       }
     } finally {
       unlisten();
       await writer.close().catch(() => undefined); // the reader has left
     }
   };
-  pump().catch(() => undefined); // the reader has left, or the store is down: the client comes again
+  pump().catch(() => undefined); // the reader has left
   return new Response(readable, {
     headers: { "content-type": "text/event-stream", "cache-control": "no-store" },
   });
+}
+
+async function within(news: Promise<void>, ms: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  const silence = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  try {
+    return await Promise.race([news.then(() => true), silence]);
+  } finally {
+    if (timer !== null) clearTimeout(timer);
+  }
 }

@@ -1,11 +1,12 @@
 import type { Providers, Step } from "../providers/provider.ts";
-import type { StateStore } from "../state/store.ts";
+import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protocol/limits.ts";
 import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deployment } from "./app-document.ts";
 import { applyCommand, commitDocument } from "./commit.ts";
 import type { SessionProbe } from "./contract.ts";
 import type { Command } from "./lifecycle.ts";
 import type { Verification } from "./verify.ts";
+import type { Waits } from "./waits.ts";
 
 /** What one app's reconcile works with; the controller brings the real parts. */
 export interface ReconcileContext {
@@ -14,68 +15,89 @@ export interface ReconcileContext {
   verify: (app: AppDocument, deployment: Deployment) => Promise<Verification>;
   tellReload: (app: AppDocument, deployment: Deployment) => Promise<{ sockets: number | null; why: string }>;
   probeSessions: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
-  /** How long after unrouting some location may still hold a table that names the deployment. */
+  /** How long some location may still hold a table after a newer one was committed. */
   tableAgeLimitMs: number;
   progress: Progress;
   now: () => number;
-  /** When each deployment's waiting step may be tried again. Lost with the process, which only means: now. */
-  notBefore: Map<string, number>;
+  /** Resolves after that long, or at once when aborted. */
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Resolves when somebody says that the app has changed since this was called. */
+  changed: () => Promise<void>;
+  waits: Waits;
+  /** When the store last failed; 0 for never. While it is down, tables grow older than they should. */
+  storeFailedAt: number;
 }
 
 export interface Progress {
   /** Called with every document that reconcile sees, so that no state goes unreported. */
   observe(app: AppDocument): void;
-  step(
-    deploymentId: string,
-    step: StepName,
-    status: "started" | "waiting" | "done" | "failed",
-    detail: string,
-  ): void;
+  step(deploymentId: string, step: StepName, status: StepStatus, detail: string): void;
 }
 
 export type StepName =
   "provision" | "verify" | "promote" | "redeploy" | "reload" | "unroute" | "remove" | "clean-up";
+export type StepStatus = "started" | "waiting" | "done" | "failed";
 
+/** A Worker waits for six answers' headers at a time: two are left to the store, or a queued call times out unsent. */
+const STEPS_AT_ONCE = 4;
+/** Longer than two contract calls and the store's worst day; what takes longer hangs, and is asked again. */
+const STEP_LIMIT_MS = 60_000;
 /** Passes without a step to take come soon; this many in a row means that two steps undo each other. */
-const PASSES_LIMIT = 200;
+const PASSES_LIMIT = 1_000;
+/** A provider that wants to be asked again gets a moment, and never more than this. */
+const SHORTEST_WAIT_MS = 100;
+const LONGEST_WAIT_MS = 5 * 60_000;
 
 /**
- * Drives everything about an app that is due, one committed step at a time, and says when it wants to be called
- * again (null: never, unless something changes). Idempotent: whatever was interrupted is taken up from the document.
+ * Drives everything about an app that is due, one committed step at a time for each deployment, and says when it
+ * wants to be called again (null: never, unless something changes). Idempotent: whatever was interrupted is taken up
+ * from the document. A deployment whose step fails, hangs or is slow holds up no other.
  */
 export async function reconcile(name: string, context: ReconcileContext): Promise<number | null> {
-  for (let pass = 0; pass < PASSES_LIMIT; pass++) {
-    const stored = await context.store.readApp(name);
-    if (stored === null) return null;
-    const app = parseAppDocument(stored.body);
-    context.progress.observe(app);
-    if (app.deletingSince !== null && Object.values(app.deployments).every(isFinished)) {
-      const author = { actor: "controller", action: "app.deleted" };
-      await commitDocument(context.store, app, app.version, {
-        author,
-        details: {},
-        isDefault: false,
-        deletes: true,
-      });
-      continue;
+  const underWay = new Map<string, Promise<void>>();
+  try {
+    for (let pass = 0; pass < PASSES_LIMIT; pass++) {
+      // Listened for before reading, so that no change falls between the two.
+      const changed = context.changed();
+      const busy = [...underWay.keys()];
+      const stored = await context.store.readApp(name);
+      if (stored === null) return null;
+      // What was read may be older than the commit of a step that has ended meanwhile.
+      if (busy.some((id) => !underWay.has(id))) continue;
+      const app = parseAppDocument(stored.body);
+      context.progress.observe(app);
+      context.waits.keep(app.deployments);
+      if (app.deletingSince !== null && Object.values(app.deployments).every(isFinished)) {
+        await forget(app, context);
+        continue;
+      }
+      const idle = Object.values(app.deployments)
+        .filter((deployment) => hasWork(deployment) && !underWay.has(deployment.id))
+        .map((deployment) => ({ deployment, at: wakeTime(app, deployment, context) }))
+        .sort((one, other) => one.at - other.at);
+      const now = context.now();
+      const due = idle.filter(({ at }) => at <= now).slice(0, STEPS_AT_ONCE - underWay.size);
+      for (const { deployment } of due) {
+        const step = attempt(app, deployment, context).finally(() => underWay.delete(deployment.id));
+        underWay.set(deployment.id, step);
+      }
+      if (underWay.size === 0) return idle[0]?.at ?? null;
+      const next = idle.find(({ at }) => at > now)?.at ?? Infinity;
+      await firstOf([...underWay.values(), changed], next, context);
     }
-    const due = Object.values(app.deployments).filter(
-      (deployment) => hasWork(deployment) && wakeTime(app, deployment, context) <= context.now(),
-    );
-    if (due.length === 0) {
-      const times = Object.values(app.deployments)
-        .filter(hasWork)
-        .map((deployment) => wakeTime(app, deployment, context));
-      return times.length === 0 ? null : Math.min(...times);
-    }
-    await Promise.all(due.map((deployment) => advance(app, deployment, context)));
+    return context.now() + STORE_RETRY_MS;
+  } catch (error) {
+    if (error instanceof StoreUnavailable) context.storeFailedAt = context.now();
+    throw error;
+  } finally {
+    // Whoever calls next must find no step of this call still at work.
+    await Promise.all(underWay.values());
   }
-  return context.now() + STORE_RETRY_MS;
 }
 
 /** When the next step of a deployment is due; in the past or now means: now. */
 function wakeTime(app: AppDocument, deployment: Deployment, context: ReconcileContext): number {
-  return Math.max(dueTime(app, deployment, context), context.notBefore.get(deployment.id) ?? 0);
+  return Math.max(dueTime(app, deployment, context), context.waits.until(deployment));
 }
 
 function dueTime(app: AppDocument, deployment: Deployment, context: ReconcileContext): number {
@@ -93,8 +115,12 @@ function dueTime(app: AppDocument, deployment: Deployment, context: ReconcileCon
     case "draining":
       if (!retirement) return deployment.redeploy ? 0 : (deployment.drainDeadline ?? 0);
       if (!retirement.reload) return 0;
-      if (retirement.unroutedAt === null) return graceEnd(app, retirement.reload);
-      return retirement.unroutedAt + context.tableAgeLimitMs;
+      if (retirement.unroutedAt === null) {
+        // An old table may have sent a visitor here a moment ago, whose page has no socket to be told through yet.
+        const lastVisitor = deployment.stateSince + context.tableAgeLimitMs;
+        return Math.max(graceEnd(app, retirement.reload), lastVisitor);
+      }
+      return Math.max(retirement.unroutedAt, context.storeFailedAt) + context.tableAgeLimitMs;
     case "removed":
       return Infinity;
   }
@@ -106,53 +132,86 @@ function graceEnd(app: AppDocument, reload: { at: number; sockets: number | null
   return nobody ? reload.at : reload.at + app.config.reloadGraceSeconds * 1_000;
 }
 
-/** Takes the one step that is due for a deployment. */
+/** Takes the one step that is due for a deployment. Never throws and never hangs: what did is tried again later. */
+async function attempt(app: AppDocument, deployment: Deployment, context: ReconcileContext): Promise<void> {
+  let over = false;
+  const putOff = (why: string): void => {
+    console.error(`A step of deployment ${deployment.id} of app ${app.name} is put off: ${why}`);
+    context.waits.backOff(deployment, context.now(), STORE_RETRY_MS, LONGEST_WAIT_MS);
+  };
+  const step = advance(app, deployment, context)
+    .catch((error: unknown) => {
+      if (error instanceof StoreUnavailable) context.storeFailedAt = context.now();
+      putOff(error instanceof Error ? error.message : "unknown error");
+    })
+    .finally(() => {
+      over = true;
+    });
+  await firstOf([step], context.now() + STEP_LIMIT_MS, context);
+  if (!over) putOff("it hangs");
+}
+
 async function advance(app: AppDocument, deployment: Deployment, context: ReconcileContext): Promise<void> {
   const { id } = deployment;
   switch (deployment.state) {
     case "pending":
       return deployment.url === null
-        ? provision(app, deployment, context)
+        ? provision(app, deployment, deployment.deadline ?? 0, context)
         : verifyPending(app, deployment, deployment.deadline ?? 0, context);
     case "ready":
-      if (deployment.promoteWhenReady) {
-        await apply(app.name, { type: "auto-promote", id }, context);
-        context.progress.step(id, "promote", "done", "");
-        return;
-      }
+      if (deployment.promoteWhenReady) return promote(app, deployment, context);
       if (deployment.redeploy) return redeploy(app, deployment, deployment.redeploy, context);
-      await apply(app.name, { type: "retire", id, reason: "expired" }, context);
-      return;
+      return apply(app, deployment, { type: "retire", id, reason: "expired" }, context);
     case "active":
-      if (deployment.redeploy) await redeploy(app, deployment, deployment.redeploy, context);
-      return;
+      return deployment.redeploy ? redeploy(app, deployment, deployment.redeploy, context) : undefined;
     case "draining":
       if (deployment.retirement) return remove(app, deployment, deployment.retirement, context);
       if (deployment.redeploy) return redeploy(app, deployment, deployment.redeploy, context);
-      await apply(app.name, { type: "retire", id, reason: "deadline" }, context);
-      return;
+      return apply(app, deployment, { type: "retire", id, reason: "deadline" }, context);
     case "failed": {
       const step = await providerOf(context, deployment).remove(deployment, app);
-      if (waits(step, deployment, "clean-up", context)) return;
-      if (step.status === "failed") return retryCleanUp(id, "clean-up", step.reason, context);
-      await apply(app.name, { type: "cleaned-up", id }, context);
-      return;
+      if (step.status === "wait") return waitFor(step, deployment, "clean-up", Infinity, context);
+      if (step.status === "failed") return retryCleanUp(deployment, "clean-up", step.reason, context);
+      return apply(app, deployment, { type: "cleaned-up", id }, context);
     }
     case "removed":
   }
 }
 
-async function provision(app: AppDocument, deployment: Deployment, context: ReconcileContext): Promise<void> {
+async function provision(
+  app: AppDocument,
+  deployment: Deployment,
+  deadline: number,
+  context: ReconcileContext,
+): Promise<void> {
   const { id } = deployment;
-  if (context.now() > (deployment.deadline ?? 0)) {
-    return fail(app, id, "provision", "provision_timeout", "The backend wasn't there in time.", context);
-  }
+  const failed = (code: string, reason: string): Promise<void> =>
+    apply(app, deployment, { type: "fail", id, code, reason }, context, {
+      step: "provision",
+      status: "failed",
+      detail: reason,
+    });
+  if (isTooLate(deployment, deadline, context)) return failed("provision_timeout", NOT_THERE_IN_TIME);
   context.progress.step(id, "provision", "started", "");
   const step = await providerOf(context, deployment).provision(deployment, app);
-  if (waits(step, deployment, "provision", context)) return;
-  if (step.status === "failed") return fail(app, id, "provision", "provision_failed", step.reason, context);
-  await apply(app.name, { type: "provisioned", id, ...step.value }, context);
-  context.progress.step(id, "provision", "done", step.value.url);
+  if (step.status === "wait") {
+    if (context.now() >= deadline) return failed("provision_timeout", `${NOT_THERE_IN_TIME} ${step.detail}`);
+    return waitFor(step, deployment, "provision", deadline, context);
+  }
+  if (step.status === "failed") return failed("provision_failed", step.reason);
+  const command = { type: "provisioned", id, ...step.value } as const;
+  return apply(app, deployment, command, context, {
+    step: "provision",
+    status: "done",
+    detail: step.value.url,
+  });
+}
+
+const NOT_THERE_IN_TIME = "The backend wasn't there in time.";
+
+/** A deadline ends a step only after one more try, so that a controller that slept through it is fair. */
+function isTooLate(deployment: Deployment, deadline: number, context: ReconcileContext): boolean {
+  return context.now() >= deadline && context.waits.until(deployment) > deadline;
 }
 
 async function verifyPending(
@@ -165,16 +224,24 @@ async function verifyPending(
   context.progress.step(id, "verify", "started", "");
   const result = await context.verify(app, deployment);
   if (result.ok) {
-    await apply(app.name, { type: "verified", id }, context);
-    context.progress.step(id, "verify", "done", "");
-    return;
+    return apply(app, deployment, { type: "verified", id }, context, { step: "verify", status: "done" });
   }
-  // The deadline ends it only after one more try, so that a controller that slept through it is fair.
   if (context.now() >= deadline) {
-    return fail(app, id, "verify", "verification_failed", `Not verified in time: ${result.why}.`, context);
+    const detail = `Not verified in time: ${result.why}.`;
+    const command = { type: "fail", id, code: "verification_failed", reason: detail } as const;
+    return apply(app, deployment, command, context, { step: "verify", status: "failed", detail });
   }
   context.progress.step(id, "verify", "waiting", result.why);
-  context.notBefore.set(id, context.now() + VERIFY_INTERVAL_MS);
+  context.waits.putOff(deployment, context.now() + VERIFY_INTERVAL_MS);
+}
+
+async function promote(app: AppDocument, deployment: Deployment, context: ReconcileContext): Promise<void> {
+  const { id } = deployment;
+  await apply(app, deployment, { type: "auto-promote", id }, context, (next) =>
+    next.active === id
+      ? { step: "promote", status: "done" }
+      : { step: "promote", status: "failed", detail: "A newer deployment is active or this one is too old." },
+  );
 }
 
 async function redeploy(
@@ -184,24 +251,25 @@ async function redeploy(
   context: ReconcileContext,
 ): Promise<void> {
   const { id } = deployment;
-  const finish = async (status: "done" | "failed", detail: string): Promise<void> => {
-    await apply(app.name, { type: "redeploy-finished", id }, context);
-    context.progress.step(id, "redeploy", status, detail);
-  };
+  const finish = (status: "done" | "failed", detail: string): Promise<void> =>
+    apply(app, deployment, { type: "redeploy-finished", id }, context, { step: "redeploy", status, detail });
   if (job.provisioned) {
     const result = await context.verify(app, deployment);
     if (result.ok) return finish("done", "");
     if (context.now() >= job.deadline) return finish("failed", `Not verified in time: ${result.why}.`);
     context.progress.step(id, "redeploy", "waiting", result.why);
-    context.notBefore.set(id, context.now() + VERIFY_INTERVAL_MS);
+    context.waits.putOff(deployment, context.now() + VERIFY_INTERVAL_MS);
     return;
   }
-  if (context.now() > job.deadline) return finish("failed", "The backend wasn't there in time.");
+  if (isTooLate(deployment, job.deadline, context)) return finish("failed", NOT_THERE_IN_TIME);
   context.progress.step(id, "redeploy", "started", "");
   const step = await providerOf(context, deployment).redeploy(deployment, app);
-  if (waits(step, deployment, "redeploy", context)) return;
+  if (step.status === "wait") {
+    if (context.now() >= job.deadline) return finish("failed", `${NOT_THERE_IN_TIME} ${step.detail}`);
+    return waitFor(step, deployment, "redeploy", job.deadline, context);
+  }
   if (step.status === "failed") return finish("failed", step.reason);
-  await apply(app.name, { type: "redeploy-provisioned", id, ...step.value }, context);
+  return apply(app, deployment, { type: "redeploy-provisioned", id, ...step.value }, context);
 }
 
 /** Tell browsers, give them time, unroute, wait until no table names it, take the backend away. */
@@ -212,27 +280,31 @@ async function remove(
   context: ReconcileContext,
 ): Promise<void> {
   const { id } = deployment;
+  // What only the count of sessions has begun, the count of sessions can stop; an app's deletion spares nobody.
+  const onEvidence = retirement.reason === "drained" && app.deletingSince === null;
   if (!retirement.reload) {
-    if (retirement.reason === "drained" && (await hasReturned(app, deployment, context))) {
-      await apply(app.name, { type: "spare", id }, context);
-      return;
+    if (onEvidence && (await hasReturned(app, deployment, context))) {
+      return apply(app, deployment, { type: "spare", id }, context);
     }
     const { sockets, why } = await context.tellReload(app, deployment);
-    await apply(app.name, { type: "reload-told", id, sockets }, context);
     const told = sockets === null ? `nobody could be told: ${why}` : `${sockets} sockets told`;
-    context.progress.step(id, "reload", "done", told);
-    return;
+    const command = { type: "reload-told", id, sockets } as const;
+    return apply(app, deployment, command, context, { step: "reload", status: "done", detail: told });
   }
   if (retirement.unroutedAt === null) {
-    await apply(app.name, { type: "unroute", id }, context);
-    context.progress.step(id, "unroute", "done", "");
-    return;
+    return apply(app, deployment, { type: "unroute", id }, context, { step: "unroute", status: "done" });
+  }
+  if (onEvidence && context.now() < (deployment.drainDeadline ?? 0)) {
+    const probe = await context.probeSessions(app, deployment);
+    if (probe.kind === "known" && probe.sessions > 0) {
+      const reason = `${probe.sessions} sessions came back and are still there`;
+      return retryCleanUp(deployment, "remove", reason, context);
+    }
   }
   const step = await providerOf(context, deployment).remove(deployment, app);
-  if (waits(step, deployment, "remove", context)) return;
-  if (step.status === "failed") return retryCleanUp(id, "remove", step.reason, context);
-  await apply(app.name, { type: "removed", id }, context);
-  context.progress.step(id, "remove", "done", "");
+  if (step.status === "wait") return waitFor(step, deployment, "remove", Infinity, context);
+  if (step.status === "failed") return retryCleanUp(deployment, "remove", step.reason, context);
+  return apply(app, deployment, { type: "removed", id }, context, { step: "remove", status: "done" });
 }
 
 /** Whether somebody came back between the janitor's look and now. */
@@ -245,44 +317,83 @@ async function hasReturned(
   return probe.kind === "unknown" || probe.sessions > 0;
 }
 
-function waits(
-  step: Step<unknown>,
+function waitFor(
+  step: Extract<Step<unknown>, { status: "wait" }>,
   deployment: Deployment,
   name: StepName,
+  deadline: number,
   context: ReconcileContext,
-): step is Extract<Step<unknown>, { status: "wait" }> {
-  if (step.status !== "wait") return false;
+): void {
   context.progress.step(deployment.id, name, "waiting", step.detail);
-  context.notBefore.set(deployment.id, step.untilMs);
-  return true;
-}
-
-async function fail(
-  app: AppDocument,
-  id: string,
-  step: StepName,
-  code: string,
-  reason: string,
-  context: ReconcileContext,
-): Promise<void> {
-  context.progress.step(id, step, "failed", reason);
-  await apply(app.name, { type: "fail", id, code, reason }, context);
+  const now = context.now();
+  const until = Math.min(step.untilMs, deadline, now + LONGEST_WAIT_MS);
+  context.waits.putOff(deployment, Math.max(until, now + SHORTEST_WAIT_MS));
 }
 
 /** A backend that can't be taken away yet is tried again for as long as it is there: nothing is left behind. */
-function retryCleanUp(id: string, step: StepName, reason: string, context: ReconcileContext): void {
-  context.progress.step(id, step, "waiting", reason);
-  context.notBefore.set(id, context.now() + CLEANUP_RETRY_MS);
+function retryCleanUp(
+  deployment: Deployment,
+  step: StepName,
+  reason: string,
+  context: ReconcileContext,
+): void {
+  context.progress.step(deployment.id, step, "waiting", reason);
+  context.waits.backOff(deployment, context.now(), CLEANUP_RETRY_MS, LONGEST_WAIT_MS);
 }
 
-/** A refusal means that the document moved on meanwhile; the next pass sees where to. */
-async function apply(name: string, command: Command, context: ReconcileContext): Promise<void> {
+interface Outcome {
+  step: StepName;
+  status: "done" | "failed";
+  detail?: string;
+}
+
+/**
+ * Commits what a step came to and reports it. A refusal means that the document has moved on, and the next pass sees
+ * where to; should the deployment be as it was all the same, the step isn't tried again at once.
+ */
+async function apply(
+  app: AppDocument,
+  deployment: Deployment,
+  command: Command,
+  context: ReconcileContext,
+  outcome?: Outcome | ((next: AppDocument) => Outcome),
+): Promise<void> {
   const author = { actor: "controller", action: `deployment.${command.type}` };
-  const result = await applyCommand(context.store, name, command, author, { now: context.now });
-  if ("id" in command && command.id !== null) context.notBefore.delete(command.id);
-  if (result.kind === "applied") context.progress.observe(result.app);
+  const result = await applyCommand(context.store, app.name, command, author, { now: context.now });
+  if (result.kind !== "applied") {
+    context.waits.backOff(deployment, context.now(), STORE_RETRY_MS, LONGEST_WAIT_MS);
+    return;
+  }
+  if (outcome !== undefined) {
+    const { step, status, detail = "" } = typeof outcome === "function" ? outcome(result.app) : outcome;
+    context.progress.step(deployment.id, step, status, detail);
+  }
+  context.progress.observe(result.app);
+}
+
+/** The last step of an app's deletion. Where somebody else wrote meanwhile, the next pass looks again. */
+async function forget(app: AppDocument, context: ReconcileContext): Promise<void> {
+  const author = { actor: "controller", action: "app.deleted" };
+  const options = { author, details: {}, isDefault: false, deletes: true };
+  await commitDocument(context.store, { ...app, updatedAt: context.now() }, app.version, options);
 }
 
 function providerOf(context: ReconcileContext, deployment: Deployment): Providers["url"] {
   return context.providers[deployment.target.kind];
+}
+
+/** Resolves when the first of them does, or at a time, and leaves no timer behind. */
+async function firstOf(
+  happenings: Promise<unknown>[],
+  time: number,
+  context: ReconcileContext,
+): Promise<void> {
+  const done = new AbortController();
+  const ms = Math.min(time - context.now(), LONGEST_WAIT_MS);
+  const timer = time === Infinity ? [] : [context.sleep(ms, done.signal)];
+  try {
+    await Promise.race([...happenings, ...timer]);
+  } finally {
+    done.abort();
+  }
 }

@@ -40,8 +40,11 @@ export interface SweepContext {
 
 /** Apps whose controllers work at the same time. */
 const APPS_AT_ONCE = 4;
+/** 49 draining deployments, six at a time, each silent for the 5 s that a contract call may take. */
+const APP_LIMIT_MS = 60_000;
 /** A decision is about 150 bytes; the published report stays well below a store value's limit. */
 const DECISIONS_PUBLISHED = 1_000;
+const ERRORS_PUBLISHED = 100;
 
 /** One run of the janitor over all apps with work, under a lease that only its holder gives back. */
 export async function sweep(dryRun: boolean, context: SweepContext): Promise<Report> {
@@ -58,31 +61,34 @@ export async function sweep(dryRun: boolean, context: SweepContext): Promise<Rep
   const token = crypto.randomUUID();
   const lease = await store.acquireLease("janitor", token, JANITOR_LEASE_MS);
   if (!lease.acquired) return report("lease_held", [], []);
+  const holding = holdLease(store, token);
   try {
     const decisions: Decision[] = [];
     const errors: Report["errors"] = [];
     const apps = await store.listWork();
-    for (let start = 0; start < apps.length; start += APPS_AT_ONCE) {
-      if (start > 0 && !(await store.renewLease("janitor", token, JANITOR_LEASE_MS))) {
-        return report("lease_lost", decisions, errors);
+    const work = async (): Promise<void> => {
+      for (let app = apps.shift(); app !== undefined && !holding.lost(); app = apps.shift()) {
+        try {
+          decisions.push(...(await within(APP_LIMIT_MS, context.sweepApp(app, dryRun))));
+        } catch (error) {
+          errors.push({ app, message: error instanceof Error ? error.message : "unknown error" });
+        }
       }
-      await Promise.all(
-        apps.slice(start, start + APPS_AT_ONCE).map(async (name) => {
-          try {
-            decisions.push(...(await context.sweepApp(name, dryRun)));
-          } catch (error) {
-            errors.push({ app: name, message: error instanceof Error ? error.message : "unknown error" });
-          }
-        }),
-      );
-    }
+    };
+    await Promise.all(Array.from({ length: APPS_AT_ONCE }, work));
+    if (holding.lost()) return report("lease_lost", decisions, errors);
     const done = report("completed", decisions, errors);
     if (!dryRun) {
-      const published = { ...done, decisions: done.decisions.slice(0, DECISIONS_PUBLISHED) };
+      const published: Report = {
+        ...done,
+        decisions: decisions.slice(0, DECISIONS_PUBLISHED),
+        errors: errors.slice(0, ERRORS_PUBLISHED),
+      };
       await store.writeRecord("janitor", "last", JSON.stringify(published));
     }
     return done;
   } finally {
+    holding.end();
     await store.releaseLease("janitor", token).catch(() => false); // it runs out by itself
   }
 }
@@ -93,7 +99,34 @@ export async function lastRun(
   now: number,
 ): Promise<{ report: Report | null; stale: boolean }> {
   const body = await store.readRecord("janitor", "last");
-  if (body === null) return { report: null, stale: true };
-  const report = reportSchema.parse(JSON.parse(body));
-  return { report, stale: now - Date.parse(report.finishedAt) > JANITOR_STALE_MS };
+  const parsed = reportSchema.safeParse(body === null ? null : JSON.parse(body));
+  // One that another version wrote says no more than none.
+  if (!parsed.success) return { report: null, stale: true };
+  return { report: parsed.data, stale: now - Date.parse(parsed.data.finishedAt) > JANITOR_STALE_MS };
+}
+
+/** Renews the lease however long the work takes; an answer that it is somebody else's ends the work. */
+function holdLease(store: StateStore, token: string): { lost: () => boolean; end: () => void } {
+  let lost = false;
+  let heldUntil = Date.now() + JANITOR_LEASE_MS;
+  const renew = async (): Promise<void> => {
+    const askedAt = Date.now();
+    if (await store.renewLease("janitor", token, JANITOR_LEASE_MS)) heldUntil = askedAt + JANITOR_LEASE_MS;
+    else lost = true;
+  };
+  // While the store is away nobody else can have the lease, until it has run out.
+  const timer = setInterval(() => void renew().catch(() => undefined), JANITOR_LEASE_MS / 3);
+  return { lost: () => lost || Date.now() >= heldUntil, end: () => clearInterval(timer) };
+}
+
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`its controller didn't answer within ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    if (timer !== null) clearTimeout(timer);
+  }
 }

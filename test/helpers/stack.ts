@@ -12,6 +12,8 @@ export const INTERNAL_TOKEN = "internal-token-for-tests";
 export interface TestStack {
   readonly origin: string;
   readonly port: number;
+  /** Where Durable Objects keep their data. */
+  readonly stateDirectory: string;
   readonly workerd: Workerd;
   readonly control: ControlClient;
   /** One call of the control API, whatever it answers. */
@@ -76,6 +78,7 @@ export async function startTestStack(
   return {
     origin,
     port,
+    stateDirectory: state,
     get workerd() {
       return workerd;
     },
