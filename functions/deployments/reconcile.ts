@@ -5,7 +5,6 @@ import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deploymen
 import { applyCommand, commitDocument } from "./commit.ts";
 import type { SessionProbe } from "./contract.ts";
 import type { Command } from "./lifecycle.ts";
-import type { Verification } from "./verify.ts";
 import type { Waits } from "./waits.ts";
 
 /** What one app's reconcile works with; the controller brings the real parts. */
@@ -27,6 +26,9 @@ export interface ReconcileContext {
   /** When the store last failed; 0 for never. While it is down, tables grow older than they should. */
   storeFailedAt: number;
 }
+
+/** Whether a deployment answers through the router as the one that it should be. */
+export type Verification = { ok: true } | { ok: false; why: string };
 
 export interface Progress {
   /** Called with every document that reconcile sees, so that no state goes unreported. */

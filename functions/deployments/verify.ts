@@ -4,8 +4,7 @@ import { serveApp } from "../edge/serve.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
 import { describeFailure, textWithin } from "./contract.ts";
-
-export type Verification = { ok: true } | { ok: false; why: string };
+import type { Verification } from "./reconcile.ts";
 
 const metaAnswer = z.object({ deployment_id: z.string() });
 

@@ -37,7 +37,7 @@ try {
 
 async function bench(): Promise<void> {
   const nginx = await startNginx();
-  cleanUps.push(nginx.stop);
+  cleanUps.push(() => nginx.stop());
   const backend = `http://127.0.0.1:${nginx.backendPort}`;
   const redis = await startRedis();
   cleanUps.push(() => redis.stop());
@@ -59,7 +59,7 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
     settings: {},
     stdout: "ignore",
   });
-  cleanUps.push(plain.stop);
+  cleanUps.push(() => plain.stop());
   const signalbox = await startWorkerd({
     worker,
     stateDirectory: join(directory, "state"),
@@ -75,7 +75,7 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
     },
     stdout: "ignore",
   });
-  cleanUps.push(signalbox.stop);
+  cleanUps.push(() => signalbox.stop());
   const origin = `http://127.0.0.1:${signalbox.port}`;
   await deploy(new ControlClient(origin, CONTROL_TOKEN), backend);
 
