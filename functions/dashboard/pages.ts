@@ -10,6 +10,7 @@ export function loginPage(error: string): Promise<string> {
     html`<main class="login">
       <h1>Signalbox</h1>
       <form method="post" action="/_signalbox/login">
+        <input name="username" value="operator" autocomplete="username" hidden />
         <label for="token">Control token</label>
         <input id="token" name="token" type="password" autocomplete="current-password" required autofocus />
         <button>Log in</button>
