@@ -61,12 +61,16 @@ export async function forward(
 ): Promise<Response> {
   const target = destination.url + pathAndQuery(request.url);
   const headers = requestHeaders(request, requestUrl, caller);
-  const init: RequestInit = { method: request.method, headers, redirect: "manual" };
+  const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
-  // The body of a GET can only come with a whole request; search engines and their like read it.
-  const isRead = request.method === "GET" || request.method === "HEAD";
-  const resource = request.body !== null && isRead ? new Request(target, request) : target;
-  if (request.body !== null && !isRead) init.body = request.body;
+  let resource: string | Request = target;
+  if (request.body !== null && (request.method === "GET" || request.method === "HEAD")) {
+    // Only a whole request may have both; search engines and their like read such bodies.
+    resource = new Request(target, request);
+  } else {
+    init.method = request.method;
+    if (request.body !== null) init.body = request.body;
+  }
   const upstream = await fetchOnce(resource, init, canRepeat(request), destination);
 
   if (upstream.webSocket === null && (upstream.status < 200 || upstream.status > 599)) {

@@ -33,7 +33,7 @@ const webSockets = new WebSocketServer({
 beforeAll(async () => {
   stack = await startTestStack();
   handle = (_, response) => void response.end("ok");
-  origin = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => void handle(request, response));
+  origin = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => handle(request, response));
   origin.keepAliveTimeout = 120_000;
   origin.on("upgrade", (request, socket: Socket, head) => {
     socket.on("error", () => undefined);
@@ -88,13 +88,14 @@ function send(method: string, path: string, body: string | Buffer, extra: string
 
 /** Answers what it was asked: method, URL, headers and body. */
 function echo(request: IncomingMessage, response: ServerResponse): void {
-  void buffer(request).then((body) => {
+  void (async () => {
+    const body = await buffer(request);
     response.setHeader("x-method", request.method ?? "");
     response.setHeader("x-length", request.headers["content-length"] ?? "none");
     response.setHeader("x-coding", request.headers["transfer-encoding"] ?? "none");
     response.setHeader("x-url", request.url ?? "");
     response.end(body);
-  });
+  })();
 }
 
 describe("an answer", () => {
