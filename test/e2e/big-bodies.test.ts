@@ -74,9 +74,9 @@ async function residentBytes(): Promise<number> {
 async function growthDuring<T>(transfer: Promise<T>): Promise<{ result: T; before: number; growth: number }> {
   const before = await residentBytes();
   let most = before;
-  let running = true;
+  const done = new AbortController();
   const watching = (async () => {
-    while (running) {
+    while (!done.signal.aborted) {
       most = Math.max(most, await residentBytes());
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
@@ -85,7 +85,7 @@ async function growthDuring<T>(transfer: Promise<T>): Promise<{ result: T; befor
     const result = await transfer;
     return { result, before, growth: most - before };
   } finally {
-    running = false;
+    done.abort();
     await watching;
   }
 }
