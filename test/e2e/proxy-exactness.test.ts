@@ -465,6 +465,56 @@ describe("a request", () => {
     socket.destroy();
   });
 
+  test.each<[string, string, string]>([
+    ["both a length and chunks", "content-length: 5\r\ntransfer-encoding: chunked", "0\r\n\r\n"],
+    ["chunks and then a length", "transfer-encoding: chunked\r\ncontent-length: 3", "3\r\nabc\r\n0\r\n\r\n"],
+    ["two lengths", "content-length: 3\r\ncontent-length: 30", "abc"],
+    ["two equal lengths", "content-length: 3\r\ncontent-length: 3", "abc"],
+    ["a list of lengths", "content-length: 3, 3", "abc"],
+    ["a signed length", "content-length: +3", "abc"],
+    ["a length in hexadecimal", "content-length: 0x3", "abc"],
+    ["a coding that isn't chunked", "transfer-encoding: xchunked", "abc"],
+    ["chunked twice", "transfer-encoding: chunked, chunked", "0\r\n\r\n"],
+    ["chunked with a tab", "transfer-encoding:\tchunked", "3\r\nabc\r\n0\r\n\r\n"],
+    ["a space before the colon", "transfer-encoding : chunked", "3\r\nabc\r\n0\r\n\r\n"],
+    ["a length that Connection takes away", "connection: content-length\r\ncontent-length: 3", "abc"],
+    [
+      "chunks that Connection takes away",
+      "connection: transfer-encoding\r\ntransfer-encoding: chunked",
+      "3\r\nabc\r\n0\r\n\r\n",
+    ],
+  ])("with %s can't smuggle another one to the backend", async (_, framing, body) => {
+    const seen: string[] = [];
+    handle = (request, response) => {
+      const { "content-length": length, "transfer-encoding": coding } = request.headers;
+      if (length !== undefined && coding !== undefined) seen.push("two framings");
+      void (async () => {
+        const text = (await buffer(request)).toString();
+        seen.push(`${request.method} ${request.url} ${text.includes("smuggled")}`);
+        response.end("ok");
+      })();
+    };
+    const smuggled = `GET /smuggled HTTP/1.1\r\nhost: ${HOST}\r\nx-signalbox-smuggled: 1\r\n\r\n`;
+    const socket = connect(stack.port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    socket.write(`POST /first HTTP/1.1\r\nhost: ${HOST}\r\n${framing}\r\n\r\n${body}`);
+    const first = await readAnswer(socket).catch(() => null);
+    socket.destroy();
+    if (first?.status === 200) expect(seen).toEqual(["POST /first false"]);
+    else expect(seen).toEqual([]);
+
+    seen.length = 0;
+    const both = connect(stack.port, "127.0.0.1");
+    both.on("error", () => undefined);
+    both.write(`POST /first HTTP/1.1\r\nhost: ${HOST}\r\n${framing}\r\n\r\n${body}${smuggled}`);
+    await readAnswer(both).catch(() => null);
+    both.destroy();
+    // What comes behind is either refused or a request like any other, which went through the edge.
+    expect(seen).not.toContain("two framings");
+    expect(seen.filter((each) => each.endsWith("true"))).toEqual([]);
+    expect((await get("/after")).status).toBe(200);
+  });
+
   test("that is pipelined behind another is answered in its turn", async () => {
     handle = (request, response) => void response.end(request.url);
     const socket = connect(stack.port, "127.0.0.1");
