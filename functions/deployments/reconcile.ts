@@ -3,9 +3,8 @@ import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protocol/limits.ts";
 import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deployment } from "./app-document.ts";
 import { applyCommand, commitDocument } from "./commit.ts";
-import type { SessionProbe } from "./contract.ts";
+import type { SessionProbe, Verification } from "./contract.ts";
 import type { Command } from "./lifecycle.ts";
-import type { Verification } from "./verify.ts";
 import type { Waits } from "./waits.ts";
 
 /** What one app's reconcile works with; the controller brings the real parts. */

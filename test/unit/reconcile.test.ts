@@ -7,10 +7,9 @@ import {
   type Deployment,
 } from "../../functions/deployments/app-document.ts";
 import { applyCommand, commitDocument } from "../../functions/deployments/commit.ts";
-import type { SessionProbe } from "../../functions/deployments/contract.ts";
+import type { SessionProbe, Verification } from "../../functions/deployments/contract.ts";
 import { violations, type Command } from "../../functions/deployments/lifecycle.ts";
 import { reconcile, type ReconcileContext } from "../../functions/deployments/reconcile.ts";
-import type { Verification } from "../../functions/deployments/verify.ts";
 import { Waits } from "../../functions/deployments/waits.ts";
 import type { Provisioned, Step } from "../../functions/providers/provider.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
