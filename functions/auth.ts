@@ -16,9 +16,10 @@ export function bearerToken(request: Request): string | null {
   return /^Bearer ([^\s]+)$/i.exec(request.headers.get("authorization") ?? "")?.[1] ?? null;
 }
 
-/** Counts failed logins by client in this isolate; a right token is never held up by somebody's wrong ones. */
+/** Failed logins by client in this isolate, oldest first; a right token is never held up by somebody's wrong ones. */
 const failures = new Map<string, { count: number; since: number }>();
 const FAILURE_WINDOW_MS = 60_000;
+/** About a hundred bytes each. */
 const CLIENTS_REMEMBERED = 10_000;
 
 /** Lets the holder of `expected` through, else throws `unauthorized` or, after too many, `too_many_attempts`. */
@@ -36,14 +37,28 @@ export async function requireBearer(
 /** Counts one failed login and throws the answer to it. */
 export function refuseLogin(client: string, remedy: string): never {
   const now = Date.now();
-  const entry = failures.get(client);
+  const network = networkOf(client);
+  const entry = failures.get(network);
   if (!entry || now - entry.since > FAILURE_WINDOW_MS) {
-    if (failures.size >= CLIENTS_REMEMBERED) failures.clear();
-    failures.set(client, { count: 1, since: now });
+    failures.delete(network);
+    // One goes for one, so that many addresses can't wipe out what is known of all of them.
+    const oldest = failures.size >= CLIENTS_REMEMBERED ? failures.keys().next().value : undefined;
+    if (oldest !== undefined) failures.delete(oldest);
+    failures.set(network, { count: 1, since: now });
   } else if (++entry.count > AUTH_FAILURES_PER_MINUTE) {
     throw new Problem("too_many_attempts", "Too many failed logins from this address. Wait a minute.", {
       headers: { "retry-after": "60" },
     });
   }
   throw new Problem("unauthorized", remedy, { headers: { "www-authenticate": 'Bearer realm="signalbox"' } });
+}
+
+/** Whoever has one IPv6 address has the 2^64 of its network, so they count as one. */
+function networkOf(client: string): string {
+  if (!client.includes(":")) return client;
+  const [head = "", tail] = client.split("::");
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? [] : Array.from({ length: 8 - left.length - right.length }, () => "0");
+  return [...left, ...zeros, ...right].slice(0, 4).join(":");
 }

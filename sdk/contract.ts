@@ -2,6 +2,7 @@ import {
   type ControlConnection,
   type ControlSocket,
   isStalePin,
+  PIN_QUERY,
   serveControlSocket,
 } from "./control-socket.ts";
 import { Sessions } from "./sessions.ts";
@@ -21,7 +22,9 @@ export interface SignalboxOptions extends Partial<Settings> {
 /** The app contract of one deployment, free of any server library. */
 export interface Signalbox extends Readonly<Pick<Settings, "deploymentId" | "serverAddress" | "port">> {
   readonly sessions: Sessions;
-  /** The browser helper's tag, pinned to this deployment; it belongs before any other script of the page. */
+  /** Where a page loads the browser helper from, pinned to this deployment. */
+  readonly scriptUrl: string;
+  /** The same as a tag; it belongs before any other script of the page. */
   readonly scriptTag: string;
   /** True when a request's address is pinned to another deployment: its page should reload, not be served. */
   isStale(url: URL | string): boolean;
@@ -62,6 +65,7 @@ export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
   const sessions = new Sessions(options.lingerMs === undefined ? {} : { lingerMs: options.lingerMs });
   const pingIntervalMs = options.pingIntervalMs ?? DEFAULT_PING_INTERVAL_MS;
   const connections = new Set<ControlConnection>();
+  const scriptUrl = `/_pulse/client.js${deploymentId === null ? "" : `?${PIN_QUERY}=${deploymentId}`}`;
   const isStale = (url: URL | string) => isStalePin(new URL(url, "http://localhost"), deploymentId);
 
   const endpoints = new Map<string, Endpoint>([
@@ -82,7 +86,11 @@ export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
     ],
     [
       "/_pulse/internal/railway/sessions",
-      { method: "GET", internal: true, answer: () => json({ render_session_count: sessions.count }) },
+      {
+        method: "GET",
+        internal: true,
+        answer: () => json({ render_session_count: sessions.count, deployment_id: deploymentId }),
+      },
     ],
     [
       "/_pulse/internal/railway/reload",
@@ -95,7 +103,8 @@ export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
     serverAddress,
     port,
     sessions,
-    scriptTag: `<script src="/_pulse/client.js${deploymentId === null ? "" : `?pulse_deployment=${deploymentId}`}"></script>`,
+    scriptUrl,
+    scriptTag: `<script src="${scriptUrl}"></script>`,
     isStale,
     respond(request) {
       const url = new URL(request.url);
@@ -162,7 +171,7 @@ async function client(script: string | undefined, request: Request, pinned: bool
   const hash = await sha256(script);
   const etag = `"${Array.from(hash.subarray(0, 12), (byte) => byte.toString(16).padStart(2, "0")).join("")}"`;
   // Only an address that names this very deployment means the same bytes tomorrow.
-  const lasting = pinned && new URL(request.url).searchParams.has("pulse_deployment");
+  const lasting = pinned && new URL(request.url).searchParams.has(PIN_QUERY);
   const headers = {
     "content-type": "text/javascript; charset=utf-8",
     "cache-control": lasting ? `public, max-age=${CLIENT_MAX_AGE_SECONDS}, immutable` : "no-cache",

@@ -37,8 +37,8 @@ export const PIN_QUERY = "pulse_deployment";
 export const STALE_CLOSE_CODE = 4409;
 
 const SERVICE_RESTART = 1012;
-// Going away is what browsers send when a page unloads; no status is a bare `close()`.
-const CLEAN_CLOSE_CODES: ReadonlySet<number> = new Set([1000, 1001, 1005]);
+// 1001 is missing on purpose: a page that unloads says `bye`, and a proxy that goes away says 1001 for live pages too.
+const CLEAN_CLOSE_CODES: ReadonlySet<number> = new Set([1000, 1005]);
 const PAGE_ID = /^[A-Za-z0-9-]{8,64}$/;
 
 /** True when the address is pinned to a deployment that isn't `deploymentId`. */

@@ -36,7 +36,7 @@ export function attachSignalbox(server: Server | SecureServer, options: Signalbo
   server.emit = new Proxy(server.emit, {
     apply(emit, self, args: unknown[]) {
       const [event, request, peer, head] = args;
-      if (request instanceof IncomingMessage && request.url?.startsWith(CONTRACT_PREFIX) === true) {
+      if (request instanceof IncomingMessage && isUnderPrefix(request)) {
         if (event === "request" && peer instanceof ServerResponse && answer(signalbox, request, peer))
           return true;
         if (event === "upgrade" && peer instanceof Duplex && head instanceof Buffer && isSession(request)) {
@@ -70,8 +70,16 @@ function acceptUpgrades(server: Server | SecureServer): void {
   });
 }
 
+function isUnderPrefix(request: IncomingMessage): boolean {
+  return request.url?.startsWith(CONTRACT_PREFIX) === true;
+}
+
 function isSession(request: IncomingMessage): boolean {
-  return request.headers.upgrade?.toLowerCase() === "websocket" && address(request).pathname === SESSION_PATH;
+  return (
+    isUnderPrefix(request) &&
+    request.headers.upgrade?.toLowerCase() === "websocket" &&
+    address(request).pathname === SESSION_PATH
+  );
 }
 
 function address(request: IncomingMessage): URL {

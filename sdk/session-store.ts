@@ -51,6 +51,8 @@ export class SessionStore {
       token,
       automaticDeserialization: false,
       enableTelemetry: false,
+      // One command, one request, one timeout: a slow batch would fail everybody's sessions.
+      enableAutoPipelining: false,
       retry: { retries: 0 },
       signal: () => AbortSignal.timeout(this.#timeoutMs),
     });
@@ -97,11 +99,11 @@ export class SessionStore {
     }
   }
 
-  // The client's own messages repeat the command, and with it the session: only what is known to be safe is kept.
+  // Client and server may repeat the command in their messages, and with it the session: keep what comes before.
   #why(error: unknown): string {
     if (!(error instanceof Error)) return "unknown error";
     if (error.name === "TimeoutError") return `no answer within ${this.#timeoutMs} ms`;
-    if (error.name === "UpstashError") return error.message.split(", command was:")[0] ?? "refused";
+    if (error.name === "UpstashError") return error.message.split(/[,'"`]/)[0] ?? "refused";
     return error instanceof TypeError ? "connection failed" : error.name;
   }
 }

@@ -12,11 +12,11 @@ export interface Page extends PageStyle {
 
 const CSS_COLOR = /^(#[0-9a-fA-F]{3,8}|[a-z]+)$/;
 
-/** @throws {Error} when `COLOR` is no plain CSS colour. */
+/** @throws {Error} when `ACCENT_COLOR` is no plain CSS colour. */
 export function pageStyle(env: Readonly<Record<string, string | undefined>>): PageStyle {
-  const color = env["COLOR"] ?? "#4f7cff";
+  const color = env["ACCENT_COLOR"] ?? "#4f7cff";
   if (!CSS_COLOR.test(color))
-    throw new Error(`COLOR ${JSON.stringify(color)} is no colour name or #hex value`);
+    throw new Error(`ACCENT_COLOR ${JSON.stringify(color)} is no colour name or #hex value`);
   return { color, greeting: env["GREETING"] ?? "Every page stays on the version it was loaded from." };
 }
 
@@ -38,7 +38,7 @@ ${signalbox.scriptTag}
   body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; color: var(--ink);
     font: 16px/1.5 system-ui, sans-serif; background: light-dark(#f4f5f8, #12141a); }
   main { width: min(26rem, 100%); background: var(--card); border: 1px solid var(--line); border-radius: 1rem;
-    border-top: .4rem solid var(--accent); padding: 1.5rem; }
+    box-shadow: inset 0 .4rem var(--accent); padding: 1.8rem 1.5rem 1.5rem; }
   header { display: flex; justify-content: space-between; align-items: center; gap: 1rem; }
   #version { font: 600 .85rem ui-monospace, monospace; padding: .2rem .6rem; border-radius: 1rem;
     border: 1px solid var(--accent); }
@@ -50,7 +50,7 @@ ${signalbox.scriptTag}
     font-variant-numeric: tabular-nums; }
   p { margin: 0 0 1.2rem; color: var(--soft); }
   label { font-size: .85rem; color: var(--soft); }
-  textarea { display: block; width: 100%; min-height: 5rem; margin-top: .3rem; padding: .6rem .7rem; color: inherit;
+  textarea { display: block; width: 100%; min-height: 5rem; margin-top: .3rem; padding: .6rem .7rem; color: var(--ink);
     font: inherit; background: transparent; border: 1px solid var(--line); border-radius: .6rem; resize: vertical; }
   textarea:focus-visible, button:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
   #update { display: flex; justify-content: space-between; align-items: center; gap: 1rem; margin-top: 1rem;

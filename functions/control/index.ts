@@ -11,6 +11,9 @@ import { traffic } from "./traffic.ts";
 
 export const CONTROL_PREFIX = "/_signalbox/api/v1";
 
+/** How much of a body that is too large is read and thrown away before its sender is cut off. */
+const DISCARD_LIMIT_BYTES = 4 * 1024 * 1024;
+
 const description = {
   openapi: "3.1.0",
   info: { title: "Signalbox control API", version: "1" },
@@ -67,14 +70,15 @@ async function readBody(request: Request): Promise<string> {
       errors: [{ field: "body", message: `must be at most ${CONTROL_BODY_LIMIT_BYTES} bytes` }],
     },
   );
-  if (Number(request.headers.get("content-length") ?? 0) > CONTROL_BODY_LIMIT_BYTES) throw tooLarge;
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of request.body ?? []) {
     size += chunk.byteLength;
-    if (size > CONTROL_BODY_LIMIT_BYTES) throw tooLarge;
-    chunks.push(chunk);
+    if (size <= CONTROL_BODY_LIMIT_BYTES) chunks.push(chunk);
+    // Read on for a while: an answer to a client that is still writing may never be seen.
+    else if (size > DISCARD_LIMIT_BYTES) throw tooLarge;
   }
+  if (size > CONTROL_BODY_LIMIT_BYTES) throw tooLarge;
   if (size === 0) return "{}";
   const type = request.headers.get("content-type") ?? "";
   if (!/^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type)) {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import type { z } from "zod";
 import type { AppDocument } from "../deployments/app-document.ts";
 import { applyCommand, type Operation } from "../deployments/commit.ts";
 import type { Command } from "../deployments/lifecycle.ts";

@@ -64,5 +64,9 @@ function fieldErrors(part: string, issue: z.core.$ZodIssue): FieldError[] {
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => ({ field: at([...issue.path, key]), message: "is not a known field" }));
   }
-  return [{ field: at(issue.path), message: issue.message }];
+  return [{ field: at(issue.path), message: plainly(issue.message) }];
+}
+
+function plainly(message: string): string {
+  return message.endsWith("received undefined") ? "is required" : message.replace(/^Invalid input: /, "");
 }

@@ -35,14 +35,14 @@ export async function serveDashboard(
     return new Response(null, { status: 303, headers: { location: HOME, "set-cookie": endedSessionCookie } });
   }
   if (path !== HOME) throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
-  if (!(await hasSession(request, config.controlToken, now()))) return page(loginPage(""), 200);
+  if (!(await hasSession(request, config.controlToken, now()))) return page(await loginPage(""), 200);
 
   const names = await context.store.listApps({ after: null, limit: APPS_SHOWN });
   const stored = await Promise.all(names.map((name) => context.store.readApp(name)));
   const apps = stored
     .filter((app) => app !== null)
     .map((app) => ({ document: parseAppDocument(app.body), isDefault: app.isDefault }));
-  return page(overviewPage(apps, await lastRun(context.store, now()), now()), 200);
+  return page(await overviewPage(apps, await lastRun(context.store, now()), now()), 200);
 }
 
 async function logIn(request: Request, url: URL, context: ControlContext): Promise<Response> {
@@ -60,7 +60,7 @@ async function logIn(request: Request, url: URL, context: ControlContext): Promi
       refuseLogin(clientAddress(request, config) ?? "", "That isn't the control token.");
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      return page(loginPage(error.message), error.status);
+      return page(await loginPage(error.message), error.status);
     }
   }
   const cookie = await sessionCookie(config.controlToken, now(), url.protocol === "https:");

@@ -1,15 +1,16 @@
-import { html, raw } from "hono/html";
+import { html } from "hono/html";
 import type { AppDocument, Deployment } from "../deployments/app-document.ts";
 import type { Report } from "../janitor/sweep.ts";
 
 type Html = ReturnType<typeof html>;
 
-export function loginPage(error: string): string {
+export function loginPage(error: string): Promise<string> {
   return layout(
     "Log in",
     html`<main class="login">
       <h1>Signalbox</h1>
       <form method="post" action="/_signalbox/login">
+        <input name="username" value="operator" autocomplete="username" hidden />
         <label for="token">Control token</label>
         <input id="token" name="token" type="password" autocomplete="current-password" required autofocus />
         <button>Log in</button>
@@ -26,7 +27,7 @@ export function overviewPage(
   apps: { document: AppDocument; isDefault: boolean }[],
   janitor: { report: Report | null; stale: boolean },
   now: number,
-): string {
+): Promise<string> {
   const ago = janitor.report ? age(now - Date.parse(janitor.report.finishedAt)) : null;
   return layout(
     "Signalbox",
@@ -110,23 +111,22 @@ function age(ms: number): string {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
-function layout(title: string, body: Html, refreshSeconds?: number): string {
-  return String(
-    html`<!doctype html>
-      <html lang="en">
-        <head>
-          <meta charset="utf-8" />
-          <meta name="viewport" content="width=device-width, initial-scale=1" />
-          ${refreshSeconds === undefined ? "" : html`<meta http-equiv="refresh" content="${refreshSeconds}" />`}
-          <title>${title}</title>
-          <link rel="stylesheet" href="/_signalbox/style.css" />
-          <link rel="icon" href="data:," />
-        </head>
-        <body>
-          ${raw(String(body))}
-        </body>
-      </html>`,
-  );
+async function layout(title: string, body: Html, refreshSeconds?: number): Promise<string> {
+  const page = await html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        ${refreshSeconds === undefined ? "" : html`<meta http-equiv="refresh" content="${refreshSeconds}" />`}
+        <title>${title}</title>
+        <link rel="stylesheet" href="/_signalbox/style.css" />
+        <link rel="icon" href="data:," />
+      </head>
+      <body>
+        ${body}
+      </body>
+    </html>`;
+  return page.toString();
 }
 
 export const stylesheet = `

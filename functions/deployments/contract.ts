@@ -5,9 +5,6 @@ import type { AppDocument, Deployment } from "./app-document.ts";
 /** What a backend said about its sessions; `unknown` is never zero. */
 export type SessionProbe = { kind: "known"; sessions: number } | { kind: "unknown"; why: string };
 
-/** Whether a deployment answers as itself and is healthy, or what it did instead. */
-export type Verification = { ok: true } | { ok: false; why: string };
-
 const sessionsAnswer = z.object({ render_session_count: z.number().int().nonnegative() });
 const reloadAnswer = z.object({ reloaded_socket_count: z.number().int().nonnegative() });
 

@@ -3,7 +3,7 @@ import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protocol/limits.ts";
 import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deployment } from "./app-document.ts";
 import { applyCommand, commitDocument } from "./commit.ts";
-import type { SessionProbe, Verification } from "./contract.ts";
+import type { SessionProbe } from "./contract.ts";
 import type { Command } from "./lifecycle.ts";
 import type { Waits } from "./waits.ts";
 
@@ -26,6 +26,9 @@ export interface ReconcileContext {
   /** When the store last failed; 0 for never. While it is down, tables grow older than they should. */
   storeFailedAt: number;
 }
+
+/** Whether a deployment answers through the router as the one that it should be. */
+export type Verification = { ok: true } | { ok: false; why: string };
 
 export interface Progress {
   /** Called with every document that reconcile sees, so that no state goes unreported. */

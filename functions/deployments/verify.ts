@@ -3,7 +3,8 @@ import type { Config } from "../config.ts";
 import { serveApp } from "../edge/serve.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
-import { describeFailure, textWithin, type Verification } from "./contract.ts";
+import { describeFailure, textWithin } from "./contract.ts";
+import type { Verification } from "./reconcile.ts";
 
 const metaAnswer = z.object({ deployment_id: z.string() });
 

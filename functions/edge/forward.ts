@@ -14,23 +14,22 @@ const HOP_BY_HOP = [
 ];
 
 /** What only Signalbox may say to a backend; a client's own word for it is dropped at the door. */
-const INTERNAL_REQUEST = [
+const INTERNAL = [
   "x-pulse-railway-internal-token",
   "forwarded",
-  "x-forwarded-for",
-  "x-forwarded-host",
-  "x-forwarded-port",
-  "x-forwarded-prefix",
-  "x-forwarded-proto",
-  "x-forwarded-server",
-  "x-forwarded-scheme",
-  "x-forwarded-ssl",
   "x-real-ip",
   "x-client-ip",
+  "x-cluster-client-ip",
   "true-client-ip",
+  "x-original-forwarded-for",
+  "x-original-host",
+  "x-original-uri",
   "x-original-url",
   "x-rewrite-url",
 ];
+
+const NEVER_FROM_BACKENDS = new Set(HOP_BY_HOP);
+const NEVER_FROM_CLIENTS = new Set([...HOP_BY_HOP, ...INTERNAL]);
 
 /** Every header with this prefix is ours, in both directions. */
 const OWN_PREFIX = "x-signalbox-";
@@ -42,6 +41,13 @@ export interface Destination {
   via: "pinned" | "active" | "canary" | "fallback";
 }
 
+/** Who is asking, as far as somebody trustworthy says it. */
+export interface Caller {
+  address: string | null;
+  /** Whether `cf-` headers come from Cloudflare rather than from whoever is calling. */
+  throughCloudflare: boolean;
+}
+
 /**
  * Sends a request on and returns the answer as it comes: bodies are piped in both directions, and a WebSocket's
  * 101 is returned as it is, so that no script runs per message.
@@ -50,23 +56,17 @@ export async function forward(
   request: Request,
   requestUrl: URL,
   destination: Destination,
-  clientAddress: string | null,
+  caller: Caller,
   signal?: AbortSignal,
 ): Promise<Response> {
-  const webSocket = isWebSocket(request);
-  const headers = requestHeaders(request, requestUrl, clientAddress, webSocket);
   const target = destination.url + pathAndQuery(request.url);
+  const headers = requestHeaders(request, requestUrl, caller);
   const init: RequestInit = { method: request.method, headers, redirect: "manual" };
   if (signal) init.signal = signal;
   if (request.body !== null) init.body = request.body;
-  const upstream = await fetchOnce(target, init, canRepeat(request), destination.deploymentId);
+  const upstream = await fetchOnce(target, init, canRepeat(request), destination);
 
-  // Copying the headers keeps duplicates such as set-cookie apart.
-  const responseHeaders = new Headers(upstream.headers);
-  if (!webSocket) for (const name of HOP_BY_HOP) responseHeaders.delete(name);
-  for (const name of [...responseHeaders.keys()]) {
-    if (name.startsWith(OWN_PREFIX)) responseHeaders.delete(name);
-  }
+  const responseHeaders = responseHeadersOf(upstream);
   responseHeaders.set("x-pulse-selected-deployment", destination.deploymentId);
   responseHeaders.set("x-signalbox-route", destination.via);
   if (upstream.webSocket) {
@@ -83,35 +83,55 @@ export function isWebSocket(request: Request): boolean {
   return request.headers.get("upgrade")?.toLowerCase() === "websocket";
 }
 
-function requestHeaders(
-  request: Request,
-  url: URL,
-  clientAddress: string | null,
-  webSocket: boolean,
-): Headers {
+/** The path and query of a URL as the client spelled them, without a detour through a parser. */
+export function pathAndQuery(url: string): string {
+  const start = url.indexOf("/", url.indexOf("://") + 3);
+  return start === -1 ? "/" : url.slice(start);
+}
+
+function requestHeaders(request: Request, url: URL, caller: Caller): Headers {
   const headers = new Headers(request.headers);
-  for (const name of headers.get("connection")?.split(",") ?? []) {
-    const listed = name.trim().toLowerCase();
-    if (listed !== "" && listed !== "upgrade" && /^[\w!#$%&'*+.^`|~-]+$/.test(listed)) headers.delete(listed);
+  dropListed(headers);
+  for (const name of request.headers.keys()) {
+    const dropped =
+      NEVER_FROM_CLIENTS.has(name) ||
+      (name.startsWith("x-") && (name.startsWith("x-forwarded-") || name.startsWith(OWN_PREFIX))) ||
+      (!caller.throughCloudflare && name.startsWith("cf-"));
+    if (dropped) headers.delete(name);
   }
-  for (const name of HOP_BY_HOP) if (!(webSocket && name === "upgrade")) headers.delete(name);
-  for (const name of INTERNAL_REQUEST) headers.delete(name);
-  for (const name of [...headers.keys()]) if (name.startsWith(OWN_PREFIX)) headers.delete(name);
-  if (clientAddress !== null) headers.set("x-forwarded-for", clientAddress);
+  if (isWebSocket(request)) headers.set("upgrade", "websocket");
+  if (caller.address !== null) headers.set("x-forwarded-for", caller.address);
   headers.set("x-forwarded-host", request.headers.get("host") ?? url.host);
   headers.set("x-forwarded-proto", url.protocol.slice(0, -1));
   return headers;
 }
 
-/** As the client spelled it, without a detour through a parser. */
-function pathAndQuery(url: string): string {
-  const start = url.indexOf("/", url.indexOf("://") + 3);
-  return start === -1 ? "/" : url.slice(start);
+/** Copying the headers keeps duplicates such as set-cookie apart. */
+function responseHeadersOf(upstream: Response): Headers {
+  const headers = new Headers(upstream.headers);
+  // The handshake of a WebSocket is made of hop-by-hop headers.
+  const isHandshake = upstream.webSocket !== null;
+  if (!isHandshake) dropListed(headers);
+  for (const name of upstream.headers.keys()) {
+    if (name.startsWith(OWN_PREFIX) || (!isHandshake && NEVER_FROM_BACKENDS.has(name))) headers.delete(name);
+  }
+  return headers;
+}
+
+/** `Connection` names further headers that are meant for one hop. */
+function dropListed(headers: Headers): void {
+  const options = headers.get("connection");
+  if (options === null || options === "keep-alive" || options === "close") return;
+  for (const option of options.split(",")) {
+    const name = option.trim();
+    if (/^[\w!#$%&'*+.^`|~-]+$/.test(name)) headers.delete(name);
+  }
 }
 
 /** Nothing was sent that can't be sent again, and asking twice means the same as asking once. */
 function canRepeat(request: Request): boolean {
-  return request.body === null && ["GET", "HEAD", "OPTIONS"].includes(request.method);
+  const { method } = request;
+  return request.body === null && (method === "GET" || method === "HEAD" || method === "OPTIONS");
 }
 
 /**
@@ -122,24 +142,27 @@ async function fetchOnce(
   target: string,
   init: RequestInit,
   repeatable: boolean,
-  deploymentId: string,
+  destination: Destination,
 ): Promise<Response> {
   try {
     return await fetch(target, init);
-  } catch {
-    if (!repeatable) throw unreachable(deploymentId);
+  } catch (error) {
+    // Whoever gave up knows why.
+    if (init.signal?.aborted) throw error;
+    if (!repeatable) throw unreachable(destination);
   }
   try {
     return await fetch(target, init);
-  } catch {
-    throw unreachable(deploymentId);
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw unreachable(destination);
   }
 }
 
-function unreachable(deploymentId: string): Problem {
+function unreachable({ deploymentId, via }: Destination): Problem {
   return new Problem(
     "upstream_unreachable",
     `Deployment ${deploymentId} didn't answer. Check that its backend is running and reachable.`,
-    { headers: { "x-pulse-selected-deployment": deploymentId } },
+    { headers: { "x-pulse-selected-deployment": deploymentId, "x-signalbox-route": via } },
   );
 }

@@ -61,7 +61,8 @@ function isVerifiable(deployment: Deployment): boolean {
 
 /** The pin of a request: the query parameter, else the header. */
 export function pinOf(url: URL, headers: Headers): string | null {
-  return url.searchParams.get("pulse_deployment") ?? headers.get("x-pulse-deployment");
+  const inQuery = url.search === "" ? null : url.searchParams.get("pulse_deployment");
+  return inQuery ?? headers.get("x-pulse-deployment");
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Config } from "../config.ts";
 import type { AppDocument } from "../deployments/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
-import { forward, isWebSocket } from "./forward.ts";
+import { forward, isWebSocket, pathAndQuery } from "./forward.ts";
 import { isInternalPath } from "./internal-paths.ts";
 import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
 import { staleResponse } from "./stale.ts";
@@ -16,27 +16,35 @@ export interface EdgeContext {
 }
 
 /** A public request: finds its app by host and its deployment by the routing rules, and pipes it there. */
-export async function servePublic(request: Request, context: EdgeContext): Promise<Response> {
-  const { config, tables } = context;
-  const url = new URL(request.url);
+export async function servePublic(
+  request: Request,
+  context: EdgeContext,
+  url = new URL(request.url),
+): Promise<Response> {
+  const { config, tables, waitUntil } = context;
   if (request.url.length > URL_LIMIT_BYTES) {
     throw new Problem("url_too_long", `The URL is longer than ${URL_LIMIT_BYTES} bytes.`);
   }
   // Before anything is looked up, so that no state of the store lets it through.
-  if (isInternalPath(rawPath(request.url))) return notFound(request);
+  if (isInternalPath(pathOf(request.url))) return notFound(request);
 
-  const appName = nameInDomain(url.hostname, config.appDomain);
-  const read = (): Promise<RouteTable> => tables.get(url.hostname, appName, context.waitUntil);
+  const host = hostOf(request, url);
+  if (host === null) return unknownHost(request, url.hostname);
+  const appName = nameInDomain(host, config.appDomain);
+  const read = (): Promise<RouteTable> => tables.get(host, appName, waitUntil);
   let { app } = await read();
-  if (app === null) return unknownHost(request, url);
+  if (app === null) return unknownHost(request, host);
 
   const internal = await hasInternalToken(request, config.internalToken);
   const pin = pinOf(url, request.headers);
-  if (internal && pin !== null && app.deployments[pin]?.url == null) {
+  if (internal && pin !== null && (app.deployments[pin]?.url ?? null) === null) {
     // A rollout pins what was written a moment ago; anybody else gets there within the time to live.
-    app = (await tables.fresh(url.hostname, appName)).app ?? app;
+    app = (await tables.fresh(host, appName, waitUntil)).app ?? app;
   }
-  if (app.paused && !internal) app = await whilePaused(app, read);
+  if (app.paused && !internal) {
+    app = await whilePaused(app.paused, read);
+    if (app === null) return unknownHost(request, host);
+  }
   return serveApp(request, url, app, { config, internal, pin });
 }
 
@@ -47,15 +55,18 @@ export async function serveApp(
   app: AppDocument,
   given: { config: Config; internal: boolean; pin: string | null; signal?: AbortSignal },
 ): Promise<Response> {
-  if (isInternalPath(rawPath(request.url), app.config.paths)) return notFound(request);
-  const address = clientAddress(request, given.config);
-  const client = clientId(request, address);
+  if (isInternalPath(pathOf(request.url), app.config.paths)) return notFound(request);
+  const { config, internal, pin, signal } = given;
+  const address = clientAddress(request, config);
+  // Asked for by the canary only, so that other apps don't pay for it.
+  let known: string | null = null;
+  const client = (): string => (known ??= clientId(request, address));
   const route = resolveRoute(app, {
-    pin: given.pin,
-    internal: given.internal,
+    pin,
+    internal,
     webSocket: isWebSocket(request),
-    reloadOnStale: url.searchParams.get("pulse_reload_on_stale_affinity") === "1",
-    canaryDraw: () => stickyDraw(client, app.canary?.id ?? ""),
+    reloadOnStale: url.search !== "" && url.searchParams.get("pulse_reload_on_stale_affinity") === "1",
+    canaryDraw: () => stickyDraw(client(), app.canary?.id ?? ""),
   });
   switch (route.kind) {
     case "none":
@@ -64,9 +75,9 @@ export async function serveApp(
       return staleResponse(request, url);
     case "forward": {
       const destination = { url: route.url, deploymentId: route.deployment.id, via: route.via };
-      const response = await forward(request, url, destination, address, given.signal);
-      if (app.canary && given.pin === null && isNavigation(request))
-        rememberClient(request, response, client);
+      const caller = { address, throughCloudflare: config.trustClientAddress };
+      const response = await forward(request, url, destination, caller, signal);
+      if (app.canary && pin === null && isNavigation(request)) rememberClient(request, response, client());
       return response;
     }
   }
@@ -107,32 +118,48 @@ function isNavigation(request: Request): boolean {
   return request.headers.get("sec-fetch-mode") === "navigate" || wantsHtml(request);
 }
 
-let heldRequests = 0;
 const HOLD_POLL_MS = 200;
+/** A held request that hasn't polled for so long is gone: when its client leaves, not even `finally` runs. */
+const HELD_LEASE_MS = 10 * HOLD_POLL_MS;
+const heldRequests = new Set<{ seenAt: number }>();
 
-/** Rule 8: refuses, or holds the request until the app resumes. Returns the table that it resumed with. */
-async function whilePaused(paused: AppDocument, read: () => Promise<RouteTable>): Promise<AppDocument> {
-  const { paused: pause } = paused;
-  if (!pause) return paused;
-  if (pause.mode === "refuse") {
-    throw new Problem("app_paused", pause.message, {
-      headers: { "retry-after": String(pause.retryAfterSeconds) },
-    });
-  }
-  if (heldRequests >= HELD_REQUESTS_LIMIT) throw holdTimeout(pause.message, pause.retryAfterSeconds);
-  heldRequests += 1;
+type Pause = NonNullable<AppDocument["paused"]>;
+
+/** Rule 8: refuses, or holds the request until the app resumes. Returns the app as it resumed, null if it's gone. */
+async function whilePaused(pause: Pause, read: () => Promise<RouteTable>): Promise<AppDocument | null> {
+  refuseIfAsked(pause);
+  const held = holdOne(pause);
   try {
     const deadline = Date.now() + pause.maxHoldSeconds * 1_000;
     for (;;) {
       await scheduler.wait(HOLD_POLL_MS);
+      held.seenAt = Date.now();
       const { app } = await read();
-      if (app && !app.paused) return app;
-      if (app?.paused?.mode === "refuse") return await whilePaused(app, read);
-      if (Date.now() >= deadline) throw holdTimeout(pause.message, pause.retryAfterSeconds);
+      if (!app?.paused) return app;
+      refuseIfAsked(app.paused);
+      if (held.seenAt >= deadline) throw holdTimeout(pause.message, pause.retryAfterSeconds);
     }
   } finally {
-    heldRequests -= 1;
+    heldRequests.delete(held);
   }
+}
+
+function refuseIfAsked(pause: Pause): void {
+  if (pause.mode !== "refuse") return;
+  throw new Problem("app_paused", pause.message, {
+    headers: { "retry-after": String(pause.retryAfterSeconds) },
+  });
+}
+
+function holdOne(pause: Pause): { seenAt: number } {
+  const now = Date.now();
+  if (heldRequests.size >= HELD_REQUESTS_LIMIT) {
+    for (const held of heldRequests) if (now - held.seenAt > HELD_LEASE_MS) heldRequests.delete(held);
+  }
+  if (heldRequests.size >= HELD_REQUESTS_LIMIT) throw holdTimeout(pause.message, pause.retryAfterSeconds);
+  const held = { seenAt: now };
+  heldRequests.add(held);
+  return held;
 }
 
 function holdTimeout(message: string, retryAfterSeconds: number): Problem {
@@ -150,17 +177,30 @@ function nameInDomain(hostname: string, domain: string | null): string | null {
   return name.includes(".") ? null : name;
 }
 
-function rawPath(url: string): string {
-  const start = url.indexOf("/", url.indexOf("://") + 3);
-  return start === -1 ? "/" : (url.slice(start).split(/[?#]/, 1)[0] ?? "/");
+/** As the client spelled it. */
+function pathOf(url: string): string {
+  const path = pathAndQuery(url);
+  const end = path.search(/[?#]/);
+  return end === -1 ? path : path.slice(0, end);
+}
+
+/** A DNS name has at most 253 characters; longer ones aren't worth remembering. */
+const HOST_LIMIT = 253;
+
+/** The host that the request is for, without the root's dot; null where it isn't one that an app could have. */
+function hostOf(request: Request, url: URL): string | null {
+  // workerd makes the URL from the Host header as it is, so that what is in it could be taken for a path or a user.
+  const given = request.headers.get("host");
+  if (given !== null && !/^[\w.-]+(?::\d*)?$|^\[[\da-f:.]+\](?::\d*)?$/i.test(given)) return null;
+  const host = url.hostname.endsWith(".") ? url.hostname.slice(0, -1) : url.hostname;
+  return host.length > HOST_LIMIT ? null : host;
 }
 
 function notFound(request: Request): Response {
   return problemResponse(new Problem("not_found", "Nothing is here."), request);
 }
 
-function unknownHost(request: Request, url: URL): Response {
-  const host = url.hostname;
+function unknownHost(request: Request, host: string): Response {
   return problemResponse(
     new Problem(
       "unknown_host",

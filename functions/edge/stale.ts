@@ -49,7 +49,11 @@ function clientLoaderLocation(request: Request, url: URL): string | null {
   if (request.headers.get("x-pulse-client-loader") !== "1") return null;
   const wanted = request.headers.get("x-pulse-client-loader-location");
   if (wanted === null || !URL.canParse(wanted, url)) return null;
-  return new URL(wanted, url).origin === url.origin ? wanted : null;
+  const location = new URL(wanted, url);
+  if (location.origin !== url.origin) return null;
+  // `http:elsewhere` is a relative reference on http and another host on https, which a browser may be on when it is
+  // ended before us. What starts with a slash means the same on both.
+  return wanted.startsWith("/") ? wanted : location.href;
 }
 
 /** For a person who followed a link with a dead pin: the same place without it. */

@@ -3,7 +3,7 @@
  * or its network can mean. Names are judged as written: what they resolve to is the platform's guard.
  */
 export function isPrivateHost(hostname: string): boolean {
-  const host = hostname.toLowerCase().replace(/\.$/, "");
+  const host = hostname.toLowerCase().replace(/\.+$/, "");
   if (host.startsWith("[")) return isPrivateIPv6(host.slice(1, -1));
   const octets = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(host);
   if (octets) return isPrivateIPv4(octets.slice(1).map(Number));
@@ -25,28 +25,28 @@ function isPrivateIPv4([a = 0, b = 0, c = 0]: number[]): boolean {
     (a === 172 && b >= 16 && b <= 31) ||
     (a === 192 && b === 168) ||
     (a === 192 && b === 0 && (c === 0 || c === 2)) ||
+    (a === 192 && b === 88 && c === 99) ||
     (a === 198 && (b === 18 || b === 19)) ||
     (a === 198 && b === 51 && c === 100) ||
     (a === 203 && b === 0 && c === 113)
   );
 }
 
-/** Source: the IANA registry of special-purpose IPv6 addresses; addresses that wrap IPv4 are judged by it. */
+/**
+ * Only global unicast (2000::/3) is public, and not all of it. Source: the IANA registry of special-purpose IPv6
+ * addresses; addresses that wrap IPv4 are judged by it.
+ */
 function isPrivateIPv6(address: string): boolean {
   const groups = expand(address);
-  const [first = 0, second = 0] = groups;
-  const leadingZeros = groups.slice(0, 5).every((group) => group === 0);
-  const wrapsIPv4 = leadingZeros && (groups[5] === 0xffff || groups[5] === 0);
-  const nat64 = first === 0x64 && second === 0xff9b;
-  if (wrapsIPv4 || nat64) return isPrivateIPv4(octets(groups[6], groups[7]));
+  const [first = 0, second = 0, ...rest] = groups;
+  const isNat64 = first === 0x64 && second === 0xff9b && rest.slice(0, 4).every((group) => group === 0);
+  const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
+  if (isNat64 || isMapped) return isPrivateIPv4(octets(groups[6], groups[7]));
   if (first === 0x2002) return isPrivateIPv4(octets(groups[1], groups[2]));
   return (
-    (first & 0xfe00) === 0xfc00 ||
-    (first & 0xffc0) === 0xfe80 ||
-    (first & 0xffc0) === 0xfec0 ||
-    (first & 0xff00) === 0xff00 ||
-    (first === 0x2001 && (second === 0 || second === 0xdb8)) ||
-    first === 0x100
+    (first & 0xe000) !== 0x2000 ||
+    (first === 0x2001 && (second < 0x200 || second === 0xdb8)) ||
+    (first & 0xfff0) === 0x3ff0
   );
 }
 
@@ -60,5 +60,5 @@ function expand(address: string): number[] {
     part === "" ? [] : part.split(":").map((group) => parseInt(group, 16));
   const left = parse(head);
   const right = tail === undefined ? [] : parse(tail);
-  return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
+  return [...left, ...Array.from({ length: 8 - left.length - right.length }, () => 0), ...right];
 }

@@ -1,3 +1,4 @@
+import { ConfigError } from "../config.ts";
 import { EmbeddedStoreClient } from "./embedded-client.ts";
 import type { EmbeddedStore } from "./embedded.ts";
 import type { StateStore } from "./store.ts";
@@ -15,9 +16,13 @@ export function openStore(env: StoreEnv): StateStore {
   const token = env.UPSTASH_REDIS_REST_TOKEN;
   if (url && token) return new UpstashStore({ url, token });
   if (url)
-    throw new Error("UPSTASH_REDIS_REST_URL is set but UPSTASH_REDIS_REST_TOKEN is not: set both or neither");
+    throw new ConfigError(
+      "UPSTASH_REDIS_REST_URL is set but UPSTASH_REDIS_REST_TOKEN is not: set both or neither",
+    );
   if (token) {
-    throw new Error("UPSTASH_REDIS_REST_TOKEN is set but UPSTASH_REDIS_REST_URL is not: set both or neither");
+    throw new ConfigError(
+      "UPSTASH_REDIS_REST_TOKEN is set but UPSTASH_REDIS_REST_URL is not: set both or neither",
+    );
   }
   return new EmbeddedStoreClient(env.EMBEDDED_STORE);
 }

@@ -3,7 +3,8 @@
  * the page on its deployment, counts it as a session there, and reloads it, once and politely, when that deployment
  * goes away. `api.ts` describes what the page sees of it.
  *
- * A fetch that the server redirects to another origin takes the pin's header along, as browsers do with any header.
+ * Two limits come with the header: a fetch that the server redirects to another origin takes it along, as browsers do
+ * with any header, and a `no-cors` fetch goes without it.
  */
 import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, SignalboxState } from "./api.ts";
 
@@ -13,9 +14,10 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
   const PIN_QUERY = "pulse_deployment";
   const PIN_HEADER = "x-pulse-deployment";
   const STALE_HEADER = "x-pulse-stale-affinity";
-  const RELOAD_FLAG = "pulse_reload_on_stale_affinity=1";
+  const RELOAD_FLAG = "pulse_reload_on_stale_affinity";
   const STALE_CLOSE_CODE = 4409;
-  const GUARD_KEY = "signalbox:reloaded-from";
+  // Frames share the tab's storage: one that was reloaded says nothing about the page around it.
+  const GUARD_KEY = `signalbox:reloaded-from${window === window.top ? "" : location.pathname}`;
   const DEFAULT_JITTER_MS = 2_000;
   const FIRST_RETRY_MS = 1_000;
   const LONGEST_RETRY_MS = 30_000;
@@ -32,7 +34,8 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
 
   const tag = document.currentScript instanceof HTMLScriptElement ? document.currentScript : null;
   const deploymentId = tag === null ? null : pinOf(new URL(tag.src, document.baseURI));
-  const jitterMs = Number(tag?.dataset["reloadJitterMs"] ?? DEFAULT_JITTER_MS) || 0;
+  const givenJitterMs = Number.parseInt(tag?.dataset["reloadJitterMs"] ?? "", 10);
+  const jitterMs = givenJitterMs >= 0 ? givenJitterMs : DEFAULT_JITTER_MS;
   const pageId = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
     byte.toString(16).padStart(2, "0"),
   ).join("");
@@ -70,8 +73,13 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
     return copy.href;
   }
 
-  function isStaleAnswer(status: number, header: string | null): boolean {
-    return status === 409 && header === "1";
+  // A blob's address has this page's origin, too, but no server behind it.
+  function isOurs(url: URL | null): url is URL {
+    return url !== null && url.origin === location.origin && url.protocol === location.protocol;
+  }
+
+  function isStaleAnswer(address: string, status: number, header: string | null): boolean {
+    return status === 409 && header === "1" && isOurs(resolve(address));
   }
 
   async function pinnedFetch(input: RequestInfo | URL, init: RequestInit | undefined, id: string, url: URL) {
@@ -81,7 +89,8 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
     if (explicit === null) request.headers.set(PIN_HEADER, id);
     const response = await nativeFetch.call(window, request);
     if (explicit === null || explicit === id) {
-      if (isStaleAnswer(response.status, response.headers.get(STALE_HEADER))) outdated("stale-response");
+      const header = response.headers.get(STALE_HEADER);
+      if (isStaleAnswer(response.url, response.status, header)) outdated("stale-response");
     }
     return response;
   }
@@ -91,7 +100,7 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
       apply(target, self, args: [input: RequestInfo | URL, init?: RequestInit]) {
         const [input, init] = args;
         const url = resolve(input instanceof NativeRequest ? input.url : input);
-        if (url === null || url.origin !== location.origin) return Reflect.apply(target, self, args);
+        if (!isOurs(url)) return Reflect.apply(target, self, args);
         return pinnedFetch(input, init, id, url);
       },
     });
@@ -112,7 +121,7 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
     }
     before("open", (request, [, address]) => {
       const url = resolve(address);
-      if (url !== null && url.origin === location.origin) pins.set(request, pinOf(url));
+      if (isOurs(url)) pins.set(request, pinOf(url));
       else pins.delete(request);
     });
     before("setRequestHeader", (request, [name, value]) => {
@@ -123,8 +132,8 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
       if (explicit === null) request.setRequestHeader(PIN_HEADER, id);
       if (explicit !== null && explicit !== id) return;
       const settled = () => {
-        if (isStaleAnswer(request.status, request.getResponseHeader(STALE_HEADER)))
-          outdated("stale-response");
+        const header = request.getResponseHeader(STALE_HEADER);
+        if (isStaleAnswer(request.responseURL, request.status, header)) outdated("stale-response");
       };
       request.addEventListener("load", settled, { once: true });
     });
@@ -137,7 +146,7 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
       const explicit = pinOf(url);
       if (explicit !== null && explicit !== id) return address;
       const pin = explicit === null ? `${PIN_QUERY}=${id}` : "";
-      return withQuery(url, pin, url.search.includes(RELOAD_FLAG) ? "" : RELOAD_FLAG);
+      return withQuery(url, pin, url.searchParams.has(RELOAD_FLAG) ? "" : `${RELOAD_FLAG}=1`);
     }
     window.WebSocket = new Proxy(NativeWebSocket, {
       construct(target, [address, ...rest]: unknown[], newTarget): WebSocket {
@@ -152,9 +161,9 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
     window.EventSource = new Proxy(NativeEventSource, {
       construct(target, [address, ...rest]: unknown[], newTarget): EventSource {
         const url = resolve(address);
-        const explicit = url === null ? null : pinOf(url);
-        const ours = url !== null && url.origin === location.origin && (explicit === null || explicit === id);
-        const pinned = ours && explicit === null ? withQuery(url, `${PIN_QUERY}=${id}`) : address;
+        const explicit = isOurs(url) ? pinOf(url) : "";
+        const ours = explicit === null || explicit === id;
+        const pinned = isOurs(url) && explicit === null ? withQuery(url, `${PIN_QUERY}=${id}`) : address;
         const source: EventSource = Reflect.construct(target, [pinned, ...rest], newTarget);
         if (ours) {
           source.addEventListener("error", () => {
@@ -183,7 +192,8 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
         headers: { [PIN_HEADER]: id },
         cache: "no-store",
       });
-      if (isStaleAnswer(response.status, response.headers.get(STALE_HEADER))) outdated("stale-event-source");
+      const header = response.headers.get(STALE_HEADER);
+      if (isStaleAnswer(response.url, response.status, header)) outdated("stale-event-source");
     } catch {
       // Offline says nothing about the pin; the control socket finds out when it is back.
     }
@@ -287,7 +297,7 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
     socketState = "connecting";
     const url = new URL("/_pulse/session", location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    const pin = deploymentId === null ? [] : [`${PIN_QUERY}=${deploymentId}`, RELOAD_FLAG];
+    const pin = deploymentId === null ? [] : [`${PIN_QUERY}=${deploymentId}`, `${RELOAD_FLAG}=1`];
     const opened = new NativeWebSocket(withQuery(url, ...pin, `page=${pageId}`));
     socket = opened;
     let welcomedAt: number | null = null;

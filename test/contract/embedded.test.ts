@@ -6,7 +6,8 @@ import { EMBEDDED_STORE_NAME, type EmbeddedStore } from "../../functions/state/e
 import { openStore } from "../../functions/state/open.ts";
 import { AUDIT_ENTRIES_KEPT, type StateStore, StoreUnavailable } from "../../functions/state/store.ts";
 import { UpstashStore } from "../../functions/state/upstash.ts";
-import { change, describeStateStore, everyMethod, operation, repeated } from "./state-store.ts";
+import { change, everyMethod, operation, repeated } from "./changes.ts";
+import { describeStateStore } from "./state-store.ts";
 
 declare global {
   namespace Cloudflare {

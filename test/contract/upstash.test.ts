@@ -10,7 +10,8 @@ import { type AppChange, type StateStore, StoreUnavailable } from "../../functio
 import { UpstashStore } from "../../functions/state/upstash.ts";
 import { type RedisServer, startRedis } from "../helpers/redis.ts";
 import { type FrontMode, startUpstashFront, type UpstashFront } from "../helpers/upstash-front.ts";
-import { change, committed, describeStateStore, everyMethod, operation, repeated } from "./state-store.ts";
+import { change, committed, everyMethod, operation, repeated } from "./changes.ts";
+import { describeStateStore } from "./state-store.ts";
 
 const TOKEN = "secret-token-of-the-test";
 const TIMEOUT_MS = 300;

@@ -153,11 +153,14 @@ class KillSometime implements Disturbance {
 
   onPart(part: Part): void {
     if (part !== this.#part) return;
-    this.restarted = new Promise((resolve) => setTimeout(resolve, this.#afterMs)).then(async () => {
-      await this.#world.stack.kill();
-      this.killed = true;
-      await this.#world.stack.restart();
-    });
+    this.restarted = this.#killLater();
+  }
+
+  async #killLater(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, this.#afterMs));
+    await this.#world.stack.kill();
+    this.killed = true;
+    await this.#world.stack.restart();
   }
 }
 

@@ -52,8 +52,8 @@ export async function startBackend(id: string, options: { port?: number } = {}):
       backend.sockets.add(webSocket);
       webSocket.on("close", () => backend.sockets.delete(webSocket));
       webSocket.on("error", () => undefined);
-      webSocket.on("message", (data, binary) => {
-        webSocket.send(binary ? data : `${id}:${String(data)}`, { binary });
+      webSocket.on("message", (data: Buffer, binary) => {
+        webSocket.send(binary ? data : `${id}:${data.toString()}`, { binary });
       });
     });
   });

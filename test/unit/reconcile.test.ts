@@ -7,9 +7,13 @@ import {
   type Deployment,
 } from "../../functions/deployments/app-document.ts";
 import { applyCommand, commitDocument } from "../../functions/deployments/commit.ts";
-import type { SessionProbe, Verification } from "../../functions/deployments/contract.ts";
+import type { SessionProbe } from "../../functions/deployments/contract.ts";
 import { violations, type Command } from "../../functions/deployments/lifecycle.ts";
-import { reconcile, type ReconcileContext } from "../../functions/deployments/reconcile.ts";
+import {
+  reconcile,
+  type ReconcileContext,
+  type Verification,
+} from "../../functions/deployments/reconcile.ts";
 import { Waits } from "../../functions/deployments/waits.ts";
 import type { Provisioned, Step } from "../../functions/providers/provider.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
@@ -50,12 +54,14 @@ class World {
   readonly store = new MemoryStore(this.clock.now);
   readonly steps: string[] = [];
   readonly calls: string[] = [];
-  provision = (_: Deployment): Promise<Step<Provisioned>> =>
+  provision: (deployment: Deployment) => Promise<Step<Provisioned>> = () =>
     Promise.resolve({ status: "done", value: { url: "http://backend.test", resources: { service: "s" } } });
-  remove = (_: Deployment): Promise<Step<null>> => Promise.resolve({ status: "done", value: null });
-  verify = (_: Deployment): Promise<Verification> => Promise.resolve({ ok: true });
-  probe = (_: Deployment): Promise<SessionProbe> => Promise.resolve({ kind: "known", sessions: 0 });
-  tell = (_: Deployment): Promise<{ sockets: number | null; why: string }> =>
+  remove: (deployment: Deployment) => Promise<Step<null>> = () =>
+    Promise.resolve({ status: "done", value: null });
+  verify: (deployment: Deployment) => Promise<Verification> = () => Promise.resolve({ ok: true });
+  probe: (deployment: Deployment) => Promise<SessionProbe> = () =>
+    Promise.resolve({ kind: "known", sessions: 0 });
+  tell: (deployment: Deployment) => Promise<{ sockets: number | null; why: string }> = () =>
     Promise.resolve({ sockets: 0, why: "" });
   context = this.fresh();
 

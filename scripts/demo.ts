@@ -1,0 +1,133 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Visitor } from "./demo-visitor.ts";
+import { startExample, type ExampleApp } from "./example-app.ts";
+import { readSettings } from "./settings.ts";
+import { startStack, type Stack } from "./stack.ts";
+
+/** The whole story on real processes, told step by step; ends with 0 only if every step was seen. */
+
+const APP = "live-counter";
+const STEP_TIMEOUT_MS = 30_000;
+
+const home = await mkdtemp(join(tmpdir(), "signalbox-demo-"));
+const backends: ExampleApp[] = [];
+const visitors: Visitor[] = [];
+let stack: Stack | undefined;
+let step = 0;
+
+try {
+  const settings = readSettings({ ...process.env, PORT: "0", SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0" });
+  stack = await startStack(settings, process.env, "ignore");
+  await story(stack);
+  console.log("\nAll of it was seen. Nothing was cut, nothing was lost.");
+} catch (error) {
+  console.error(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+} finally {
+  for (const visitor of visitors) visitor.close();
+  await Promise.all(backends.map((backend) => backend.stop()));
+  await stack?.stop();
+  await rm(home, { recursive: true, force: true });
+}
+
+async function story({ control, secrets, url }: Stack): Promise<void> {
+  const origin = url.replace("localhost", "127.0.0.1");
+
+  const deploy = async (id: string): Promise<void> => {
+    const backend = await startExample({
+      deploymentId: id,
+      internalToken: secrets.internalToken,
+      port: 0,
+      serverAddress: url,
+    });
+    backends.push(backend);
+    await control.call("POST", `/apps/${APP}/deployments`, { id, target: { kind: "url", url: backend.url } });
+    await control.until(APP, id, ["active"], STEP_TIMEOUT_MS);
+  };
+  const visit = async (): Promise<Visitor> => {
+    const visitor = await Visitor.open(origin);
+    visitors.push(visitor);
+    return visitor;
+  };
+  /** A new visitor, once the edge has seen a promote: until then the former version answers, late but never wrong. */
+  const newcomer = async (expected: string): Promise<Visitor> => {
+    await seen(`new visitors get ${expected}`, async () => {
+      const response = await fetch(origin);
+      await response.text();
+      return response.headers.get("x-pulse-selected-deployment") === expected;
+    });
+    return visit();
+  };
+  const counting = async (visitor: Visitor, version: string): Promise<void> => {
+    const from = visitor.count;
+    await seen(`the page keeps counting`, () => visitor.count > from + 2);
+    check(visitor.version === version && visitor.reloads === 0, `the page left ${version}`);
+    tell(`The page opened on ${version} is still on ${version}, and counts: ${visitor.count}.`);
+  };
+
+  await control.call("PUT", `/apps/${APP}`, {
+    default: true,
+    drainTtlSeconds: 8,
+    previousRetentionSeconds: 0,
+    reloadGraceSeconds: 2,
+  });
+  await deploy("v1");
+  const anna = await newcomer("v1");
+  tell(`v1 serves at ${url}/. A visitor opens the page and leaves it open.`);
+  await counting(anna, "v1");
+
+  await deploy("v2");
+  tell("v2 is rolled out: verified through the router, then promoted in one swap.");
+  await counting(anna, "v1");
+  const ben = await newcomer("v2");
+  tell(`A new visitor gets ${ben.version}.`);
+
+  await control.call("POST", `/apps/${APP}/rollback`);
+  const cleo = await newcomer("v1");
+  tell(`Rolled back: new visitors get ${cleo.version} again.`);
+  await counting(anna, "v1");
+  await counting(ben, "v2");
+  cleo.close();
+
+  await control.call("POST", `/apps/${APP}/rollback`);
+  await newcomer("v2");
+  tell("And forward: v2 is active, v1 drains for 8 s at most.");
+  const report = JSON.stringify(await control.call("POST", "/janitor/run", {}));
+  check(report.includes('"live_sessions"'), `the janitor didn't see the open page: ${report}`);
+  tell("The janitor looks: v1 still has live sessions, so it stays.");
+  await counting(anna, "v1");
+
+  await seen("the old page is told to reload", () => anna.reloads > 0);
+  await seen("it reloads into the active version", () => anna.version === "v2");
+  tell("The drain deadline passes: the old page is told to reload, and comes back on v2.");
+  const id = "v1";
+  await control.until(APP, id, ["removed"], STEP_TIMEOUT_MS);
+  check(anna.reloads === 1, `the page reloaded ${anna.reloads} times`);
+  check(ben.reloads === 0, "a page on v2 was reloaded");
+  const dead = await fetch(`${origin}/?pulse_deployment=v1`);
+  check(
+    dead.status === 409 && dead.headers.get("x-pulse-stale-affinity") === "1",
+    `a dead pin got ${dead.status}`,
+  );
+  await dead.text();
+  tell("Only then v1 is gone. A request that still asks for it is told so: 409, stale affinity.");
+}
+
+function tell(text: string): void {
+  step += 1;
+  console.log(`${String(step).padStart(2)}. ${text}`);
+}
+
+function check(holds: boolean, otherwise: string): void {
+  if (!holds) throw new Error(otherwise);
+}
+
+async function seen(what: string, look: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + STEP_TIMEOUT_MS;
+  while (!(await look())) {
+    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

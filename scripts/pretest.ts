@@ -1,0 +1,6 @@
+import { requirePrograms } from "./debian-packages.ts";
+
+requirePrograms([
+  { program: "redis-server", package: "redis-server" },
+  { program: "chromium", package: "chromium" },
+]);

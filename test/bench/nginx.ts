@@ -1,0 +1,72 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { GuardedProcess } from "../../scripts/guarded-process.ts";
+
+export interface Nginx {
+  /** Answers 200 with a short body, as fast as this machine can. */
+  backendPort: number;
+  /** A plain reverse proxy to the backend, with kept-alive connections. */
+  proxyPort: number;
+  stop(): Promise<void>;
+}
+
+/** nginx (Debian's package) as the backend of all candidates, and as one candidate itself. */
+export async function startNginx(): Promise<Nginx> {
+  const directory = await mkdtemp(join(tmpdir(), "signalbox-nginx-"));
+  const backendPort = await freePort();
+  const proxyPort = await freePort();
+  const configFile = join(directory, "nginx.conf");
+  await writeFile(
+    configFile,
+    `daemon off; master_process off; worker_processes 1; pid ${directory}/pid; error_log stderr crit;
+events { worker_connections 2048; }
+http {
+  access_log off; keepalive_requests 1000000; keepalive_timeout 300s;
+  client_body_temp_path ${directory}/body; proxy_temp_path ${directory}/proxy;
+  fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;
+  upstream backend { server 127.0.0.1:${backendPort}; keepalive 256; keepalive_requests 1000000; }
+  server { listen 127.0.0.1:${backendPort} backlog=1024; location / { default_type text/plain; return 200 "hello from the backend\\n"; } }
+  server { listen 127.0.0.1:${proxyPort} backlog=1024;
+    location / { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; proxy_pass http://backend; } }
+}
+`,
+  );
+  const guarded = new GuardedProcess("nginx", ["-c", configFile, "-p", directory], {
+    env: { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
+  });
+  await answering(`http://127.0.0.1:${proxyPort}/`);
+  return {
+    backendPort,
+    proxyPort,
+    async stop() {
+      await guarded.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function answering(url: string): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await (await fetch(url)).arrayBuffer();
+      return;
+    } catch (error) {
+      if (attempt > 100) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      const port = typeof address === "object" && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}

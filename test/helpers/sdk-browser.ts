@@ -1,0 +1,28 @@
+import { type Browser, chromium, type Page } from "playwright-core";
+
+const ARGUMENTS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+export function launchChromium(options: { backForwardCache?: boolean } = {}): Promise<Browser> {
+  return chromium.launch({
+    executablePath: "/usr/bin/chromium",
+    args: ARGUMENTS,
+    ...(options.backForwardCache === true && { ignoreDefaultArgs: ["--disable-back-forward-cache"] }),
+  });
+}
+
+/** Waits until the page was rendered by this deployment. */
+export async function showsVersion(page: Page, id: string): Promise<void> {
+  await page.locator("#version", { hasText: new RegExp(`^${id}$`) }).waitFor();
+}
+
+export async function reaches(page: Page, state: string): Promise<void> {
+  await page.waitForFunction(`window.signalbox?.state === ${JSON.stringify(state)}`);
+}
