@@ -57,7 +57,7 @@ test("ten rollouts whose backends hang don't starve the eleventh", async () => {
   await deploy("ten", "good");
   await world.stack.control.until("ten", "good", ["active"], 60_000);
   // It waits for a turn, which comes as soon as one of the slow ones gives up.
-  expect(Date.now() - startedAt).toBeLessThan(15_000);
+  expect(Date.now() - startedAt).toBeLessThan(9_000);
 });
 
 test("a lost answer of the store delays a rollout and never doubles or ends it", async () => {
@@ -76,7 +76,11 @@ test("a lost answer of the store delays a rollout and never doubles or ends it",
   );
   expect(answer.status).toBe(202);
   await until(
-    () => world.document("lossy"),
+    async () => {
+      // The cron makes good for what the call that was never answered would have set off.
+      await world.stack.workerd.runCron().catch(() => undefined);
+      return world.document("lossy");
+    },
     (document) => document?.active === "v1",
     60_000,
   );

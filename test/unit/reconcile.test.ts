@@ -353,12 +353,14 @@ describe("many deployments at once", () => {
   test("at most four steps run at once, and those that wait for their turn get it", async () => {
     let atOnce = 0;
     let most = 0;
-    world.verify = async () => {
+    const slowly = async <T>(answer: T): Promise<T> => {
       most = Math.max(most, ++atOnce);
       await settle();
       atOnce -= 1;
-      return { ok: true };
+      return answer;
     };
+    world.provision = async () => slowly(await done());
+    world.verify = () => slowly({ ok: true });
     for (let index = 0; index < 12; index++) await world.deploy(`v${index}`, false);
     await world.run();
     expect(most).toBe(4);
