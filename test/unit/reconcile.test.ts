@@ -387,6 +387,57 @@ describe("many deployments at once", () => {
   });
 });
 
+describe("what overlaps", () => {
+  test("a document that was read before a step's commit and arrives after it sets off nothing twice", async () => {
+    let notify = (): void => {};
+    world.context.changed = () => new Promise((resolve) => (notify = resolve));
+    const told = Promise.withResolvers<{ sockets: number; why: string }>();
+    world.tell = () => told.promise;
+    await world.deploy("v1", false);
+    await world.run();
+    await world.command({ type: "retire", id: "v1", reason: "deleted" });
+    const running = world.run();
+    await settle();
+    const arrival = holdNextRead(world.store);
+    notify();
+    await settle();
+    told.resolve({ sockets: 1, why: "" });
+    await settle();
+    expect(world.deployment("v1").retirement?.reload).not.toBeNull();
+    arrival.resolve();
+    await running;
+    expect(world.count("reload v1")).toBe(1);
+  });
+
+  test("it doesn't end before its steps have, not even when the store fails", async () => {
+    let notify = (): void => {};
+    world.context.changed = () => new Promise((resolve) => (notify = resolve));
+    const slow = Promise.withResolvers<Verification>();
+    world.verify = () => slow.promise;
+    await world.deploy("v1");
+    let over = false;
+    const running = world.run().finally(() => (over = true));
+    running.catch(() => undefined);
+    await settle();
+    world.store.fault = () => true;
+    notify();
+    await settle();
+    expect(over).toBe(false);
+    slow.resolve({ ok: true });
+    await expect(running).rejects.toThrow("The store is away.");
+  });
+
+  test("a step whose outcome is refused isn't taken again at once", async () => {
+    const resources = { too: "large".repeat(200_000) };
+    world.provision = () => Promise.resolve({ status: "done", value: { url: "http://a.test", resources } });
+    await world.deploy("v1");
+    expect(await world.run()).toBe(START + 1_000);
+    expect(world.count("provision v1")).toBe(1);
+    await world.runUntil(START + 60 * MINUTE);
+    expect(world.deployment("v1").failure?.code).toBe("provision_timeout");
+  });
+});
+
 describe("retiring", () => {
   beforeEach(async () => {
     await world.deploy("v1");
@@ -502,6 +553,15 @@ describe("retiring", () => {
     expect(world.count("remove v1")).toBe(0);
   });
 
+  test("a deletion is audited at its own time", async () => {
+    world = new World();
+    await world.create();
+    await world.command({ type: "delete-app" });
+    world.clock.advance(5_000);
+    await world.run();
+    expect(world.store.audit.at(-1)).toMatchObject({ action: "app.deleted", at: START + 5_000 });
+  });
+
   test("a deleted app goes when its last deployment has, whoever is still there", async () => {
     await world.command({ type: "retire", id: "v1", reason: "drained" });
     world.probe = () => Promise.resolve({ kind: "known", sessions: 9 });
@@ -512,7 +572,6 @@ describe("retiring", () => {
       "remove v1",
       "remove v2",
     ]);
-    expect(world.store.audit.at(-1)).toMatchObject({ action: "app.deleted", at: world.clock.time });
   });
 });
 
@@ -584,6 +643,19 @@ async function wholeLife(world: World, failing: number, phase: "before" | "after
   await world.command({ type: "delete-app" });
   await drive(world.clock.time + 10 * MINUTE);
   world.store.calls = seen;
+}
+
+/** The next read sees the app as it is now and arrives when the test lets it. */
+function holdNextRead(store: MemoryStore): { resolve: () => void } {
+  const arrival = Promise.withResolvers<void>();
+  const readApp = store.readApp.bind(store);
+  store.readApp = async (name) => {
+    store.readApp = readApp;
+    const stored = await readApp(name);
+    await arrival.promise;
+    return stored;
+  };
+  return arrival;
 }
 
 const NOT_YET: Verification = { ok: false, why: "not yet" };
