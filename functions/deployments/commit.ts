@@ -19,8 +19,10 @@ export type Applied =
   | { kind: "repeated"; result: string; fingerprint: string }
   | { kind: "gone" };
 
-/** With n writers at once the last of them loses n-1 times; more than this is something else. */
+/** Each time somebody loses somebody else has won; whoever loses more often than this meets something else. */
 const ATTEMPTS_LIMIT = 50;
+/** Losers that all come back at once lose again: they spread out, the wider the more often they have lost. */
+const LONGEST_PAUSE_MS = 1_000;
 
 /**
  * Reads an app, carries out a command on it and writes it back, again from the start whenever somebody else wrote
@@ -48,6 +50,8 @@ export async function applyCommand(
     if (committed.outcome === "committed") return { kind: "applied", app: result.app };
     if (committed.outcome === "repeated") return { kind: "repeated", ...committed.record };
     if (committed.outcome === "host_taken") throw hostTaken(committed);
+    const pauseMs = Math.random() * Math.min(LONGEST_PAUSE_MS, 5 * 2 ** attempt);
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
   throw new Problem(
     "version_conflict",

@@ -38,6 +38,7 @@ export class ProgressLog implements Progress {
     // Reads and commits overlap, and a state that was left must not be reported again.
     if (createdAt < this.#seen.createdAt) return;
     if (createdAt === this.#seen.createdAt && version < this.#seen.version) return;
+    const isNew = createdAt !== this.#seen.createdAt || version !== this.#seen.version;
     this.#seen = { createdAt, version };
     for (const deployment of Object.values(app.deployments)) {
       const { id, state, stateSince, failure } = deployment;
@@ -48,6 +49,8 @@ export class ProgressLog implements Progress {
         reason: state === "failed" ? (failure?.reason ?? null) : null,
       });
     }
+    // Not every change is an event, but any can be the one that a stream ends with.
+    if (isNew) this.#tell();
   }
 
   step(deployment: string, step: StepName, status: StepStatus, detail: string): void {
@@ -77,7 +80,7 @@ export class ProgressLog implements Progress {
       }));
   }
 
-  /** Calls back after each new event until the returned function is called. */
+  /** Calls back after each event and each change of the app until the returned function is called. */
   listen(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -121,6 +124,10 @@ export class ProgressLog implements Progress {
       "DELETE FROM progress WHERE sequence <= (SELECT max(sequence) FROM progress) - ?",
       EVENTS_KEPT,
     );
+    this.#tell();
+  }
+
+  #tell(): void {
     for (const listener of this.#listeners) listener();
   }
 }

@@ -77,7 +77,8 @@ export async function reconcile(name: string, context: ReconcileContext): Promis
       const idle = Object.values(app.deployments)
         .filter((deployment) => hasWork(deployment) && !underWay.has(deployment.id))
         .map((deployment) => ({ deployment, at: wakeTime(app, deployment, context) }))
-        .sort((one, other) => one.at - other.at);
+        // Of two that are due the newer is the more wanted; the older has most likely been tried before.
+        .sort((one, other) => one.at - other.at || other.deployment.sequence - one.deployment.sequence);
       const now = context.now();
       const due = idle.filter(({ at }) => at <= now).slice(0, STEPS_AT_ONCE - underWay.size);
       for (const { deployment } of due) {

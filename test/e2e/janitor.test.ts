@@ -83,13 +83,14 @@ function answerSessions(
 
 const says =
   (status: number, body: string, headers: Record<string, string> = {}) =>
-  (response: ServerResponse) =>
-    void response.writeHead(status, headers).end(body);
+  (response: ServerResponse): void => {
+    response.writeHead(status, headers).end(body);
+  };
 const zero = JSON.stringify({ render_session_count: 0 });
 
 const unclear: Record<string, (response: ServerResponse) => void> = {
   "never-answers": () => undefined,
-  "stops-after-headers": (response) => void response.writeHead(200).flushHeaders(),
+  "stops-after-headers": (response) => response.writeHead(200).flushHeaders(),
   "stops-mid-body": (response) => void response.writeHead(200).write(zero.slice(0, 10)),
   "cut-mid-body": (response) => {
     response.writeHead(200, { "content-length": "500" }).write(zero);
@@ -146,9 +147,9 @@ test("past the deadline browsers are told once, pinned requests work until unrou
   const { v1 } = await draining("late", { drainTtlSeconds: 1, reloadGraceSeconds: 2 });
   v1.sessions = 3;
   const seen: { at: number; status: number; from: string }[] = [];
-  let asking = true;
+  const over = new AbortController();
   const visitor = (async () => {
-    while (asking) {
+    while (!over.signal.aborted) {
       const { status, text } = await world.stack.request("late.test", "/?pulse_deployment=v1");
       seen.push({ at: Date.now(), status, from: text.slice(0, 2) });
       await new Promise((resolve) => setTimeout(resolve, 25));
@@ -159,7 +160,7 @@ test("past the deadline browsers are told once, pinned requests work until unrou
     () => seen.at(-1)?.status,
     (status) => status === 409,
   );
-  asking = false;
+  over.abort();
   await visitor;
   const { retirement, stateSince } = await v1Of("late");
   const toldAt = retirement?.reload?.at ?? 0;

@@ -9,6 +9,7 @@ import {
 } from "../../functions/state/upstash-scripts.ts";
 import { onEmbedded, onUpstash, type OpenStack, type UpstashStack } from "../helpers/both-stores.ts";
 import type { Backend } from "../helpers/backend.ts";
+import { seededRandom } from "../helpers/random.ts";
 import { liveThrough, type Disturbance, type Part } from "../helpers/rollout-life.ts";
 
 const soak = process.env["SIGNALBOX_SOAK"] === "1";
@@ -152,18 +153,19 @@ class KillSometime implements Disturbance {
 
   onPart(part: Part): void {
     if (part !== this.#part) return;
-    this.restarted = new Promise((resolve) => setTimeout(resolve, this.#afterMs)).then(async () => {
-      await this.#world.stack.kill();
-      this.killed = true;
-      await this.#world.stack.restart();
-    });
+    this.restarted = this.#killLater();
+  }
+
+  async #killLater(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, this.#afterMs));
+    await this.#world.stack.kill();
+    this.killed = true;
+    await this.#world.stack.restart();
   }
 }
 
 test("the embedded store survives being killed at any time together with its Worker", async () => {
-  const seed = Number(process.env["SIGNALBOX_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
-  console.log(`SIGNALBOX_SEED=${seed}`);
-  const random = mulberry32(seed);
+  const { seed, random } = seededRandom();
   const parts: Part[] = ["app", "v1", "v2", "janitor", "removal"];
   const plans = Array.from({ length: soak ? 60 : 10 }, (_, index) => ({
     part: parts[index % parts.length] ?? "app",
@@ -189,14 +191,3 @@ test("the embedded store survives being killed at any time together with its Wor
   };
   await Promise.all(Array.from({ length: 3 }, lane));
 });
-
-/** Source: Tommy Ettinger's mulberry32; a seed gives the same numbers everywhere. */
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -34,7 +34,7 @@ export async function liveThrough(world: OpenStack, app: string, disturbance: Di
     if (document) expect(violations(document), app).toEqual([]);
     return document;
   };
-  const visitor = visit(stack.request, host, look, over.signal);
+  const visitor = visit(world, host, look, over.signal);
   const cron = fireCron(world, disturbance, over.signal);
   const background = Promise.all([visitor, cron]);
   background.catch(() => over.abort());
@@ -59,7 +59,7 @@ export async function liveThrough(world: OpenStack, app: string, disturbance: Di
       await reached(({ active }) => active === backend.id);
     }
     disturbance.onPart("janitor");
-    const retired = (document: AppDocument): boolean => document.deployments["v1"]?.retirement != null;
+    const retired = (document: AppDocument): boolean => Boolean(document.deployments["v1"]?.retirement);
     await until(
       async () => {
         const document = await look();
@@ -84,7 +84,11 @@ export async function liveThrough(world: OpenStack, app: string, disturbance: Di
     );
   } finally {
     over.abort();
-    await background.finally(() => Promise.all(backends.map((backend) => backend.close())));
+    try {
+      await background;
+    } finally {
+      await Promise.all(backends.map((backend) => backend.close()));
+    }
   }
 }
 
@@ -103,30 +107,28 @@ async function surely(
 
 /** Asks until somebody answers. */
 async function answered<T>(ask: () => Promise<T>): Promise<T> {
-  const answers: T[] = [];
-  await until(
+  const { answer } = await until(
     () =>
       ask().then(
-        (answer) => answers.push(answer),
-        () => 0,
+        (answer) => ({ answer }),
+        () => ({ answer: null }),
       ),
-    (count) => count > 0,
+    (seen) => seen.answer !== null,
   );
-  const [answer] = answers;
-  if (answer === undefined) throw new Error("nobody answered");
+  if (answer === null) throw new Error("nobody answered");
   return answer;
 }
 
 /** Asks for v1 all the time. No answer is no answer; a wrong one is an error. */
 async function visit(
-  request: OpenStack["stack"]["request"],
+  world: OpenStack,
   host: string,
   look: () => Promise<AppDocument | null>,
   over: AbortSignal,
 ): Promise<void> {
   let served = false;
   while (!over.aborted) {
-    const answer = await request(host, "/?pulse_deployment=v1").catch(() => null);
+    const answer = await world.stack.request(host, "/?pulse_deployment=v1").catch(() => null);
     if (answer?.status === 200) {
       served = true;
       expect(answer.text).toMatch(/^v1 /);
@@ -151,7 +153,7 @@ async function fireCron(world: OpenStack, disturbance: Disturbance, over: AbortS
 async function expectUnbrokenAudit(world: OpenStack, app: string, version: number): Promise<void> {
   const answer = await answered(() => world.stack.api("GET", `/audit?app=${app}&limit=500`));
   const entries = Array.isArray(answer.body["entries"]) ? answer.body["entries"] : [];
-  const versions = entries.map((entry: { toVersion: number }) => entry.toVersion).reverse();
+  const versions = entries.map((entry: { toVersion: number }) => entry.toVersion).toReversed();
   expect(versions, app).toEqual(Array.from({ length: version }, (_, index) => index + 1));
   const created = entries.filter((entry: { action: string }) => entry.action === "deployment.create");
   expect(created, app).toHaveLength(2);

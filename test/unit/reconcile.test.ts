@@ -54,12 +54,14 @@ class World {
   readonly store = new MemoryStore(this.clock.now);
   readonly steps: string[] = [];
   readonly calls: string[] = [];
-  provision = (_: Deployment): Promise<Step<Provisioned>> =>
+  provision: (deployment: Deployment) => Promise<Step<Provisioned>> = () =>
     Promise.resolve({ status: "done", value: { url: "http://backend.test", resources: { service: "s" } } });
-  remove = (_: Deployment): Promise<Step<null>> => Promise.resolve({ status: "done", value: null });
-  verify = (_: Deployment): Promise<Verification> => Promise.resolve({ ok: true });
-  probe = (_: Deployment): Promise<SessionProbe> => Promise.resolve({ kind: "known", sessions: 0 });
-  tell = (_: Deployment): Promise<{ sockets: number | null; why: string }> =>
+  remove: (deployment: Deployment) => Promise<Step<null>> = () =>
+    Promise.resolve({ status: "done", value: null });
+  verify: (deployment: Deployment) => Promise<Verification> = () => Promise.resolve({ ok: true });
+  probe: (deployment: Deployment) => Promise<SessionProbe> = () =>
+    Promise.resolve({ kind: "known", sessions: 0 });
+  tell: (deployment: Deployment) => Promise<{ sockets: number | null; why: string }> = () =>
     Promise.resolve({ sockets: 0, why: "" });
   context = this.fresh();
 
@@ -351,12 +353,14 @@ describe("many deployments at once", () => {
   test("at most four steps run at once, and those that wait for their turn get it", async () => {
     let atOnce = 0;
     let most = 0;
-    world.verify = async () => {
+    const slowly = async <T>(answer: T): Promise<T> => {
       most = Math.max(most, ++atOnce);
       await settle();
       atOnce -= 1;
-      return { ok: true };
+      return answer;
     };
+    world.provision = async () => slowly(await done());
+    world.verify = () => slowly({ ok: true });
     for (let index = 0; index < 12; index++) await world.deploy(`v${index}`, false);
     await world.run();
     expect(most).toBe(4);
@@ -380,6 +384,57 @@ describe("many deployments at once", () => {
     await running;
     expect(world.document.active).toBe("v2");
     expect(world.count("verify v1")).toBe(1);
+  });
+});
+
+describe("what overlaps", () => {
+  test("a document that was read before a step's commit and arrives after it sets off nothing twice", async () => {
+    let notify = (): void => {};
+    world.context.changed = () => new Promise((resolve) => (notify = resolve));
+    const told = Promise.withResolvers<{ sockets: number; why: string }>();
+    world.tell = () => told.promise;
+    await world.deploy("v1", false);
+    await world.run();
+    await world.command({ type: "retire", id: "v1", reason: "deleted" });
+    const running = world.run();
+    await settle();
+    const arrival = holdNextRead(world.store);
+    notify();
+    await settle();
+    told.resolve({ sockets: 1, why: "" });
+    await settle();
+    expect(world.deployment("v1").retirement?.reload).not.toBeNull();
+    arrival.resolve();
+    await running;
+    expect(world.count("reload v1")).toBe(1);
+  });
+
+  test("it doesn't end before its steps have, not even when the store fails", async () => {
+    let notify = (): void => {};
+    world.context.changed = () => new Promise((resolve) => (notify = resolve));
+    const slow = Promise.withResolvers<Verification>();
+    world.verify = () => slow.promise;
+    await world.deploy("v1");
+    let over = false;
+    const running = world.run().finally(() => (over = true));
+    running.catch(() => undefined);
+    await settle();
+    world.store.fault = () => true;
+    notify();
+    await settle();
+    expect(over).toBe(false);
+    slow.resolve({ ok: true });
+    await expect(running).rejects.toThrow("The store is away.");
+  });
+
+  test("a step whose outcome is refused isn't taken again at once", async () => {
+    const resources = { too: "large".repeat(200_000) };
+    world.provision = () => Promise.resolve({ status: "done", value: { url: "http://a.test", resources } });
+    await world.deploy("v1");
+    expect(await world.run()).toBe(START + 1_000);
+    expect(world.count("provision v1")).toBe(1);
+    await world.runUntil(START + 60 * MINUTE);
+    expect(world.deployment("v1").failure?.code).toBe("provision_timeout");
   });
 });
 
@@ -498,6 +553,15 @@ describe("retiring", () => {
     expect(world.count("remove v1")).toBe(0);
   });
 
+  test("a deletion is audited at its own time", async () => {
+    world = new World();
+    await world.create();
+    await world.command({ type: "delete-app" });
+    world.clock.advance(5_000);
+    await world.run();
+    expect(world.store.audit.at(-1)).toMatchObject({ action: "app.deleted", at: START + 5_000 });
+  });
+
   test("a deleted app goes when its last deployment has, whoever is still there", async () => {
     await world.command({ type: "retire", id: "v1", reason: "drained" });
     world.probe = () => Promise.resolve({ kind: "known", sessions: 9 });
@@ -508,7 +572,6 @@ describe("retiring", () => {
       "remove v1",
       "remove v2",
     ]);
-    expect(world.store.audit.at(-1)).toMatchObject({ action: "app.deleted", at: world.clock.time });
   });
 });
 
@@ -580,6 +643,19 @@ async function wholeLife(world: World, failing: number, phase: "before" | "after
   await world.command({ type: "delete-app" });
   await drive(world.clock.time + 10 * MINUTE);
   world.store.calls = seen;
+}
+
+/** The next read sees the app as it is now and arrives when the test lets it. */
+function holdNextRead(store: MemoryStore): { resolve: () => void } {
+  const arrival = Promise.withResolvers<void>();
+  const readApp = store.readApp.bind(store);
+  store.readApp = async (name) => {
+    store.readApp = readApp;
+    const stored = await readApp(name);
+    await arrival.promise;
+    return stored;
+  };
+  return arrival;
 }
 
 const NOT_YET: Verification = { ok: false, why: "not yet" };

@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startBackend, type Backend } from "../helpers/backend.ts";
+import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
+import { until } from "../helpers/stack.ts";
+
+let world: UpstashStack;
+const backends: Backend[] = [];
+
+beforeAll(async () => {
+  world = await onUpstash({ ROUTE_TTL_MS: "100" });
+});
+
+afterAll(async () => {
+  await Promise.all(backends.map((backend) => backend.close()));
+  await world.stop();
+});
+
+async function deploy(app: string, id: string, promote = true): Promise<Backend> {
+  const backend = await startBackend(id);
+  backends.push(backend);
+  const body = { id, promote, target: { kind: "url", url: backend.url } };
+  expect((await world.stack.api("POST", `/apps/${app}/deployments`, body)).status).toBe(202);
+  return backend;
+}
+
+async function deployHanging(app: string, id: string): Promise<Backend> {
+  const backend = await startBackend(id);
+  backends.push(backend);
+  backend.handler = () => true;
+  const body = { id, promote: false, target: { kind: "url", url: backend.url } };
+  expect((await world.stack.api("POST", `/apps/${app}/deployments`, body)).status).toBe(202);
+  await until(
+    () => backend.seen.length,
+    (requests) => requests > 0,
+  );
+  return backend;
+}
+
+test("a rollout whose backend hangs holds up no other rollout of the app", async () => {
+  await world.stack.api("PUT", "/apps/one", { hosts: ["one.test"] });
+  await deployHanging("one", "v1");
+  const startedAt = Date.now();
+  await deploy("one", "v2");
+  await world.stack.control.until("one", "v2", ["active"], 20_000);
+  // One contract call of v1 takes five seconds to give up.
+  expect(Date.now() - startedAt).toBeLessThan(2_000);
+});
+
+test("ten rollouts whose backends hang don't starve the eleventh", async () => {
+  await world.stack.api("PUT", "/apps/ten", { hosts: ["ten.test"] });
+  for (let index = 0; index < 4; index++) await deployHanging("ten", `slow-${index}`);
+  for (let index = 4; index < 10; index++) {
+    const backend = await deploy("ten", `slow-${index}`, false);
+    backend.handler = () => true;
+  }
+  const startedAt = Date.now();
+  await deploy("ten", "good");
+  await world.stack.control.until("ten", "good", ["active"], 60_000);
+  // It waits for a turn, which comes as soon as one of the slow ones gives up.
+  expect(Date.now() - startedAt).toBeLessThan(9_000);
+});
+
+test("a lost answer of the store delays a rollout and never doubles or ends it", async () => {
+  await world.stack.api("PUT", "/apps/lossy", { hosts: ["lossy.test"] });
+  let number = 0;
+  const unhook = world.front.onCommand((command, phase) => {
+    if (command[0] === "EVAL" && phase === "after" && ++number % 3 === 0) throw new Error("lost");
+  });
+  const backend = await startBackend("v1");
+  backends.push(backend);
+  const body = { id: "v1", target: { kind: "url", url: backend.url } };
+  const key = { "idempotency-key": "lossy-v1" };
+  const answer = await until(
+    () => world.stack.api("POST", "/apps/lossy/deployments", body, key),
+    ({ status }) => status !== 503,
+  );
+  expect(answer.status).toBe(202);
+  await until(
+    async () => {
+      // The cron makes good for what the call that was never answered would have set off.
+      await world.stack.workerd.runCron().catch(() => undefined);
+      return world.document("lossy");
+    },
+    (document) => document?.active === "v1",
+    60_000,
+  );
+  unhook();
+  const { body: audit } = await world.stack.api("GET", "/audit?app=lossy&limit=100");
+  const entries = Array.isArray(audit["entries"]) ? audit["entries"] : [];
+  expect(entries.map((entry: { action: string }) => entry.action).toReversed()).toEqual([
+    "app.create",
+    "deployment.create",
+    "deployment.provisioned",
+    "deployment.verified",
+    "deployment.auto-promote",
+  ]);
+});
