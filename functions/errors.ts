@@ -1,4 +1,4 @@
-import type { RefusalCode } from "./deployments/lifecycle.ts";
+import type { RefusalCode } from "./deployments/command.ts";
 
 /** Every code that Signalbox answers with, and its HTTP status. Codes are stable; texts may improve. */
 const statuses = {

@@ -24,7 +24,10 @@ export default {
   async fetch(request, env, ctx): Promise<Response> {
     try {
       const config = configOf(env);
-      const path = new URL(request.url).pathname;
+      if (!URL.canParse(request.url))
+        throw new Problem("invalid_request", "The Host header isn't a host name.");
+      const url = new URL(request.url);
+      const path = url.pathname;
       const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
         return await serveOwn(request, path, env, waitUntil);
@@ -34,7 +37,7 @@ export default {
         ttlMs: config.routeTtlMs,
         sharedCache: sharedTables(config.routeTtlMs),
       });
-      return await servePublic(request, { config, tables, waitUntil });
+      return await servePublic(request, url, { config, tables, waitUntil });
     } catch (error) {
       return problemResponse(problemOf(error), request);
     }

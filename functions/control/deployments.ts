@@ -1,5 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import type { AppDocument } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument } from "../deployments/app-document.ts";
 import { Problem } from "../errors.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
@@ -160,7 +160,7 @@ export const deployments = controlRouter()
   .openapi(events, async (c) => {
     const { app: name, id } = c.req.valid("param");
     const { app } = await requireApp(c.env.control, name);
-    if (!app.deployments[id]) throw unknownDeployment(name, id);
+    if (!deploymentOf(app, id)) throw unknownDeployment(name, id);
     const lastId = c.req.header("last-event-id");
     if (lastId !== undefined && !/^\d{1,15}$/.test(lastId)) {
       const message = "must be the id of an event of this stream";
@@ -177,7 +177,7 @@ function deploymentAnswer(id: string): Answer<z.infer<typeof deploymentView>> {
   return {
     schema: deploymentView,
     view: (next: AppDocument) => {
-      const deployment = next.deployments[id];
+      const deployment = deploymentOf(next, id);
       if (!deployment) throw unknownDeployment(next.name, id);
       return viewDeployment(next, deployment);
     },

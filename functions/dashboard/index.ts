@@ -48,7 +48,7 @@ export async function serveDashboard(
 async function logIn(request: Request, url: URL, context: ControlContext): Promise<Response> {
   const { config, now } = context;
   const origin = request.headers.get("origin");
-  if (origin !== null && origin !== "null" && new URL(origin).host !== url.host) {
+  if (origin !== null && origin !== "null" && (!URL.canParse(origin) || new URL(origin).host !== url.host)) {
     throw new Problem("unauthorized", "Log in from the dashboard itself.");
   }
   if (Number(request.headers.get("content-length") ?? LOGIN_BODY_LIMIT_BYTES + 1) > LOGIN_BODY_LIMIT_BYTES) {

@@ -158,6 +158,11 @@ export function newAppDocument(name: string, config: AppConfig, now: number): Ap
   };
 }
 
+/** A deployment by its id, which comes from outside and may be the name of something that every object has. */
+export function deploymentOf(app: AppDocument, id: string | null | undefined): Deployment | undefined {
+  return id != null && Object.hasOwn(app.deployments, id) ? app.deployments[id] : undefined;
+}
+
 /** Whether requests may reach it; a pending one only with the internal token. */
 export function isRoutable(deployment: Deployment): boolean {
   return (

@@ -1,7 +1,9 @@
 import { Problem } from "../errors.ts";
 import type { AppChange, CommitResult, StateStore } from "../state/store.ts";
 import { hasWork, parseAppDocument, type AppDocument } from "./app-document.ts";
-import { transition, violations, type Command, type Refusal } from "./lifecycle.ts";
+import type { Command, Refusal } from "./command.ts";
+import { violations } from "./invariants.ts";
+import { transition } from "./lifecycle.ts";
 
 export interface Author {
   /** Who: `operator`, `controller` or `janitor`. */

@@ -6,7 +6,7 @@ import { STORE_RETRY_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { openProviders } from "../providers/open.ts";
 import { openStore } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
-import { hasWork, parseAppDocument, type Deployment } from "./app-document.ts";
+import { deploymentOf, hasWork, parseAppDocument, type Deployment } from "./app-document.ts";
 import { probeSessions, tellReload } from "./contract.ts";
 import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
@@ -100,7 +100,7 @@ export class AppController extends DurableObject<Env> {
       const document = parseAppDocument(stored.body);
       // Whoever asks sees at least what the document says now, even where no round has run since it changed.
       this.#progress.observe(document);
-      return document.deployments[deployment];
+      return deploymentOf(document, deployment);
     };
     this.#start(app);
     return progressStream(request, deployment, this.#progress, async () => isAtRest(await look()));

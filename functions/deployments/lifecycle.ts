@@ -5,74 +5,14 @@ import {
   PROVISION_LIMIT_MS,
 } from "../protocol/limits.ts";
 import {
+  deploymentOf,
   isFinished,
   isRoutable,
-  type AppConfig,
   type AppDocument,
   type Deployment,
   type DeploymentState,
-  type Target,
 } from "./app-document.ts";
-
-/** Everything that can happen to an app. Times come from the caller, so that a transition is a pure function. */
-export type Command =
-  | { type: "configure"; config: AppConfig }
-  | { type: "create"; id: string; name: string; target: Target; promote: boolean }
-  | { type: "provisioned"; id: string; url: string; resources: Record<string, string> }
-  | { type: "verified"; id: string }
-  | { type: "fail"; id: string; code: string; reason: string }
-  | { type: "cleaned-up"; id: string }
-  | { type: "promote"; id: string }
-  | { type: "auto-promote"; id: string }
-  | { type: "rollback" }
-  | { type: "redeploy"; id: string }
-  | { type: "redeploy-provisioned"; id: string; url: string; resources: Record<string, string> }
-  | { type: "redeploy-finished"; id: string }
-  | { type: "set-canary"; id: string; weight: number }
-  | { type: "clear-canary" }
-  | {
-      type: "pause";
-      mode: "hold" | "refuse";
-      message: string;
-      retryAfterSeconds: number;
-      maxHoldSeconds: number;
-    }
-  | { type: "resume" }
-  | { type: "set-minimum"; id: string | null }
-  | { type: "retire"; id: string; reason: "drained" | "deadline" | "deleted" | "expired" }
-  | { type: "spare"; id: string }
-  | { type: "reload-told"; id: string; sockets: number | null }
-  | { type: "unroute"; id: string }
-  | { type: "removed"; id: string }
-  | { type: "delete-app" };
-
-/** Why a command can't be carried out. The app is unchanged. */
-export interface Refusal {
-  code: RefusalCode;
-  message: string;
-}
-
-export type RefusalCode =
-  | "unknown_deployment"
-  | "deployment_exists"
-  | "too_many_deployments"
-  | "active_deployment"
-  | "already_active"
-  | "not_ready"
-  | "deployment_retiring"
-  | "deployment_finished"
-  | "wrong_state"
-  | "no_previous_deployment"
-  | "no_active_deployment"
-  | "below_minimum"
-  | "already_paused"
-  | "not_paused"
-  | "no_canary"
-  | "redeploy_in_progress"
-  | "app_deleting"
-  | "app_too_large";
-
-export type Transition = { ok: true; app: AppDocument } | { ok: false; refusal: Refusal };
+import type { Command, Refusal, RefusalCode, Transition } from "./command.ts";
 
 /** Carries out one command on a document, or refuses it. Never changes its argument. */
 export function transition(app: AppDocument, command: Command, now: number): Transition {
@@ -86,37 +26,6 @@ export function transition(app: AppDocument, command: Command, now: number): Tra
     return refuse("app_too_large", `App ${app.name} would grow past ${APP_DOCUMENT_LIMIT_BYTES} bytes.`);
   }
   return { ok: true, app: draft };
-}
-
-/** What must hold of every document; the text of each violation. Checked before each write. */
-export function violations(app: AppDocument): string[] {
-  const found: string[] = [];
-  const all = Object.values(app.deployments);
-  const active = all.filter((deployment) => deployment.state === "active");
-  if (active.length > 1) found.push(`${active.length} deployments are active`);
-  if ((active[0]?.id ?? null) !== app.active) {
-    found.push(`active is ${app.active} but ${active[0]?.id ?? "none"} is`);
-  }
-  if (app.canary && app.deployments[app.canary.id]?.state !== "ready") found.push("the canary isn't ready");
-  if (app.previous && !isRoutableId(app, app.previous.id))
-    found.push("the previous deployment isn't routable");
-  if (app.previous && app.previous.id === app.active) found.push("the previous deployment is the active one");
-  if (app.minimum && app.active) {
-    const sequence = app.deployments[app.active]?.sequence ?? 0;
-    if (sequence < app.minimum.sequence) found.push("the active deployment is older than the minimum");
-  }
-  for (const [id, deployment] of Object.entries(app.deployments)) {
-    if (id !== deployment.id) found.push(`${id} is filed under another id`);
-    if (deployment.state === "active" && deployment.retirement) found.push(`${id} is active and retiring`);
-    if ((deployment.state === "draining") !== (deployment.drainDeadline !== null)) {
-      found.push(`${id} is ${deployment.state} with drain deadline ${deployment.drainDeadline}`);
-    }
-    const aging = deployment.state === "pending" || deployment.state === "ready";
-    if (aging && deployment.deadline === null) found.push(`${id} is ${deployment.state} without a deadline`);
-    if (deployment.state === "failed" && !deployment.failure) found.push(`${id} failed without a reason`);
-    if (deployment.sequence >= app.nextSequence) found.push(`${id} has a sequence from the future`);
-  }
-  return found;
 }
 
 function apply(app: AppDocument, command: Command, now: number): Refusal | undefined {
@@ -136,15 +45,15 @@ function apply(app: AppDocument, command: Command, now: number): Refusal | undef
       app.canary = null;
       return undefined;
     case "pause": {
-      const { type: _, ...wanted } = command;
-      if (app.paused) {
-        const { since: __, ...current } = app.paused;
-        const same = wanted.mode === current.mode && wanted.message === current.message;
-        if (same && wanted.retryAfterSeconds === current.retryAfterSeconds) {
-          return reason("already_paused", `App ${app.name} is paused in this way already.`);
-        }
+      const { mode, message, retryAfterSeconds, maxHoldSeconds } = command;
+      const { paused } = app;
+      const sameWords = paused?.mode === mode && paused.message === message;
+      const sameTimes =
+        paused?.retryAfterSeconds === retryAfterSeconds && paused.maxHoldSeconds === maxHoldSeconds;
+      if (sameWords && sameTimes) {
+        return reason("already_paused", `App ${app.name} is paused in this way already.`);
       }
-      app.paused = { ...wanted, since: app.paused?.since ?? now };
+      app.paused = { mode, message, retryAfterSeconds, maxHoldSeconds, since: paused?.since ?? now };
       return undefined;
     }
     case "resume":
@@ -168,7 +77,7 @@ function apply(app: AppDocument, command: Command, now: number): Refusal | undef
       }
       return undefined;
     default: {
-      const deployment = app.deployments[command.id];
+      const deployment = deploymentOf(app, command.id);
       if (!deployment) {
         return reason("unknown_deployment", `App ${app.name} has no deployment ${command.id}.`);
       }
@@ -215,7 +124,7 @@ function applyTo(
       return promote(app, deployment, now);
     case "auto-promote": {
       if (!deployment.promoteWhenReady) return wrongState(deployment, "promoted by itself");
-      const active = app.active ? app.deployments[app.active] : undefined;
+      const active = deploymentOf(app, app.active);
       deployment.promoteWhenReady = false;
       // Two rollouts at once: the newer wins whichever is ready first; the older stays ready, promotable by hand.
       if (active && active.sequence > deployment.sequence) return undefined;
@@ -289,7 +198,7 @@ function create(
   command: Extract<Command, { type: "create" }>,
   now: number,
 ): Refusal | undefined {
-  if (app.deployments[command.id]) {
+  if (deploymentOf(app, command.id)) {
     return reason("deployment_exists", `App ${app.name} has a deployment ${command.id} already.`);
   }
   const live = Object.values(app.deployments).filter((deployment) => !isFinished(deployment)).length;
@@ -353,7 +262,7 @@ function promote(app: AppDocument, deployment: Deployment, now: number): Refusal
 }
 
 function rollback(app: AppDocument, now: number): Refusal | undefined {
-  const previous = app.previous ? app.deployments[app.previous.id] : undefined;
+  const previous = deploymentOf(app, app.previous?.id);
   if (!previous) {
     return reason(
       "no_previous_deployment",
@@ -368,9 +277,9 @@ function setMinimum(app: AppDocument, id: string | null): Refusal | undefined {
     app.minimum = null;
     return undefined;
   }
-  const deployment = app.deployments[id];
+  const deployment = deploymentOf(app, id);
   if (!deployment) return reason("unknown_deployment", `App ${app.name} has no deployment ${id}.`);
-  const active = app.active ? app.deployments[app.active] : undefined;
+  const active = deploymentOf(app, app.active);
   if (!active || active.sequence < deployment.sequence) {
     return reason(
       "below_minimum",
@@ -379,7 +288,7 @@ function setMinimum(app: AppDocument, id: string | null): Refusal | undefined {
   }
   app.minimum = { id, sequence: deployment.sequence };
   // New visitors can't be sent to what their next request would find stale.
-  const canary = app.canary ? app.deployments[app.canary.id] : undefined;
+  const canary = deploymentOf(app, app.canary?.id);
   if (canary && canary.sequence < deployment.sequence) app.canary = null;
   return undefined;
 }
@@ -429,7 +338,7 @@ function retire(
 }
 
 function startDraining(app: AppDocument, id: string, now: number): void {
-  const deployment = app.deployments[id];
+  const deployment = deploymentOf(app, id);
   if (!deployment) return;
   enter(deployment, "draining", now);
   deployment.deadline = null;
@@ -458,11 +367,6 @@ function forgetOldest(app: AppDocument): void {
 
 function allowedWhileDeleting(command: Command): boolean {
   return ["reload-told", "unroute", "removed", "cleaned-up", "redeploy-finished"].includes(command.type);
-}
-
-function isRoutableId(app: AppDocument, id: string): boolean {
-  const deployment = app.deployments[id];
-  return deployment !== undefined && isRoutable(deployment);
 }
 
 function describe(deployment: Deployment): string {

@@ -5,7 +5,7 @@ import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protoco
 import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deployment } from "./app-document.ts";
 import { applyCommand, commitDocument } from "./commit.ts";
 import type { SessionProbe } from "./contract.ts";
-import type { Command } from "./lifecycle.ts";
+import type { Command } from "./command.ts";
 import type { Waits } from "./waits.ts";
 
 /** What one app's reconcile works with; the controller brings the real parts. */

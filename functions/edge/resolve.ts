@@ -1,4 +1,4 @@
-import { isRoutable, type AppDocument, type Deployment } from "../deployments/app-document.ts";
+import { deploymentOf, isRoutable, type AppDocument, type Deployment } from "../deployments/app-document.ts";
 import { DEPLOYMENT_ID_PATTERN } from "../protocol/limits.ts";
 
 /** What the routing rules (DESIGN section 4) need to know of a request. */
@@ -21,9 +21,9 @@ export type Route =
 
 /** Which deployment a request belongs to. Pure; pauses are the caller's business. */
 export function resolveRoute(app: AppDocument, query: RouteQuery): Route {
-  const active = app.active === null ? undefined : app.deployments[app.active];
+  const active = deploymentOf(app, app.active);
   if (query.pin !== null) {
-    const pinned = DEPLOYMENT_ID_PATTERN.test(query.pin) ? ownDeployment(app, query.pin) : undefined;
+    const pinned = DEPLOYMENT_ID_PATTERN.test(query.pin) ? deploymentOf(app, query.pin) : undefined;
     if (pinned && (isPinnable(app, pinned) || (query.internal && isVerifiable(pinned)))) {
       return forward(pinned, "pinned");
     }
@@ -33,7 +33,7 @@ export function resolveRoute(app: AppDocument, query: RouteQuery): Route {
   }
   if (!active) return { kind: "none" };
   if (app.canary) {
-    const canary = app.deployments[app.canary.id];
+    const canary = deploymentOf(app, app.canary.id);
     if (canary && isRoutable(canary) && query.canaryDraw() < app.canary.weight)
       return forward(canary, "canary");
   }
@@ -44,10 +44,6 @@ function forward(deployment: Deployment, via: "pinned" | "active" | "canary" | "
   return deployment.url === null
     ? { kind: "none" }
     : { kind: "forward", deployment, url: deployment.url, via };
-}
-
-function ownDeployment(app: AppDocument, id: string): Deployment | undefined {
-  return Object.hasOwn(app.deployments, id) ? app.deployments[id] : undefined;
 }
 
 function isPinnable(app: AppDocument, deployment: Deployment): boolean {

@@ -1,6 +1,6 @@
 import { sameSecret } from "../auth.ts";
 import type { Config } from "../config.ts";
-import type { AppDocument } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument } from "../deployments/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
 import { forward, isWebSocket, pathAndQuery } from "./forward.ts";
@@ -16,11 +16,7 @@ export interface EdgeContext {
 }
 
 /** A public request: finds its app by host and its deployment by the routing rules, and pipes it there. */
-export async function servePublic(
-  request: Request,
-  context: EdgeContext,
-  url = new URL(request.url),
-): Promise<Response> {
+export async function servePublic(request: Request, url: URL, context: EdgeContext): Promise<Response> {
   const { config, tables, waitUntil } = context;
   if (request.url.length > URL_LIMIT_BYTES) {
     throw new Problem("url_too_long", `The URL is longer than ${URL_LIMIT_BYTES} bytes.`);
@@ -37,7 +33,7 @@ export async function servePublic(
 
   const internal = await hasInternalToken(request, config.internalToken);
   const pin = pinOf(url, request.headers);
-  if (internal && pin !== null && (app.deployments[pin]?.url ?? null) === null) {
+  if (internal && pin !== null && (deploymentOf(app, pin)?.url ?? null) === null) {
     // A rollout pins what was written a moment ago; anybody else gets there within the time to live.
     app = (await tables.fresh(host, appName, waitUntil)).app ?? app;
   }

@@ -23,8 +23,6 @@ export const FINISHED_DEPLOYMENTS_KEPT = 20;
 export const ROUTE_TTL_MS = 5_000;
 /** The longest that a request waits for the store when all it has is an expired table of moderate age. */
 export const EXPIRED_TABLE_WAIT_MS = 250;
-/** A table older than this isn't trusted without having tried the store to its full timeout. */
-export const OLD_TABLE_MS = 60_000;
 /** The oldest table that is served while the store is down. */
 export const LAST_GOOD_TABLE_MS = 6 * 60 * 60 * 1_000;
 /** Pause between attempts to reach a store that just failed, so that an outage isn't a stampede. */

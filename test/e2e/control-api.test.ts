@@ -368,6 +368,16 @@ describe("a deployment", () => {
     expect(answer.body["id"]).toMatch(/^a-name-tha-\d{6}-\d{6}$/);
   });
 
+  test("may be called like something that every object has", async () => {
+    const at = "/apps/shop/deployments/constructor";
+    expectProblem(await stack.api("GET", at), 404, "unknown_deployment");
+    expectProblem(await stack.api("POST", `${at}/promote`), 404, "unknown_deployment");
+    expectProblem(await stack.api("DELETE", at), 404, "unknown_deployment");
+    const body = { id: "constructor", target: { kind: "url", url: backend.url }, promote: false };
+    expect((await stack.api("POST", "/apps/shop/deployments", body)).status).toBe(202);
+    expect((await stack.api("GET", at)).body["id"]).toBe("constructor");
+  });
+
   test("that is active can't be deleted", async () => {
     expectProblem(await stack.api("DELETE", "/apps/shop/deployments/v1"), 409, "active_deployment");
   });

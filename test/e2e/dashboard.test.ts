@@ -57,13 +57,15 @@ test("shows apps, their deployments and the janitor's health after the login, an
 });
 
 test("lets no other origin log a browser in, no script run and no page frame it", async () => {
-  const login = await fetch(`${stack.origin}/_signalbox/login`, {
-    method: "POST",
-    headers: { origin: "https://evil.example", "content-type": "application/x-www-form-urlencoded" },
-    body: `token=${CONTROL_TOKEN}`,
-    redirect: "manual",
-  });
-  expect(login.status).toBe(401);
+  for (const origin of ["https://evil.example", "not a url"]) {
+    const login = await fetch(`${stack.origin}/_signalbox/login`, {
+      method: "POST",
+      headers: { origin, "content-type": "application/x-www-form-urlencoded" },
+      body: `token=${CONTROL_TOKEN}`,
+      redirect: "manual",
+    });
+    expect(login.status).toBe(401);
+  }
   const page = await fetch(`${stack.origin}/_signalbox/`);
   const policy = page.headers.get("content-security-policy") ?? "";
   expect(policy).toContain("default-src 'none'");

@@ -7,7 +7,9 @@ import {
   newAppDocument,
   type AppDocument,
 } from "../../functions/deployments/app-document.ts";
-import { transition, violations, type Command } from "../../functions/deployments/lifecycle.ts";
+import type { Command } from "../../functions/deployments/command.ts";
+import { violations } from "../../functions/deployments/invariants.ts";
+import { transition } from "../../functions/deployments/lifecycle.ts";
 import { FINISHED_DEPLOYMENTS_KEPT, LIVE_DEPLOYMENTS_LIMIT } from "../../functions/protocol/limits.ts";
 
 const T0 = 1_800_000_000_000;
@@ -156,6 +158,7 @@ describe("commands that make no sense are refused", () => {
     const paused = run(one, [pause]);
     expect(refusal(paused, pause)).toBe("already_paused");
     expect(run(paused, [{ ...pause, mode: "refuse" }]).paused?.mode).toBe("refuse");
+    expect(run(paused, [{ ...pause, maxHoldSeconds: 2 }]).paused?.maxHoldSeconds).toBe(2);
   });
 });
 

@@ -8,7 +8,8 @@ import {
 } from "../../functions/deployments/app-document.ts";
 import { applyCommand, commitDocument } from "../../functions/deployments/commit.ts";
 import type { SessionProbe } from "../../functions/deployments/contract.ts";
-import { violations, type Command } from "../../functions/deployments/lifecycle.ts";
+import type { Command } from "../../functions/deployments/command.ts";
+import { violations } from "../../functions/deployments/invariants.ts";
 import {
   reconcile,
   type ReconcileContext,
