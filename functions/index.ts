@@ -8,7 +8,7 @@ import { RouteTables } from "./edge/table.ts";
 import { Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { serveMetrics } from "./metrics.ts";
-import { openProviders } from "./providers/provider.ts";
+import { openProviders } from "./providers/open.ts";
 import { openStore } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 

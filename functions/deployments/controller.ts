@@ -3,7 +3,7 @@ import { configOf, type Config, type Env } from "../config.ts";
 import type { Decision } from "../janitor/decide.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
 import { STORE_RETRY_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
-import { openProviders } from "../providers/provider.ts";
+import { openProviders } from "../providers/open.ts";
 import { openStore } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
 import { hasWork, parseAppDocument, type Deployment } from "./app-document.ts";

@@ -1,4 +1,5 @@
-import type { Providers, Step } from "../providers/provider.ts";
+import type { Providers } from "../providers/open.ts";
+import type { Step } from "../providers/provider.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protocol/limits.ts";
 import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deployment } from "./app-document.ts";

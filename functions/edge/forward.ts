@@ -61,11 +61,22 @@ export async function forward(
 ): Promise<Response> {
   const target = destination.url + pathAndQuery(request.url);
   const headers = requestHeaders(request, requestUrl, caller);
-  const init: RequestInit = { method: request.method, headers, redirect: "manual" };
+  const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
-  if (request.body !== null) init.body = request.body;
-  const upstream = await fetchOnce(target, init, canRepeat(request), destination);
+  let resource: string | Request = target;
+  if (request.body !== null && (request.method === "GET" || request.method === "HEAD")) {
+    // Only a whole request may have both; search engines and their like read such bodies.
+    resource = new Request(target, request);
+  } else {
+    init.method = request.method;
+    if (request.body !== null) init.body = request.body;
+  }
+  const upstream = await fetchOnce(resource, init, canRepeat(request), destination);
 
+  if (upstream.webSocket === null && (upstream.status < 200 || upstream.status > 599)) {
+    await upstream.body?.cancel();
+    throw badGateway(destination, `answered with status ${upstream.status}, which HTTP doesn't have`);
+  }
   const responseHeaders = responseHeadersOf(upstream);
   responseHeaders.set("x-pulse-selected-deployment", destination.deploymentId);
   responseHeaders.set("x-signalbox-route", destination.via);
@@ -139,30 +150,32 @@ function canRepeat(request: Request): boolean {
  * none: what can be repeated is, once.
  */
 async function fetchOnce(
-  target: string,
+  resource: string | Request,
   init: RequestInit,
   repeatable: boolean,
   destination: Destination,
 ): Promise<Response> {
   try {
-    return await fetch(target, init);
+    return await fetch(resource, init);
   } catch (error) {
     // Whoever gave up knows why.
     if (init.signal?.aborted) throw error;
     if (!repeatable) throw unreachable(destination);
   }
   try {
-    return await fetch(target, init);
+    return await fetch(resource, init);
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw unreachable(destination);
   }
 }
 
-function unreachable({ deploymentId, via }: Destination): Problem {
-  return new Problem(
-    "upstream_unreachable",
-    `Deployment ${deploymentId} didn't answer. Check that its backend is running and reachable.`,
-    { headers: { "x-pulse-selected-deployment": deploymentId, "x-signalbox-route": via } },
-  );
+function unreachable(destination: Destination): Problem {
+  return badGateway(destination, "didn't answer. Check that its backend is running and reachable");
+}
+
+function badGateway({ deploymentId, via }: Destination, what: string): Problem {
+  return new Problem("upstream_unreachable", `Deployment ${deploymentId} ${what}.`, {
+    headers: { "x-pulse-selected-deployment": deploymentId, "x-signalbox-route": via },
+  });
 }

@@ -53,3 +53,41 @@ export const HELD_REQUESTS_LIMIT = 1_000;
 export const IDEMPOTENCY_TTL_SECONDS = 24 * 60 * 60;
 /** Failed logins per client address and minute before the answer is 429. */
 export const AUTH_FAILURES_PER_MINUTE = 60;
+
+/** The subprotocol that both halves must speak to carry streams; its last part is the version. */
+export const RUNNER_SUBPROTOCOL = "signalbox.runner.v1";
+/** Payload of one frame. A frame is what one stream may write before it is another one's turn. */
+export const FRAME_BODY_BYTES = 64 * 1024;
+/** The largest payload that is accepted: a body and the largest head, and room for a later version's larger bodies. */
+export const FRAME_PAYLOAD_LIMIT_BYTES = 1024 * 1024 + 256 * 1024;
+/** Frames that wait together are written together up to this size. */
+export const BATCH_BYTES = 256 * 1024;
+/** Cloudflare's limit on all headers is 128 KB; JSON adds to that. */
+export const STREAM_HEAD_LIMIT_BYTES = 256 * 1024;
+/** What a stream may have under way in each direction: 10 MB/s at a round trip of 100 ms. */
+export const STREAM_WINDOW_BYTES = 1024 * 1024;
+/** What all streams of a connection may have under way in each direction: what a runner's memory is bounded by. */
+export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
+/** Streams of one runner at a time. */
+export const STREAMS_LIMIT = 4_096;
+/** A WebSocket message through the tunnel; larger ones close the socket with 1009. */
+export const WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
+/** From a stream's opening to its answer's head. Source: Railway's edge gives up at 15 minutes, proxies at a minute. */
+export const STREAM_HEAD_TIMEOUT_MS = 300_000;
+/** A control message is JSON; file contents are the largest that it carries. */
+export const CONTROL_MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024;
+
+/** Source of the following: DESIGN section 7 and the SentryVibe runner. */
+export const RUNNER_STATUS_INTERVAL_MS = 15_000;
+export const RUNNER_PING_INTERVAL_MS = 30_000;
+export const RUNNER_SILENCE_LIMIT_MS = 45_000;
+export const RUNNER_LOST_AFTER_MS = 90_000;
+export const RECONNECT_FIRST_MS = 1_000;
+export const RECONNECT_LIMIT_MS = 30_000;
+export const STABLE_CONNECTION_MS = 10_000;
+/** The close code of a socket whose id connected again. */
+export const CLOSE_REPLACED = 4_009;
+/** The close code of a peer that broke the protocol. */
+export const CLOSE_PROTOCOL_ERROR = 1_002;
+/** Source: DESIGN section 7, "stop means stopped". */
+export const STOP_GRACE_MS = 10_000;

@@ -1,5 +1,4 @@
 import type { AppDocument, Deployment, Target } from "../deployments/app-document.ts";
-import { urlProvider } from "./url.ts";
 
 /**
  * Where deployments run. Every step is idempotent and returns at once: `wait` is asked again, `failed` is final.
@@ -27,9 +26,3 @@ export type Step<T> =
   | { status: "done"; value: T }
   | { status: "wait"; untilMs: number; detail: string }
   | { status: "failed"; reason: string };
-
-export type Providers = Record<Target["kind"], Provider>;
-
-export function openProviders(settings: { allowPrivateTargets: boolean }): Providers {
-  return { url: urlProvider(settings) };
-}

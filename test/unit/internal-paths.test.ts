@@ -65,7 +65,7 @@ const spelled = fc
     { minLength: 16, maxLength: 16 },
   )
   .map((choices) =>
-    [..."/_pulse/internal"]
+    Array.from("/_pulse/internal")
       .map((character, index) => {
         const { layers = 0, upper = false, pad = "" } = choices[index] ?? {};
         if (index === 0) return "/";

@@ -1,0 +1,144 @@
+/**
+ * The text half of the wire: control messages as JSON, in the SentryVibe runner's vocabulary, so that either half can
+ * be replaced alone. See PROTOCOL.md, section 2.
+ */
+
+import { ProtocolError } from "./frames.ts";
+import { CONTROL_MESSAGE_LIMIT_BYTES } from "./limits.ts";
+
+/** What a runner is told to do. */
+export const commandTypes = [
+  "analyze-project",
+  "start-build",
+  "cancel-build",
+  "start-dev-server",
+  "stop-dev-server",
+  "start-tunnel",
+  "stop-tunnel",
+  "fetch-logs",
+  "runner-health-check",
+  "delete-project-files",
+  "read-file",
+  "write-file",
+  "list-files",
+  "github-sync",
+  "github-push",
+] as const;
+export type CommandType = (typeof commandTypes)[number];
+
+/** What a runner tells. */
+export const eventTypes = [
+  "ack",
+  "log-chunk",
+  "port-detected",
+  "port-conflict",
+  "port-reallocated",
+  "tunnel-created",
+  "tunnel-closed",
+  "process-exited",
+  "build-progress",
+  "build-completed",
+  "build-summary",
+  "build-failed",
+  "build-cancelled",
+  "build-stream",
+  "runner-status",
+  "project-metadata",
+  "analysis-started",
+  "analysis-complete",
+  "files-deleted",
+  "file-content",
+  "file-written",
+  "file-list",
+  "dev-server-error",
+  "autofix-started",
+  "error",
+] as const;
+export type EventType = (typeof eventTypes)[number];
+
+export type Fields = Record<string, unknown>;
+
+export interface Command {
+  /** Answers carry it as `commandId`. */
+  id: string;
+  /** One of {@link commandTypes}, or one of a later version, which is answered with an `error` event. */
+  type: string;
+  projectId: string | null;
+  /** RFC 3339. */
+  timestamp: string;
+  payload: Fields;
+}
+
+/** `type`, `timestamp`, usually `commandId` or `projectId`, and whatever belongs to the type. */
+export interface RunnerEvent extends Fields {
+  type: EventType;
+  timestamp: string;
+  commandId?: string;
+  projectId?: string;
+}
+
+export function isCommandType(type: string): type is CommandType {
+  return commandTypes.some((known) => known === type);
+}
+
+/** A command as a runner reads it. Throws {@link ProtocolError} for what isn't one. */
+export function parseCommand(text: string): Command {
+  const message = parseObject(text);
+  const { id, type, projectId, timestamp, payload } = message;
+  if (typeof id !== "string" || id === "" || id.length > 200) throw new ProtocolError("A command has no id.");
+  if (typeof type !== "string" || type === "") throw new ProtocolError("A command has no type.");
+  if (projectId !== undefined && projectId !== null && typeof projectId !== "string") {
+    throw new ProtocolError("A command's projectId isn't a string.");
+  }
+  if (payload !== undefined && payload !== null && !isObject(payload)) {
+    throw new ProtocolError("A command's payload isn't an object.");
+  }
+  return {
+    id,
+    type,
+    projectId: projectId ?? null,
+    timestamp: typeof timestamp === "string" ? timestamp : new Date().toISOString(),
+    payload: isObject(payload) ? payload : {},
+  };
+}
+
+/**
+ * An event as the hub reads it; null for a type of a later version, which is none of this version's business.
+ * Throws {@link ProtocolError} for what isn't an event.
+ */
+export function parseEvent(text: string): RunnerEvent | null {
+  const message = parseObject(text);
+  const { type, timestamp, commandId, projectId } = message;
+  if (typeof type !== "string" || type === "") throw new ProtocolError("An event has no type.");
+  const known = eventTypes.find((candidate) => candidate === type);
+  if (known === undefined) return null;
+  if (commandId !== undefined && typeof commandId !== "string") {
+    throw new ProtocolError("An event's commandId isn't a string.");
+  }
+  if (projectId !== undefined && typeof projectId !== "string") {
+    throw new ProtocolError("An event's projectId isn't a string.");
+  }
+  return {
+    ...message,
+    type: known,
+    timestamp: typeof timestamp === "string" ? timestamp : new Date().toISOString(),
+    ...(commandId === undefined ? {} : { commandId }),
+    ...(projectId === undefined ? {} : { projectId }),
+  };
+}
+
+export function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function parseObject(text: string): Fields {
+  if (text.length > CONTROL_MESSAGE_LIMIT_BYTES) throw new ProtocolError("A control message is too large.");
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ProtocolError("A control message isn't JSON.");
+  }
+  if (!isObject(value)) throw new ProtocolError("A control message isn't an object.");
+  return value;
+}

@@ -1,0 +1,61 @@
+import { ProtocolError } from "./frames.ts";
+
+/**
+ * Credit arithmetic, without any I/O. A sender may have as many bytes under way as its receiver has said there is room
+ * for; a receiver gives room back as its consumer takes bytes away.
+ */
+export class SendCredit {
+  #bytes: number;
+
+  constructor(initialBytes: number) {
+    this.#bytes = initialBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Takes up to `wanted` bytes; returns how many were granted. */
+  take(wanted: number): number {
+    const granted = Math.min(wanted, this.#bytes);
+    this.#bytes -= granted;
+    return granted;
+  }
+
+  /** The receiver has room for more. Throws when it can't mean it. */
+  grant(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes > CREDIT_LIMIT_BYTES)
+      throw new ProtocolError("A peer grants more credit than can be meant.");
+  }
+}
+
+/** Far above any window; a sum beyond it is a broken or hostile peer. */
+const CREDIT_LIMIT_BYTES = 2 ** 31;
+
+export class ReceiveCredit {
+  readonly #window: number;
+  #room: number;
+  #consumed = 0;
+
+  constructor(windowBytes: number) {
+    this.#window = windowBytes;
+    this.#room = windowBytes;
+  }
+
+  /** Bytes have arrived. Throws when the sender had no credit for them. */
+  receive(bytes: number): void {
+    if (bytes > this.#room) throw new ProtocolError("A peer sent more than it had credit for.");
+    this.#room -= bytes;
+  }
+
+  /** The consumer took bytes away. Returns how much to grant now: in halves of a window, so that grants are few. */
+  consume(bytes: number): number {
+    this.#consumed += bytes;
+    if (this.#consumed < this.#window / 2) return 0;
+    const grant = this.#consumed;
+    this.#consumed = 0;
+    this.#room += grant;
+    return grant;
+  }
+}
