@@ -58,7 +58,8 @@ export class AppController extends DurableObject<Env> {
         });
       },
       waits: new Waits(),
-      storeFailedAt: 0,
+      storeIsAway: false,
+      storeBackAt: 0,
     };
   }
 

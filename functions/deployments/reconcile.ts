@@ -6,17 +6,16 @@ import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deploymen
 import { applyCommand, commitDocument } from "./commit.ts";
 import type { SessionProbe } from "./contract.ts";
 import type { Command } from "./command.ts";
+import { dueTime, type Freshness } from "./due.ts";
 import type { Waits } from "./waits.ts";
 
 /** What one app's reconcile works with; the controller brings the real parts. */
-export interface ReconcileContext {
+export interface ReconcileContext extends Freshness {
   store: StateStore;
   providers: Providers;
   verify: (app: AppDocument, deployment: Deployment) => Promise<Verification>;
   tellReload: (app: AppDocument, deployment: Deployment) => Promise<{ sockets: number | null; why: string }>;
   probeSessions: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
-  /** How long some location may still hold a table after a newer one was committed. */
-  tableAgeLimitMs: number;
   progress: Progress;
   now: () => number;
   /** Resolves after that long, or at once when aborted. */
@@ -24,8 +23,8 @@ export interface ReconcileContext {
   /** Resolves when somebody says that the app has changed since this was called. */
   changed: () => Promise<void>;
   waits: Waits;
-  /** When the store last failed; 0 for never. While it is down, tables grow older than they should. */
-  storeFailedAt: number;
+  /** Whether the store's last word was a failure. */
+  storeIsAway: boolean;
 }
 
 /** Whether a deployment answers through the router as the one that it should be. */
@@ -64,6 +63,8 @@ export async function reconcile(name: string, context: ReconcileContext): Promis
       const changed = context.changed();
       const busy = [...underWay.keys()];
       const stored = await context.store.readApp(name);
+      if (context.storeIsAway) context.storeBackAt = context.now();
+      context.storeIsAway = false;
       if (stored === null) return null;
       // What was read may be older than the commit of a step that has ended meanwhile.
       if (busy.some((id) => !underWay.has(id))) continue;
@@ -91,7 +92,7 @@ export async function reconcile(name: string, context: ReconcileContext): Promis
     }
     return context.now() + STORE_RETRY_MS;
   } catch (error) {
-    if (error instanceof StoreUnavailable) context.storeFailedAt = context.now();
+    if (error instanceof StoreUnavailable) context.storeIsAway = true;
     throw error;
   } finally {
     // Whoever calls next must find no step of this call still at work.
@@ -99,41 +100,9 @@ export async function reconcile(name: string, context: ReconcileContext): Promis
   }
 }
 
-/** When the next step of a deployment is due; in the past or now means: now. */
+/** When the next step of a deployment may be taken; in the past or now means: now. */
 function wakeTime(app: AppDocument, deployment: Deployment, context: ReconcileContext): number {
   return Math.max(dueTime(app, deployment, context), context.waits.until(deployment));
-}
-
-function dueTime(app: AppDocument, deployment: Deployment, context: ReconcileContext): number {
-  const { retirement } = deployment;
-  switch (deployment.state) {
-    case "pending":
-    case "failed":
-      return 0;
-    case "ready":
-      if (deployment.promoteWhenReady || deployment.redeploy) return 0;
-      // The canary is in use, however old it is.
-      return app.canary?.id === deployment.id ? Infinity : (deployment.deadline ?? 0);
-    case "active":
-      return deployment.redeploy ? 0 : Infinity;
-    case "draining":
-      if (!retirement) return deployment.redeploy ? 0 : (deployment.drainDeadline ?? 0);
-      if (!retirement.reload) return 0;
-      if (retirement.unroutedAt === null) {
-        // An old table may have sent a visitor here a moment ago, whose page has no socket to be told through yet.
-        const lastVisitor = deployment.stateSince + context.tableAgeLimitMs;
-        return Math.max(graceEnd(app, retirement.reload), lastVisitor);
-      }
-      return Math.max(retirement.unroutedAt, context.storeFailedAt) + context.tableAgeLimitMs;
-    case "removed":
-      return Infinity;
-  }
-}
-
-/** Where nobody was told, nobody needs time to leave; a lost answer may have been told all the same. */
-function graceEnd(app: AppDocument, reload: { at: number; sockets: number | null }): number {
-  const nobody = reload.sockets === 0 || app.config.contract === "none";
-  return nobody ? reload.at : reload.at + app.config.reloadGraceSeconds * 1_000;
 }
 
 /** Takes the one step that is due for a deployment. Never throws and never hangs: what did is tried again later. */
@@ -145,7 +114,7 @@ async function attempt(app: AppDocument, deployment: Deployment, context: Reconc
   };
   const step = advance(app, deployment, context)
     .catch((error: unknown) => {
-      if (error instanceof StoreUnavailable) context.storeFailedAt = context.now();
+      if (error instanceof StoreUnavailable) context.storeIsAway = true;
       putOff(error instanceof Error ? error.message : "unknown error");
     })
     .finally(() => {

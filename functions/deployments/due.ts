@@ -1,0 +1,49 @@
+import type { AppDocument, Deployment } from "./app-document.ts";
+
+/** How old what edge locations know can be. */
+export interface Freshness {
+  /** How long some location may still hold a table after a newer one was committed. */
+  tableAgeLimitMs: number;
+  /** When the store came back from its last outage, epoch milliseconds; 0 where it had none. */
+  storeBackAt: number;
+}
+
+/** After an outage edge locations go on serving their last good tables until they have found out that it is over. */
+const OUTAGE_ENDS_MS = 15_000;
+
+/** When the next step of a deployment is due, epoch milliseconds; Infinity where nothing is. */
+export function dueTime(app: AppDocument, deployment: Deployment, freshness: Freshness): number {
+  const { retirement } = deployment;
+  const { tableAgeLimitMs, storeBackAt } = freshness;
+  switch (deployment.state) {
+    case "pending":
+    case "failed":
+      return 0;
+    case "ready":
+      if (deployment.promoteWhenReady || deployment.redeploy) return 0;
+      // The canary is in use, however old it is.
+      return app.canary?.id === deployment.id ? Infinity : (deployment.deadline ?? 0);
+    case "active":
+      return deployment.redeploy ? 0 : Infinity;
+    case "draining":
+      if (!retirement) return deployment.redeploy ? 0 : (deployment.drainDeadline ?? 0);
+      if (!retirement.reload) return 0;
+      if (retirement.unroutedAt === null) {
+        // An old table may have sent a visitor here a moment ago, whose page has no socket to be told through yet.
+        const lastVisitorAt = deployment.stateSince + tableAgeLimitMs;
+        return Math.max(graceEnd(app, retirement.reload), lastVisitorAt);
+      }
+      return Math.max(
+        retirement.unroutedAt + tableAgeLimitMs,
+        storeBackAt === 0 ? 0 : storeBackAt + OUTAGE_ENDS_MS,
+      );
+    case "removed":
+      return Infinity;
+  }
+}
+
+/** Where nobody was told, nobody needs time to leave; a lost answer may have been told all the same. */
+function graceEnd(app: AppDocument, reload: { at: number; sockets: number | null }): number {
+  const nobody = reload.sockets === 0 || app.config.contract === "none";
+  return nobody ? reload.at : reload.at + app.config.reloadGraceSeconds * 1_000;
+}
