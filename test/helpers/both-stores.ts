@@ -50,14 +50,29 @@ export async function onUpstash(settings: Record<string, string> = {}): Promise<
 export async function onEmbedded(settings: Record<string, string> = {}): Promise<OpenStack> {
   const stack = await startTestStack({ settings });
   const directory = join(stack.stateDirectory, "signalbox-EmbeddedStore");
+  const kill = stack.kill.bind(stack);
+  const restart = stack.restart.bind(stack);
+  let open = Promise.withResolvers<void>();
+  open.resolve();
+  stack.kill = () => {
+    open = Promise.withResolvers();
+    return kill();
+  };
+  stack.restart = async () => {
+    await restart();
+    // Whoever opens the file first repairs it, and that must be workerd: it doesn't wait for others who do.
+    await stack.api("GET", "/apps");
+    open.resolve();
+  };
   return {
     stack,
     async document(app) {
+      await open.promise;
       const file = (await readdir(directory)).find(
         (name) => name.endsWith(".sqlite") && name !== "metadata.sqlite",
       );
       if (file === undefined) return null;
-      const database = new DatabaseSync(join(directory, file), { readOnly: true });
+      const database = new DatabaseSync(join(directory, file), { readOnly: true, timeout: 5_000 });
       try {
         const row = database.prepare("SELECT body FROM apps WHERE name = ?").get(app);
         return row === undefined ? null : parseAppDocument(String(row["body"]));
