@@ -51,7 +51,11 @@ export class GuardedProcess {
 
   /** Ends the command: politely, then not. Resolves when it is gone. */
   async stop(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    if (this.child.exitCode !== null || this.child.signalCode !== null) {
+      // Should only the guard have died, this is what ends the command.
+      this.child.stdin?.destroy();
+      return;
+    }
     this.child.kill("SIGTERM");
     const force = setTimeout(() => this.child.stdin?.destroy(), STOP_GRACE_MS);
     await this.exited;

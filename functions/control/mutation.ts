@@ -79,24 +79,28 @@ export async function mutate<T>(
   const earlier = await recall(context, idempotency, answer);
   if (earlier !== null) return earlier;
   const author = { actor: OPERATOR, action };
-  const result = await applyCommand(context.store, app, command, author, {
-    now: context.now,
-    operation: operationOf(idempotency, answer),
-  });
-  switch (result.kind) {
-    case "applied":
-      kick(context, app);
-      return answer.view(result.app);
-    case "gone":
-      throw unknownApp(app);
-    case "refused": {
-      // Its first attempt may have been committed between the look above and now.
-      const meanwhile = await recall(context, idempotency, answer);
-      if (meanwhile !== null) return meanwhile;
-      throw new Problem(result.refusal.code, result.refusal.message);
+  try {
+    const result = await applyCommand(context.store, app, command, author, {
+      now: context.now,
+      operation: operationOf(idempotency, answer),
+    });
+    switch (result.kind) {
+      case "applied":
+        return answer.view(result.app);
+      case "gone":
+        throw unknownApp(app);
+      case "refused": {
+        // Its first attempt may have been committed between the look above and now.
+        const meanwhile = await recall(context, idempotency, answer);
+        if (meanwhile !== null) return meanwhile;
+        throw new Problem(result.refusal.code, result.refusal.message);
+      }
+      case "repeated":
+        return replay(result, idempotency, answer);
     }
-    case "repeated":
-      return replay(result, idempotency, answer);
+  } finally {
+    // Even after a failure: an answer that got lost may stand for a commit that didn't.
+    kick(context, app);
   }
 }
 

@@ -38,10 +38,13 @@ const audit = createRoute({
 
 export const operations = controlRouter()
   .openapi(runJanitor, async (c) => {
-    const { env, store, now } = c.env.control;
+    const { env, store, now, waitUntil } = c.env.control;
     const { dryRun } = c.req.valid("json");
     const sweepApp = (name: string, dry: boolean) => controllerOf(env, name).sweep(name, dry);
-    return c.json(await sweep(dryRun, { store, sweepApp, now }), 200);
+    const run = sweep(dryRun, { store, sweepApp, now });
+    // A client that leaves takes its request along, not the run: it would leave the lease behind.
+    waitUntil(run.catch(() => undefined));
+    return c.json(await run, 200);
   })
   .openapi(lastJanitor, async (c) => {
     const { store, now } = c.env.control;

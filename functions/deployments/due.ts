@@ -1,3 +1,4 @@
+import { STORE_OUTAGE_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
 
 /** How old what edge locations know can be. */
@@ -9,7 +10,7 @@ export interface Freshness {
 }
 
 /** After an outage edge locations go on serving their last good tables until they have found out that it is over. */
-const OUTAGE_ENDS_MS = 15_000;
+const OUTAGE_ENDS_MS = STORE_OUTAGE_MS + 2 * STORE_TIMEOUT_MS;
 
 /** When the next step of a deployment is due, epoch milliseconds; Infinity where nothing is. */
 export function dueTime(app: AppDocument, deployment: Deployment, freshness: Freshness): number {

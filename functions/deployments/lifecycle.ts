@@ -334,7 +334,9 @@ function retire(
 ): void {
   if (deployment.state !== "draining") startDraining(app, deployment.id, now);
   deployment.promoteWhenReady = false;
-  deployment.retirement ??= { reason: why, requestedAt: now, reload: null, unroutedAt: null };
+  deployment.retirement = deployment.retirement
+    ? { ...deployment.retirement, reason: why }
+    : { reason: why, requestedAt: now, reload: null, unroutedAt: null };
 }
 
 function startDraining(app: AppDocument, id: string, now: number): void {

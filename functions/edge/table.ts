@@ -3,6 +3,7 @@ import { Problem } from "../errors.ts";
 import {
   EXPIRED_TABLE_WAIT_MS,
   LAST_GOOD_TABLE_MS,
+  STORE_OUTAGE_MS,
   STORE_RETRY_MS,
   STORE_TIMEOUT_MS,
 } from "../protocol/limits.ts";
@@ -39,8 +40,6 @@ const HOSTS_LIMIT = 2_000;
  * and when that request is cancelled it never settles.
  */
 const FLIGHT_LIMIT_MS = STORE_TIMEOUT_MS + EXPIRED_TABLE_WAIT_MS;
-/** For this long after a failed read nobody waits for the next one; it happens in the background. */
-const OUTAGE_MS = 10_000;
 /**
  * Reads of hosts that no app claims, as far as is known. A flood of made-up host names costs no more than this, and
  * since each remembered host costs one, it takes the flood minutes to push out a host that somebody still asks for.
@@ -202,7 +201,7 @@ export class RouteTables {
   }
 
   #isDown(entry: Entry, now: number): boolean {
-    return now - Math.max(entry.failedAt, this.#storeFailedAt ?? -Infinity) < OUTAGE_MS;
+    return now - Math.max(entry.failedAt, this.#storeFailedAt ?? -Infinity) < STORE_OUTAGE_MS;
   }
 
   /** One read for each half of a time to live keeps what all strangers get fresh; more are a matter of the budget. */

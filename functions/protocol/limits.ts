@@ -27,6 +27,8 @@ export const EXPIRED_TABLE_WAIT_MS = 250;
 export const LAST_GOOD_TABLE_MS = 6 * 60 * 60 * 1_000;
 /** Pause between attempts to reach a store that just failed, so that an outage isn't a stampede. */
 export const STORE_RETRY_MS = 1_000;
+/** For this long after a failed read no request waits for the next one; it happens in the background. */
+export const STORE_OUTAGE_MS = 10_000;
 /** Upstash answers in tens of milliseconds from the same region; two seconds is an outage. */
 export const STORE_TIMEOUT_MS = 2_000;
 
