@@ -542,7 +542,7 @@ describe("retiring", () => {
     await expect(world.run()).rejects.toThrow("The store is away.");
     world.store.fault = () => false;
     world.clock.advance(10_000);
-    expect(await world.run()).toBe(world.clock.time + 15_000);
+    expect(await world.run()).toBe(world.clock.time + STORE_OUTAGE_MS + 2 * STORE_TIMEOUT_MS);
     expect(world.count("remove v1")).toBe(0);
   });
 
