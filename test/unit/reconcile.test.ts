@@ -9,6 +9,7 @@ import {
 import { applyCommand, commitDocument } from "../../functions/deployments/commit.ts";
 import type { SessionProbe } from "../../functions/deployments/contract.ts";
 import type { Command } from "../../functions/deployments/command.ts";
+import { STORE_OUTAGE_MS, STORE_TIMEOUT_MS } from "../../functions/protocol/limits.ts";
 import { violations } from "../../functions/deployments/invariants.ts";
 import {
   reconcile,
