@@ -8,11 +8,14 @@ import { RouteTables } from "./edge/table.ts";
 import { Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { serveMetrics } from "./metrics.ts";
+import { isBrokerPath, serveBroker } from "./runners/broker.ts";
+import { fetchTarget } from "./runners/tunnel.ts";
 import { openProviders } from "./providers/provider.ts";
 import { openStore } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
 export { AppController } from "./deployments/controller.ts";
+export { RunnerHub } from "./runners/hub.ts";
 export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
@@ -34,7 +37,7 @@ export default {
         ttlMs: config.routeTtlMs,
         sharedCache: sharedTables(config.routeTtlMs),
       });
-      return await servePublic(request, { config, tables, waitUntil });
+      return await servePublic(request, { config, tables, waitUntil, fetchTarget: fetchTarget(env) });
     } catch (error) {
       return problemResponse(problemOf(error), request);
     }
@@ -66,6 +69,7 @@ async function serveOwn(
   const context = { env, config, store, providers: openProviders(config), now: Date.now, waitUntil };
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);
+  if (isBrokerPath(path)) return serveBroker(request, path, context);
   return serveDashboard(request, path, context);
 }
 

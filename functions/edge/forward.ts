@@ -48,6 +48,12 @@ export interface Caller {
   throughCloudflare: boolean;
 }
 
+export interface ForwardOptions {
+  signal?: AbortSignal | undefined;
+  /** Reaches backends that have no address on the network. */
+  fetchTarget?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
+}
+
 /**
  * Sends a request on and returns the answer as it comes: bodies are piped in both directions, and a WebSocket's
  * 101 is returned as it is, so that no script runs per message.
@@ -57,14 +63,14 @@ export async function forward(
   requestUrl: URL,
   destination: Destination,
   caller: Caller,
-  signal?: AbortSignal,
+  { signal, fetchTarget = fetch }: ForwardOptions = {},
 ): Promise<Response> {
   const target = destination.url + pathAndQuery(request.url);
   const headers = requestHeaders(request, requestUrl, caller);
   const init: RequestInit = { method: request.method, headers, redirect: "manual" };
   if (signal) init.signal = signal;
   if (request.body !== null) init.body = request.body;
-  const upstream = await fetchOnce(target, init, canRepeat(request), destination);
+  const upstream = await fetchOnce(() => fetchTarget(target, init), init, canRepeat(request), destination);
 
   const responseHeaders = responseHeadersOf(upstream);
   responseHeaders.set("x-pulse-selected-deployment", destination.deploymentId);
@@ -139,20 +145,20 @@ function canRepeat(request: Request): boolean {
  * none: what can be repeated is, once.
  */
 async function fetchOnce(
-  target: string,
+  send: () => Promise<Response>,
   init: RequestInit,
   repeatable: boolean,
   destination: Destination,
 ): Promise<Response> {
   try {
-    return await fetch(target, init);
+    return await send();
   } catch (error) {
     // Whoever gave up knows why.
     if (init.signal?.aborted) throw error;
     if (!repeatable) throw unreachable(destination);
   }
   try {
-    return await fetch(target, init);
+    return await send();
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw unreachable(destination);
