@@ -1,16 +1,21 @@
 import { z } from "zod";
 import type { AppController } from "./deployments/controller.ts";
-import { ROUTE_TTL_MS } from "./protocol/limits.ts";
+import { ROUTE_TTL_MS, RUNNER_LOST_AFTER_MS } from "./protocol/limits.ts";
+import type { RunnerHub } from "./runners/hub.ts";
 import type { EmbeddedStore } from "./state/embedded.ts";
 
 /** The Worker's bindings, variables and secrets, as the platform hands them over. */
 export interface Env {
   APP_CONTROLLER: DurableObjectNamespace<AppController>;
   EMBEDDED_STORE: DurableObjectNamespace<EmbeddedStore>;
+  RUNNER_HUB: DurableObjectNamespace<RunnerHub>;
   CONTROL_TOKEN?: string;
   PULSE_RAILWAY_INTERNAL_TOKEN?: string;
   UPSTASH_REDIS_REST_URL?: string;
   UPSTASH_REDIS_REST_TOKEN?: string;
+  RUNNER_SHARED_SECRET?: string;
+  RUNNER_SHARED_SECRET_PREVIOUS?: string;
+  RUNNER_LOST_AFTER_MS?: string;
   ROUTE_TTL_MS?: string;
   APP_DOMAIN?: string;
   ALLOW_PRIVATE_TARGETS?: string;
@@ -21,6 +26,10 @@ export interface Config {
   controlToken: string;
   /** What backends know Signalbox by, in `x-pulse-railway-internal-token`. */
   internalToken: string;
+  /** What any runner may connect with, newest first; none while RUNNER_SHARED_SECRET isn't set. */
+  runnerSecrets: string[];
+  /** A runner that was silent for so long is lost. */
+  runnerLostAfterMs: number;
   routeTtlMs: number;
   /** `NAME.<appDomain>` is app NAME without listing it in its hosts. */
   appDomain: string | null;
@@ -42,6 +51,12 @@ const secret = z
 const schema = z.object({
   CONTROL_TOKEN: secret,
   PULSE_RAILWAY_INTERNAL_TOKEN: secret,
+  RUNNER_SHARED_SECRET: secret.optional(),
+  RUNNER_SHARED_SECRET_PREVIOUS: secret.optional(),
+  RUNNER_LOST_AFTER_MS: z
+    .string()
+    .regex(/^\d{3,7}$/, "must be milliseconds from 100 to 9999999")
+    .default(String(RUNNER_LOST_AFTER_MS)),
   ROUTE_TTL_MS: z
     .string()
     .regex(/^\d{2,6}$/, "must be milliseconds from 10 to 999999")
@@ -68,6 +83,10 @@ export function configOf(env: Env): Config {
   const config: Config = {
     controlToken: result.data.CONTROL_TOKEN,
     internalToken: result.data.PULSE_RAILWAY_INTERNAL_TOKEN,
+    runnerSecrets: [result.data.RUNNER_SHARED_SECRET, result.data.RUNNER_SHARED_SECRET_PREVIOUS].filter(
+      (value) => value !== undefined,
+    ),
+    runnerLostAfterMs: Number(result.data.RUNNER_LOST_AFTER_MS),
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,
     allowPrivateTargets: result.data.ALLOW_PRIVATE_TARGETS === "1",

@@ -9,10 +9,13 @@ import { Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { serveMetrics } from "./metrics.ts";
 import { openProviders } from "./providers/open.ts";
+import { isBrokerPath, serveBroker } from "./runners/broker.ts";
+import { fetchTarget } from "./runners/tunnel.ts";
 import { openStore } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
 export { AppController } from "./deployments/controller.ts";
+export { RunnerHub } from "./runners/hub.ts";
 export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
@@ -37,7 +40,7 @@ export default {
         ttlMs: config.routeTtlMs,
         sharedCache: sharedTables(config.routeTtlMs),
       });
-      return await servePublic(request, url, { config, tables, waitUntil });
+      return await servePublic(request, url, { config, tables, waitUntil, fetchTarget: fetchTarget(env) });
     } catch (error) {
       return problemResponse(problemOf(error), request);
     }
@@ -69,6 +72,7 @@ async function serveOwn(
   const context = { env, config, store, providers: openProviders(config), now: Date.now, waitUntil };
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);
+  if (isBrokerPath(path)) return serveBroker(request, path, context);
   return serveDashboard(request, path, context);
 }
 

@@ -74,6 +74,7 @@ export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): 
   return {
     CONTROL_TOKEN: secrets.controlToken,
     PULSE_RAILWAY_INTERNAL_TOKEN: secrets.internalToken,
+    RUNNER_SHARED_SECRET: secrets.runnerSharedSecret,
     APP_DOMAIN: "localhost",
     // A laptop's promote should be seen at once, and its store costs nothing.
     ROUTE_TTL_MS: "500",

@@ -125,7 +125,7 @@ function capnp(options: {
   const settings = Object.keys(options.settings).map(
     (name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`,
   );
-  const objects = ["AppController", "EmbeddedStore"];
+  const objects = ["AppController", "EmbeddedStore", "RunnerHub"];
   const bindings = objects.map((name) => {
     const binding = name.replace(/(?!^)[A-Z]/g, "_$&").toUpperCase();
     return `(name = ${text(binding)}, durableObjectNamespace = ${text(name)})`;
@@ -149,6 +149,7 @@ const config :Workerd.Config = (
 const signalbox :Workerd.Worker = (
   modules = [(name = "worker.js", esModule = embed ${text(`/${basename(options.worker)}`)})],
   compatibilityDate = "2026-10-01",
+  compatibilityFlags = ["enable_request_signal"],
   bindings = [${[...bindings, ...settings].join(", ")}],
   durableObjectNamespaces = [${namespaces.join(", ")}],
   durableObjectStorage = (localDisk = "state"),

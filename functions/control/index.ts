@@ -1,18 +1,17 @@
 import { clientAddress } from "../edge/serve.ts";
 import { requireBearer } from "../auth.ts";
 import { Problem } from "../errors.ts";
-import { CONTROL_BODY_LIMIT_BYTES } from "../protocol/limits.ts";
+import { CONTROL_BODY_LIMIT_BYTES, CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";
 import { apps } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
+import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
+import { runners } from "./runners.ts";
 import { traffic } from "./traffic.ts";
 
 export const CONTROL_PREFIX = "/_signalbox/api/v1";
-
-/** How much of a body that is too large is read and thrown away before its sender is cut off. */
-const DISCARD_LIMIT_BYTES = 4 * 1024 * 1024;
 
 const description = {
   openapi: "3.1.0",
@@ -25,7 +24,12 @@ router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", {
   type: "http",
   scheme: "bearer",
 });
-const api = router.route("/", apps).route("/", deployments).route("/", traffic).route("/", operations);
+const api = router
+  .route("/", apps)
+  .route("/", deployments)
+  .route("/", traffic)
+  .route("/", operations)
+  .route("/", runners);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });
@@ -50,8 +54,10 @@ export async function serveControl(request: Request, context: ControlContext): P
   url.pathname = path === "" ? "/" : path;
   const headers = new Headers(request.headers);
   const init: RequestInit = { method: request.method, headers };
-  if (request.method === "POST" || request.method === "PUT") {
-    init.body = await readBody(request);
+  if (request.method === "PUT" && isStreamed(path)) {
+    if (request.body !== null) init.body = request.body;
+  } else if (request.method === "POST" || request.method === "PUT") {
+    init.body = await readJson(request, bodyLimit(path));
     headers.set("content-type", "application/json");
   }
   return api.fetch(new Request(url, init), { control: context });
@@ -61,40 +67,12 @@ export function openApiDocument(): unknown {
   return api.getOpenAPI31Document(description);
 }
 
-/** The body as JSON text of bounded size, `{}` where there is none; so far nothing has been looked up. */
-async function readBody(request: Request): Promise<string> {
-  const tooLarge = new Problem(
-    "body_too_large",
-    `The body is larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`,
-    {
-      errors: [{ field: "body", message: `must be at most ${CONTROL_BODY_LIMIT_BYTES} bytes` }],
-    },
-  );
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += chunk.byteLength;
-    if (size <= CONTROL_BODY_LIMIT_BYTES) chunks.push(chunk);
-    // Read on for a while: an answer to a client that is still writing may never be seen.
-    else if (size > DISCARD_LIMIT_BYTES) throw tooLarge;
-  }
-  if (size > CONTROL_BODY_LIMIT_BYTES) throw tooLarge;
-  if (size === 0) return "{}";
-  const type = request.headers.get("content-type") ?? "";
-  if (!/^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type)) {
-    throw new Problem("unsupported_media_type", "Send JSON: `Content-Type: application/json`.", {
-      errors: [{ field: "header.content-type", message: "must be application/json" }],
-    });
-  }
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(
-      await new Blob(chunks).arrayBuffer(),
-    );
-    JSON.parse(text);
-    return text;
-  } catch {
-    throw new Problem("invalid_json", "The body isn't valid JSON.", {
-      errors: [{ field: "body", message: "isn't valid JSON" }],
-    });
-  }
+/** A source archive goes on to its runner as it comes. */
+function isStreamed(path: string): boolean {
+  return /^\/runners\/[^/]+\/sources$/.test(path);
+}
+
+/** Commands carry the contents of files. */
+function bodyLimit(path: string): number {
+  return /^\/runners\/[^/]+\/commands$/.test(path) ? CONTROL_MESSAGE_LIMIT_BYTES : CONTROL_BODY_LIMIT_BYTES;
 }

@@ -47,6 +47,12 @@ export interface Caller {
   throughCloudflare: boolean;
 }
 
+export interface ForwardOptions {
+  signal?: AbortSignal | undefined;
+  /** Reaches backends that have no address on the network. */
+  fetchTarget?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
+}
+
 /**
  * Sends a request on and returns the answer as it comes: bodies are piped in both directions, and a WebSocket's
  * 101 is returned as it is, so that no script runs per message.
@@ -56,21 +62,22 @@ export async function forward(
   requestUrl: URL,
   destination: Destination,
   caller: Caller,
-  signal?: AbortSignal,
+  { signal, fetchTarget = fetch }: ForwardOptions = {},
 ): Promise<Response> {
   const target = destination.url + pathAndQuery(request.url);
   const headers = requestHeaders(request, requestUrl, caller);
   const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
-  let resource: string | Request = target;
+  let send = (): Promise<Response> => fetchTarget(target, init);
   if (request.body !== null && (request.method === "GET" || request.method === "HEAD")) {
     // Only a whole request may have both; search engines and their like read such bodies.
-    resource = new Request(target, request);
+    const whole = new Request(target, request);
+    send = () => fetch(whole, init);
   } else {
     init.method = request.method;
     if (request.body !== null) init.body = request.body;
   }
-  const upstream = await fetchOnce(resource, init, canRepeat(request), destination);
+  const upstream = await fetchOnce(send, init, canRepeat(request), destination);
 
   if (upstream.webSocket === null && (upstream.status < 200 || upstream.status > 599)) {
     await upstream.body?.cancel();
@@ -140,20 +147,20 @@ function canRepeat(request: Request): boolean {
  * none: what can be repeated is, once.
  */
 async function fetchOnce(
-  resource: string | Request,
+  send: () => Promise<Response>,
   init: RequestInit,
   repeatable: boolean,
   destination: Destination,
 ): Promise<Response> {
   try {
-    return await fetch(resource, init);
+    return await send();
   } catch (error) {
     // Whoever gave up knows why.
     if (init.signal?.aborted) throw error;
     if (!repeatable) throw unreachable(destination);
   }
   try {
-    return await fetch(resource, init);
+    return await send();
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw unreachable(destination);

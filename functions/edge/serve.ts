@@ -3,7 +3,7 @@ import type { Config } from "../config.ts";
 import { deploymentOf, type AppDocument } from "../deployments/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
-import { forward, isWebSocket, pathAndQuery } from "./forward.ts";
+import { forward, isWebSocket, pathAndQuery, type ForwardOptions } from "./forward.ts";
 import { isInternalPath } from "./internal-paths.ts";
 import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
 import { staleResponse } from "./stale.ts";
@@ -12,12 +12,13 @@ import type { RouteTable, RouteTables } from "./table.ts";
 export interface EdgeContext {
   config: Config;
   tables: RouteTables;
+  fetchTarget?: ForwardOptions["fetchTarget"];
   waitUntil: (work: Promise<unknown>) => void;
 }
 
 /** A public request: finds its app by host and its deployment by the routing rules, and pipes it there. */
 export async function servePublic(request: Request, url: URL, context: EdgeContext): Promise<Response> {
-  const { config, tables, waitUntil } = context;
+  const { config, tables, waitUntil, fetchTarget } = context;
   if (request.url.length > URL_LIMIT_BYTES) {
     throw new Problem("url_too_long", `The URL is longer than ${URL_LIMIT_BYTES} bytes.`);
   }
@@ -41,7 +42,7 @@ export async function servePublic(request: Request, url: URL, context: EdgeConte
     app = await whilePaused(app.paused, read);
     if (app === null) return unknownHost(request, host);
   }
-  return serveApp(request, url, app, { config, internal, pin });
+  return serveApp(request, url, app, { config, internal, pin, fetchTarget });
 }
 
 /** The routing rules on a known table; a rollout verifies through here too. */
@@ -49,10 +50,10 @@ export async function serveApp(
   request: Request,
   url: URL,
   app: AppDocument,
-  given: { config: Config; internal: boolean; pin: string | null; signal?: AbortSignal },
+  given: { config: Config; internal: boolean; pin: string | null } & ForwardOptions,
 ): Promise<Response> {
   if (isInternalPath(pathOf(request.url), app.config.paths)) return notFound(request);
-  const { config, internal, pin, signal } = given;
+  const { config, internal, pin, signal, fetchTarget } = given;
   const address = clientAddress(request, config);
   // Asked for by the canary only, so that other apps don't pay for it.
   let known: string | null = null;
@@ -72,7 +73,7 @@ export async function serveApp(
     case "forward": {
       const destination = { url: route.url, deploymentId: route.deployment.id, via: route.via };
       const caller = { address, throughCloudflare: config.trustClientAddress };
-      const response = await forward(request, url, destination, caller, signal);
+      const response = await forward(request, url, destination, caller, { signal, fetchTarget });
       if (app.canary && pin === null && isNavigation(request)) rememberClient(request, response, client());
       return response;
     }

@@ -108,22 +108,22 @@ export function parseCommand(text: string): Command {
  */
 export function parseEvent(text: string): RunnerEvent | null {
   const message = parseObject(text);
-  const { type, timestamp, commandId, projectId } = message;
+  const { type, timestamp, commandId, projectId, ...rest } = message;
   if (typeof type !== "string" || type === "") throw new ProtocolError("An event has no type.");
   const known = eventTypes.find((candidate) => candidate === type);
   if (known === undefined) return null;
-  if (commandId !== undefined && typeof commandId !== "string") {
+  if (commandId != null && typeof commandId !== "string") {
     throw new ProtocolError("An event's commandId isn't a string.");
   }
-  if (projectId !== undefined && typeof projectId !== "string") {
+  if (projectId != null && typeof projectId !== "string") {
     throw new ProtocolError("An event's projectId isn't a string.");
   }
   return {
-    ...message,
+    ...rest,
     type: known,
     timestamp: typeof timestamp === "string" ? timestamp : new Date().toISOString(),
-    ...(commandId === undefined ? {} : { commandId }),
-    ...(projectId === undefined ? {} : { projectId }),
+    ...(commandId == null ? {} : { commandId }),
+    ...(projectId == null ? {} : { projectId }),
   };
 }
 
@@ -132,7 +132,8 @@ export function isObject(value: unknown): value is Fields {
 }
 
 function parseObject(text: string): Fields {
-  if (text.length > CONTROL_MESSAGE_LIMIT_BYTES) throw new ProtocolError("A control message is too large.");
+  if (isLongerThan(text, CONTROL_MESSAGE_LIMIT_BYTES))
+    throw new ProtocolError("A control message is too large.");
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -141,4 +142,10 @@ function parseObject(text: string): Fields {
   }
   if (!isObject(value)) throw new ProtocolError("A control message isn't an object.");
   return value;
+}
+
+/** Whether a text is longer than so many bytes of UTF-8; counted only where its characters leave it open. */
+function isLongerThan(text: string, limitBytes: number): boolean {
+  if (text.length > limitBytes) return true;
+  return text.length * 3 > limitBytes && new TextEncoder().encode(text).byteLength > limitBytes;
 }

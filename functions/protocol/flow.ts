@@ -36,11 +36,18 @@ const CREDIT_LIMIT_BYTES = 2 ** 31;
 export class ReceiveCredit {
   readonly #window: number;
   #room: number;
-  #consumed = 0;
+  #consumed: number;
 
-  constructor(windowBytes: number) {
+  /** `ungrantedBytes` is what {@link ungrantedBytes} said when everything received had been consumed. */
+  constructor(windowBytes: number, ungrantedBytes = 0) {
     this.#window = windowBytes;
-    this.#room = windowBytes;
+    this.#room = windowBytes - ungrantedBytes;
+    this.#consumed = ungrantedBytes;
+  }
+
+  /** Consumed and not granted again yet: all that there is to remember while nothing is under way. */
+  get ungrantedBytes(): number {
+    return this.#consumed;
   }
 
   /** Bytes have arrived. Throws when the sender had no credit for them. */

@@ -3,7 +3,12 @@
  * Nothing here knows what a stream is for.
  */
 
-import { FRAME_PAYLOAD_LIMIT_BYTES, STREAM_HEAD_LIMIT_BYTES } from "./limits.ts";
+import {
+  FRAME_MESSAGE_LIMIT_BYTES,
+  FRAME_PAYLOAD_LIMIT_BYTES,
+  REASON_LIMIT_BYTES,
+  STREAM_HEAD_LIMIT_BYTES,
+} from "./limits.ts";
 
 export const frameTypes = {
   open: 1,
@@ -102,18 +107,19 @@ export function encodeFrame(frame: Frame): EncodedFrame {
     case "binary":
       return { prefix: header(frame, 0, frame.body.byteLength), body: frame.body };
     case "reset": {
-      const text = encoder.encode(frame.reason);
+      const text = reasonBytes(frame.reason);
       const prefix = header(frame, 1, 1 + text.byteLength);
       prefix[FRAME_HEADER_BYTES] = resetCodes.indexOf(frame.code);
       return { prefix, body: text };
     }
     case "window": {
+      if (!isUint32(frame.bytes) || frame.bytes === 0) throw new ProtocolError("A window grants nothing.");
       const prefix = header(frame, 4, 4);
       new DataView(prefix.buffer).setUint32(FRAME_HEADER_BYTES, frame.bytes);
       return { prefix, body: EMPTY };
     }
     case "close": {
-      const text = encoder.encode(frame.reason);
+      const text = reasonBytes(frame.reason);
       const prefix = header(frame, 2, 2 + text.byteLength);
       new DataView(prefix.buffer).setUint16(FRAME_HEADER_BYTES, frame.code);
       return { prefix, body: text };
@@ -135,6 +141,9 @@ export function joinFrames(frames: readonly EncodedFrame[]): Uint8Array {
 
 /** The frames of one message; bodies are views into it. Throws {@link ProtocolError} for anything malformed. */
 export function parseFrames(message: Uint8Array): Frame[] {
+  // Checked before anything is made of it: ten bytes on the wire are a hundred in memory.
+  if (message.byteLength > FRAME_MESSAGE_LIMIT_BYTES)
+    throw new ProtocolError("A binary message is too large.");
   const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
   const frames: Frame[] = [];
   let at = 0;
@@ -162,6 +171,9 @@ function parseFrame(type: number, end: boolean, stream: number, payload: Uint8Ar
   };
   if (stream === 0 && type !== frameTypes.window)
     throw new ProtocolError("Stream 0 carries nothing but window.");
+  if (end && (type === frameTypes.reset || type === frameTypes.window || type === frameTypes.close)) {
+    throw new ProtocolError("A frame of this type has no END.");
+  }
   switch (type) {
     case frameTypes.open:
     case frameTypes.head: {
@@ -185,7 +197,7 @@ function parseFrame(type: number, end: boolean, stream: number, payload: Uint8Ar
       need(1);
       const code = resetCodes[view.getUint8(0)];
       if (code === undefined) throw new ProtocolError("A reset has an unknown code.");
-      return { type: "reset", stream, code, reason: text(payload.subarray(1)) };
+      return { type: "reset", stream, code, reason: reasonText(payload.subarray(1)) };
     }
     case frameTypes.window: {
       need(4);
@@ -195,13 +207,14 @@ function parseFrame(type: number, end: boolean, stream: number, payload: Uint8Ar
     }
     case frameTypes.close:
       need(2);
-      return { type: "close", stream, code: view.getUint16(0), reason: text(payload.subarray(2)) };
+      return { type: "close", stream, code: view.getUint16(0), reason: reasonText(payload.subarray(2)) };
     default:
       throw new ProtocolError("A frame has an unknown type.");
   }
 }
 
 function header(frame: Frame, ownBytes: number, payloadBytes: number): Uint8Array<ArrayBuffer> {
+  if (!isUint32(frame.stream)) throw new ProtocolError("A stream's number is out of range.");
   if (payloadBytes > FRAME_PAYLOAD_LIMIT_BYTES) throw new ProtocolError("A frame would be too large.");
   const prefix = new Uint8Array(FRAME_HEADER_BYTES + ownBytes);
   const view = new DataView(prefix.buffer);
@@ -210,6 +223,24 @@ function header(frame: Frame, ownBytes: number, payloadBytes: number): Uint8Arra
   view.setUint32(2, frame.stream);
   view.setUint32(6, payloadBytes);
   return prefix;
+}
+
+function isUint32(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
+}
+
+/** Cut to what a close frame holds, between characters: a reason is for people. */
+function reasonBytes(reason: string): Uint8Array {
+  const bytes = encoder.encode(reason);
+  if (bytes.byteLength <= REASON_LIMIT_BYTES) return bytes;
+  let end = REASON_LIMIT_BYTES;
+  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
+  return bytes.subarray(0, end);
+}
+
+function reasonText(bytes: Uint8Array): string {
+  if (bytes.byteLength > REASON_LIMIT_BYTES) throw new ProtocolError("A frame's reason is too long.");
+  return text(bytes);
 }
 
 function text(bytes: Uint8Array): string {
@@ -235,9 +266,8 @@ function openHead(value: unknown): OpenHead {
     throw new ProtocolError("An open frame's head lacks service, method or path.");
   }
   if (!/^[A-Z][A-Z-]{0,31}$/.test(method)) throw new ProtocolError("An open frame's method is malformed.");
-  // It becomes a request line: one that could end it could smuggle another.
-  if (!/^\/[^\s\u0000-\u001f\u007f]*$/.test(path))
-    throw new ProtocolError("An open frame's path is malformed.");
+  // It becomes a request line: one that could end it could smuggle another. What isn't ASCII is percent-encoded.
+  if (!/^\/[\u0021-\u007e]*$/.test(path)) throw new ProtocolError("An open frame's path is malformed.");
   if (typeof webSocket !== "boolean") throw new ProtocolError("An open frame's webSocket isn't a boolean.");
   return { service, method, path, headers: rawHeaders(headers), webSocket };
 }
@@ -247,7 +277,7 @@ function answerHead(value: unknown): AnswerHead {
   if (typeof status !== "number" || !Number.isInteger(status) || status < 100 || status > 599) {
     throw new ProtocolError("A head frame's status is malformed.");
   }
-  if (typeof statusText !== "string" || /[\r\n\u0000]/.test(statusText)) {
+  if (typeof statusText !== "string" || endsLine(statusText)) {
     throw new ProtocolError("A head frame's statusText is malformed.");
   }
   return { status, statusText, headers: rawHeaders(headers) };
@@ -261,11 +291,16 @@ function rawHeaders(value: unknown): RawHeaders {
     if (typeof name !== "string" || !/^[!#$%&'*+.^_`|~0-9a-zA-Z-]+$/.test(name)) {
       throw new ProtocolError("A header's name is malformed.");
     }
-    if (typeof content !== "string" || /[\r\n\u0000]/.test(content)) {
+    if (typeof content !== "string" || endsLine(content)) {
       throw new ProtocolError("A header's value is malformed.");
     }
     return [name, content];
   });
+}
+
+/** Whether it could end a line of HTTP, and smuggle another. */
+function endsLine(text: string): boolean {
+  return text.includes("\r") || text.includes("\n") || text.includes("\0");
 }
 
 function record(value: unknown): Record<string, unknown> {

@@ -60,6 +60,10 @@ export const RUNNER_SUBPROTOCOL = "signalbox.runner.v1";
 export const FRAME_BODY_BYTES = 64 * 1024;
 /** The largest payload that is accepted: a body and the largest head, and room for a later version's larger bodies. */
 export const FRAME_PAYLOAD_LIMIT_BYTES = 1024 * 1024 + 256 * 1024;
+/** One message: a batch with the largest frame on top. */
+export const FRAME_MESSAGE_LIMIT_BYTES = 2 * 1024 * 1024;
+/** Source: RFC 6455, a close frame's payload is 125 bytes, two of them the code. */
+export const REASON_LIMIT_BYTES = 123;
 /** Frames that wait together are written together up to this size. */
 export const BATCH_BYTES = 256 * 1024;
 /** Cloudflare's limit on all headers is 128 KB; JSON adds to that. */
@@ -85,6 +89,30 @@ export const RUNNER_LOST_AFTER_MS = 90_000;
 export const RECONNECT_FIRST_MS = 1_000;
 export const RECONNECT_LIMIT_MS = 30_000;
 export const STABLE_CONNECTION_MS = 10_000;
+/** Source: DESIGN section 7; it is a part of URLs. */
+export const RUNNER_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+/** Parts of WebSocket messages that wait for their rest, of one connection in all. */
+export const PARTIAL_MESSAGES_LIMIT_BYTES = 32 * 1024 * 1024;
+/** A message whose next part takes longer won't be completed. */
+export const PARTIAL_MESSAGE_TIMEOUT_MS = 60_000;
+/** An id that connects again so often in {@link CONFLICT_WINDOW_MS} is used by two runners. */
+export const CONFLICT_REPLACEMENTS = 3;
+export const CONFLICT_WINDOW_MS = 60_000;
+/** The conflict is over when nobody was replaced for so long; backing off, two runners meet every 30 s. */
+export const CONFLICT_MEMORY_MS = 300_000;
+/** A source archive. Source: Cloudflare's own limit on bodies is 100 MB to 500 MB by plan. */
+export const SOURCES_LIMIT_BYTES = 512 * 1024 * 1024;
+/** The longest that a caller may wait for a command's result; a build takes minutes. */
+export const COMMAND_WAIT_LIMIT_SECONDS = 900;
+/** What is kept of a runner's events for people to look at. */
+export const RECENT_EVENTS_KEPT = 100;
+export const RECENT_EVENT_LIMIT_BYTES = 8 * 1024;
+/** Runners that the seed's status endpoint answers for; each is one call of its hub. */
+export const STATUS_CONNECTIONS_LIMIT = 500;
+/** The close code of a socket that was silent for too long. */
+export const CLOSE_LOST = 4_008;
+/** The close code of a socket whose credential was revoked. */
+export const CLOSE_REVOKED = 4_003;
 /** The close code of a socket whose id connected again. */
 export const CLOSE_REPLACED = 4_009;
 /** The close code of a peer that broke the protocol. */

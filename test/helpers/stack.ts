@@ -8,6 +8,7 @@ import { workerFile } from "./build-worker.ts";
 
 export const CONTROL_TOKEN = "control-token-for-tests";
 export const INTERNAL_TOKEN = "internal-token-for-tests";
+export const RUNNER_SECRET = "runner-secret-for-tests";
 
 export interface TestStack {
   readonly origin: string;
@@ -62,6 +63,7 @@ export async function startTestStack(
       settings: {
         CONTROL_TOKEN,
         PULSE_RAILWAY_INTERNAL_TOKEN: INTERNAL_TOKEN,
+        RUNNER_SHARED_SECRET: RUNNER_SECRET,
         ROUTE_TTL_MS: "500",
         APP_DOMAIN: "localhost",
         ALLOW_PRIVATE_TARGETS: "1",

@@ -1,0 +1,129 @@
+import { z } from "@hono/zod-openapi";
+import { commandTypes } from "../protocol/control.ts";
+import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
+import { protocols } from "../runners/attachments.ts";
+import type { HubView } from "../runners/hub.ts";
+import { isConnected, runnerId, runnerStates, type RunnerRecord } from "../runners/registry.ts";
+
+const timestamp = z.iso.datetime();
+/** What a runner says in its own words. */
+const fields = z.record(z.string(), z.unknown());
+
+export const runnerPath = z.object({ id: runnerId });
+
+export const runnerPageQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(500).default(100),
+  after: z.string().max(128).optional(),
+});
+
+export const commandQuery = z.object({
+  /** Seconds to wait for the command's result; 0 doesn't wait. */
+  wait: z.coerce.number().min(0).max(COMMAND_WAIT_LIMIT_SECONDS).default(0),
+});
+
+export const commandBody = z
+  .strictObject({
+    type: z.enum(commandTypes),
+    projectId: z.string().min(1).max(200).nullable().optional(),
+    payload: fields.optional(),
+  })
+  .openapi("RunnerCommand");
+
+export const drainBody = z
+  .strictObject({
+    /** False lifts an earlier drain. */
+    draining: z.boolean().default(true),
+  })
+  .openapi("RunnerDrain");
+
+export const commandView = z
+  .object({
+    ok: z.literal(true),
+    commandId: z.string(),
+    /** The event that the command ended with, if it was waited for. */
+    event: fields.optional(),
+  })
+  .openapi("RunnerCommandSent");
+
+export const credentialView = z
+  .object({
+    id: z.string(),
+    /** Shown this once; only its SHA-256 is stored. */
+    secret: z.string(),
+  })
+  .openapi("RunnerCredential");
+
+export const sourcesView = z.object({ sha256: z.string(), bytes: z.number() }).openapi("Sources");
+
+export const runnerView = z
+  .object({
+    id: z.string(),
+    state: z.enum(runnerStates),
+    connected: z.boolean(),
+    reason: z.string(),
+    since: timestamp,
+    protocol: z.enum(protocols).nullable(),
+    epoch: z.number(),
+    connectedAt: timestamp.nullable(),
+    conflict: z.boolean(),
+    drainRequested: z.boolean(),
+    ownCredential: z.boolean(),
+  })
+  .openapi("Runner");
+
+export const runnerDetails = runnerView
+  .extend({
+    lastHeartbeat: timestamp.nullable(),
+    lastHeartbeatAgeMs: z.number().nullable(),
+    status: fields.nullable(),
+    openStreams: z.number(),
+    connections: z.array(
+      z.object({
+        epoch: z.number(),
+        state: z.enum(runnerStates),
+        reason: z.string(),
+        since: timestamp,
+        connectedAt: timestamp,
+      }),
+    ),
+    recentEvents: z.array(fields),
+    hubAwakeSince: timestamp,
+  })
+  .openapi("RunnerDetails");
+
+export function viewRunner(record: RunnerRecord): z.infer<typeof runnerView> {
+  return {
+    id: record.id,
+    state: record.state,
+    connected: isConnected(record),
+    reason: record.reason,
+    since: iso(record.since),
+    protocol: record.protocol,
+    epoch: record.epoch,
+    connectedAt: record.connectedAt === null ? null : iso(record.connectedAt),
+    conflict: record.conflict,
+    drainRequested: record.drainRequested,
+    ownCredential: record.credentialSha256 !== null,
+  };
+}
+
+export function viewDetails(record: RunnerRecord, hub: HubView, now: number): z.infer<typeof runnerDetails> {
+  return {
+    ...viewRunner(record),
+    lastHeartbeat: hub.lastHeardAt === null ? null : iso(hub.lastHeardAt),
+    lastHeartbeatAgeMs: hub.lastHeardAt === null ? null : Math.max(0, now - hub.lastHeardAt),
+    status: hub.status === null ? null : fields.parse(JSON.parse(hub.status)),
+    openStreams: hub.openStreams,
+    connections: hub.connections.map((connection) => ({
+      ...connection,
+      since: iso(connection.since),
+      connectedAt: iso(connection.connectedAt),
+    })),
+    recentEvents: z.array(fields).parse(JSON.parse(hub.recentEvents)),
+    hubAwakeSince: iso(hub.awakeSince),
+  };
+}
+
+function iso(time: number): string {
+  return new Date(time).toISOString();
+}

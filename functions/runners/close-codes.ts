@@ -1,0 +1,42 @@
+import type { ResetCode } from "../protocol/frames.ts";
+import { REASON_LIMIT_BYTES } from "../protocol/limits.ts";
+
+/** Codes that stand for something that no close frame said. Source: RFC 6455, section 7.4.1. */
+export const NO_CODE = 1_005;
+export const ABNORMAL = 1_006;
+
+/** How a public WebSocket ends when its stream was reset. */
+export function closeCodeOf(code: ResetCode): number {
+  switch (code) {
+    case "overflow":
+      return 1_013;
+    case "draining":
+      return 1_012;
+    case "cancelled":
+    case "unreachable":
+    case "protocol":
+    case "timeout":
+      return 1_011;
+  }
+}
+
+/** Closes with what the other side said, as far as a close frame can say it. */
+export function closeSocket(socket: WebSocket, code: number, reason: string): void {
+  try {
+    if (code === NO_CODE) socket.close();
+    else socket.close(code, cut(reason));
+  } catch {
+    try {
+      socket.close(1_011);
+    } catch {
+      return; // it is closed already
+    }
+  }
+}
+
+function cut(reason: string): string {
+  const encoder = new TextEncoder();
+  let text = reason;
+  while (encoder.encode(text).byteLength > REASON_LIMIT_BYTES) text = text.slice(0, -1);
+  return text;
+}

@@ -1,0 +1,236 @@
+import { problemResponse, type Problem } from "../errors.ts";
+import { ReceiveCredit, SendCredit } from "../protocol/flow.ts";
+import type { AnswerHead, ResetCode } from "../protocol/frames.ts";
+import { FRAME_BODY_BYTES, STREAM_HEAD_TIMEOUT_MS, STREAM_WINDOW_BYTES } from "../protocol/limits.ts";
+import { answerInit, bodyLength, hasNoBody } from "./answer.ts";
+import type { StreamLink } from "./stream-link.ts";
+import { resetProblem } from "./stream-problems.ts";
+
+const EMPTY = new Uint8Array(0);
+
+/**
+ * One proxied request. Both bodies are pipes with credit: what the other side hasn't taken is never more than a
+ * window. An answer that can't be finished breaks off; it never looks complete.
+ */
+export class HttpStream {
+  readonly number: number;
+  readonly service: string;
+  /** Resolves in any case: to the runner's answer, or to a problem. */
+  readonly answered: Promise<Response>;
+  readonly #request: Request;
+  readonly #webSocket: boolean;
+  readonly #link: StreamLink;
+  readonly #settle: (response: Response) => void;
+  readonly #sendCredit = new SendCredit(STREAM_WINDOW_BYTES);
+  readonly #receiveCredit = new ReceiveCredit(STREAM_WINDOW_BYTES);
+  #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
+  #reader: ReadableStreamBYOBReader | null = null;
+  #wakeUpload = (): void => {};
+  #headReceived = false;
+  #answerEnded = false;
+  #uploadEnded = false;
+  #over = false;
+  #progressAt = Date.now();
+  #headTimer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(
+    request: Request,
+    link: StreamLink,
+    given: { number: number; service: string; webSocket: boolean },
+  ) {
+    this.number = given.number;
+    this.service = given.service;
+    this.#webSocket = given.webSocket;
+    this.#request = request;
+    this.#link = link;
+    const { promise, resolve } = Promise.withResolvers<Response>();
+    this.answered = promise;
+    this.#settle = resolve;
+    request.signal.addEventListener("abort", () => this.#breakOff("cancelled", "the client has left"));
+    this.#watchHead(STREAM_HEAD_TIMEOUT_MS);
+    if (request.body === null) this.#uploadEnded = true;
+    else void this.#upload(request.body);
+  }
+
+  head(head: AnswerHead, body: Uint8Array, end: boolean): void {
+    if (this.#headReceived) return this.#breakOff("protocol", "a second head");
+    this.#headReceived = true;
+    this.#stopWatching();
+    this.#receiveCredit.receive(body.byteLength);
+    try {
+      this.#answer(head, body, end);
+    } catch {
+      // What the platform can't send: a status below 200, a name or text that HTTP doesn't know.
+      this.#link.consumed(body.byteLength);
+      this.#breakOff("protocol", "an answer that can't be sent");
+    }
+  }
+
+  data(body: Uint8Array, end: boolean): void {
+    if (!this.#headReceived || this.#answerEnded) {
+      this.#link.consumed(body.byteLength);
+      return this.#breakOff("protocol", "data out of place");
+    }
+    this.#receiveCredit.receive(body.byteLength);
+    void this.#write(body);
+    if (end) this.#endAnswer();
+  }
+
+  window(bytes: number): void {
+    this.#sendCredit.grant(bytes);
+    this.#wakeUpload();
+  }
+
+  /** Text, binary or close on a stream that is no WebSocket. */
+  misplaced(): void {
+    this.#breakOff("protocol", "a message on a stream that isn't a WebSocket");
+  }
+
+  reset(code: ResetCode): void {
+    this.#end(resetProblem(code));
+  }
+
+  /** The connection has ended. */
+  fail(problem: Problem): void {
+    this.#end(problem);
+  }
+
+  #answer(head: AnswerHead, body: Uint8Array, end: boolean): void {
+    if (head.status === 101 && this.#webSocket) {
+      const response = this.#link.upgrade(this.number, head);
+      // From here on the stream is the public WebSocket's.
+      this.#over = true;
+      this.#settle(response);
+      return;
+    }
+    const init = answerInit(head);
+    if (hasNoBody(this.#request.method, head.status)) {
+      this.#settle(new Response(null, init));
+    } else {
+      const length = bodyLength(head.headers);
+      if (end && (length === null || length === body.byteLength)) {
+        this.#settle(new Response(body, init));
+        this.#link.consumed(body.byteLength);
+        this.#finishAnswer();
+        return;
+      }
+      const pipe = length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
+      this.#writer = pipe.writable.getWriter();
+      this.#writer.closed.catch(() => this.#breakOff("cancelled", "the client has left"));
+      this.#settle(new Response(pipe.readable, init));
+    }
+    void this.#write(body);
+    if (end) this.#endAnswer();
+  }
+
+  /** Gives room back once a client has taken the bytes away. */
+  async #write(body: Uint8Array): Promise<void> {
+    const bytes = body.byteLength;
+    if (bytes === 0) return;
+    try {
+      await this.#writer?.write(body);
+    } catch {
+      this.#breakOff("cancelled", "the client has left");
+    } finally {
+      this.#link.consumed(bytes);
+    }
+    const grant = this.#receiveCredit.consume(bytes);
+    if (grant > 0 && !this.#over && !this.#answerEnded) {
+      this.#link.send({ type: "window", stream: this.number, bytes: grant });
+    }
+  }
+
+  #endAnswer(): void {
+    // Too short a body for its content-length rejects here, and its client sees it broken off.
+    this.#writer?.close().catch(() => undefined);
+    this.#finishAnswer();
+  }
+
+  #finishAnswer(): void {
+    this.#answerEnded = true;
+    if (this.#uploadEnded) this.#finish();
+    // The rest of a body that has been answered already is of no use to anybody.
+    else this.#breakOff("cancelled", "answered before the body had ended");
+  }
+
+  async #upload(body: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = body.getReader({ mode: "byob" });
+    this.#reader = reader;
+    try {
+      for (;;) {
+        const { done, value } = await reader.read(new Uint8Array(FRAME_BODY_BYTES));
+        if (this.#over) return;
+        if (done) break;
+        for (let rest: Uint8Array = value; rest.byteLength > 0;) {
+          const granted = await this.#uploadCredit(rest.byteLength);
+          if (granted === 0) return;
+          this.#progressAt = Date.now();
+          const part = rest.subarray(0, granted);
+          this.#link.send({ type: "data", stream: this.number, body: part, end: false });
+          rest = rest.subarray(granted);
+        }
+      }
+    } catch {
+      return this.#breakOff("cancelled", "the client broke its body off");
+    }
+    this.#progressAt = Date.now();
+    this.#uploadEnded = true;
+    this.#link.send({ type: "data", stream: this.number, body: EMPTY, end: true });
+    if (this.#answerEnded) this.#finish();
+  }
+
+  /** Waits for the stream's own credit first, so that a slow stream doesn't wait among those that could send. */
+  async #uploadCredit(wantedBytes: number): Promise<number> {
+    while (this.#sendCredit.bytes === 0) {
+      await new Promise<void>((resolve) => {
+        this.#wakeUpload = resolve;
+      });
+      if (this.#over) return 0;
+    }
+    const granted = await this.#link.turns.take(Math.min(wantedBytes, this.#sendCredit.bytes));
+    if (this.#over) {
+      // Nothing was sent for it: the next one may have it.
+      if (granted > 0) this.#link.turns.grant(granted);
+      return 0;
+    }
+    return this.#sendCredit.take(granted);
+  }
+
+  /** Counted from the last byte of the request's body, since a large one may take longer than any answer. */
+  #watchHead(ms: number): void {
+    this.#headTimer = setTimeout(() => {
+      const restMs = this.#progressAt + STREAM_HEAD_TIMEOUT_MS - Date.now();
+      if (restMs > 0) this.#watchHead(restMs);
+      else this.#breakOff("timeout", "no answer in time");
+    }, ms);
+  }
+
+  #stopWatching(): void {
+    if (this.#headTimer !== null) clearTimeout(this.#headTimer);
+    this.#headTimer = null;
+  }
+
+  /** Ends the stream from this side. */
+  #breakOff(code: ResetCode, reason: string): void {
+    if (this.#over) return;
+    this.#link.send({ type: "reset", stream: this.number, code, reason });
+    this.#end(resetProblem(code));
+  }
+
+  #end(problem: Problem): void {
+    if (this.#over) return;
+    if (!this.#answerEnded) this.#writer?.abort(new Error(problem.message)).catch(() => undefined);
+    // Means nothing to a client that has had an answer's head.
+    this.#settle(problemResponse(problem, this.#request));
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#stopWatching();
+    this.#wakeUpload();
+    if (!this.#uploadEnded) this.#reader?.cancel().catch(() => undefined); // its client has broken it off
+    this.#link.ended(this.number);
+  }
+}

@@ -1,0 +1,33 @@
+import { z } from "zod";
+import type { Env } from "../config.ts";
+import { protocols } from "./attachments.ts";
+
+/** Says what a request to a hub is for. No client can send it: the edge drops every header with this prefix. */
+const HEADER = "x-signalbox-hub";
+
+const hubCall = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("socket"),
+    runnerId: z.string(),
+    protocol: z.enum(protocols),
+    ownCredential: z.boolean(),
+  }),
+  z.object({ kind: z.literal("tunnel"), runnerId: z.string(), service: z.string(), path: z.string() }),
+]);
+export type HubCall = z.infer<typeof hubCall>;
+
+/** Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. */
+export function fetchHub(env: Pick<Env, "RUNNER_HUB">, call: HubCall, init: RequestInit): Promise<Response> {
+  const headers = new Headers(init.headers);
+  headers.set(HEADER, encodeURIComponent(JSON.stringify(call).toWellFormed()));
+  // The path travels in the call: in a URL it would be rewritten.
+  return hubOf(env, call.runnerId).fetch("https://hub/", { ...init, headers });
+}
+
+export function hubOf(env: Pick<Env, "RUNNER_HUB">, runnerId: string): ReturnType<Env["RUNNER_HUB"]["get"]> {
+  return env.RUNNER_HUB.get(env.RUNNER_HUB.idFromName(runnerId));
+}
+
+export function callOf(request: Request): HubCall {
+  return hubCall.parse(JSON.parse(decodeURIComponent(request.headers.get(HEADER) ?? "")));
+}

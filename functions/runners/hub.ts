@@ -1,0 +1,312 @@
+import { DurableObject } from "cloudflare:workers";
+import { configOf, type Env } from "../config.ts";
+import { Problem, problemResponse } from "../errors.ts";
+import { parseEvent, type RunnerEvent } from "../protocol/control.ts";
+import { ProtocolError } from "../protocol/frames.ts";
+import {
+  CLOSE_LOST,
+  CLOSE_PROTOCOL_ERROR,
+  CLOSE_REPLACED,
+  CLOSE_REVOKED,
+  CONNECTION_WINDOW_BYTES,
+  RUNNER_SUBPROTOCOL,
+} from "../protocol/limits.ts";
+import { openStore } from "../state/open.ts";
+import { attachmentOf, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
+import { closeSocket } from "./close-codes.ts";
+import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
+import { callOf, type HubCall } from "./hub-call.ts";
+import { Presence, type Connection } from "./presence.ts";
+import { RecentEvents } from "./recent-events.ts";
+import { isConnected, type RunnerRecord } from "./registry.ts";
+import { Session } from "./session.ts";
+import { connectionLost, runnerOffline } from "./stream-problems.ts";
+import { isDraining, statusText } from "./status-event.ts";
+
+/** What a hub says of its runner beyond the registry's record. */
+export interface HubView {
+  record: RunnerRecord | null;
+  lastHeardAt: number | null;
+  /** The latest runner-status event and the recent others, as JSON. */
+  status: string | null;
+  recentEvents: string;
+  connections: Connection[];
+  openStreams: number;
+  /** When the hub was last made or woke from hibernation. */
+  awakeSince: number;
+}
+
+/** `offline`: nothing was sent. An event is JSON text. */
+export type CommandAnswer =
+  { kind: "offline" | "draining" | "sent" | "timeout" | "lost" } | { kind: "result"; event: string };
+
+/**
+ * One for each runner: holds its socket and the public ones that lead to it, all hibernatable. What must last is in
+ * storage and in the sockets' attachments; nothing else survives ten idle seconds.
+ */
+export class RunnerHub extends DurableObject<Env> {
+  readonly #presence: Presence;
+  readonly #events: RecentEvents;
+  readonly #waits = new CommandWaits();
+  readonly #lostAfterMs: number;
+  readonly #awakeSince = Date.now();
+  #session: Session | null = null;
+  #alarmAt: number | null = null;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#lostAfterMs = configOf(env).runnerLostAfterMs;
+    this.#presence = new Presence(ctx.storage.kv, openStore(env));
+    this.#events = new RecentEvents(ctx.storage.sql);
+    const epoch = this.#presence.record?.epoch;
+    for (const socket of ctx.getWebSockets(RUNNER_TAG)) {
+      const known = attachmentOf(socket);
+      if (known?.kind === "runner" && known.epoch === epoch && socket.readyState === WebSocket.OPEN) {
+        this.#session = new Session(ctx, socket, known);
+      }
+    }
+    const { record } = this.#presence;
+    // The machine it was on has gone, and every socket with it.
+    if (!this.#session && record && isConnected(record)) {
+      this.#gone("offline", "the hub was moved or restarted");
+      ctx.waitUntil(this.#settle());
+    }
+  }
+
+  /** A runner's socket, or a request that goes through to it; which, a header says that nobody outside can send. */
+  override async fetch(request: Request): Promise<Response> {
+    const call = callOf(request);
+    try {
+      if (call.kind === "socket") return this.#accept(call);
+      const session = this.#session;
+      if (!session) throw runnerOffline(call.runnerId);
+      if (session.facts.protocol !== RUNNER_SUBPROTOCOL) {
+        throw new Problem(
+          "runner_without_streams",
+          `Runner ${call.runnerId} speaks control messages only (it is a SentryVibe runner): nothing goes through it.`,
+        );
+      }
+      return await session.open(request, call);
+    } catch (error) {
+      if (error instanceof Problem) return problemResponse(error, request);
+      throw error;
+    }
+  }
+
+  /** Sends a command, given as JSON; with a time to wait, answers with its result. */
+  async command(
+    command: { text: string; id: string; type: string; isNewWork: boolean },
+    waitMs: number,
+  ): Promise<CommandAnswer> {
+    const session = this.#session;
+    if (!session) return { kind: "offline" };
+    if (command.isNewWork && this.#presence.record?.state === "draining") return { kind: "draining" };
+    const outcome = waitMs > 0 ? this.#waits.wait(command.id, command.type, waitMs) : null;
+    session.socket.send(command.text);
+    return outcome === null ? { kind: "sent" } : answerOf(await outcome);
+  }
+
+  async view(): Promise<HubView> {
+    return {
+      record: this.#presence.record,
+      lastHeardAt: this.#session?.lastHeardAt ?? null,
+      status: this.#session?.facts.status ?? null,
+      recentEvents: JSON.stringify(this.#events.list()),
+      connections: this.#presence.connections,
+      openStreams: this.#session?.openStreams(null) ?? 0,
+      awakeSince: this.#awakeSince,
+    };
+  }
+
+  /** When the connected runner was last heard from; null when none is connected. */
+  async lastHeardAt(): Promise<number | null> {
+    return this.#session?.lastHeardAt ?? null;
+  }
+
+  /** How many requests and WebSockets go to a service at this moment: evidence for the janitor. Null: nobody knows. */
+  async openStreams(service: string): Promise<number | null> {
+    return this.#session?.openStreams(service) ?? null;
+  }
+
+  /** Marks the runner as one that is given nothing new, or lifts that. */
+  async drain(id: string, drainRequested: boolean): Promise<RunnerRecord | null> {
+    const now = Date.now();
+    this.#presence.decide(id, { drainRequested }, now);
+    if (this.#session) {
+      if (drainRequested) this.#presence.moved("draining", "an operator asked for it", now);
+      else this.#presence.moved("online", "an operator ended the drain", now);
+    }
+    await this.#published();
+    return this.#presence.record;
+  }
+
+  /** Sets or revokes the runner's own credential; a connection that was made with the former one ends. */
+  async setCredential(id: string, credentialSha256: string | null): Promise<void> {
+    this.#presence.decide(id, { credentialSha256 }, Date.now());
+    if (this.#session?.facts.ownCredential) this.#cut(CLOSE_REVOKED, "offline", "its credential was revoked");
+    await this.#published();
+  }
+
+  /** False when the runner is connected. */
+  async forget(id: string): Promise<boolean> {
+    if (this.#session) return false;
+    this.#events.clear();
+    await this.#presence.forget(id);
+    await this.#arm();
+    return true;
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    const session = this.#session;
+    const visitor = session?.publicStream(socket);
+    if (visitor) return visitor.message(message);
+    // One that was replaced or cut off may have more to say; nobody listens.
+    if (!session || session.socket !== socket) return;
+    try {
+      if (typeof message === "string") this.#text(session, message);
+      else if (session.facts.protocol === RUNNER_SUBPROTOCOL) session.receive(message);
+      else throw new ProtocolError("Binary messages need a subprotocol.");
+      session.heard(Date.now());
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#cut(CLOSE_PROTOCOL_ERROR, "offline", error.message);
+    }
+    // A stream's frames change nothing that must be published.
+    if (this.#presence.retryAt !== null || this.#alarmAt === null) await this.#settle();
+  }
+
+  override async webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {
+    const visitor = this.#session?.publicStream(socket);
+    // Completes the closing handshake; without it the other side sees 1006.
+    closeSocket(socket, code, reason);
+    if (visitor) return visitor.closedByClient(code, reason);
+    if (this.#session?.socket !== socket) return;
+    this.#gone(
+      "offline",
+      `its connection closed (${code}${reason === "" ? "" : ` ${reason.slice(0, 100)}`})`,
+    );
+    await this.#settle();
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    await this.webSocketClose(socket, 1_006, "");
+  }
+
+  override async alarm(): Promise<void> {
+    this.#alarmAt = null;
+    const now = Date.now();
+    const session = this.#session;
+    if (session && now - session.lastHeardAt >= this.#lostAfterMs) {
+      this.#cut(CLOSE_LOST, "lost", `nothing was heard of it for ${Math.round(this.#lostAfterMs / 1_000)} s`);
+    }
+    this.#presence.lookForConflict(now);
+    await this.#settle();
+  }
+
+  #accept(call: HubCall & { kind: "socket" }): Response {
+    const former = this.#session;
+    if (former) {
+      this.#session = null;
+      former.end(connectionLost());
+      this.#waits.lose();
+      closeSocket(former.socket, CLOSE_REPLACED, "replaced");
+    }
+    const now = Date.now();
+    const epoch = this.#presence.connected(call.runnerId, call.protocol, former !== null, now);
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, [RUNNER_TAG]);
+    const attachment: RunnerAttachment = {
+      kind: "runner",
+      epoch,
+      protocol: call.protocol,
+      connectedAt: now,
+      ownCredential: call.ownCredential,
+      lastHeardAt: now,
+      status: null,
+      nextStream: 1,
+      sendCreditBytes: CONNECTION_WINDOW_BYTES,
+      ungrantedBytes: 0,
+    };
+    this.#session = new Session(this.ctx, server, attachment);
+    this.ctx.waitUntil(this.#settle());
+    const headers: Record<string, string> =
+      call.protocol === RUNNER_SUBPROTOCOL ? { "sec-websocket-protocol": RUNNER_SUBPROTOCOL } : {};
+    return new Response(null, { status: 101, webSocket: client, headers });
+  }
+
+  #text(session: Session, text: string): void {
+    if (text === "ping") return session.socket.send("pong");
+    let event: RunnerEvent | null;
+    try {
+      event = parseEvent(text);
+    } catch (error) {
+      // The seed's broker took no offence, and its runners don't expect any.
+      if (session.facts.protocol === "sentryvibe" && error instanceof ProtocolError) return;
+      throw error;
+    }
+    if (event === null) return;
+    if (event.type === "runner-status") {
+      session.heard(Date.now(), statusText(event));
+      this.#follow(event);
+    }
+    this.#events.add(event);
+    this.#waits.event(event);
+  }
+
+  /** A runner that is about to end says so in its status. */
+  #follow(event: RunnerEvent): void {
+    const record = this.#presence.record;
+    if (!record) return;
+    if (isDraining(event)) this.#presence.moved("draining", "it is about to end", Date.now());
+    else if (!record.drainRequested)
+      this.#presence.moved("online", record.state === "online" ? record.reason : "it goes on", Date.now());
+  }
+
+  #cut(code: number, state: "offline" | "lost", reason: string): void {
+    const socket = this.#session?.socket;
+    this.#gone(state, reason);
+    if (socket) closeSocket(socket, code, reason);
+  }
+
+  #gone(state: "offline" | "lost", reason: string): void {
+    const session = this.#session;
+    this.#session = null;
+    session?.end(connectionLost());
+    this.#waits.lose();
+    this.#presence.moved(state, reason, Date.now());
+  }
+
+  /** Publishes what has changed and sees to it that the alarm comes when something will be due. */
+  async #settle(): Promise<void> {
+    await this.#presence.publish().catch(() => undefined); // the alarm tries again
+    await this.#arm();
+  }
+
+  /** As {@link #settle}, for callers who must know whether it was published. */
+  async #published(): Promise<void> {
+    try {
+      await this.#presence.publish();
+    } finally {
+      await this.#arm();
+    }
+  }
+
+  async #arm(): Promise<void> {
+    const due: number[] = [];
+    if (this.#session) due.push(this.#session.lastHeardAt + this.#lostAfterMs);
+    const { retryAt } = this.#presence;
+    if (retryAt !== null) due.push(retryAt);
+    const next = due.length === 0 ? null : Math.max(Math.min(...due), Date.now() + 1);
+    this.#alarmAt ??= await this.ctx.storage.getAlarm();
+    // An alarm that comes too early looks and sets the next one, so signs of life needn't move it.
+    if (next === null || (this.#alarmAt !== null && this.#alarmAt <= next)) return;
+    this.#alarmAt = next;
+    await this.ctx.storage.setAlarm(next);
+  }
+}
+
+function answerOf(outcome: CommandOutcome): CommandAnswer {
+  return outcome.kind === "result"
+    ? { kind: "result", event: JSON.stringify(outcome.event) }
+    : { kind: outcome.kind };
+}

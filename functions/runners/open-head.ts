@@ -1,0 +1,41 @@
+import { Problem } from "../errors.ts";
+import type { OpenHead, RawHeaders } from "../protocol/frames.ts";
+
+/** Which of a runner's services a request is for, and its path and query as the client spelled them. */
+export interface TunnelTarget {
+  service: string;
+  path: string;
+}
+
+/** Belongs to one hop's framing or handshake; the runner makes its own towards the service. */
+const OWN_TO_A_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "transfer-encoding",
+  "upgrade",
+  "host",
+  "sec-websocket-key",
+  "sec-websocket-version",
+  "sec-websocket-extensions",
+]);
+
+/** A request as the wire holds it. */
+export function openHead(request: Request, { service, path }: TunnelTarget): OpenHead {
+  const headers: RawHeaders = [];
+  const host = request.headers.get("x-forwarded-host");
+  if (host !== null) headers.push(["host", host]);
+  for (const [name, value] of request.headers) {
+    if (!OWN_TO_A_HOP.has(name) && !name.startsWith("x-signalbox-")) headers.push([name, value]);
+  }
+  const webSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
+  return { service, method: request.method, path: asciiPath(path), headers, webSocket };
+}
+
+/** What clients leave unencoded is encoded as the URL standard does it: the wire, and HTTP behind it, is ASCII. */
+function asciiPath(path: string): string {
+  try {
+    return path.replace(/[^\u0021-\u007e]/gu, encodeURIComponent);
+  } catch {
+    throw new Problem("invalid_request", "The path isn't well-formed Unicode.");
+  }
+}

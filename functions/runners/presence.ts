@@ -1,0 +1,160 @@
+import { z } from "zod";
+import { CONFLICT_MEMORY_MS, CONFLICT_REPLACEMENTS, CONFLICT_WINDOW_MS } from "../protocol/limits.ts";
+import type { StateStore } from "../state/store.ts";
+import type { RunnerProtocol } from "./attachments.ts";
+import {
+  deleteRunner,
+  newRunner,
+  parseRunner,
+  runnerStates,
+  writeRunner,
+  type RunnerRecord,
+  type RunnerState,
+} from "./registry.ts";
+
+const connection = z.object({
+  epoch: z.number(),
+  state: z.enum(runnerStates),
+  reason: z.string(),
+  since: z.number(),
+  connectedAt: z.number(),
+});
+export type Connection = z.infer<typeof connection>;
+
+/** For people to see what went on; ten are more than a minute of a conflict. */
+const CONNECTIONS_KEPT = 10;
+const RETRY_FIRST_MS = 1_000;
+const RETRY_LIMIT_MS = 60_000;
+
+/**
+ * What the hub knows of its runner's whereabouts. The truth is in the hub's own storage; the registry's copy is
+ * written when something has changed, and again later where the store was away.
+ */
+export class Presence {
+  readonly #kv: SyncKvStorage;
+  readonly #store: StateStore;
+  #record: RunnerRecord | null;
+  #unpublished: boolean;
+  #publishing: Promise<void> | null = null;
+  #failures = 0;
+  #retryAt = 0;
+
+  constructor(kv: SyncKvStorage, store: StateStore) {
+    this.#kv = kv;
+    this.#store = store;
+    this.#record = parseRunner(kv.get("record"));
+    this.#unpublished = kv.get("unpublished") !== undefined;
+  }
+
+  get record(): RunnerRecord | null {
+    return this.#record;
+  }
+
+  /** Its latest connections, newest first. */
+  get connections(): Connection[] {
+    return z.array(connection).safeParse(this.#kv.get("connections")).data ?? [];
+  }
+
+  /** When the registry must be tried again; null when it is up to date. */
+  get retryAt(): number | null {
+    return this.#unpublished ? this.#retryAt : null;
+  }
+
+  /** A runner has connected. Returns the epoch of the connection: higher than any before. */
+  connected(id: string, protocol: RunnerProtocol, replaces: boolean, now: number): number {
+    const epoch = z.number().catch(0).parse(this.#kv.get("epoch")) + 1;
+    this.#kv.put("epoch", epoch);
+    const before = this.connections;
+    if (replaces && before[0]) {
+      before[0] = { ...before[0], state: "replaced", reason: "its id connected again", since: now };
+    }
+    const record = this.#record ?? newRunner(id, now);
+    const state = record.drainRequested ? "draining" : "online";
+    const reason = record.drainRequested
+      ? "an operator asked for it"
+      : replaces
+        ? "connected again"
+        : "connected";
+    const current = { epoch, state, reason, since: now, connectedAt: now } as const;
+    this.#kv.put("connections", [current, ...before].slice(0, CONNECTIONS_KEPT));
+    this.#change({ ...record, state, reason, since: now, protocol, epoch, connectedAt: now });
+    this.lookForConflict(now);
+    return epoch;
+  }
+
+  /** Its latest connection has come to another state. */
+  moved(state: RunnerState, reason: string, now: number): void {
+    const record = this.#record;
+    if (!record || (record.state === state && record.reason === reason)) return;
+    const [current, ...older] = this.connections;
+    if (current) this.#kv.put("connections", [{ ...current, state, reason, since: now }, ...older]);
+    this.#change({ ...record, state, reason, since: record.state === state ? record.since : now });
+  }
+
+  /** What an operator decides; the runner needn't have connected before. */
+  decide(
+    id: string,
+    decision: Partial<Pick<RunnerRecord, "drainRequested" | "credentialSha256">>,
+    now: number,
+  ): void {
+    this.#change({ ...(this.#record ?? newRunner(id, now)), ...decision });
+  }
+
+  /** Flags an id whose connections keep replacing each other, and unflags it once that has stopped. */
+  lookForConflict(now: number): void {
+    const record = this.#record;
+    if (!record) return;
+    const replaced = this.connections.filter(({ state }) => state === "replaced");
+    const within = (ms: number): number => replaced.filter(({ since }) => now - since < ms).length;
+    const conflict =
+      within(CONFLICT_WINDOW_MS) >= CONFLICT_REPLACEMENTS ||
+      (record.conflict && within(CONFLICT_MEMORY_MS) > 0);
+    if (conflict !== record.conflict) this.#change({ ...record, conflict });
+  }
+
+  /** Forgets all but the epoch, so that a runner that comes back isn't taken for its own past. */
+  async forget(id: string): Promise<void> {
+    this.#record = null;
+    this.#kv.delete("record");
+    this.#kv.delete("connections");
+    this.#markPublished();
+    await this.#publishing?.catch(() => undefined);
+    await deleteRunner(this.#store, id);
+  }
+
+  /** Brings the registry up to date; rejects with `StoreUnavailable`, and `retryAt` says when to try again. */
+  publish(): Promise<void> {
+    this.#publishing ??= this.#publish().finally(() => {
+      this.#publishing = null;
+    });
+    return this.#publishing;
+  }
+
+  async #publish(): Promise<void> {
+    while (this.#unpublished && this.#record) {
+      const record = this.#record;
+      try {
+        await writeRunner(this.#store, record);
+      } catch (error) {
+        this.#retryAt = Date.now() + Math.min(RETRY_LIMIT_MS, RETRY_FIRST_MS * 2 ** this.#failures);
+        this.#failures += 1;
+        throw error;
+      }
+      this.#failures = 0;
+      if (this.#record === record) this.#markPublished();
+    }
+  }
+
+  #markPublished(): void {
+    this.#unpublished = false;
+    this.#kv.delete("unpublished");
+  }
+
+  #change(record: RunnerRecord): void {
+    this.#record = record;
+    this.#unpublished = true;
+    this.#retryAt = 0;
+    this.#kv.put("record", record);
+    this.#kv.put("unpublished", true);
+  }
+}

@@ -1,0 +1,50 @@
+import { z } from "zod";
+import type { EventType, RunnerEvent } from "../protocol/control.ts";
+import { RECENT_EVENT_LIMIT_BYTES, RECENT_EVENTS_KEPT } from "../protocol/limits.ts";
+
+/** Too many to be of use here, and each would be a write: what they are part of keeps them. */
+const CHATTY: ReadonlySet<EventType> = new Set([
+  "runner-status",
+  "log-chunk",
+  "build-stream",
+  "build-progress",
+]);
+
+const storedEvent = z.record(z.string(), z.unknown());
+
+/** The last few events of a runner, for people who want to know what it is doing. */
+export class RecentEvents {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+    sql.exec("CREATE TABLE IF NOT EXISTS recent_events (id INTEGER PRIMARY KEY, body TEXT NOT NULL)");
+  }
+
+  add(event: RunnerEvent): void {
+    if (CHATTY.has(event.type)) return;
+    const whole = JSON.stringify(event);
+    const { type, timestamp, commandId, projectId } = event;
+    const body =
+      whole.length <= RECENT_EVENT_LIMIT_BYTES
+        ? whole
+        : JSON.stringify({ type, timestamp, commandId, projectId, truncated: true });
+    this.#sql.exec("INSERT INTO recent_events (body) VALUES (?)", body);
+    this.#sql.exec(
+      "DELETE FROM recent_events WHERE id <= (SELECT MAX(id) FROM recent_events) - ?",
+      RECENT_EVENTS_KEPT,
+    );
+  }
+
+  /** Newest first. */
+  list(): Record<string, unknown>[] {
+    return this.#sql
+      .exec<{ body: string }>("SELECT body FROM recent_events ORDER BY id DESC")
+      .toArray()
+      .map(({ body }) => storedEvent.parse(JSON.parse(body)));
+  }
+
+  clear(): void {
+    this.#sql.exec("DELETE FROM recent_events");
+  }
+}

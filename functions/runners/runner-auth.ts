@@ -1,0 +1,67 @@
+import { bearerToken, refuseLogin, sameSecret } from "../auth.ts";
+import type { Config } from "../config.ts";
+import { Problem } from "../errors.ts";
+import type { StateStore } from "../state/store.ts";
+import { readRunner } from "./registry.ts";
+
+/** Tells a runner's own credential from a shared secret, so that only one of these costs a look into the store. */
+const CREDENTIAL_PREFIX = "sbr_";
+const CREDENTIAL_BYTES = 32;
+
+/** A new secret for one runner, and what is stored of it. */
+export async function newCredential(): Promise<{ secret: string; sha256: string }> {
+  const bytes = crypto.getRandomValues(new Uint8Array(CREDENTIAL_BYTES));
+  const secret = CREDENTIAL_PREFIX + hex(bytes);
+  return { secret, sha256: await sha256(secret) };
+}
+
+/** Lets holders of a shared secret through; throws as `requireBearer` does. */
+export async function requireSharedSecret(request: Request, config: Config, client: string): Promise<void> {
+  requireConfigured(config);
+  const given = bearerToken(request);
+  if (given !== null && (await isShared(given, config))) return;
+  refuseLogin(client, "Send RUNNER_SHARED_SECRET as a Bearer token.");
+}
+
+/** Lets a runner through, and says whether it came with its own credential. */
+export async function requireRunner(
+  request: Request,
+  runnerId: string,
+  context: { config: Config; store: StateStore; client: string },
+): Promise<{ ownCredential: boolean }> {
+  requireConfigured(context.config);
+  const given = bearerToken(request);
+  if (given !== null && (await isShared(given, context.config))) return { ownCredential: false };
+  if (given?.startsWith(CREDENTIAL_PREFIX)) {
+    const record = await readRunner(context.store, runnerId);
+    const expected = record?.credentialSha256 ?? null;
+    if (expected !== null && (await sameSecret(await sha256(given), expected)))
+      return { ownCredential: true };
+  }
+  refuseLogin(
+    context.client,
+    "Send RUNNER_SHARED_SECRET, or the runner's own credential, as a Bearer token.",
+  );
+}
+
+function requireConfigured(config: Config): void {
+  if (config.runnerSecrets.length > 0) return;
+  throw new Problem(
+    "runner_secret_unset",
+    "RUNNER_SHARED_SECRET is not set, so no runner can connect: `npx wrangler secret put` it.",
+  );
+}
+
+/** Compares with all of them, so that the time tells nothing. */
+async function isShared(given: string, config: Config): Promise<boolean> {
+  const matches = await Promise.all(config.runnerSecrets.map((secret) => sameSecret(given, secret)));
+  return matches.includes(true);
+}
+
+async function sha256(text: string): Promise<string> {
+  return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))));
+}
+
+function hex(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

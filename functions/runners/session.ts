@@ -1,0 +1,248 @@
+import { Problem } from "../errors.ts";
+import { ReceiveCredit } from "../protocol/flow.ts";
+import { parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
+import { CONNECTION_WINDOW_BYTES, PARTIAL_MESSAGES_LIMIT_BYTES, STREAMS_LIMIT } from "../protocol/limits.ts";
+import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
+import { closeSocket } from "./close-codes.ts";
+import { HttpStream } from "./http-stream.ts";
+import { openHead, type TunnelTarget } from "./open-head.ts";
+import { Outbox } from "./outbox.ts";
+import { SocketStream } from "./socket-stream.ts";
+import type { StreamLink } from "./stream-link.ts";
+import { Turns } from "./turns.ts";
+
+/** Finer than any use of it, and coarse enough to cost nothing per message. */
+const HEARD_RESOLUTION_MS = 500;
+const EMPTY = new Uint8Array(0);
+
+/**
+ * One runner's connection: its streams, its credit and what of it must outlive the hub's hibernation. Hibernation
+ * only comes while no request is under way, so what is saved is the state between bodies.
+ */
+export class Session implements StreamLink {
+  readonly socket: WebSocket;
+  readonly turns: Turns;
+  readonly #ctx: DurableObjectState;
+  readonly #attachment: RunnerAttachment;
+  readonly #outbox: Outbox;
+  readonly #streams = new Map<number, HttpStream | SocketStream>();
+  /** By socket, which stays the same object for as long as the hub is awake. */
+  readonly #publicStreams = new Map<WebSocket, SocketStream>();
+  readonly #receiveCredit: ReceiveCredit;
+  /** Streams with bodies: while there is one the hub doesn't hibernate, and the saved state may be old. */
+  #requests = 0;
+  #partBytes = 0;
+
+  constructor(ctx: DurableObjectState, socket: WebSocket, attachment: RunnerAttachment) {
+    this.socket = socket;
+    this.#ctx = ctx;
+    this.#attachment = attachment;
+    this.turns = new Turns(attachment.sendCreditBytes);
+    this.#receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES, attachment.ungrantedBytes);
+    this.#outbox = new Outbox((message) => sendTo(socket, message));
+    for (const open of ctx.getWebSockets(PUBLIC_TAG)) this.#takeUp(open);
+    this.#automaticPongs();
+    this.#save();
+  }
+
+  /** Facts about the connection. */
+  get facts(): Readonly<RunnerAttachment> {
+    return this.#attachment;
+  }
+
+  get lastHeardAt(): number {
+    const answered = this.#ctx.getWebSocketAutoResponseTimestamp(this.socket);
+    return Math.max(this.#attachment.lastHeardAt, answered?.getTime() ?? 0);
+  }
+
+  /** The runner said something, possibly a new status. */
+  heard(at: number, status: string | null = null): void {
+    if (status === null && at - this.#attachment.lastHeardAt < HEARD_RESOLUTION_MS) return;
+    this.#attachment.lastHeardAt = at;
+    if (status !== null) this.#attachment.status = status;
+    if (this.#requests === 0) this.#save();
+  }
+
+  openStreams(service: string | null): number {
+    if (service === null) return this.#streams.size;
+    return [...this.#streams.values()].filter((stream) => stream.service === service).length;
+  }
+
+  /** Sends a request through the tunnel; always answers, if need be with a problem. */
+  open(request: Request, target: TunnelTarget): Promise<Response> {
+    if (this.#streams.size >= STREAMS_LIMIT) {
+      throw new Problem(
+        "runner_overloaded",
+        `The runner has ${STREAMS_LIMIT} streams open. Try again shortly.`,
+        {
+          headers: { "retry-after": "2" },
+        },
+      );
+    }
+    const head = openHead(request, target);
+    const number = this.#attachment.nextStream;
+    try {
+      this.send({ type: "open", stream: number, head, body: EMPTY, end: request.body === null });
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      throw new Problem(
+        "headers_too_large",
+        "The request's headers are too large for the runner's connection.",
+      );
+    }
+    this.#attachment.nextStream += 1;
+    this.#requests += 1;
+    const { service } = target;
+    const stream = new HttpStream(request, this, { number, service, webSocket: head.webSocket });
+    this.#streams.set(number, stream);
+    return stream.answered;
+  }
+
+  /** A binary message from the runner. Throws `ProtocolError` when the connection can't go on. */
+  receive(message: ArrayBuffer): void {
+    for (const frame of parseFrames(new Uint8Array(message))) this.#frame(frame);
+  }
+
+  /** The stream of a public socket; undefined when it has ended on this side. */
+  publicStream(socket: WebSocket): SocketStream | undefined {
+    return this.#publicStreams.get(socket);
+  }
+
+  /** The connection is over: every stream on it is, too. */
+  end(problem: Problem): void {
+    this.turns.end();
+    for (const stream of this.#streams.values()) stream.fail(problem);
+    this.#streams.clear();
+  }
+
+  send(frame: Frame): void {
+    this.#outbox.push(frame);
+  }
+
+  consumed(bytes: number): void {
+    const grant = this.#receiveCredit.consume(bytes);
+    if (grant > 0) this.send({ type: "window", stream: 0, bytes: grant });
+    if (this.#requests === 0) this.#save();
+  }
+
+  upgrade(stream: number, head: AnswerHead): Response {
+    const service = this.#streams.get(stream)?.service ?? "";
+    const { 0: client, 1: server } = new WebSocketPair();
+    const protocol = head.headers.find(([name]) => name.toLowerCase() === "sec-websocket-protocol")?.[1];
+    const headers = new Headers();
+    for (const [name, value] of head.headers)
+      if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, value);
+    if (protocol !== undefined) headers.set("sec-websocket-protocol", protocol);
+    this.#ctx.acceptWebSocket(server, [PUBLIC_TAG]);
+    const attachment: PublicAttachment = { kind: "public", epoch: this.#attachment.epoch, stream, service };
+    server.serializeAttachment(attachment);
+    this.#addPublic(new SocketStream(server, this, { number: stream, service }));
+    this.#requests -= 1;
+    this.#automaticPongs();
+    this.#save();
+    return new Response(null, { status: 101, webSocket: client, headers });
+  }
+
+  holdParts(bytes: number): boolean {
+    this.#partBytes += bytes;
+    return this.#partBytes <= PARTIAL_MESSAGES_LIMIT_BYTES;
+  }
+
+  ended(stream: number): void {
+    const known = this.#streams.get(stream);
+    if (!this.#streams.delete(stream)) return;
+    if (known instanceof SocketStream) {
+      this.#publicStreams.delete(known.socket);
+      this.#automaticPongs();
+    } else this.#requests -= 1;
+    if (this.#requests === 0) this.#save();
+  }
+
+  #frame(frame: Frame): void {
+    const { stream: number } = frame;
+    const carriesBody = frame.type === "head" || frame.type === "data";
+    if (carriesBody) this.#receiveCredit.receive(frame.body.byteLength);
+    if (number === 0) {
+      if (frame.type === "window") this.turns.grant(frame.bytes);
+      return;
+    }
+    if (number >= this.#attachment.nextStream)
+      throw new ProtocolError("A frame is on a stream that was never opened.");
+    if (frame.type === "open") throw new ProtocolError("Only the hub opens streams.");
+    const stream = this.#streams.get(number);
+    if (stream === undefined) {
+      // It was under way when the stream ended.
+      if (carriesBody) this.consumed(frame.body.byteLength);
+      return;
+    }
+    switch (frame.type) {
+      case "head":
+      case "data":
+        if (stream instanceof SocketStream) {
+          this.consumed(frame.body.byteLength);
+          stream.misplaced();
+        } else if (frame.type === "head") stream.head(frame.head, frame.body, frame.end);
+        else stream.data(frame.body, frame.end);
+        return;
+      case "text":
+      case "binary":
+        if (stream instanceof SocketStream) stream.part(frame.type, frame.body, frame.end);
+        else stream.misplaced();
+        return;
+      case "close":
+        if (stream instanceof SocketStream) stream.closedByRunner(frame.code, frame.reason);
+        else stream.misplaced();
+        return;
+      case "reset":
+        return stream.reset(frame.code);
+      case "window":
+        return stream.window(frame.bytes);
+    }
+  }
+
+  /** Public sockets of this connection go on after hibernation, those of an earlier one have lost their runner. */
+  #takeUp(socket: WebSocket): void {
+    const known = attachmentOf(socket);
+    if (known?.kind !== "public" || socket.readyState !== WebSocket.OPEN) return;
+    const { stream: number, service } = known;
+    if (known.epoch !== this.#attachment.epoch) closeSocket(socket, 1_012, "the runner's connection ended");
+    else this.#addPublic(new SocketStream(socket, this, { number, service }));
+  }
+
+  #addPublic(stream: SocketStream): void {
+    this.#streams.set(stream.number, stream);
+    this.#publicStreams.set(stream.socket, stream);
+  }
+
+  /**
+   * The platform's automatic answer is the same for all sockets of an object, so while visitors are connected, whose
+   * `ping` is their app's business, the hub answers its runner itself.
+   */
+  #automaticPongs(): void {
+    if (this.#publicStreams.size > 0) this.#ctx.setWebSocketAutoResponse();
+    else this.#ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
+  }
+
+  #save(): void {
+    this.#attachment.sendCreditBytes = this.turns.bytes;
+    this.#attachment.ungrantedBytes = this.#receiveCredit.ungrantedBytes;
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.serializeAttachment(this.#attachment);
+  }
+}
+
+/** Made anew by the platform for the public's half of the connection. */
+const HANDSHAKE = new Set([
+  "connection",
+  "upgrade",
+  "sec-websocket-accept",
+  "sec-websocket-extensions",
+  "sec-websocket-protocol",
+]);
+
+function sendTo(socket: WebSocket, message: Uint8Array): void {
+  try {
+    socket.send(message);
+  } catch {
+    return; // it has just closed, and its close event ends every stream
+  }
+}

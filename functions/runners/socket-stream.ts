@@ -1,0 +1,158 @@
+import { type ResetCode } from "../protocol/frames.ts";
+import {
+  FRAME_BODY_BYTES,
+  PARTIAL_MESSAGE_TIMEOUT_MS,
+  WEBSOCKET_MESSAGE_LIMIT_BYTES,
+} from "../protocol/limits.ts";
+import { ABNORMAL, closeCodeOf, closeSocket } from "./close-codes.ts";
+import type { StreamLink } from "./stream-link.ts";
+
+const encoder = new TextEncoder();
+
+/**
+ * One public WebSocket over a stream. It keeps nothing between messages, so that the hub can hibernate: the socket's
+ * attachment says which stream it is.
+ */
+export class SocketStream {
+  readonly number: number;
+  readonly service: string;
+  readonly socket: WebSocket;
+  readonly #link: StreamLink;
+  #parts: Uint8Array[] = [];
+  #partBytes = 0;
+  #partType: "text" | "binary" = "binary";
+  #partTimer: ReturnType<typeof setTimeout> | null = null;
+  #over = false;
+
+  constructor(socket: WebSocket, link: StreamLink, given: { number: number; service: string }) {
+    this.number = given.number;
+    this.service = given.service;
+    this.socket = socket;
+    this.#link = link;
+  }
+
+  /** A part of a message from the runner. */
+  part(type: "text" | "binary", body: Uint8Array, end: boolean): void {
+    if (this.#partTimer !== null && type !== this.#partType)
+      return this.#breakOff("protocol", "a message changes type");
+    if (this.#partBytes + body.byteLength > WEBSOCKET_MESSAGE_LIMIT_BYTES) {
+      return this.#close(1_009, "a message is too large");
+    }
+    if (end && this.#partTimer === null) return this.#deliver(type, body);
+    this.#parts.push(body);
+    this.#partBytes += body.byteLength;
+    this.#partType = type;
+    if (!this.#link.holdParts(body.byteLength))
+      return this.#breakOff("overflow", "too many unfinished messages");
+    if (this.#partTimer !== null) clearTimeout(this.#partTimer);
+    // Beside its purpose it keeps the hub from hibernating, which would lose the parts.
+    this.#partTimer = setTimeout(
+      () => this.#breakOff("timeout", "a message wasn't completed"),
+      PARTIAL_MESSAGE_TIMEOUT_MS,
+    );
+    if (!end) return;
+    const whole = new Uint8Array(this.#partBytes);
+    let at = 0;
+    for (const one of this.#parts) {
+      whole.set(one, at);
+      at += one.byteLength;
+    }
+    this.#dropParts();
+    this.#deliver(type, whole);
+  }
+
+  /** The runner's end of the closing handshake, or its beginning. */
+  closedByRunner(code: number, reason: string): void {
+    if (this.#over) return;
+    this.#link.send({ type: "close", stream: this.number, code, reason });
+    this.#finish();
+    closeSocket(this.socket, code, reason);
+  }
+
+  /** A message of the client. */
+  message(data: string | ArrayBuffer): void {
+    if (this.#over) return;
+    const type = typeof data === "string" ? "text" : "binary";
+    const bytes = typeof data === "string" ? encoder.encode(data) : new Uint8Array(data);
+    if (bytes.byteLength > WEBSOCKET_MESSAGE_LIMIT_BYTES) return this.#close(1_009, "a message is too large");
+    let at = 0;
+    do {
+      const body = bytes.subarray(at, at + FRAME_BODY_BYTES);
+      at += FRAME_BODY_BYTES;
+      this.#link.send({ type, stream: this.number, body, end: at >= bytes.byteLength });
+    } while (at < bytes.byteLength);
+  }
+
+  /** The client has closed, or is gone without a word (1006). */
+  closedByClient(code: number, reason: string): void {
+    if (this.#over) return;
+    if (code === ABNORMAL) return this.#breakOff("cancelled", "the client is gone");
+    this.#link.send({ type: "close", stream: this.number, code, reason });
+    this.#finish();
+  }
+
+  window(): void {
+    this.#breakOff("protocol", "messages have no credit");
+  }
+
+  misplaced(): void {
+    this.#breakOff("protocol", "a body on a WebSocket");
+  }
+
+  reset(code: ResetCode): void {
+    this.#finish();
+    closeSocket(this.socket, closeCodeOf(code), "the runner broke the connection off");
+  }
+
+  /** The runner's connection has ended: the same as a server that restarts. */
+  fail(): void {
+    this.#finish();
+    closeSocket(this.socket, 1_012, "the runner's connection ended");
+  }
+
+  #deliver(type: "text" | "binary", bytes: Uint8Array): void {
+    if (this.#over) return;
+    let text = "";
+    if (type === "text") {
+      try {
+        text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+      } catch {
+        return this.#breakOff("protocol", "a text message isn't UTF-8");
+      }
+    }
+    try {
+      this.socket.send(type === "text" ? text : bytes);
+    } catch {
+      this.#breakOff("cancelled", "the client is gone");
+    }
+  }
+
+  /** Closes both ends for a reason of this side's own. */
+  #close(code: number, reason: string): void {
+    if (this.#over) return;
+    this.#link.send({ type: "close", stream: this.number, code, reason });
+    this.#finish();
+    closeSocket(this.socket, code, reason);
+  }
+
+  #breakOff(code: ResetCode, reason: string): void {
+    if (this.#over) return;
+    this.#link.send({ type: "reset", stream: this.number, code, reason });
+    this.reset(code);
+  }
+
+  #dropParts(): void {
+    if (this.#partTimer !== null) clearTimeout(this.#partTimer);
+    this.#partTimer = null;
+    this.#link.holdParts(-this.#partBytes);
+    this.#parts = [];
+    this.#partBytes = 0;
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#dropParts();
+    this.#link.ended(this.number);
+  }
+}

@@ -1,0 +1,98 @@
+import { z } from "zod";
+import type { Env } from "../config.ts";
+import { textWithin } from "../deployments/contract.ts";
+import { Problem } from "../errors.ts";
+import { CONTRACT_ANSWER_LIMIT_BYTES, SOURCES_LIMIT_BYTES } from "../protocol/limits.ts";
+import { fetchHub } from "./hub-call.ts";
+
+/** The runner itself, as a service of its tunnel. */
+const RUNNER_SERVICE = "@runner";
+
+const stored = z.object({
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  bytes: z.number().int().nonnegative(),
+});
+const refusal = z.object({ detail: z.string().max(500) });
+
+/** Streams a source archive to a runner; answers what the runner made of it. */
+export async function putSources(
+  env: Pick<Env, "RUNNER_HUB">,
+  runnerId: string,
+  request: Request,
+): Promise<z.infer<typeof stored>> {
+  if (!/^application\/(?:x-)?gzip\s*(?:;|$)/i.test(request.headers.get("content-type") ?? "")) {
+    const message = "must be application/gzip";
+    throw new Problem("unsupported_media_type", `Content-Type ${message}: send a gzipped tar.`, {
+      errors: [{ field: "header.content-type", message }],
+    });
+  }
+  if (request.body === null) throw invalid("is required: send a gzipped tar");
+  const length = request.headers.get("content-length");
+  if (length !== null && Number(length) > SOURCES_LIMIT_BYTES) throw tooLarge();
+  const limited = length === null ? limit(request.body) : { body: request.body, exceeded: () => false };
+  const headers = new Headers({ "content-type": "application/gzip" });
+  if (length !== null) headers.set("content-length", length);
+  const call = { kind: "tunnel", runnerId, service: RUNNER_SERVICE, path: "/sources" } as const;
+  const answer = await fetchHub(env, call, { method: "PUT", headers, body: limited.body });
+  if (limited.exceeded()) throw tooLarge();
+  return sourcesOf(answer);
+}
+
+async function sourcesOf(answer: Response): Promise<z.infer<typeof stored>> {
+  const text = await textWithin(answer, CONTRACT_ANSWER_LIMIT_BYTES).catch(() => "");
+  const said = jsonOf(text);
+  const result = stored.safeParse(said);
+  if (answer.ok && result.success) return result.data;
+  const problem = hubProblem.safeParse(said);
+  if (problem.success) throw new Problem(problem.data.code, problem.data.detail);
+  const { detail } = refusal.safeParse(said).data ?? { detail: "It gave no reason." };
+  throw new Problem("runner_failed", `The runner answered ${answer.status} to the sources. ${detail}`);
+}
+
+/** What the hub itself says goes on under its own code. */
+const hubProblem = z.object({
+  code: z.enum([
+    "runner_offline",
+    "runner_overloaded",
+    "runner_draining",
+    "runner_without_streams",
+    "stream_reset",
+    "stream_timeout",
+    "upstream_unreachable",
+  ]),
+  detail: z.string(),
+});
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // judged like any other answer that isn't the expected one
+  }
+}
+
+/** Counts what has no declared length, and breaks it off beyond the limit. */
+function limit(body: ReadableStream<Uint8Array>): {
+  body: ReadableStream<Uint8Array>;
+  exceeded: () => boolean;
+} {
+  let bytes = 0;
+  const counter = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      bytes += chunk.byteLength;
+      if (bytes > SOURCES_LIMIT_BYTES) controller.error(tooLarge());
+      else controller.enqueue(chunk);
+    },
+  });
+  return { body: body.pipeThrough(counter), exceeded: () => bytes > SOURCES_LIMIT_BYTES };
+}
+
+function tooLarge(): Problem {
+  return new Problem("body_too_large", `A source archive has at most ${SOURCES_LIMIT_BYTES} bytes.`, {
+    errors: [{ field: "body", message: `must be at most ${SOURCES_LIMIT_BYTES} bytes` }],
+  });
+}
+
+function invalid(message: string): Problem {
+  return new Problem("invalid_request", `The body ${message}.`, { errors: [{ field: "body", message }] });
+}

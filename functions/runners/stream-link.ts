@@ -1,0 +1,17 @@
+import type { AnswerHead, Frame } from "../protocol/frames.ts";
+import type { Turns } from "./turns.ts";
+
+/** What a stream needs of the connection that it runs over. */
+export interface StreamLink {
+  send(frame: Frame): void;
+  /** The connection's credit for what goes to the runner. */
+  readonly turns: Turns;
+  /** Bytes of a body from the runner were taken away, by a client or because nobody wants them any more. */
+  consumed(bytes: number): void;
+  /** Makes a public WebSocket of a stream whose runner has answered 101. */
+  upgrade(stream: number, head: AnswerHead): Response;
+  /** Counts parts of messages that wait for their rest; false when there is no room for more. */
+  holdParts(bytes: number): boolean;
+  /** A stream has ended in both directions. */
+  ended(stream: number): void;
+}
