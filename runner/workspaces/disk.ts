@@ -34,8 +34,8 @@ export interface DiskStatus {
 
 /** Room that was promised to one piece of work. */
 export interface Reservation {
-  /** Asks for more; throws `disk_full` as {@link Disk.reserve} does. */
-  grow(bytes: number): Promise<void>;
+  /** What was promised has been written; asks for so much more. Throws `disk_full` as {@link Disk.reserve} does. */
+  renew(bytes: number): Promise<void>;
   release(): void;
 }
 
@@ -91,26 +91,20 @@ export class Disk {
   /** Promises room for new work, after evicting if need be. Throws {@link Problem} `disk_full`. */
   async reserve(bytes: number): Promise<Reservation> {
     let held = 0;
-    const grow = async (more: number): Promise<void> => {
+    const hold = (more: number): void => {
+      this.#reserved += more - held;
+      held = more;
+    };
+    const renew = async (more: number): Promise<void> => {
       // Promised before looking, so that two that look at the same time don't get the same room.
-      this.#reserved += more;
-      held += more;
-      try {
-        await this.#require();
-      } catch (error) {
-        this.#reserved -= more;
-        held -= more;
+      hold(more);
+      await this.#require().catch((error: unknown) => {
+        hold(0);
         throw error;
-      }
+      });
     };
-    await grow(bytes);
-    return {
-      grow,
-      release: () => {
-        this.#reserved -= held;
-        held = 0;
-      },
-    };
+    await renew(bytes);
+    return { renew, release: () => hold(0) };
   }
 
   /** For `/health` and the runner's status; cheap enough to ask every second. */
@@ -153,10 +147,10 @@ export class Disk {
 
   async #evict(bytes: number): Promise<void> {
     for (const evictor of this.#evictors) {
-      for (const { path, evict } of await evictor()) {
+      for (const evictable of await evictor()) {
         if ((await this.#free()).free - bytes >= 2 * this.#lowWaterBytes) return;
-        await evict();
-        this.#usage?.forget(path);
+        await evictable.evict();
+        this.#usage?.forget(evictable.path);
         this.#evictions++;
         this.#lastEvictionAt = new Date().toISOString();
       }

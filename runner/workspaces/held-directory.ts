@@ -81,9 +81,9 @@ export async function walk(
 ): Promise<Place> {
   const stack: HeldDirectory[] = [];
   const closeFrom = async (length: number): Promise<void> => {
-    for (const directory of stack.splice(length).reverse()) await directory.handle.close();
+    for (const directory of stack.splice(length)) await directory.handle.close();
   };
-  const pending = [...components].reverse();
+  const pending = [...components].toReversed();
   let links = 0;
   try {
     let here = await HeldDirectory.open(root, root);
@@ -104,7 +104,7 @@ export async function walk(
           await closeFrom(1);
           here = stack[0] ?? here;
         }
-        pending.push(...linkComponents(root, target).reverse());
+        pending.push(...linkComponents(root, target).toReversed());
         continue;
       }
       if (isLast) return { directory: here, name, close: () => closeFrom(0) };
