@@ -100,7 +100,8 @@ export class LogFile {
     const page: LogPage = { lines: [], cursor: isGone ? oldest : cursor, truncated: isGone && cursor !== 0 };
     if (isGone && cursor === 0) page.truncated = oldest > 0;
     let room = PAGE_BYTES;
-    for (const segment of [...this.#segments]) {
+    // A copy: rotation may take segments away while one is read.
+    for (const segment of this.#segments.slice()) {
       if (page.cursor >= segment.start + segment.size) continue;
       if (room <= 0 || page.lines.length >= limit) break;
       const text = await this.#readSegment(segment, page.cursor - segment.start, room);
