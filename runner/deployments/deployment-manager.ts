@@ -120,8 +120,10 @@ export class DeploymentManager {
     await deployment.remove();
     this.#deployments.delete(key);
     const { app } = parseKey(key);
-    const isLast = ![...this.#deployments.keys()].some((other) => other.startsWith(`${app}/`));
-    if (isLast && ![...this.#creations.keys()].some((other) => other.startsWith(`${app}/`))) {
+    if (
+      this.#ofApp(app).length === 0 &&
+      ![...this.#creations.keys()].some((other) => other.startsWith(`${app}/`))
+    ) {
       await this.#host.trash.discard(join(this.#directory, app));
     }
     this.#changes.emit("change");
@@ -160,10 +162,14 @@ export class DeploymentManager {
     }
     for (const app of await readdir(this.#directory)) {
       for (const path of await findCaches(join(this.#directory, app, ".home"), 1)) {
+        // A running app may use what it keeps in .cache (a browser, a model), but never npm's.
+        const isInUse = (): boolean =>
+          this.#isPreparing(app) || (this.#isServing(app) && !path.endsWith("/.npm"));
+        if (isInUse()) continue;
         found.push({
           path,
           evict: async () => {
-            if (!this.#isPreparing(app)) await this.#host.trash.discard(path);
+            if (!isInUse()) await this.#host.trash.discard(path);
           },
         });
       }
@@ -242,9 +248,14 @@ export class DeploymentManager {
   }
 
   #isPreparing(app: string): boolean {
-    return [...this.#deployments.values()].some(
-      ({ key, record, isUnsettled }) =>
-        key.startsWith(`${app}/`) && isUnsettled && record.state !== "stopping",
-    );
+    return this.#ofApp(app).some(({ record, isUnsettled }) => isUnsettled && record.state !== "stopping");
+  }
+
+  #isServing(app: string): boolean {
+    return this.#ofApp(app).some(({ record }) => record.state === "running" || record.state === "starting");
+  }
+
+  #ofApp(app: string): Deployment[] {
+    return [...this.#deployments.values()].filter(({ key }) => key.startsWith(`${app}/`));
   }
 }

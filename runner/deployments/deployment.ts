@@ -62,6 +62,8 @@ export class Deployment {
   readonly #log: LogFile;
   #record: DeploymentRecord;
   #life: Promise<void> = Promise.resolve();
+  #restarts: Promise<void> = Promise.resolve();
+  #saves: Promise<void> = Promise.resolve();
   #abort = new AbortController();
   #removal: Promise<void> | null = null;
 
@@ -117,12 +119,11 @@ export class Deployment {
   }
 
   /** Ends its process and starts it again; what had failed is tried again from the step that failed. */
-  async restart(): Promise<void> {
-    this.#refuseStopping();
-    await this.#halt();
-    this.#refuseStopping();
-    await this.#set(this.#record.prepared ? "starting" : "unpacking", { lastLines: [] });
-    this.start();
+  restart(): Promise<void> {
+    // One after the other: two at once would each start a process.
+    const restarted = this.#restarts.then(() => this.#restart());
+    this.#restarts = restarted.catch(() => undefined); // whoever asked for it is told
+    return restarted;
   }
 
   /** Ends its process and deletes everything of it. */
@@ -144,7 +145,7 @@ export class Deployment {
   async evict(): Promise<void> {
     if (this.#record.state !== "failed") return;
     this.#record.prepared = false;
-    await saveRecord(this.#directory, this.#record);
+    await this.#save();
     await this.#discardWork();
   }
 
@@ -312,6 +313,14 @@ export class Deployment {
     }
   }
 
+  async #restart(): Promise<void> {
+    this.#refuseStopping();
+    await this.#halt();
+    this.#refuseStopping();
+    await this.#set(this.#record.prepared ? "starting" : "unpacking");
+    this.start();
+  }
+
   async #halt(): Promise<void> {
     this.#abort.abort(new Problem("deployment_stopping", "The deployment is being stopped."));
     await this.#life;
@@ -320,6 +329,7 @@ export class Deployment {
   async #remove(): Promise<void> {
     await this.#set("stopping");
     await this.#halt();
+    await this.#restarts;
     this.#host.ports.release(this.key);
     await this.#log.close();
     await this.#host.trash.discard(this.#directory);
@@ -346,7 +356,14 @@ export class Deployment {
     const updatedAt = new Date().toISOString();
     this.#record = { ...this.#record, reason: null, ...more, state: next, updatedAt };
     this.#host.onChange();
-    await saveRecord(this.#directory, this.#record);
+    await this.#save();
+  }
+
+  /** In turn, and always the newest: a slow write must not put an older state in its place. */
+  #save(): Promise<void> {
+    const saved = this.#saves.then(() => saveRecord(this.#directory, this.#record));
+    this.#saves = saved.catch(() => undefined); // whoever waits for it is told
+    return saved;
   }
 
   #say(phase: string, text: string): Promise<void> {
