@@ -1,0 +1,174 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { CONTROL_BODY_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
+import { PAGE_LINES } from "../logs/log-file.ts";
+import { asProblem, Problem, problemStatuses } from "../problem.ts";
+import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
+import type { Disk } from "../workspaces/disk.ts";
+import type { DeploymentManager } from "./deployment-manager.ts";
+import { parseKey, parseSpec } from "./spec.ts";
+
+/** Longer than a client needs to read an early answer while it still sends its upload. */
+const LINGER_MS = 5_000;
+
+interface Answer {
+  status: number;
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+type Route = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer>;
+
+/**
+ * The runner's internal API, reached only through the tunnel: whoever may open a stream to it may deploy.
+ *
+ * PUT /sources, HEAD /sources/{sha256}, PUT|GET|DELETE /deployments/{app}/{id}, GET /deployments/{app}/{id}/logs,
+ * POST /deployments/{app}/{id}/restart, GET /status. Errors are `{code, detail, field?}`.
+ */
+export function createInternalApi(options: {
+  deployments: DeploymentManager;
+  sources: SourceStore;
+  disk: Disk;
+}): (request: IncomingMessage, response: ServerResponse) => void {
+  const routes = createRoutes(options);
+  return (request, response) => {
+    // The client may go at any time; what it started ends or goes on by its own rules.
+    request.on("error", () => undefined);
+    response.on("error", () => undefined);
+    answer(routes, request).then(
+      (given) => send(request, response, given),
+      (error: unknown) => {
+        const problem = asProblem(error);
+        if (problem.code === "internal" && !request.destroyed) console.error("internal API:", error);
+        const { code, message: detail, field } = problem;
+        const body = { code, detail, ...(field === undefined ? {} : { field }) };
+        send(request, response, { status: problemStatuses[code], body });
+      },
+    );
+  };
+}
+
+function createRoutes({
+  deployments,
+  sources,
+  disk,
+}: Parameters<typeof createInternalApi>[0]): Record<string, Route> {
+  const key = (parts: string[]): string => {
+    const name = `${parts[1] ?? ""}/${parts[2] ?? ""}`;
+    parseKey(name);
+    return name;
+  };
+  return {
+    "PUT sources": async (request) => {
+      const sha256 = header(request, "x-signalbox-sha256");
+      if (sha256 !== undefined && !SHA256_PATTERN.test(sha256)) {
+        throw new Problem("invalid_request", "This isn't a SHA-256 in hexadecimal.", "x-signalbox-sha256");
+      }
+      const length = header(request, "content-length");
+      const bytes = length === undefined ? undefined : Number(length);
+      // By default the request, and with it the answer, would be destroyed with the first refused byte.
+      const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
+      return { status: 200, body: await sources.put(body, { sha256, bytes }) };
+    },
+    "HEAD sources/*": async (_request, _url, [, sha256 = ""]) => {
+      const source = await sources.find(sha256);
+      if (source === null) return { status: 404 };
+      return { status: 200, headers: { "x-signalbox-bytes": String(source.bytes) } };
+    },
+    "PUT deployments/*/*": async (request, _url, parts) => {
+      const name = key(parts);
+      const spec = parseSpec(await readJson(request));
+      return { status: 202, body: await deployments.put(name, spec) };
+    },
+    "GET deployments/*/*": async (_request, _url, parts) => ({
+      status: 200,
+      body: deployments.status(key(parts)),
+    }),
+    "DELETE deployments/*/*": async (_request, _url, parts) => {
+      await deployments.remove(key(parts));
+      return { status: 200, body: { removed: true } };
+    },
+    "GET deployments/*/*/logs": async (_request, url, parts) => {
+      const cursor = count(url, "cursor", 0, Number.MAX_SAFE_INTEGER);
+      const limit = count(url, "limit", PAGE_LINES, PAGE_LINES);
+      return { status: 200, body: await deployments.logs(key(parts), cursor, limit) };
+    },
+    "POST deployments/*/*/restart": async (_request, _url, parts) => ({
+      status: 202,
+      body: await deployments.restart(key(parts)),
+    }),
+    "GET status": async () => ({
+      status: 200,
+      body: { deployments: deployments.list(), disk: await disk.status() },
+    }),
+  };
+}
+
+async function answer(routes: Record<string, Route>, request: IncomingMessage): Promise<Answer> {
+  const { method = "GET" } = request;
+  const url = new URL(request.url ?? "/", "http://runner");
+  const parts = url.pathname.slice(1).split("/");
+  const shapes = Object.keys(routes).filter((name) => matches(name.split(" ")[1] ?? "", parts));
+  const route = routes[shapes.find((name) => name.startsWith(`${method} `)) ?? ""];
+  if (route) return route(request, url, parts);
+  if (shapes.length > 0) throw new Problem("method_not_allowed", `${method} isn't possible here.`);
+  throw new Problem("not_found", "The runner has no such resource.");
+}
+
+function matches(shape: string, parts: string[]): boolean {
+  const names = shape.split("/");
+  return names.length === parts.length && names.every((name, at) => name === "*" || name === parts[at]);
+}
+
+function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
+  if (response.destroyed || response.headersSent) return;
+  const text = body === undefined ? "" : JSON.stringify(body);
+  // What is left of a refused upload is thrown away for a while, so that the client gets to read why.
+  if (!request.complete) {
+    response.setHeader("connection", "close");
+    request.resume();
+    const timer = setTimeout(() => request.destroy(), LINGER_MS);
+    request.once("close", () => clearTimeout(timer));
+  }
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(text),
+    "cache-control": "no-store",
+    ...headers,
+  });
+  response.end(text);
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const tooLarge = (): Problem =>
+    new Problem("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
+  if (Number(header(request, "content-length") ?? 0) > CONTROL_BODY_LIMIT_BYTES) throw tooLarge();
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > CONTROL_BODY_LIMIT_BYTES) throw tooLarge();
+    chunks.push(chunk);
+  }
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
+    const value: unknown = JSON.parse(text);
+    return value;
+  } catch {
+    throw new Problem("invalid_request", "The body isn't JSON.");
+  }
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(", ") : value;
+}
+
+function count(url: URL, name: string, fallback: number, most: number): number {
+  const text = url.searchParams.get(name);
+  if (text === null) return fallback;
+  if (!/^\d{1,16}$/.test(text) || Number(text) > most) {
+    throw new Problem("invalid_request", `This must be a whole number up to ${most}.`, name);
+  }
+  return Number(text);
+}

@@ -1,0 +1,261 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { EventEmitter, once } from "node:events";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import type { LogPage } from "../logs/log-file.ts";
+import { Problem } from "../problem.ts";
+import { findCaches } from "../workspaces/caches.ts";
+import type { Evictable } from "../workspaces/disk.ts";
+import { Deployment, type DeploymentHost, type DeploymentStatus } from "./deployment.ts";
+import { type DeploymentRecord, loadRecord, saveRecord } from "./record.ts";
+import { Slots } from "./slots.ts";
+import { type DeploymentSpec, parseKey } from "./spec.ts";
+import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
+
+/** Installs and builds at a time: each may take a core and a gigabyte. */
+const PREPARING_LIMIT = 2;
+
+export type DeploymentManagerOptions = Pick<
+  DeploymentHost,
+  "sources" | "disk" | "ports" | "journal" | "trash"
+> & {
+  directory: string;
+  timing?: Partial<DeploymentTiming> | undefined;
+  inheritEnvironment?: readonly string[] | undefined;
+};
+
+/**
+ * The deployments that this runner hosts, by their key "app/id". What is accepted is on disk, so a killed runner's
+ * successor goes on with it.
+ */
+export class DeploymentManager {
+  readonly #directory: string;
+  readonly #host: DeploymentHost;
+  readonly #deployments = new Map<string, Deployment>();
+  readonly #creations = new Map<string, Promise<DeploymentStatus>>();
+  readonly #changes = new EventEmitter();
+  #isDraining = false;
+
+  private constructor(options: DeploymentManagerOptions) {
+    this.#directory = options.directory;
+    this.#changes.setMaxListeners(0);
+    const { sources, disk, ports, journal, trash } = options;
+    this.#host = {
+      sources,
+      disk,
+      ports,
+      journal,
+      trash,
+      slots: new Slots(PREPARING_LIMIT),
+      timing: { ...deploymentTiming, ...options.timing },
+      inheritEnvironment: options.inheritEnvironment ?? [],
+      onChange: () => void this.#changes.emit("change"),
+    };
+  }
+
+  /** Resumes what is on disk. The orphans of an earlier runner must have been ended before. */
+  static async open(options: DeploymentManagerOptions): Promise<DeploymentManager> {
+    const manager = new DeploymentManager(options);
+    await mkdir(options.directory, { recursive: true, mode: 0o700 });
+    options.sources.useReferences((sha256) => manager.#isReferenced(sha256));
+    await manager.#resume();
+    return manager;
+  }
+
+  /**
+   * Accepts a deployment; the same one again, whatever has become of it, is answered with its state.
+   * Problems: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
+   * `disk_full`, `draining`.
+   */
+  async put(key: string, spec: DeploymentSpec): Promise<DeploymentStatus> {
+    parseKey(key);
+    // Of two at the same time one waits for the other and then meets its deployment.
+    await this.#creations.get(key)?.catch(() => undefined);
+    const known = this.#deployments.get(key);
+    if (known !== undefined) {
+      if (known.record.state === "stopping") {
+        throw new Problem(
+          "deployment_stopping",
+          `Deployment ${key} is being removed: try again in a moment.`,
+        );
+      }
+      if (isDeepStrictEqual(known.record.spec, spec)) return known.status();
+      throw new Problem(
+        "deployment_exists",
+        `Deployment ${key} exists with another spec: give the new one another id.`,
+      );
+    }
+    if (this.#isDraining) throw new Problem("draining", "The runner is draining: it takes no new work.");
+    const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
+    this.#creations.set(key, creation);
+    return creation;
+  }
+
+  /** Problems: `deployment_not_found`. */
+  status(key: string): DeploymentStatus {
+    return this.#get(key).status();
+  }
+
+  list(): DeploymentStatus[] {
+    return [...this.#deployments.values()].map((deployment) => deployment.status());
+  }
+
+  /** Lines from a cursor on. Problems: `deployment_not_found`. */
+  logs(key: string, cursor: number, limit?: number): Promise<LogPage> {
+    return this.#get(key).logs(cursor, limit);
+  }
+
+  /** Problems: `deployment_not_found`, `deployment_stopping`. */
+  async restart(key: string): Promise<DeploymentStatus> {
+    const deployment = this.#get(key);
+    await deployment.restart();
+    return deployment.status();
+  }
+
+  /** Ends and deletes a deployment; whether there was one. Resolves when nothing of it is left. */
+  async remove(key: string): Promise<boolean> {
+    await this.#creations.get(key)?.catch(() => undefined);
+    const deployment = this.#deployments.get(key);
+    if (deployment === undefined) return false;
+    await deployment.remove();
+    this.#deployments.delete(key);
+    const { app } = parseKey(key);
+    if (
+      this.#ofApp(app).length === 0 &&
+      ![...this.#creations.keys()].some((other) => other.startsWith(`${app}/`))
+    ) {
+      await this.#host.trash.discard(join(this.#directory, app));
+    }
+    this.#changes.emit("change");
+    return true;
+  }
+
+  /** Where the tunnel finds a service; only while it is running. */
+  lookup(service: string): { port: number } | null {
+    const record = this.#deployments.get(service)?.record;
+    return record?.state === "running" && record.port !== null ? { port: record.port } : null;
+  }
+
+  /** Takes no new deployments; resolves when those that are being prepared have come up or failed. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    while ([...this.#deployments.values()].some((deployment) => deployment.isUnsettled)) {
+      await once(this.#changes, "change");
+    }
+  }
+
+  /** Ends every process, those that serve last. What is on disk stays, and the next runner goes on with it. */
+  async close(): Promise<void> {
+    this.#isDraining = true;
+    await Promise.allSettled(this.#creations.values());
+    const all = [...this.#deployments.values()];
+    await Promise.all(all.filter(({ isUnsettled }) => isUnsettled).map((deployment) => deployment.close()));
+    await Promise.all(all.map((deployment) => deployment.close()));
+  }
+
+  /** What can be made again: failed deployments' trees, and the caches of apps that aren't being prepared. */
+  async evictables(): Promise<Evictable[]> {
+    const found: Evictable[] = [];
+    for (const deployment of this.#deployments.values()) {
+      if (deployment.record.state !== "failed" || !deployment.record.prepared) continue;
+      found.push({ path: deployment.workDirectory, evict: () => deployment.evict() });
+    }
+    for (const app of await readdir(this.#directory)) {
+      for (const path of await findCaches(join(this.#directory, app, ".home"), 1)) {
+        // A running app may use what it keeps in .cache (a browser, a model), but never npm's.
+        const isInUse = (): boolean =>
+          this.#isPreparing(app) || (this.#isServing(app) && !path.endsWith("/.npm"));
+        if (isInUse()) continue;
+        found.push({
+          path,
+          evict: async () => {
+            if (!isInUse()) await this.#host.trash.discard(path);
+          },
+        });
+      }
+    }
+    return found;
+  }
+
+  async #create(key: string, spec: DeploymentSpec): Promise<DeploymentStatus> {
+    const { sources, disk, trash } = this.#host;
+    (await disk.reserve(0)).release();
+    const { sha256 } = spec.source;
+    if ((await sources.find(sha256)) === null) {
+      throw new Problem("source_not_found", `There is no source ${sha256}: upload it first.`);
+    }
+    const directory = join(this.#directory, key);
+    const now = new Date().toISOString();
+    const record: DeploymentRecord = {
+      schema: 1,
+      key,
+      spec,
+      state: "unpacking",
+      reason: null,
+      lastLines: [],
+      prepared: false,
+      wasReady: false,
+      port: null,
+      crashes: 0,
+      createdAt: now,
+      updatedAt: now,
+    };
+    await trash.discard(directory);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await saveRecord(directory, record);
+    const deployment = await Deployment.open(this.#host, directory, record);
+    this.#deployments.set(key, deployment);
+    deployment.start();
+    return deployment.status();
+  }
+
+  async #resume(): Promise<void> {
+    for (const app of await readdir(this.#directory)) {
+      for (const id of await readdir(join(this.#directory, app))) {
+        if (!id.startsWith(".")) await this.#resumeOne(`${app}/${id}`);
+      }
+    }
+  }
+
+  async #resumeOne(key: string): Promise<void> {
+    const directory = join(this.#directory, key);
+    let record: DeploymentRecord | null;
+    try {
+      record = await loadRecord(directory);
+    } catch (error) {
+      // One damaged file must not keep the others from being served; it is left for a person to look at.
+      console.error(`deployment ${key} is skipped:`, error);
+      return;
+    }
+    if (record === null) {
+      await this.#host.trash.discard(directory);
+      return;
+    }
+    const deployment = await Deployment.open(this.#host, directory, record);
+    this.#deployments.set(key, deployment);
+    if (record.state === "stopping") await this.remove(key);
+    else deployment.start();
+  }
+
+  #get(key: string): Deployment {
+    const deployment = this.#deployments.get(key);
+    if (deployment) return deployment;
+    throw new Problem("deployment_not_found", `There is no deployment ${key} on this runner.`);
+  }
+
+  #isReferenced(sha256: string): boolean {
+    return [...this.#deployments.values()].some(({ record }) => record.spec.source.sha256 === sha256);
+  }
+
+  #isPreparing(app: string): boolean {
+    return this.#ofApp(app).some(({ record, isUnsettled }) => isUnsettled && record.state !== "stopping");
+  }
+
+  #isServing(app: string): boolean {
+    return this.#ofApp(app).some(({ record }) => record.state === "running" || record.state === "starting");
+  }
+
+  #ofApp(app: string): Deployment[] {
+    return [...this.#deployments.values()].filter(({ key }) => key.startsWith(`${app}/`));
+  }
+}

@@ -1,0 +1,377 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
+import type { Ports } from "../ports.ts";
+import { isFree } from "../ports.ts";
+import { asProblem, Problem } from "../problem.ts";
+import type { ProcessJournal } from "../processes/journal.ts";
+import type { SourceStore } from "../sources/source-store.ts";
+import type { Disk } from "../workspaces/disk.ts";
+import type { Trash } from "../workspaces/trash.ts";
+import { waitUntilReady } from "./health-probe.ts";
+import { installCommand } from "./install-command.ts";
+import { type DeploymentRecord, type DeploymentState, saveRecord } from "./record.ts";
+import type { Slots } from "./slots.ts";
+import { runStep, startServer, StepFailure } from "./steps.ts";
+import { backoffMs, type DeploymentTiming } from "./timing.ts";
+
+/** Before it has ever been ready, a deployment that ends by itself is tried again so often, then it has failed. */
+const FIRST_ATTEMPTS = 3;
+
+/** What a deployment needs of the runner around it. */
+export interface DeploymentHost {
+  readonly sources: SourceStore;
+  readonly disk: Disk;
+  readonly ports: Ports;
+  readonly journal: ProcessJournal;
+  readonly trash: Trash;
+  readonly slots: Slots;
+  readonly timing: DeploymentTiming;
+  /** Names of further variables of the runner that its processes get. */
+  readonly inheritEnvironment: readonly string[];
+  /** A deployment's state has changed. */
+  onChange(): void;
+}
+
+export interface DeploymentStatus {
+  app: string;
+  id: string;
+  state: DeploymentState;
+  /** Why it failed, or why it isn't running just now. */
+  reason: string | null;
+  /** The last lines of what failed. */
+  lastLines: string[];
+  /** Where it listens, or will. */
+  port: number | null;
+  /** How often it ended by itself. */
+  crashes: number;
+  source: { sha256: string };
+  /** Logs from before this cursor are all there are now. */
+  logCursor: number;
+  createdAt: string;
+  updatedAt: string;
+}
+
+/** One deployment's life: from its source to a process that serves, and again after each crash. */
+export class Deployment {
+  readonly key: string;
+  readonly #host: DeploymentHost;
+  /** Belongs to this deployment alone: its record, `work`, `log` and `tmp`. */
+  readonly #directory: string;
+  readonly #log: LogFile;
+  #record: DeploymentRecord;
+  #life: Promise<void> = Promise.resolve();
+  #restarts: Promise<void> = Promise.resolve();
+  #saves: Promise<void> = Promise.resolve();
+  #abort = new AbortController();
+  #removal: Promise<void> | null = null;
+
+  private constructor(host: DeploymentHost, directory: string, record: DeploymentRecord, log: LogFile) {
+    this.key = record.key;
+    this.#host = host;
+    this.#directory = directory;
+    this.#record = record;
+    this.#log = log;
+  }
+
+  static async open(host: DeploymentHost, directory: string, record: DeploymentRecord): Promise<Deployment> {
+    return new Deployment(host, directory, record, await LogFile.open(join(directory, "log")));
+  }
+
+  get record(): Readonly<DeploymentRecord> {
+    return this.#record;
+  }
+
+  /** Neither serving nor given up yet. */
+  get isUnsettled(): boolean {
+    const { state, wasReady } = this.#record;
+    return state !== "running" && state !== "failed" && !(state === "starting" && wasReady);
+  }
+
+  /** Begins, or goes on where a killed runner left off. */
+  start(): void {
+    if (this.#record.state === "failed" || this.#record.state === "stopping") return;
+    this.#abort = new AbortController();
+    this.#life = this.#live(this.#abort.signal);
+  }
+
+  status(): DeploymentStatus {
+    const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#record;
+    const [app = "", id = ""] = key.split("/");
+    return {
+      app,
+      id,
+      state,
+      reason,
+      lastLines,
+      port,
+      crashes,
+      source: spec.source,
+      logCursor: this.#log.cursor,
+      createdAt,
+      updatedAt,
+    };
+  }
+
+  logs(cursor: number, limit?: number): Promise<LogPage> {
+    return this.#log.read(cursor, limit);
+  }
+
+  /** Ends its process and starts it again; what had failed is tried again from the step that failed. */
+  restart(): Promise<void> {
+    // One after the other: two at once would each start a process.
+    const restarted = this.#restarts.then(() => this.#restart());
+    this.#restarts = restarted.catch(() => undefined); // whoever asked for it is told
+    return restarted;
+  }
+
+  /** Ends its process and deletes everything of it. */
+  remove(): Promise<void> {
+    this.#removal ??= this.#remove().catch((error: unknown) => {
+      this.#removal = null;
+      throw error;
+    });
+    return this.#removal;
+  }
+
+  /** Ends its process; the record stays, so that the next runner goes on. */
+  async close(): Promise<void> {
+    await this.#halt();
+    await this.#log.close();
+  }
+
+  /** Deletes the tree of a failed deployment, which a restart unpacks again. */
+  async evict(): Promise<void> {
+    if (this.#record.state !== "failed") return;
+    this.#record.prepared = false;
+    await this.#save();
+    await this.#discardWork();
+  }
+
+  get workDirectory(): string {
+    return join(this.#directory, "work");
+  }
+
+  async #live(signal: AbortSignal): Promise<void> {
+    try {
+      if (!this.#record.prepared) await this.#host.slots.run(signal, () => this.#prepare(signal));
+      await this.#serve(signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      await this.#fail(error);
+    } finally {
+      if (!signal.aborted) this.#host.ports.release(this.key);
+    }
+  }
+
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const { spec } = this.#record;
+    const { sources, disk, timing } = this.#host;
+    await this.#set("unpacking");
+    await this.#discardWork();
+    (await disk.reserve(0)).release();
+    await this.#say("unpack", `Unpacking source ${spec.source.sha256}.`);
+    await sources.unpack(spec.source.sha256, this.workDirectory, signal);
+    const install = spec.install ?? (await installCommand(this.workDirectory));
+    if (install !== null) {
+      await this.#set("installing");
+      await this.#say("install", `$ ${install}`);
+      const { NODE_ENV: _, ...env } = spec.env ?? {};
+      await runStep({
+        ...this.#step("install", install, signal),
+        given: env,
+        limitMs: timing.installLimitMs,
+      });
+    }
+    if (spec.build !== undefined) {
+      await this.#set("building");
+      await this.#say("build", `$ ${spec.build}`);
+      await runStep({
+        ...this.#step("build", spec.build, signal),
+        given: spec.env ?? {},
+        limitMs: timing.buildLimitMs,
+      });
+    }
+    this.#record.prepared = true;
+    await this.#set("starting");
+  }
+
+  /** Keeps it running. Only returns by throwing: when it is told to stop, or has never become ready. */
+  async #serve(signal: AbortSignal): Promise<never> {
+    const { timing } = this.#host;
+    for (let failures = 0; ;) {
+      const attempt: { readyAt: number | null } = { readyAt: null };
+      let end: StepFailure;
+      try {
+        end = await this.#serveOnce(signal, attempt);
+      } catch (error) {
+        if (signal.aborted || !this.#record.wasReady) throw error;
+        end = new StepFailure(asProblem(error).message, []);
+      }
+      signal.throwIfAborted();
+      if (attempt.readyAt !== null && Date.now() - attempt.readyAt >= timing.stableMs) failures = 0;
+      failures++;
+      this.#record.crashes++;
+      if (!this.#record.wasReady && failures >= FIRST_ATTEMPTS) throw end;
+      const pause = backoffMs(failures, timing);
+      const reason = `${end.message}; it is started again in ${(pause / 1_000).toFixed(1)} s.`;
+      await this.#say("start", reason);
+      await this.#set("starting", { reason, lastLines: end.lastLines });
+      await sleep(pause, undefined, { signal });
+    }
+  }
+
+  /** One process from its start to its end; returns why it ended. */
+  async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
+    const { timing } = this.#host;
+    const { spec } = this.#record;
+    const port = await this.#reservePort();
+    await this.#say("start", `$ ${spec.start}   (PORT=${port})`);
+    const server = await startServer({
+      ...this.#step("start", spec.start, signal),
+      given: { ...spec.env, PORT: String(port), HOST: "127.0.0.1" },
+    });
+    const probing = new AbortController();
+    try {
+      const readiness = waitUntilReady({
+        port,
+        healthPath: spec.healthPath,
+        limitMs: timing.healthLimitMs,
+        signal: probing.signal,
+      });
+      readiness.catch(() => undefined);
+      const first = await Promise.race([server.ended, readiness]);
+      if (first instanceof StepFailure) return first;
+      if (!first) {
+        const what = spec.healthPath === undefined ? "listened" : `answered ${spec.healthPath} with success`;
+        const failure = new StepFailure(
+          `Nothing ${what} on 127.0.0.1:${port} within ${timing.healthLimitMs / 1_000} s: ` +
+            "the app must listen on the address in HOST and the port in PORT",
+          server.lastLines,
+        );
+        if (!this.#record.wasReady) throw failure;
+        return failure;
+      }
+      attempt.readyAt = Date.now();
+      this.#record.wasReady = true;
+      await this.#set("running", { lastLines: [] });
+      return await server.ended;
+    } finally {
+      probing.abort();
+      await server.stop();
+    }
+  }
+
+  async #reservePort(): Promise<number> {
+    const { ports } = this.#host;
+    const preferred = this.#record.port ?? undefined;
+    let port = await ports.reserve(this.key, { preferred });
+    // Between two starts anybody may have taken it.
+    if (!(await isFree(port))) port = await ports.reallocate(this.key);
+    if (port !== this.#record.port) {
+      this.#record.port = port;
+      await this.#set("starting", { reason: this.#record.reason, lastLines: this.#record.lastLines });
+    }
+    return port;
+  }
+
+  #step(phase: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
+    const { journal, disk, timing, inheritEnvironment } = this.#host;
+    return {
+      phase,
+      command,
+      signal,
+      journal,
+      disk,
+      owner: this.key,
+      log: this.#log,
+      work: this.workDirectory,
+      // Shared by the app's deployments, so that the package manager's cache is.
+      home: join(this.#directory, "..", ".home"),
+      temporary: join(this.#directory, "tmp"),
+      inherit: inheritEnvironment,
+      graceMs: timing.stopGraceMs,
+      diskCheckMs: timing.diskCheckMs,
+      given: {},
+    };
+  }
+
+  async #fail(error: unknown): Promise<void> {
+    const failure = error instanceof StepFailure ? error : null;
+    const problem = failure ?? asProblem(error);
+    if (problem instanceof Problem && problem.code === "internal") {
+      console.error(`deployment ${this.key}:`, error);
+    }
+    try {
+      await this.#say("start", `Failed: ${problem.message}`);
+      await this.#set("failed", { reason: problem.message, lastLines: failure?.lastLines ?? [] });
+      if (!this.#record.prepared) await this.#discardWork();
+    } catch (second) {
+      // The state in memory is right; the disk's is older, and a restarted runner fails the same way again.
+      console.error(`deployment ${this.key}: can't record its failure:`, second);
+    }
+  }
+
+  async #restart(): Promise<void> {
+    this.#refuseStopping();
+    await this.#halt();
+    this.#refuseStopping();
+    await this.#set(this.#record.prepared ? "starting" : "unpacking");
+    this.start();
+  }
+
+  async #halt(): Promise<void> {
+    this.#abort.abort(new Problem("deployment_stopping", "The deployment is being stopped."));
+    await this.#life;
+  }
+
+  async #remove(): Promise<void> {
+    await this.#set("stopping");
+    await this.#halt();
+    await this.#restarts;
+    this.#host.ports.release(this.key);
+    await this.#log.close();
+    await this.#host.trash.discard(this.#directory);
+    this.#host.disk.touch(this.#directory);
+  }
+
+  /** The tree, whole or not, and what an interrupted unpacking left. */
+  async #discardWork(): Promise<void> {
+    for (const name of await readdir(this.#directory)) {
+      if (name === "work" || name.startsWith("work.") || name === "tmp") {
+        await this.#host.trash.discard(join(this.#directory, name));
+      }
+    }
+    this.#host.disk.touch(this.#directory);
+  }
+
+  async #set(
+    state: DeploymentState,
+    more: { reason?: string | null; lastLines?: string[] } = {},
+  ): Promise<void> {
+    const before = this.#record.state;
+    // Whatever else is under way, what is being removed stays so.
+    const next = before === "stopping" ? before : state;
+    const updatedAt = new Date().toISOString();
+    this.#record = { ...this.#record, reason: null, ...more, state: next, updatedAt };
+    this.#host.onChange();
+    await this.#save();
+  }
+
+  /** In turn, and always the newest: a slow write must not put an older state in its place. */
+  #save(): Promise<void> {
+    const saved = this.#saves.then(() => saveRecord(this.#directory, this.#record));
+    this.#saves = saved.catch(() => undefined); // whoever waits for it is told
+    return saved;
+  }
+
+  #say(phase: string, text: string): Promise<void> {
+    return this.#log.append([systemLine(text, phase)]);
+  }
+
+  #refuseStopping(): void {
+    if (this.#record.state !== "stopping") return;
+    throw new Problem("deployment_stopping", "The deployment is being removed.");
+  }
+}

@@ -1,0 +1,109 @@
+import { mkdir, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import { ProjectLogs } from "../logs/project-logs.ts";
+import { type PortEvent, type PortRange, Ports } from "../ports.ts";
+import { ProcessJournal } from "../processes/journal.ts";
+import { RootLock } from "../processes/root-lock.ts";
+import { SourceStore } from "../sources/source-store.ts";
+import { Disk } from "../workspaces/disk.ts";
+import { Trash } from "../workspaces/trash.ts";
+import { Workspaces } from "../workspaces/workspaces.ts";
+import { DeploymentManager } from "./deployment-manager.ts";
+import type { DeploymentTiming } from "./timing.ts";
+
+/** The runner's own directory in WORKSPACE_ROOT; no project's slug begins with a dot. */
+const OWN_DIRECTORY = ".signalbox";
+
+export interface HostOptions {
+  /** WORKSPACE_ROOT. */
+  root: string;
+  /** What everything in the workspace may occupy; without one the file system is the limit. */
+  quotaBytes?: number;
+  lowWaterBytes?: number;
+  portRange?: PortRange;
+  onPortEvent?: (event: PortEvent) => void;
+  /** Names of further variables of the runner that hosted processes get: a proxy's, a registry's. */
+  inheritEnvironment?: readonly string[];
+  timing?: Partial<DeploymentTiming>;
+  /** How long a project is unused before its caches may be evicted. */
+  idleAfterMs?: number;
+  sourceKeptMs?: number;
+}
+
+/** Everything that a runner keeps in its workspace, opened in the order in which a crash has to be cleaned up. */
+export class Host {
+  readonly workspaces: Workspaces;
+  readonly trash: Trash;
+  readonly disk: Disk;
+  readonly logs: ProjectLogs;
+  readonly journal: ProcessJournal;
+  readonly ports: Ports;
+  readonly sources: SourceStore;
+  readonly deployments: DeploymentManager;
+  readonly #lock: RootLock;
+
+  private constructor(parts: Omit<Host, "close">, lock: RootLock) {
+    this.workspaces = parts.workspaces;
+    this.trash = parts.trash;
+    this.disk = parts.disk;
+    this.logs = parts.logs;
+    this.journal = parts.journal;
+    this.ports = parts.ports;
+    this.sources = parts.sources;
+    this.deployments = parts.deployments;
+    this.#lock = lock;
+  }
+
+  /** Ends what a killed runner left running, then resumes its deployments. Problems: `workspace_in_use`. */
+  static async open(options: HostOptions): Promise<Host> {
+    await mkdir(options.root, { recursive: true });
+    const root = await realpath(options.root);
+    const own = join(root, OWN_DIRECTORY);
+    await mkdir(own, { recursive: true, mode: 0o700 });
+    const lock = await RootLock.take(join(own, "lock"));
+    let disk: Disk | null = null;
+    try {
+      const journal = await ProcessJournal.open(join(own, "processes"));
+      await journal.reapOrphans();
+      const trash = await Trash.open(join(own, "trash"));
+      const { quotaBytes, lowWaterBytes, timing, inheritEnvironment } = options;
+      disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
+      const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
+      const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
+      const keptMs = options.sourceKeptMs;
+      const sources = await SourceStore.open({
+        directory: join(own, "sources"),
+        disk,
+        ...(keptMs === undefined ? {} : { keptMs }),
+      });
+      disk.addEvictor(() => workspaces.evictables());
+      const deployments = await DeploymentManager.open({
+        directory: join(own, "deployments"),
+        sources,
+        disk,
+        ports,
+        journal,
+        trash,
+        timing,
+        inheritEnvironment,
+      });
+      disk.addEvictor(() => deployments.evictables());
+      disk.addEvictor(() => sources.evictables());
+      await sources.sweep();
+      const logs = new ProjectLogs(join(own, "logs"));
+      return new Host({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
+    } catch (error) {
+      disk?.close();
+      await lock.release();
+      throw error;
+    }
+  }
+
+  /** Ends every hosted process; the next runner in this workspace goes on with the deployments. */
+  async close(): Promise<void> {
+    await this.deployments.close();
+    await this.logs.close();
+    this.disk.close();
+    await this.#lock.release();
+  }
+}

@@ -1,0 +1,64 @@
+import { z } from "zod";
+import { DEPLOYMENT_ID_PATTERN, SLUG_PATTERN } from "../../functions/protocol/limits.ts";
+import { Problem } from "../problem.ts";
+import { SHA256_PATTERN } from "../sources/source-store.ts";
+
+/** Far below what Linux passes as one argument (128 KiB); anything longer belongs into a script of the source. */
+const COMMAND_LIMIT = 8 * 1024;
+const ENV_VARIABLES_LIMIT = 200;
+/** With the rest it still fits a control body. */
+const ENV_LIMIT_BYTES = 48 * 1024;
+
+const command = z
+  .string()
+  .trim()
+  .min(1)
+  .max(COMMAND_LIMIT)
+  .refine((text) => !text.includes("\0"), "can't contain a NUL character");
+
+const env = z
+  .record(
+    z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "isn't a variable's name"),
+    z.string().refine((text) => !text.includes("\0"), "can't contain a NUL character"),
+  )
+  .refine((record) => Object.keys(record).length <= ENV_VARIABLES_LIMIT, "has too many variables")
+  .refine((record) => Buffer.byteLength(JSON.stringify(record)) <= ENV_LIMIT_BYTES, "is too large")
+  .refine(
+    (record) => !Object.keys(record).some((name) => name.startsWith("SIGNALBOX_PROCESS")),
+    "can't set SIGNALBOX_PROCESS",
+  );
+
+export const specSchema = z.strictObject({
+  source: z.strictObject({ sha256: z.string().regex(SHA256_PATTERN, "isn't a SHA-256 in hexadecimal") }),
+  install: command.optional(),
+  build: command.optional(),
+  start: command,
+  env: env.optional(),
+  healthPath: z
+    .string()
+    .max(2_048)
+    .regex(/^\/[\x21-\x7e]*$/, "isn't a path")
+    .optional(),
+});
+
+/** What a deployment is made of. The commands are given to `/bin/sh -c` in the unpacked source. */
+export type DeploymentSpec = z.infer<typeof specSchema>;
+
+/** The spec in a request's body, already parsed as JSON. Throws {@link Problem} `invalid_request`. */
+export function parseSpec(value: unknown): DeploymentSpec {
+  const result = specSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const field = issue?.path.join(".");
+  throw new Problem("invalid_request", issue?.message ?? "The deployment isn't valid.", field || undefined);
+}
+
+/** "app/id", which is also the name by which the tunnel asks for it. Throws {@link Problem} `invalid_request`. */
+export function parseKey(key: string): { app: string; id: string } {
+  const [app = "", id = "", ...more] = key.split("/");
+  if (!SLUG_PATTERN.test(app)) throw new Problem("invalid_request", "This isn't an app's name.", "app");
+  if (!DEPLOYMENT_ID_PATTERN.test(id) || more.length > 0) {
+    throw new Problem("invalid_request", "This isn't a deployment's id.", "id");
+  }
+  return { app, id };
+}

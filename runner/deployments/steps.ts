@@ -1,0 +1,120 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Capture } from "../logs/capture.ts";
+import type { LogFile } from "../logs/log-file.ts";
+import { asProblem } from "../problem.ts";
+import { cleanEnvironment } from "../processes/environment.ts";
+import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
+import type { ProcessJournal } from "../processes/journal.ts";
+import type { Disk } from "../workspaces/disk.ts";
+
+/** What a person needs to see the cause: a stack trace and the command that led to it. */
+const LAST_LINES = 20;
+
+/** A step's process ended otherwise than it should have; the message says how. */
+export class StepFailure extends Error {
+  override readonly name = "StepFailure";
+  readonly lastLines: string[];
+
+  constructor(message: string, lastLines: readonly string[]) {
+    super(message);
+    this.lastLines = [...lastLines];
+  }
+}
+
+export interface StepOptions {
+  /** Said in logs and failures: install, build, start. */
+  phase: string;
+  command: string;
+  signal: AbortSignal;
+  owner: string;
+  journal: ProcessJournal;
+  disk: Disk;
+  log: LogFile;
+  work: string;
+  home: string;
+  temporary: string;
+  inherit: readonly string[];
+  given: Readonly<Record<string, string>>;
+  graceMs: number;
+  diskCheckMs: number;
+}
+
+/** Runs a command that is expected to end well. Throws {@link StepFailure} if it doesn't, `disk_full`, or the abort. */
+export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
+  const { phase, signal, disk, limitMs } = options;
+  const capture = new Capture(options.log, phase, LAST_LINES);
+  const limits = new AbortController();
+  const timer = setTimeout(() => {
+    limits.abort(new StepFailure(`The ${phase} took longer than ${limitMs / 1_000} s`, capture.lastLines));
+  }, limitMs);
+  // The command writes without asking: it is stopped while there still is room for everybody else.
+  const watch = setInterval(() => {
+    disk.touch(options.work);
+    disk.reserve(0).then(
+      (room) => room.release(),
+      (error: unknown) => limits.abort(new StepFailure(asProblem(error).message, capture.lastLines)),
+    );
+  }, options.diskCheckMs);
+  try {
+    const process = await host(options, capture, AbortSignal.any([signal, limits.signal]));
+    const exit = await process.finished;
+    signal.throwIfAborted();
+    limits.signal.throwIfAborted();
+    if (exit.code !== 0) throw new StepFailure(`The ${phase} ${describeExit(exit)}`, capture.lastLines);
+  } finally {
+    clearTimeout(timer);
+    clearInterval(watch);
+    disk.touch(options.work);
+  }
+}
+
+export interface Server {
+  /** When it ended by itself, and everything that it started is gone. */
+  ended: Promise<StepFailure>;
+  lastLines: readonly string[];
+  stop(): Promise<void>;
+}
+
+/** Starts a command that is expected to run until it is stopped. */
+export async function startServer(options: StepOptions): Promise<Server> {
+  const capture = new Capture(options.log, options.phase, LAST_LINES);
+  const process = await host(options, capture, options.signal);
+  const ended = process.finished.then(
+    (exit) => new StepFailure(`The ${options.phase} command ${describeExit(exit)}`, capture.lastLines),
+  );
+  ended.catch(() => undefined);
+  return {
+    ended,
+    lastLines: capture.lastLines,
+    stop: async () => {
+      await process.stop();
+    },
+  };
+}
+
+async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<HostedProcess> {
+  const { command, owner, journal, work, home, temporary, graceMs } = options;
+  await mkdir(home, { recursive: true, mode: 0o700 });
+  await mkdir(temporary, { recursive: true, mode: 0o700 });
+  return HostedProcess.start({
+    command,
+    owner,
+    journal,
+    cwd: work,
+    env: cleanEnvironment({
+      home,
+      temporary,
+      binaries: [join(work, "node_modules", ".bin")],
+      inherit: options.inherit,
+      given: options.given,
+    }),
+    output: (stream, output) => capture.read(stream, output),
+    graceMs,
+    signal,
+  });
+}
+
+function describeExit({ code, signal }: Exit): string {
+  return signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
+}

@@ -1,0 +1,35 @@
+/** How long each step of a deployment may take. Tests shorten these. */
+export interface DeploymentTiming {
+  installLimitMs: number;
+  buildLimitMs: number;
+  healthLimitMs: number;
+  stopGraceMs: number;
+  /** The first pause after a crash; doubles up to the limit. */
+  backoffFirstMs: number;
+  backoffLimitMs: number;
+  /** Having run for so long, a deployment's next crash counts as its first. */
+  stableMs: number;
+  /** How often the disk is looked at while an install or a build fills it. */
+  diskCheckMs: number;
+}
+
+export const deploymentTiming: DeploymentTiming = {
+  // The slowest installs in practice (cold cache, native modules) take five minutes; three times that is a hang.
+  installLimitMs: 15 * 60_000,
+  // Railway's own limit on a build is 20 minutes on its cheapest plan; nobody waits longer for one in a workspace.
+  buildLimitMs: 15 * 60_000,
+  // Servers that migrate a database before they listen take minutes.
+  healthLimitMs: 5 * 60_000,
+  // Source: DESIGN, section 7.
+  stopGraceMs: 10_000,
+  backoffFirstMs: 1_000,
+  backoffLimitMs: 60_000,
+  stableMs: 60_000,
+  diskCheckMs: 1_000,
+};
+
+/** Full jitter over the upper half, so that what crashed together doesn't start together, nor at once. */
+export function backoffMs(failures: number, timing: DeploymentTiming): number {
+  const most = Math.min(timing.backoffLimitMs, timing.backoffFirstMs * 2 ** Math.min(failures - 1, 30));
+  return most / 2 + (Math.random() * most) / 2;
+}

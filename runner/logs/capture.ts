@@ -1,0 +1,57 @@
+import type { Readable } from "node:stream";
+import { StringDecoder } from "node:string_decoder";
+import { type LogFile, type LogLine, TEXT_LIMIT } from "./log-file.ts";
+
+/**
+ * Writes what a process says to its log, line by line, and keeps the last lines for a failure's report. The process
+ * waits while the disk does: output that nobody can store isn't kept in memory.
+ */
+export class Capture {
+  readonly #log: LogFile;
+  readonly #phase: string;
+  readonly #keep: number;
+  /** The last lines of both streams, oldest first. */
+  readonly lastLines: string[] = [];
+
+  constructor(log: LogFile, phase: string, keep: number) {
+    this.#log = log;
+    this.#phase = phase;
+    this.#keep = keep;
+  }
+
+  async read(stream: "stdout" | "stderr", output: Readable): Promise<void> {
+    const decoder = new StringDecoder("utf8");
+    let rest = "";
+    try {
+      for await (const chunk of output) {
+        if (!(chunk instanceof Uint8Array)) continue;
+        const parts = (rest + decoder.write(chunk)).split(/\r?\n/);
+        rest = parts.pop() ?? "";
+        while (rest.length >= TEXT_LIMIT) {
+          parts.push(rest.slice(0, TEXT_LIMIT));
+          rest = rest.slice(TEXT_LIMIT);
+        }
+        await this.#store(stream, parts);
+      }
+    } catch (error) {
+      await this.#store(stream, [rest, `(the output broke off: ${String(error)})`]);
+      return;
+    }
+    rest += decoder.end();
+    if (rest !== "") await this.#store(stream, [rest]);
+  }
+
+  async #store(stream: "stdout" | "stderr", texts: readonly string[]): Promise<void> {
+    const at = new Date().toISOString();
+    const lines: LogLine[] = [];
+    for (const text of texts) {
+      for (let start = 0; start === 0 || start < text.length; start += TEXT_LIMIT) {
+        lines.push({ at, stream, text: text.slice(start, start + TEXT_LIMIT), phase: this.#phase });
+      }
+    }
+    if (lines.length === 0) return;
+    this.lastLines.push(...lines.slice(-this.#keep).map(({ text }) => text));
+    this.lastLines.splice(0, this.lastLines.length - this.#keep);
+    await this.#log.append(lines);
+  }
+}

@@ -1,0 +1,250 @@
+import { type FileHandle, mkdir, open, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { isSystemError } from "../problem.ts";
+
+/** One segment is what rotation deletes at a time; five are days of an ordinary app's output. */
+const SEGMENT_BYTES = 1024 * 1024;
+const SEGMENTS = 5;
+/** One page fits a control message and an answer of the internal API. */
+const PAGE_BYTES = 256 * 1024;
+/** Lines that come together are written together up to this size. */
+const BATCH_BYTES = 64 * 1024;
+export const PAGE_LINES = 1_000;
+
+export type LogStream = "stdout" | "stderr" | "system";
+
+export interface LogLine {
+  /** RFC 3339. */
+  at: string;
+  stream: LogStream;
+  text: string;
+  /** What the line's process was doing: install, build, start. */
+  phase?: string;
+}
+
+export interface LogPage {
+  lines: LogLine[];
+  /** Where to go on: pass it to the next read. */
+  cursor: number;
+  /** The cursor pointed at lines that were rotated away (or never written); these are the oldest that are left. */
+  truncated: boolean;
+}
+
+interface Segment {
+  start: number;
+  size: number;
+}
+
+/**
+ * A log of bounded size. A cursor is the number of bytes that were ever written before a line, so it rises for ever and
+ * means the same after rotation and restarts. On disk: segments named for the cursor of their first line, a JSON object
+ * for each line.
+ */
+export class LogFile {
+  readonly #directory: string;
+  readonly #segmentBytes: number;
+  readonly #segmentLimit: number;
+  readonly #segments: Segment[];
+  #file: FileHandle | null = null;
+  #work: Promise<void> = Promise.resolve();
+  #lost = 0;
+
+  private constructor(directory: string, segments: Segment[], segmentBytes: number, segmentLimit: number) {
+    this.#directory = directory;
+    this.#segments = segments;
+    this.#segmentBytes = segmentBytes;
+    this.#segmentLimit = segmentLimit;
+  }
+
+  static async open(
+    directory: string,
+    limits: { segmentBytes?: number; segments?: number } = {},
+  ): Promise<LogFile> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const starts = (await readdir(directory)).flatMap((name) => {
+      const start = /^(\d{16})\.log$/.exec(name)?.[1];
+      return start === undefined ? [] : [Number(start)];
+    });
+    starts.sort((a, b) => a - b);
+    const segments: Segment[] = [];
+    for (const start of starts) {
+      segments.push({ start, size: (await stat(join(directory, fileName(start)))).size });
+    }
+    const log = new LogFile(
+      directory,
+      segments,
+      limits.segmentBytes ?? SEGMENT_BYTES,
+      limits.segments ?? SEGMENTS,
+    );
+    await log.#dropHalfLine();
+    return log;
+  }
+
+  /** The cursor of the next line. */
+  get cursor(): number {
+    const last = this.#segments.at(-1);
+    return last === undefined ? 0 : last.start + last.size;
+  }
+
+  /** Never rejects: on a full disk lines are lost, and their number is logged once there is room again. */
+  append(lines: readonly LogLine[]): Promise<void> {
+    this.#work = this.#work.then(() => this.#write(lines));
+    return this.#work;
+  }
+
+  /** Lines from a cursor on, a page at most. 0 is the beginning of time. */
+  async read(cursor: number, limit: number = PAGE_LINES): Promise<LogPage> {
+    await this.#work;
+    const oldest = this.#segments[0]?.start ?? 0;
+    const isGone = cursor < oldest || cursor > this.cursor;
+    const page: LogPage = { lines: [], cursor: isGone ? oldest : cursor, truncated: isGone && cursor !== 0 };
+    if (isGone && cursor === 0) page.truncated = oldest > 0;
+    let room = PAGE_BYTES;
+    // A copy: rotation may take segments away while one is read.
+    for (const segment of this.#segments.slice()) {
+      if (page.cursor >= segment.start + segment.size) continue;
+      if (room <= 0 || page.lines.length >= limit) break;
+      const text = await this.#readSegment(segment, page.cursor - segment.start, room);
+      if (text === null) return this.read(cursor, limit); // rotated away meanwhile
+      room -= this.#take(page, text, limit);
+      const end = segment.start + segment.size;
+      // Without a line end there is no line: a write failed there, halfway.
+      if (!text.includes(0x0a) && page.cursor + text.length >= end) page.cursor = end;
+      if (page.cursor < end) break;
+    }
+    return page;
+  }
+
+  async close(): Promise<void> {
+    await this.#work;
+    await this.#file?.close();
+    this.#file = null;
+  }
+
+  /** Adds the whole lines of a piece to a page; returns how many bytes they were. */
+  #take(page: LogPage, data: Buffer, limit: number): number {
+    let used = 0;
+    while (page.lines.length < limit) {
+      const end = data.indexOf(0x0a, used);
+      if (end === -1) break;
+      const line = parseLine(data.toString("utf8", used, end));
+      if (line !== null) page.lines.push(line);
+      used = end + 1;
+    }
+    page.cursor += used;
+    return used;
+  }
+
+  async #readSegment(segment: Segment, offset: number, room: number): Promise<Buffer | null> {
+    let file: FileHandle;
+    try {
+      file = await open(join(this.#directory, fileName(segment.start)), "r");
+    } catch (error) {
+      if (isSystemError(error, "ENOENT")) return null;
+      throw error;
+    }
+    try {
+      const buffer = Buffer.alloc(Math.min(Math.max(room, LINE_LIMIT_BYTES), segment.size - offset));
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #write(lines: readonly LogLine[]): Promise<void> {
+    const pending =
+      this.#lost === 0 ? lines : [systemLine(`${this.#lost} lines were lost: the disk was full.`), ...lines];
+    let batch: Buffer[] = [];
+    let bytes = 0;
+    for (const line of pending) {
+      const data = Buffer.from(`${JSON.stringify(line)}\n`);
+      if (bytes + data.length > Math.min(BATCH_BYTES, this.#segmentBytes)) {
+        await this.#writeBatch(batch, bytes);
+        batch = [];
+        bytes = 0;
+      }
+      batch.push(data);
+      bytes += data.length;
+    }
+    await this.#writeBatch(batch, bytes);
+  }
+
+  async #writeBatch(batch: Buffer[], bytes: number): Promise<void> {
+    if (bytes === 0) return;
+    try {
+      const segment = await this.#segmentFor(bytes);
+      await this.#file?.appendFile(Buffer.concat(batch));
+      segment.size += bytes;
+      this.#lost = 0;
+    } catch (error) {
+      this.#lost += batch.length;
+      if (!isSystemError(error, "ENOSPC", "EDQUOT", "EIO")) console.error("log: can't write:", error);
+      // What was written of it must not become the beginning of the next line.
+      await this.#file?.truncate(this.#segments.at(-1)?.size ?? 0).catch(() => undefined);
+    }
+  }
+
+  async #segmentFor(bytes: number): Promise<Segment> {
+    let last = this.#segments.at(-1);
+    if (last === undefined || (last.size > 0 && last.size + bytes > this.#segmentBytes)) {
+      await this.#file?.close();
+      this.#file = null;
+      last = { start: this.cursor, size: 0 };
+      this.#file = await open(join(this.#directory, fileName(last.start)), "a", 0o600);
+      this.#segments.push(last);
+      while (this.#segments.length > this.#segmentLimit) {
+        const oldest = this.#segments.shift();
+        if (oldest) await rm(join(this.#directory, fileName(oldest.start)), { force: true });
+      }
+    }
+    this.#file ??= await open(join(this.#directory, fileName(last.start)), "a", 0o600);
+    return last;
+  }
+
+  /** A runner that was killed while it wrote leaves a line without an end. */
+  async #dropHalfLine(): Promise<void> {
+    const last = this.#segments.at(-1);
+    if (last === undefined || last.size === 0) return;
+    const file = await open(join(this.#directory, fileName(last.start)), "r+");
+    try {
+      const data = await file.readFile();
+      const whole = data.lastIndexOf(0x0a) + 1;
+      if (whole < data.length) await file.truncate(whole);
+      last.size = whole;
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** The longest text that one line holds; longer ones are broken. */
+export const TEXT_LIMIT = 16 * 1024;
+/** A control character takes six bytes as JSON. */
+const LINE_LIMIT_BYTES = 6 * TEXT_LIMIT + 1_024;
+
+/** A line by the runner itself. */
+export function systemLine(text: string, phase?: string): LogLine {
+  return { at: new Date().toISOString(), stream: "system", text, ...(phase === undefined ? {} : { phase }) };
+}
+
+function fileName(start: number): string {
+  return `${String(start).padStart(16, "0")}.log`;
+}
+
+function parseLine(text: string): LogLine | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // A cursor that no read gave points into the middle of a line: it continues at the next one.
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const at = "at" in value && typeof value.at === "string" ? value.at : "";
+  const line = "text" in value && typeof value.text === "string" ? value.text : null;
+  const stream = "stream" in value ? value.stream : null;
+  if (line === null || (stream !== "stdout" && stream !== "stderr" && stream !== "system")) return null;
+  const phase = "phase" in value && typeof value.phase === "string" ? { phase: value.phase } : {};
+  return { at, stream, text: line, ...phase };
+}

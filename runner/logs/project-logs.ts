@@ -1,0 +1,43 @@
+import { join } from "node:path";
+import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
+import { Problem } from "../problem.ts";
+import { LogFile } from "./log-file.ts";
+
+/** One log for each project: what its builds and its dev server say. */
+export class ProjectLogs {
+  readonly #directory: string;
+  readonly #open = new Map<string, Promise<LogFile>>();
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** The project's log, which is made if there is none. It belongs to this object: don't close it. */
+  of(slug: string): Promise<LogFile> {
+    if (!SLUG_PATTERN.test(slug))
+      throw new Problem("invalid_project", "This isn't a project's slug.", "slug");
+    let log = this.#open.get(slug);
+    if (log === undefined) {
+      log = LogFile.open(join(this.#directory, slug));
+      // What failed once may succeed once there is room again.
+      log.catch(() => this.#open.delete(slug));
+      this.#open.set(slug, log);
+    }
+    return log;
+  }
+
+  /** Where a project's log is, for whoever deletes it after {@link forget}. */
+  directory(slug: string): string {
+    return join(this.#directory, slug);
+  }
+
+  async forget(slug: string): Promise<void> {
+    const log = this.#open.get(slug);
+    this.#open.delete(slug);
+    await (await log)?.close();
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#open.keys()].map((slug) => this.forget(slug)));
+  }
+}

@@ -1,0 +1,128 @@
+import { createServer } from "node:net";
+import { isSystemError, Problem } from "./problem.ts";
+
+/** Below every common system's range for outgoing connections (Linux from 32768, others from 49152). */
+const FIRST_PORT = 21_000;
+const LAST_PORT = 24_999;
+/** Programs listen on one, the other or both; a port that is taken on either would be answered by a stranger. */
+const LOOPBACKS = ["127.0.0.1", "::1"];
+
+/** The seed's event names, ready to be sent. */
+export type PortEvent =
+  | { type: "port-conflict"; owner: string; port: number; message: string }
+  | { type: "port-reallocated"; owner: string; originalPort: number; newPort: number; message: string };
+
+export interface PortRange {
+  first: number;
+  last: number;
+}
+
+/**
+ * Hands out free loopback ports. A port belongs to its owner from the reservation on, also while nothing listens on it
+ * yet, until the owner releases it.
+ */
+export class Ports {
+  readonly #range: PortRange;
+  readonly #owners = new Map<number, string>();
+  readonly #onEvent: (event: PortEvent) => void;
+  #next: number;
+
+  constructor(
+    options: { range?: PortRange | undefined; onEvent?: ((event: PortEvent) => void) | undefined } = {},
+  ) {
+    this.#range = options.range ?? { first: FIRST_PORT, last: LAST_PORT };
+    this.#onEvent = options.onEvent ?? (() => undefined);
+    // Two runners on one machine should rarely meet.
+    const { first, last } = this.#range;
+    this.#next = first + Math.floor(Math.random() * (last - first + 1));
+  }
+
+  /**
+   * A free port, the preferred one if nobody else has it; the same one again while it is reserved.
+   * Throws {@link Problem} `no_free_port`.
+   */
+  async reserve(
+    owner: string,
+    options: { preferred?: number | undefined; range?: PortRange } = {},
+  ): Promise<number> {
+    const { preferred } = options;
+    const held = this.portOf(owner);
+    if (held !== null && (preferred === undefined || preferred === held)) return held;
+    if (held !== null) this.release(owner);
+    if (preferred === undefined) return this.#find(owner, options.range);
+    if (await this.#take(owner, preferred)) return preferred;
+    this.#onEvent({ type: "port-conflict", owner, port: preferred, message: `Port ${preferred} is in use.` });
+    return this.#replace(owner, preferred, options.range);
+  }
+
+  /** For an owner whose port turned out to be somebody else's: gives it up and finds another. */
+  async reallocate(owner: string, range?: PortRange): Promise<number> {
+    const lost = this.portOf(owner);
+    if (lost === null) return this.#find(owner, range);
+    this.release(owner);
+    this.#onEvent({ type: "port-conflict", owner, port: lost, message: `Port ${lost} is in use.` });
+    return this.#replace(owner, lost, range);
+  }
+
+  release(owner: string): void {
+    const port = this.portOf(owner);
+    if (port !== null) this.#owners.delete(port);
+  }
+
+  portOf(owner: string): number | null {
+    for (const [port, holder] of this.#owners) if (holder === owner) return port;
+    return null;
+  }
+
+  async #replace(owner: string, originalPort: number, range?: PortRange): Promise<number> {
+    const newPort = await this.#find(owner, range, originalPort);
+    const message = `Port ${originalPort} is in use, ${newPort} takes its place.`;
+    this.#onEvent({ type: "port-reallocated", owner, originalPort, newPort, message });
+    return newPort;
+  }
+
+  async #find(owner: string, range: PortRange = this.#range, except?: number): Promise<number> {
+    const { first, last } = range;
+    const count = last - first + 1;
+    // In turn, not the lowest: a port that was just given up may still have visitors of its former owner.
+    const start = range === this.#range ? this.#next : first;
+    for (let step = 0; step < count; step++) {
+      const port = first + ((start - first + step) % count);
+      if (port === except || !(await this.#take(owner, port))) continue;
+      if (range === this.#range) this.#next = port === last ? first : port + 1;
+      return port;
+    }
+    throw new Problem("no_free_port", `No port between ${first} and ${last} is free.`);
+  }
+
+  async #take(owner: string, port: number): Promise<boolean> {
+    if (this.#owners.has(port)) return false;
+    // Reserved before looking, so that two that look at the same time don't find the same port.
+    this.#owners.set(port, owner);
+    if (await isFree(port)) return true;
+    this.#owners.delete(port);
+    return false;
+  }
+}
+
+/** Whether nothing listens on a port of this machine's loopback addresses. */
+export async function isFree(port: number): Promise<boolean> {
+  for (const host of LOOPBACKS) if (!(await canListen(port, host))) return false;
+  return true;
+}
+
+async function canListen(port: number, host: string): Promise<boolean> {
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ port, host, exclusive: true }, resolve);
+    });
+    return true;
+  } catch (error) {
+    // This machine has no such address: nobody else can be on it either.
+    return isSystemError(error, "EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL");
+  } finally {
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+}

@@ -1,0 +1,131 @@
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { STOP_GRACE_MS } from "../../functions/protocol/limits.ts";
+import { endProcesses } from "./end-processes.ts";
+import { MARKER_VARIABLE } from "./environment.ts";
+import type { ProcessJournal } from "./journal.ts";
+import { startTimeOf } from "./process-table.ts";
+
+/** What a command leaves running when it ends by itself is no longer wanted, but may still write its files. */
+const LEFTOVER_GRACE_MS = 2_000;
+/** What is still in the pipes of a process that is gone is at most 128 KiB, and stored in milliseconds. */
+const OUTPUT_LIMIT_MS = 5_000;
+
+export interface Exit {
+  code: number | null;
+  signal: string | null;
+}
+
+/** Takes what a process writes; while it is busy the process waits. */
+export type OutputSink = (stream: "stdout" | "stderr", output: Readable) => Promise<void>;
+
+export interface HostOptions {
+  /** Given to `/bin/sh -c`. */
+  command: string;
+  cwd: string;
+  /** The whole environment: see {@link cleanEnvironment}. */
+  env: Readonly<Record<string, string>>;
+  /** Who it is for, in the journal. */
+  owner: string;
+  journal: ProcessJournal;
+  output: OutputSink;
+  graceMs?: number;
+  /** Aborting ends a start midway and a running process alike. */
+  signal?: AbortSignal;
+}
+
+/** A command that the runner has started, with everything that the command starts in turn. */
+export class HostedProcess {
+  readonly pid: number;
+  /**
+   * When the command has ended, by itself or not, everything that it started is gone, its output is stored and its
+   * journal entry deleted. Rejects if something can't be killed.
+   */
+  readonly finished: Promise<Exit>;
+  readonly #end: () => Promise<void>;
+
+  private constructor(pid: number, finished: Promise<Exit>, end: () => Promise<void>) {
+    this.pid = pid;
+    this.finished = finished;
+    this.#end = end;
+    finished.catch(() => undefined);
+  }
+
+  /** Resolves once it is on its way and in the journal. Rejects, with nothing left running, if `signal` aborts first. */
+  static async start(options: HostOptions): Promise<HostedProcess> {
+    const { journal, owner, signal } = options;
+    const marker = randomUUID();
+    signal?.throwIfAborted();
+    await journal.record({ marker, owner, leader: null });
+    let child: ChildProcessByStdio<null, Readable, Readable>;
+    let pid: number | undefined;
+    try {
+      signal?.throwIfAborted();
+      child = spawn("/bin/sh", ["-c", options.command], {
+        cwd: options.cwd,
+        env: { ...options.env, [MARKER_VARIABLE]: marker },
+        stdio: ["ignore", "pipe", "pipe"],
+        detached: true,
+      });
+      pid = child.pid;
+      if (pid === undefined) await once(child, "spawn"); // rejects with the reason
+    } catch (error) {
+      await journal.forget(marker);
+      throw error;
+    }
+    if (pid === undefined) throw new Error("The system gave the process no id.");
+
+    const exited = exitOf(child);
+    const stored = Promise.all([
+      options.output("stdout", child.stdout),
+      options.output("stderr", child.stderr),
+    ]);
+    stored.catch(() => undefined);
+    const startTime = await startTimeOf(pid);
+    // Gone already: its children are found by the marker.
+    const leader = startTime === null ? null : { pid, startTime };
+    const quarry = { marker, leader };
+    let ending: Promise<void> | null = null;
+    const end = (graceMs: number): Promise<void> => (ending ??= endProcesses(quarry, graceMs));
+    const stop = (): Promise<void> => end(options.graceMs ?? STOP_GRACE_MS);
+    const onAbort = (): void => void stop().catch(() => undefined); // `finished` rejects with the same reason
+    const finished = (async () => {
+      const exit = await exited;
+      await end(LEFTOVER_GRACE_MS);
+      signal?.removeEventListener("abort", onAbort);
+      // A process that got rid of every mark may still hold the pipes, and must not hold this one.
+      await Promise.race([stored, sleep(OUTPUT_LIMIT_MS, undefined, { ref: false })]);
+      child.stdout.destroy();
+      child.stderr.destroy();
+      await journal.forget(marker);
+      return exit;
+    })();
+    const hosted = new HostedProcess(pid, finished, stop);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      signal?.throwIfAborted();
+      if (leader !== null) await journal.record({ marker, owner, leader });
+      signal?.throwIfAborted();
+      return hosted;
+    } catch (error) {
+      await hosted.stop();
+      throw error;
+    }
+  }
+
+  /** SIGTERM to all of it, the grace, SIGKILL; resolves when nothing of it is left. */
+  async stop(): Promise<Exit> {
+    await this.#end();
+    return this.finished;
+  }
+}
+
+function exitOf(child: ChildProcessByStdio<null, Readable, Readable>): Promise<Exit> {
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code, signal) => resolve({ code, signal }));
+  });
+}

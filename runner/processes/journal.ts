@@ -1,0 +1,81 @@
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { TEMPORARY_FILE, writeFileAtomically } from "../workspaces/atomic-file.ts";
+import { endProcesses } from "./end-processes.ts";
+import { bootId } from "./process-table.ts";
+
+/** Longer than a well-behaved server needs to end without visitors; a starting runner waits for it. */
+const ORPHAN_GRACE_MS = 3_000;
+
+const entrySchema = z.object({
+  marker: z.uuid(),
+  owner: z.string(),
+  bootId: z.string(),
+  leader: z.object({ pid: z.int().positive(), startTime: z.string() }).nullable(),
+});
+export type JournalEntry = z.infer<typeof entrySchema>;
+
+/**
+ * Which processes this runner has started, on disk: one file each, written before the start and deleted once the
+ * process and all that it started are gone. What is in it when a runner starts is what a killed one left behind.
+ */
+export class ProcessJournal {
+  readonly #directory: string;
+  readonly #bootId: string;
+
+  private constructor(directory: string, bootId: string) {
+    this.#directory = directory;
+    this.#bootId = bootId;
+  }
+
+  static async open(directory: string): Promise<ProcessJournal> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    return new ProcessJournal(directory, await bootId());
+  }
+
+  /** Without a leader: about to be started. From here on the marker alone is enough to find it again. */
+  async record(entry: Omit<JournalEntry, "bootId">): Promise<void> {
+    const text = JSON.stringify({ ...entry, bootId: this.#bootId } satisfies JournalEntry);
+    await writeFileAtomically(this.#file(entry.marker), text);
+  }
+
+  async forget(marker: string): Promise<void> {
+    await rm(this.#file(marker), { force: true });
+  }
+
+  /** Ends what an earlier runner left running, by identity. Returns the owners of what was found in the journal. */
+  async reapOrphans(): Promise<string[]> {
+    const owners: string[] = [];
+    const work: Promise<void>[] = [];
+    for (const name of await readdir(this.#directory)) {
+      const file = join(this.#directory, name);
+      const entry = TEMPORARY_FILE.test(name) ? null : parseEntry(await readFile(file, "utf8"));
+      if (entry === null) {
+        await rm(file, { force: true });
+        continue;
+      }
+      owners.push(entry.owner);
+      // Before the last start of the machine: those processes are gone and their ids may be anybody's.
+      const leader = entry.bootId === this.#bootId ? entry.leader : null;
+      work.push(
+        endProcesses({ marker: entry.marker, leader }, ORPHAN_GRACE_MS).then(() => this.forget(entry.marker)),
+      );
+    }
+    await Promise.all(work);
+    return owners;
+  }
+
+  #file(marker: string): string {
+    return join(this.#directory, `${marker}.json`);
+  }
+}
+
+function parseEntry(text: string): JournalEntry | null {
+  try {
+    return entrySchema.parse(JSON.parse(text));
+  } catch {
+    // Nobody but this class writes here, and always whole files: not an entry at all.
+    return null;
+  }
+}

@@ -1,0 +1,141 @@
+import { posix } from "node:path";
+import type { TarHeader } from "modern-tar";
+import { Problem } from "../problem.ts";
+
+/** A large monorepo without its node_modules has 30,000 files. */
+export const ENTRIES_LIMIT = 100_000;
+/** Linux's limits on a path and on a name. */
+const PATH_LIMIT_BYTES = 4_096;
+const NAME_LIMIT_BYTES = 255;
+const DEPTH_LIMIT = 100;
+
+/** What to make of one entry of an archive; `path` and `source` are relative to the archive's root. */
+export type Entry =
+  | { kind: "directory"; path: string }
+  | { kind: "file"; path: string; executable: boolean }
+  /** `target` as the archive spells it. */
+  | { kind: "symlink"; path: string; target: string }
+  /** A second name of an earlier file. */
+  | { kind: "hardlink"; path: string; source: string };
+
+/**
+ * Decides over the entries of one archive, in their order. Refuses with {@link Problem} `invalid_archive` whatever would
+ * write outside of the archive's directory, or through an entry of the archive itself, or that two kinds of file system
+ * would unpack differently.
+ */
+export class EntryGuard {
+  /** By the name that a file system without case and with another normal form would know it by. */
+  readonly #kinds = new Map<string, { path: string; kind: Entry["kind"] }>();
+  #count = 0;
+
+  /** null: nothing to make, it is the root itself. */
+  check(header: TarHeader): Entry | null {
+    if (++this.#count > ENTRIES_LIMIT) {
+      throw new Problem("archive_too_large", `The archive has more than ${ENTRIES_LIMIT} entries.`);
+    }
+    const type = header.type ?? "file";
+    if (header.pax !== undefined && Object.keys(header.pax).some((key) => key.startsWith("GNU.sparse"))) {
+      throw refuse(header.name, "is a sparse file");
+    }
+    const path = checkPath(header.name);
+    if (path === "") {
+      if (type === "directory") return null;
+      throw refuse(header.name, "has no name");
+    }
+    const entry = this.#read(header, type, path);
+    this.#claimParents(path);
+    this.#claim(path, entry.kind);
+    return entry;
+  }
+
+  #read(header: TarHeader, type: NonNullable<TarHeader["type"]>, path: string): Entry {
+    switch (type) {
+      case "directory":
+        return { kind: "directory", path };
+      case "file":
+        return { kind: "file", path, executable: ((header.mode ?? 0) & 0o111) !== 0 };
+      case "symlink":
+        return { kind: "symlink", path, target: checkTarget(path, header.linkname ?? "") };
+      case "link": {
+        const source = checkPath(header.linkname ?? "");
+        const known = this.#kinds.get(fold(source));
+        if (known?.path !== source || (known.kind !== "file" && known.kind !== "hardlink")) {
+          throw refuse(path, "is a link to something that isn't an earlier file of the archive");
+        }
+        return { kind: "hardlink", path, source };
+      }
+      case "character-device":
+      case "block-device":
+      case "fifo":
+        throw refuse(path, "is a device");
+      case "pax-header":
+      case "pax-global-header":
+      case "gnu-long-name":
+      case "gnu-long-link-name":
+        throw refuse(path, "is metadata in the place of a file");
+    }
+  }
+
+  /** Directories on the way exist from here on, whether or not the archive names them. */
+  #claimParents(path: string): void {
+    for (let end = path.indexOf("/"); end !== -1; end = path.indexOf("/", end + 1)) {
+      this.#claim(path.slice(0, end), "directory");
+    }
+  }
+
+  #claim(path: string, kind: Entry["kind"]): void {
+    const key = fold(path);
+    const known = this.#kinds.get(key);
+    if (known === undefined) {
+      this.#kinds.set(key, { path, kind });
+      return;
+    }
+    if (known.path !== path) throw refuse(path, `differs from ${known.path} only in case`);
+    if (known.kind === "directory" && kind === "directory") return;
+    if (kind === "directory")
+      throw refuse(path, "is a directory and something else, or leads through a link");
+    throw refuse(path, "is there twice");
+  }
+}
+
+function checkPath(name: string): string {
+  if (name.includes("\0")) throw refuse("an entry", "has a NUL character in its name");
+  if (Buffer.byteLength(name) > PATH_LIMIT_BYTES) throw refuse("an entry", "has too long a path");
+  if (name.startsWith("/") || name.includes("\\") || /^[a-z]:/i.test(name)) {
+    throw refuse(name, "has an absolute path");
+  }
+  const parts = name.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) throw refuse(name, "leads out of the archive");
+  if (parts.length > DEPTH_LIMIT) throw refuse("an entry", "is too deep");
+  if (parts.some((part) => Buffer.byteLength(part) > NAME_LIMIT_BYTES)) {
+    throw refuse("an entry", "has too long a name");
+  }
+  return parts.join("/");
+}
+
+/**
+ * A symlink may climb only at its beginning: what its own real directory makes of that is plain to see, while `..`
+ * behind another symlink could lead anywhere.
+ */
+function checkTarget(path: string, target: string): string {
+  if (target === "" || target.includes("\0") || Buffer.byteLength(target) > PATH_LIMIT_BYTES) {
+    throw refuse(path, "is a symlink without a usable target");
+  }
+  if (target.startsWith("/") || target.includes("\\")) throw refuse(path, "is a symlink out of the archive");
+  const parts = target.split("/").filter((part) => part !== "" && part !== ".");
+  const climbs = parts.findIndex((part) => part !== "..");
+  const descent = climbs === -1 ? [] : parts.slice(climbs);
+  if (descent.includes("..")) throw refuse(path, "is a symlink that climbs after it has descended");
+  const height = posix.dirname(path) === "." ? 0 : posix.dirname(path).split("/").length;
+  if (parts.length - descent.length > height) throw refuse(path, "is a symlink out of the archive");
+  return target;
+}
+
+function fold(path: string): string {
+  return path.normalize("NFC").toLowerCase();
+}
+
+function refuse(name: string, why: string): Problem {
+  const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name;
+  return new Problem("invalid_archive", `The archive is refused: ${JSON.stringify(shown)} ${why}.`);
+}

@@ -1,0 +1,109 @@
+import { lstat, opendir } from "node:fs/promises";
+import { join, relative, sep } from "node:path";
+import { isSystemError } from "../problem.ts";
+
+/** A measurement of a part that nobody reported as changed is believed for so long. */
+const BELIEVED_MS = 60_000;
+/** A part is measured again at the earliest after so many times the time that measuring it took. */
+const REST_FACTOR = 20;
+const REST_LEAST_MS = 1_000;
+
+interface Part {
+  bytes: number;
+  measuredAt: number;
+  tookMs: number;
+  changed: boolean;
+}
+
+/**
+ * What a directory occupies on disk. Its parts (entries, and the entries of hidden entries) are measured one at a time
+ * and only when they may have changed, so that asking often is cheap.
+ */
+export class DiskUsage {
+  readonly #root: string;
+  readonly #parts = new Map<string, Part>();
+  #measuring: Promise<number> | null = null;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Something at or below this path has changed. */
+  touch(path: string): void {
+    const [first = "", second = ""] = relative(this.#root, path).split(sep);
+    for (const part of [first, join(first, second)]) {
+      const known = this.#parts.get(part);
+      if (known) known.changed = true;
+    }
+  }
+
+  /** Something large was deleted: measure at once what is left of its part. */
+  forget(path: string): void {
+    const [first = "", second = ""] = relative(this.#root, path).split(sep);
+    for (const part of [first, join(first, second)]) this.#parts.delete(part);
+  }
+
+  /** Bytes, as blocks. */
+  async measure(): Promise<number> {
+    this.#measuring ??= this.#measureParts().finally(() => (this.#measuring = null));
+    return this.#measuring;
+  }
+
+  async #measureParts(): Promise<number> {
+    const names: string[] = [];
+    for (const name of await entryNames(this.#root)) {
+      if (!name.startsWith(".")) names.push(name);
+      else for (const inner of await entryNames(join(this.#root, name))) names.push(join(name, inner));
+    }
+    for (const known of this.#parts.keys()) if (!names.includes(known)) this.#parts.delete(known);
+    let total = 0;
+    for (const name of names) {
+      const now = Date.now();
+      const part = this.#parts.get(name);
+      if (part && !isDue(part, now)) {
+        total += part.bytes;
+        continue;
+      }
+      const bytes = await occupied(join(this.#root, name), new Set());
+      this.#parts.set(name, { bytes, measuredAt: now, tookMs: Date.now() - now, changed: false });
+      total += bytes;
+    }
+    return total;
+  }
+}
+
+function isDue(part: Part, now: number): boolean {
+  const age = now - part.measuredAt;
+  if (part.changed) return age >= Math.max(REST_LEAST_MS, part.tookMs * REST_FACTOR);
+  return age >= Math.max(BELIEVED_MS, part.tookMs * REST_FACTOR);
+}
+
+async function occupied(path: string, seen: Set<number>): Promise<number> {
+  try {
+    const stats = await lstat(path);
+    if (stats.nlink > 1 && !stats.isDirectory()) {
+      // Package managers hard-link one file into many projects: it occupies its blocks once.
+      if (seen.has(stats.ino)) return 0;
+      seen.add(stats.ino);
+    }
+    let bytes = stats.blocks * 512;
+    if (stats.isDirectory()) {
+      for await (const entry of await opendir(path)) bytes += await occupied(join(path, entry.name), seen);
+    }
+    return bytes;
+  } catch (error) {
+    // Gone while it was measured, or not ours to see.
+    if (isSystemError(error, "ENOENT", "ENOTDIR", "EACCES", "EPERM")) return 0;
+    throw error;
+  }
+}
+
+async function entryNames(path: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const entry of await opendir(path)) names.push(entry.name);
+  } catch (error) {
+    if (!isSystemError(error, "ENOENT", "ENOTDIR")) throw error;
+  }
+  return names;
+}

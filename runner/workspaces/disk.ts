@@ -1,0 +1,167 @@
+import { statfs } from "node:fs/promises";
+import { Problem } from "../problem.ts";
+import { DiskUsage } from "./disk-usage.ts";
+
+/** Room that work under way, logs and journals can still use once new work is refused. */
+const LOW_WATER_BYTES = 1024 * 1024 * 1024;
+/** On a small volume a fixed mark would refuse everything. */
+const LOW_WATER_SHARE = 0.1;
+/** How often a disk that is running low is looked after when nobody asks. */
+const WATCH_INTERVAL_MS = 15_000;
+
+/** Something that can be deleted because it can be made again or nobody refers to it. */
+export interface Evictable {
+  path: string;
+  evict(): Promise<void>;
+}
+
+/** Offers what may be deleted, most dispensable first. */
+export type Evictor = () => Promise<Evictable[]>;
+
+export interface DiskStatus {
+  /** `low`: evicting, below twice the low-water mark. `full`: below it, new work is refused. */
+  state: "ok" | "low" | "full";
+  freeBytes: number;
+  /** What work under way has been promised. */
+  reservedBytes: number;
+  lowWaterBytes: number;
+  quotaBytes: number | null;
+  /** Only measured if there is a quota. */
+  usedBytes: number | null;
+  evictions: number;
+  lastEvictionAt: string | null;
+}
+
+/** Room that was promised to one piece of work. */
+export interface Reservation {
+  /** What was promised has been written; asks for so much more. Throws `disk_full` as {@link Disk.reserve} does. */
+  renew(bytes: number): Promise<void>;
+  release(): void;
+}
+
+export interface DiskOptions {
+  root: string;
+  /** What everything below `root` may occupy; without one the file system is the limit. */
+  quotaBytes?: number | undefined;
+  lowWaterBytes?: number | undefined;
+  watchIntervalMs?: number;
+}
+
+/** Keeps the workspace from filling its disk: promises room, evicts, and refuses new work before it is too late. */
+export class Disk {
+  readonly #root: string;
+  readonly #quotaBytes: number | null;
+  readonly #lowWaterBytes: number;
+  readonly #usage: DiskUsage | null;
+  readonly #evictors: Evictor[] = [];
+  readonly #watch: NodeJS.Timeout;
+  #reserved = 0;
+  #evictions = 0;
+  #lastEvictionAt: string | null = null;
+  #evicting: Promise<void> | null = null;
+
+  private constructor(options: DiskOptions, lowWaterBytes: number) {
+    this.#root = options.root;
+    this.#quotaBytes = options.quotaBytes ?? null;
+    this.#usage = this.#quotaBytes === null ? null : new DiskUsage(options.root);
+    this.#lowWaterBytes = lowWaterBytes;
+    this.#watch = setInterval(() => {
+      this.#relieve(0).catch((error: unknown) => console.error("disk: can't evict:", error));
+    }, options.watchIntervalMs ?? WATCH_INTERVAL_MS);
+    this.#watch.unref();
+  }
+
+  static async open(options: DiskOptions): Promise<Disk> {
+    const { bsize, blocks } = await statfs(options.root);
+    const total = Math.min(bsize * blocks, options.quotaBytes ?? Infinity);
+    const mark = options.lowWaterBytes ?? Math.min(LOW_WATER_BYTES, Math.floor(total * LOW_WATER_SHARE));
+    return new Disk(options, mark);
+  }
+
+  /** Evictors are asked in the order in which they were added. */
+  addEvictor(evictor: Evictor): void {
+    this.#evictors.push(evictor);
+  }
+
+  /** Something at or below this path has been written or deleted. */
+  touch(path: string): void {
+    this.#usage?.touch(path);
+  }
+
+  /** Promises room for new work, after evicting if need be. Throws {@link Problem} `disk_full`. */
+  async reserve(bytes: number): Promise<Reservation> {
+    let held = 0;
+    const hold = (more: number): void => {
+      this.#reserved += more - held;
+      held = more;
+    };
+    const renew = async (more: number): Promise<void> => {
+      // Promised before looking, so that two that look at the same time don't get the same room.
+      hold(more);
+      await this.#require().catch((error: unknown) => {
+        hold(0);
+        throw error;
+      });
+    };
+    await renew(bytes);
+    return { renew, release: () => hold(0) };
+  }
+
+  /** For `/health` and the runner's status; cheap enough to ask every second. */
+  async status(): Promise<DiskStatus> {
+    const { free, used } = await this.#free();
+    return {
+      state: free < this.#lowWaterBytes ? "full" : free < 2 * this.#lowWaterBytes ? "low" : "ok",
+      freeBytes: free,
+      reservedBytes: this.#reserved,
+      lowWaterBytes: this.#lowWaterBytes,
+      quotaBytes: this.#quotaBytes,
+      usedBytes: used,
+      evictions: this.#evictions,
+      lastEvictionAt: this.#lastEvictionAt,
+    };
+  }
+
+  close(): void {
+    clearInterval(this.#watch);
+  }
+
+  async #require(): Promise<void> {
+    const isEnough = async (): Promise<boolean> =>
+      (await this.#free()).free - this.#reserved >= this.#lowWaterBytes;
+    if (await isEnough()) return;
+    await this.#relieve(this.#reserved);
+    if (await isEnough()) return;
+    throw new Problem(
+      "disk_full",
+      "The runner's disk is full: delete projects or deployments, or enlarge it.",
+    );
+  }
+
+  /** Evicts until there is room for so much above twice the low-water mark, or nothing is left to evict. */
+  async #relieve(bytes: number): Promise<void> {
+    if ((await this.#free()).free - bytes >= 2 * this.#lowWaterBytes) return;
+    this.#evicting ??= this.#evict(bytes).finally(() => (this.#evicting = null));
+    await this.#evicting;
+  }
+
+  async #evict(bytes: number): Promise<void> {
+    for (const evictor of this.#evictors) {
+      for (const evictable of await evictor()) {
+        if ((await this.#free()).free - bytes >= 2 * this.#lowWaterBytes) return;
+        await evictable.evict();
+        this.#usage?.forget(evictable.path);
+        this.#evictions++;
+        this.#lastEvictionAt = new Date().toISOString();
+      }
+    }
+  }
+
+  async #free(): Promise<{ free: number; used: number | null }> {
+    const { bsize, bavail } = await statfs(this.#root);
+    const available = bsize * bavail;
+    if (this.#usage === null || this.#quotaBytes === null) return { free: available, used: null };
+    const used = await this.#usage.measure();
+    return { free: Math.min(available, this.#quotaBytes - used), used };
+  }
+}
