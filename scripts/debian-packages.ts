@@ -29,12 +29,19 @@ export function requirePrograms(requirements: Requirement[]): void {
     }
   }
   const programs = missing.map(({ program }) => program).join(", ");
-  console.error(`Missing: ${programs}. Install them (Debian: apt-get install ${packages.join(" ")}) and try again.`);
+  console.error(
+    `Missing: ${programs}. Install them (Debian: apt-get install ${packages.join(" ")}) and try again.`,
+  );
   process.exit(1);
 }
 
 function isInstalled(program: string): boolean {
-  const directories = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/bin", "/usr/sbin", "/usr/local/bin"];
+  const directories = [
+    ...(process.env["PATH"] ?? "").split(delimiter),
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+  ];
   return directories.some((directory) => {
     try {
       accessSync(join(directory, program), constants.X_OK);
