@@ -1,11 +1,21 @@
 import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
-import { buildWorker } from "./build-worker.ts";
+import { relative } from "node:path";
+import { buildExecutable, bundleRunner } from "./build-runner.ts";
+import { buildWorker, projectRoot } from "./build-worker.ts";
 
-const file = await buildWorker();
-const bytes = await readFile(file);
-console.log(`dist/worker.js: ${kib(bytes.length)}, ${kib(gzipSync(bytes).length)} gzipped`);
+await report(await buildWorker());
+const bundle = await bundleRunner();
+await report(bundle);
+await report(await buildExecutable(bundle));
 
-function kib(size: number): string {
-  return `${(size / 1024).toFixed(1)} KiB`;
+async function report(file: string): Promise<void> {
+  const bytes = await readFile(file);
+  console.log(
+    `${relative(projectRoot, file)}: ${size(bytes.length)}, ${size(gzipSync(bytes, { level: 1 }).length)} gzipped`,
+  );
+}
+
+function size(bytes: number): string {
+  return bytes < 1024 ** 2 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 }

@@ -1,4 +1,5 @@
 import { ProtocolError } from "./frames.ts";
+import { FRAME_BODY_BYTES, GRANT_STEP_BYTES, STREAM_WINDOW_BYTES } from "./limits.ts";
 
 /**
  * Credit arithmetic, without any I/O. A sender may have as many bytes under way as its receiver has said there is room
@@ -56,13 +57,24 @@ export class ReceiveCredit {
     this.#room -= bytes;
   }
 
-  /** The consumer took bytes away. Returns how much to grant now: in halves of a window, so that grants are few. */
+  /** The consumer took bytes away. Returns how much to grant now: in steps, so that grants are few. */
   consume(bytes: number): number {
     this.#consumed += bytes;
-    if (this.#consumed < this.#window / 2) return 0;
+    if (this.#consumed < Math.min(GRANT_STEP_BYTES, this.#window / 2)) return 0;
     const grant = this.#consumed;
     this.#consumed = 0;
     this.#room += grant;
     return grant;
   }
+}
+
+/**
+ * How many bytes of a body a stream may send in its next frame. No stream has more under way than the connection has
+ * credit left, so that those whose receivers are slow can't take all of it, however many they are. A grant's worth is
+ * always allowed: with less, the receiver would never grant.
+ */
+export function frameBudget(stream: SendCredit, connection: SendCredit): number {
+  const underWay = STREAM_WINDOW_BYTES - stream.bytes;
+  const share = Math.max(GRANT_STEP_BYTES, connection.bytes) - underWay;
+  return Math.max(0, Math.min(FRAME_BODY_BYTES, stream.bytes, connection.bytes, share));
 }

@@ -1,0 +1,23 @@
+FROM node:26-trixie-slim AS build
+WORKDIR /signalbox
+COPY package.json package-lock.json ./
+RUN npm ci
+COPY . .
+RUN node -e 'import("./scripts/build-runner.ts").then(({ bundleRunner }) => bundleRunner())'
+
+# The tools that projects are built with stay in the image: Node, npm, git.
+FROM node:26-trixie-slim
+# tini: development servers leave grandchildren behind, and a runner that is process 1 itself would have to reap them.
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates git tini \
+  && rm -rf /var/lib/apt/lists/*
+COPY --from=build /signalbox/dist/runner.mjs /signalbox/runner.mjs
+ENV NODE_ENV=production WORKSPACE_ROOT=/data/workspace HEALTH_PORT=8080
+# On Railway, add a volume at /data/workspace; it is mounted there whatever stands here.
+VOLUME /data/workspace
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.HEALTH_PORT}/health`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+STOPSIGNAL SIGTERM
+# tini hands signals on, so that SIGTERM drains.
+ENTRYPOINT ["tini", "--", "node", "/signalbox/runner.mjs"]
+CMD ["runner"]

@@ -1,0 +1,249 @@
+import { homedir, hostname } from "node:os";
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
+
+export interface RunnerConfig {
+  runnerId: string;
+  sharedSecret: string;
+  brokerUrl: URL;
+  apiBaseUrl: string;
+  workspaceRoot: string;
+  healthPort: number;
+  /** A laptop's runner listens for health checks only when it was given a port. */
+  healthServer: boolean;
+  /** Plain logs, no terminal status. */
+  serviceMode: boolean;
+  heartbeatIntervalMs: number;
+  drainTimeoutMs: number;
+  /** The command that speaks the Agent Client Protocol; null: the built-in one. */
+  agent: string | null;
+  anthropicApiKey: string | null;
+  debugBuild: boolean;
+  sentry: { dsn: URL; environment: string | null; release: string | null } | null;
+}
+
+/** Settings that are wrong or missing. The message names each of them. */
+export class SettingError extends Error {
+  override name = "SettingError";
+}
+
+export type Invocation = { kind: "run"; config: RunnerConfig } | { kind: "help" | "version" };
+
+interface Setting {
+  env: readonly [string, ...string[]];
+  about: string;
+  required?: true;
+}
+
+/** Every setting: its flag is its name here, and a flag wins over the environment. */
+const settings = {
+  runnerId: { env: ["RUNNER_ID", "RAILWAY_REPLICA_ID"], about: "this runner's id (runner-<hostname>)" },
+  sharedSecret: {
+    env: ["RUNNER_SHARED_SECRET"],
+    about: "what the edge or broker knows it by",
+    required: true,
+  },
+  brokerUrl: {
+    env: ["RUNNER_BROKER_URL", "RUNNER_WS_URL"],
+    about: "where it connects, ws:// or wss://",
+    required: true,
+  },
+  apiBaseUrl: { env: ["API_BASE_URL"], about: "the web API (the broker's origin)" },
+  workspaceRoot: {
+    env: ["WORKSPACE_ROOT"],
+    about: "where projects live (~/signalbox-workspace; on Railway /data/workspace)",
+  },
+  healthPort: { env: ["HEALTH_PORT"], about: "port of /health and /ready (8080)" },
+  heartbeatInterval: {
+    env: ["RUNNER_HEARTBEAT_INTERVAL"],
+    about: `milliseconds between heartbeats (${RUNNER_STATUS_INTERVAL_MS})`,
+  },
+  drainTimeout: {
+    env: ["RUNNER_DRAIN_TIMEOUT"],
+    about: "milliseconds that running work gets after SIGTERM (45000)",
+  },
+  agent: { env: ["RUNNER_AGENT"], about: "command of the coding agent (template, which is built in)" },
+  anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
+  debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
+  sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },
+  sentryEnvironment: { env: ["SENTRY_ENVIRONMENT"], about: "the environment of these reports" },
+  sentryRelease: { env: ["SENTRY_RELEASE"], about: "the release of these reports" },
+} as const satisfies Record<string, Setting>;
+
+type SettingName = keyof typeof settings;
+const names = Object.keys(settings).filter((name): name is SettingName => name in settings);
+const DEBUG_FLAG = "debugBuild" satisfies SettingName;
+
+/** 45 s leave Railway's 60 s of draining time enough for an orderly end. */
+const DRAIN_TIMEOUT_MS = 45_000;
+const HEALTH_PORT = 8080;
+
+/** Reads command line and environment. Throws {@link SettingError}, once, for everything that is wrong. */
+export function readInvocation(args: readonly string[], env: NodeJS.ProcessEnv): Invocation {
+  const { values, positionals } = parseFlags(args);
+  if (values["help"] === true) return { kind: "help" };
+  if (values["version"] === true) return { kind: "version" };
+  const [command = "runner", ...rest] = positionals;
+  if (command !== "runner" || rest.length > 0)
+    throw new SettingError(
+      `Unknown command "${positionals.join(" ")}". The only one is "runner"; see --help.`,
+    );
+  return { kind: "run", config: readConfig(values, env) };
+}
+
+export function helpText(): string {
+  const rows = names.map((name) => {
+    const { env, about }: Setting = settings[name];
+    return [`--${name}${name === DEBUG_FLAG ? "" : " …"}`, env.join(", "), about];
+  });
+  const width = (column: number): number => Math.max(...rows.map((row) => row[column]?.length ?? 0));
+  const lines = rows.map(
+    ([flag = "", env = "", about = ""]) => `  ${flag.padEnd(width(0))}  ${env.padEnd(width(1))}  ${about}`,
+  );
+  return `signalbox-runner [runner] [flags]
+
+Holds workspaces and serves them through one outgoing connection.
+Each flag has an environment variable; the flag wins.
+
+${lines.join("\n")}
+  --help, --version
+
+NODE_ENV=production or RAILWAY_ENVIRONMENT makes it a service: health server, plain logs.`;
+}
+
+function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
+  const problems: string[] = [];
+  const railway = given(env["RAILWAY_ENVIRONMENT"]) !== null;
+  const serviceMode = railway || env["NODE_ENV"] === "production";
+
+  /** The value, and under which name the user gave it. */
+  const read = (name: SettingName): { value: string; from: string } | null => {
+    const flag = flags[name];
+    if (flag !== undefined) return { value: flag === true ? "1" : String(flag), from: `--${name}` };
+    for (const variable of settings[name].env) {
+      const value = given(env[variable]);
+      if (value !== null) return { value, from: variable };
+    }
+    return null;
+  };
+  const check = <T>(name: SettingName, parse: (value: string) => T | null, must: string): T | null => {
+    const found = read(name);
+    if (found === null) return null;
+    const parsed = parse(found.value);
+    if (parsed === null) problems.push(`${found.from} must be ${must}.`);
+    return parsed;
+  };
+
+  const missing = names.filter((name) => "required" in settings[name] && read(name) === null);
+  if (missing.length > 0) {
+    const list = missing.map(
+      (name) => `${settings[name].env.join(" (or ")}${settings[name].env[1] ? ")" : ""}`,
+    );
+    problems.push(`Missing: ${list.join(", ")}. Set each in the environment or by its flag; see --help.`);
+  }
+  const milliseconds = (least: number, most: number) => (value: string) => integer(value, least, most);
+  const text = (name: SettingName): string | null => read(name)?.value ?? null;
+
+  const brokerUrl = check("brokerUrl", webSocketUrl, "a ws:// or wss:// URL without user name or fragment");
+  const sharedSecret = check("sharedSecret", headerValue, "printable ASCII without spaces around it");
+  const runnerId = check("runnerId", id, "up to 128 letters, digits, dots, dashes and underscores");
+  const apiBaseUrl = check("apiBaseUrl", httpUrl, "an http:// or https:// URL");
+  // Railway's health checks come to PORT unless the service says otherwise.
+  const railwayPort = railway ? integer(env["PORT"] ?? "", 1, 65_535) : null;
+  const healthPort = check("healthPort", milliseconds(0, 65_535), "a number from 0 to 65535");
+  const heartbeat = check("heartbeatInterval", milliseconds(1_000, 60_000), "a number from 1000 to 60000");
+  const drain = check("drainTimeout", milliseconds(0, 3_600_000), "a number from 0 to 3600000");
+  const debugBuild = check("debugBuild", flag, "0 or 1");
+  const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
+  if (problems.length > 0 || brokerUrl === null || sharedSecret === null)
+    throw new SettingError(problems.join("\n"));
+
+  return {
+    runnerId: runnerId ?? `runner-${hostname().replace(/[^A-Za-z0-9._-]/g, "-")}`,
+    sharedSecret,
+    brokerUrl,
+    apiBaseUrl: apiBaseUrl ?? brokerUrl.origin.replace(/^ws/, "http"),
+    workspaceRoot: resolve(
+      text("workspaceRoot") ?? (railway ? "/data/workspace" : `${homedir()}/signalbox-workspace`),
+    ),
+    healthPort: healthPort ?? railwayPort ?? HEALTH_PORT,
+    healthServer: serviceMode || healthPort !== null,
+    serviceMode,
+    heartbeatIntervalMs: heartbeat ?? RUNNER_STATUS_INTERVAL_MS,
+    drainTimeoutMs: drain ?? DRAIN_TIMEOUT_MS,
+    agent: text("agent"),
+    anthropicApiKey: text("anthropicApiKey"),
+    debugBuild: debugBuild ?? false,
+    sentry:
+      dsn === null ? null : { dsn, environment: text("sentryEnvironment"), release: text("sentryRelease") },
+  };
+}
+
+type Flags = Record<string, string | boolean | undefined>;
+
+function parseFlags(args: readonly string[]): { values: Flags; positionals: string[] } {
+  const flags = names.map((name) => [name, { type: name === DEBUG_FLAG ? "boolean" : "string" }] as const);
+  try {
+    const { values, positionals } = parseArgs({
+      args: args.map(camelCase),
+      options: { ...Object.fromEntries(flags), help: { type: "boolean" }, version: { type: "boolean" } },
+      allowPositionals: true,
+    });
+    return { values, positionals };
+  } catch (error) {
+    // Its messages name the flag: "Unknown option '--x'", "Option '--x <value>' argument missing".
+    if (error instanceof TypeError) throw new SettingError(`${error.message.split(". ")[0]}. See --help.`);
+    throw error;
+  }
+}
+
+/** `--heartbeat-interval` means `--heartbeatInterval`. */
+function camelCase(argument: string): string {
+  return argument.replace(/^--[a-z][a-zA-Z-]*/, (name) =>
+    name.replace(/(?<=\w)-([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+  );
+}
+
+/** Railway's references to unset variables are empty strings. */
+function given(value: string | undefined): string | null {
+  return value === undefined || value === "" ? null : value;
+}
+
+function integer(value: string, least: number, most: number): number | null {
+  const number = Number(value);
+  return /^\d{1,10}$/.test(value) && number >= least && number <= most ? number : null;
+}
+
+function flag(value: string): boolean | null {
+  if (value === "1" || value === "true") return true;
+  return value === "0" || value === "false" ? false : null;
+}
+
+function id(value: string): string | null {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(value) ? value : null;
+}
+
+function headerValue(value: string): string | null {
+  return /^[\u0021-\u007e](?:[\u0020-\u007e]*[\u0021-\u007e])?$/.test(value) ? value : null;
+}
+
+function url(value: string, protocols: readonly string[]): URL | null {
+  const parsed = URL.parse(value);
+  if (parsed === null || !protocols.includes(parsed.protocol) || parsed.hash !== "") return null;
+  return parsed;
+}
+
+function webSocketUrl(value: string): URL | null {
+  const parsed = url(value, ["ws:", "wss:"]);
+  return parsed === null || parsed.username !== "" || parsed.password !== "" ? null : parsed;
+}
+
+function httpUrl(value: string): string | null {
+  return url(value, ["http:", "https:"]) === null ? null : value.replace(/\/+$/, "");
+}
+
+function sentryDsn(value: string): URL | null {
+  const parsed = url(value, ["http:", "https:"]);
+  return parsed !== null && parsed.username !== "" && /\/\d+$/.test(parsed.pathname) ? parsed : null;
+}

@@ -1,0 +1,119 @@
+import {
+  isCommandType,
+  type Command,
+  type CommandType,
+  type EventType,
+  type Fields,
+} from "../../functions/protocol/control.ts";
+import type { NewEvent } from "./connection.ts";
+
+/** An answer to a command; `commandId` and `projectId` are added. */
+export type Answer = Fields & { type: EventType };
+
+export interface CommandContext {
+  /** Raises an event that belongs to this command. */
+  answer: (event: Answer) => void;
+}
+
+export type CommandHandler = (command: Command, context: CommandContext) => Promise<void>;
+
+/** A failure that whoever sent the command can act on; `code` is stable, the message ends up in front of people. */
+export class CommandError extends Error {
+  override name = "CommandError";
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Which commands start work, and are therefore refused while the runner drains. */
+const startsWork: Record<CommandType, boolean> = {
+  "analyze-project": true,
+  "start-build": true,
+  "cancel-build": false,
+  "start-dev-server": true,
+  "stop-dev-server": false,
+  "start-tunnel": true,
+  "stop-tunnel": false,
+  "fetch-logs": false,
+  "runner-health-check": false,
+  "delete-project-files": true,
+  "read-file": false,
+  "write-file": true,
+  "list-files": false,
+  "github-sync": true,
+  "github-push": true,
+};
+
+/** Far more than people cause; a hub that sends more is answered with `busy`. */
+const RUNNING_COMMANDS_LIMIT = 256;
+
+/** Takes commands to their handlers. Each is answered by an `ack` and whatever its handler says, or by an `error`. */
+export class Commands {
+  readonly #handlers = new Map<CommandType, CommandHandler>();
+  readonly #send: (event: NewEvent) => void;
+  readonly #report: (error: unknown, command: Command) => void;
+  #running = 0;
+  #draining = false;
+
+  constructor(send: (event: NewEvent) => void, report: (error: unknown, command: Command) => void) {
+    this.#send = send;
+    this.#report = report;
+  }
+
+  /** How many handlers are running. */
+  get running(): number {
+    return this.#running;
+  }
+
+  handle(type: CommandType, handler: CommandHandler): void {
+    if (this.#handlers.has(type)) throw new Error(`Two handlers for the command ${type}.`);
+    this.#handlers.set(type, handler);
+  }
+
+  /** From now on, commands that start work are refused. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  async dispatch(command: Command): Promise<void> {
+    const answer = (event: Answer): void => {
+      const project = command.projectId === null ? {} : { projectId: command.projectId };
+      this.#send({ ...project, ...event, commandId: command.id });
+    };
+    try {
+      const handler = this.#admit(command);
+      answer({ type: "ack" });
+      this.#running += 1;
+      try {
+        await handler(command, { answer });
+      } finally {
+        this.#running -= 1;
+      }
+    } catch (error) {
+      if (error instanceof CommandError) {
+        answer({ type: "error", code: error.code, error: error.message });
+        return;
+      }
+      this.#report(error, command);
+      answer({
+        type: "error",
+        code: "internal",
+        error: `The runner failed at ${command.type}; see its log.`,
+      });
+    }
+  }
+
+  #admit({ type }: Command): CommandHandler {
+    const handler = isCommandType(type) ? this.#handlers.get(type) : undefined;
+    if (!isCommandType(type) || handler === undefined)
+      throw new CommandError("unknown_command", "This runner doesn't know such a command.");
+    if (this.#draining && startsWork[type])
+      throw new CommandError("draining", "This runner is about to stop and takes no new work.");
+    if (this.#running >= RUNNING_COMMANDS_LIMIT)
+      throw new CommandError("busy", "This runner has too many commands under way.");
+    return handler;
+  }
+}

@@ -1,0 +1,231 @@
+import { mkdir, stat } from "node:fs/promises";
+import { hostname, loadavg } from "node:os";
+import { commandTypes, type CommandType, type Fields } from "../functions/protocol/control.ts";
+import { STOP_GRACE_MS } from "../functions/protocol/limits.ts";
+import { SettingError, type RunnerConfig } from "./config.ts";
+import { Commands, type CommandHandler } from "./connection/commands.ts";
+import {
+  Connection,
+  connectionTimings,
+  type ConnectionState,
+  type ConnectionTimings,
+  type NewEvent,
+} from "./connection/connection.ts";
+import { HealthServer } from "./health.ts";
+import { InternalApi } from "./internal-api.ts";
+import type { Reporter } from "./observability/sentry.ts";
+import type { Log } from "./terminal/log.ts";
+import { RUNNER_SERVICE, type Services } from "./tunnel/services.ts";
+import { Tunnel } from "./tunnel/tunnel.ts";
+import { version } from "./version.ts";
+
+/** Something that a runner does: workspaces, builds, dev servers, deployments. Every member is optional. */
+export interface RunnerPart extends Partial<Services> {
+  readonly name: string;
+  /** Before the runner connects. */
+  start?(): Promise<void>;
+  /** Units of work under way that a drain waits for. */
+  busy?(): number;
+  /** Takes no new work from now on, and checkpoints what can't be finished soon. */
+  drain?(): void;
+  /** Ends everything, verified gone. */
+  stop?(): Promise<void>;
+  /** Fields for `/health` and for heartbeats. */
+  status?(): Fields;
+  readonly commands?: Partial<Record<CommandType, CommandHandler>>;
+}
+
+export interface RunnerOptions {
+  config: RunnerConfig;
+  log: Log;
+  reporter: Reporter;
+  timings?: Partial<ConnectionTimings>;
+}
+
+/** How often a drain looks whether work has finished. */
+const DRAIN_POLL_MS = 50;
+
+/** One runner: its connection, its tunnel, its parts, and their common life. */
+export class Runner {
+  readonly internalApi: InternalApi;
+  readonly connection: Connection;
+  readonly tunnel: Tunnel;
+  readonly #options: RunnerOptions;
+  readonly #commands: Commands;
+  readonly #parts: RunnerPart[] = [];
+  #health: HealthServer | undefined;
+  #draining = false;
+
+  constructor(options: RunnerOptions) {
+    const { config, log, reporter } = options;
+    this.#options = options;
+    this.internalApi = new InternalApi((error) => this.#failed("internal API", error));
+    this.tunnel = new Tunnel({ resolve: (service) => this.#resolve(service) });
+    this.#commands = new Commands(
+      (event) => this.send(event),
+      (error, command) => this.#failed(command.type, error),
+    );
+    this.connection = new Connection({
+      url: config.brokerUrl,
+      runnerId: config.runnerId,
+      sharedSecret: config.sharedSecret,
+      timings: { ...connectionTimings, heartbeatIntervalMs: config.heartbeatIntervalMs, ...options.timings },
+      log,
+      openStreams: (link) => this.tunnel.openSession(link),
+      command: (command) => void this.#commands.dispatch(command),
+      status: () => this.status(),
+      stateChanged: (state) => reportRefusal(reporter, state),
+    });
+    this.#commands.handle("runner-health-check", async (_, { answer }) => {
+      answer({ type: "runner-status", payload: this.status() });
+    });
+  }
+
+  /** Adds something that this runner does. Before `start`. */
+  attach(part: RunnerPart): void {
+    this.#parts.push(part);
+    for (const type of commandTypes) {
+      const handler = part.commands?.[type];
+      if (handler !== undefined) this.#commands.handle(type, handler);
+    }
+  }
+
+  /** Tells the hub something, now or when there is a connection again. */
+  send(event: NewEvent): void {
+    this.connection.send(event);
+  }
+
+  async start(): Promise<void> {
+    const { config, log } = this.#options;
+    await makeWorkspace(config.workspaceRoot, log);
+    if (config.healthServer) await this.#listen();
+    log.info(`[runner] workspace root: ${config.workspaceRoot}`);
+    log.info(`[runner] api base url: ${config.apiBaseUrl}`);
+    log.info(`[runner] runner id: ${config.runnerId}`);
+    await this.internalApi.listen();
+    for (const part of this.#parts) await part.start?.();
+    this.connection.start();
+  }
+
+  /** Lets running work finish, for so long at most; requests are served meanwhile. Then `stop` is due. */
+  async drain(): Promise<void> {
+    const { config, log } = this.#options;
+    this.#draining = true;
+    this.#commands.drain();
+    for (const part of this.#parts) part.drain?.();
+    this.connection.tell();
+    const finished = await waitUntil(() => this.#busy() === 0, config.drainTimeoutMs);
+    if (!finished) log.warn(`[runner] ${this.#busy()} pieces of work didn't finish in time`);
+    this.tunnel.drain();
+    await waitUntil(() => this.tunnel.requests === 0, Math.min(STOP_GRACE_MS, config.drainTimeoutMs));
+  }
+
+  /** Ends everything, in order, whatever is under way. */
+  async stop(): Promise<void> {
+    for (const part of this.#parts.toReversed()) {
+      await part.stop?.().catch((error: unknown) => this.#failed(part.name, error));
+    }
+    await this.connection.stop("the runner stopped");
+    this.tunnel.close();
+    await this.internalApi.close();
+    await this.#health?.close();
+  }
+
+  /** What heartbeats say. The first fields are what a SentryVibe broker's web app reads. */
+  status(): Fields {
+    return {
+      status: this.#draining ? "degraded" : "online",
+      version,
+      hostname: hostname(),
+      platform: process.platform,
+      uptimeSeconds: Math.round(process.uptime()),
+      load: loadavg()[0] ?? 0,
+      draining: this.#draining,
+      busy: this.#busy(),
+      streams: this.tunnel.openStreams(),
+      ...this.#partStatus(),
+    };
+  }
+
+  #busy(): number {
+    return this.#parts.reduce((sum, part) => sum + (part.busy?.() ?? 0), this.#commands.running);
+  }
+
+  #partStatus(): Fields {
+    return Object.assign({}, ...this.#parts.map((part) => part.status?.() ?? {}));
+  }
+
+  #resolve(service: string) {
+    if (service === RUNNER_SERVICE) return this.internalApi.target;
+    for (const part of this.#parts) {
+      const address = part.lookup?.(service) ?? null;
+      if (address !== null) return { address, headers: [] };
+    }
+    return null;
+  }
+
+  async #listen(): Promise<void> {
+    const { config, log } = this.#options;
+    this.#health = new HealthServer({
+      port: config.healthPort,
+      ...(config.serviceMode ? {} : { host: "127.0.0.1" }),
+      runnerId: config.runnerId,
+      workspaceRoot: config.workspaceRoot,
+      connected: () => this.connection.connected,
+      more: () => ({
+        version,
+        draining: this.#draining,
+        connection: this.connection.state,
+        ...this.#partStatus(),
+      }),
+    });
+    try {
+      log.info(`✅ Health endpoint listening on port ${await this.#health.listen()}`);
+    } catch (error) {
+      throw new SettingError(`HEALTH_PORT ${config.healthPort} can't be listened on: ${codeOf(error)}.`);
+    }
+  }
+
+  #failed(where: string, error: unknown): void {
+    const { log, reporter } = this.#options;
+    log.error(
+      `[runner] ${where} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+    reporter.report(error, { tags: { where } });
+  }
+}
+
+async function makeWorkspace(path: string, log: Log): Promise<void> {
+  try {
+    const existing = await stat(path).catch(() => null);
+    if (existing?.isDirectory() === true) return;
+    log.info(`📁 Creating workspace directory: ${path}`);
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw new SettingError(`WORKSPACE_ROOT ${path} can't be made: ${codeOf(error)}.`);
+  }
+}
+
+/** A refusal needs a person; a lost connection heals by itself. */
+function reportRefusal(reporter: Reporter, { name, reason }: ConnectionState): void {
+  if (name !== "refused" && name !== "replaced") return;
+  const error = new Error(`The connection was ${name}: ${reason}`);
+  error.name = name === "refused" ? "ConnectionRefused" : "ConnectionReplaced";
+  reporter.report(error, { level: "error", tags: { where: "connection" } });
+}
+
+async function waitUntil(reached: () => boolean, timeoutMs: number): Promise<boolean> {
+  const deadline = Date.now() + timeoutMs;
+  while (!reached()) {
+    if (Date.now() >= deadline) return false;
+    await new Promise((resolve) => {
+      setTimeout(resolve, DRAIN_POLL_MS);
+    });
+  }
+  return true;
+}
+
+function codeOf(error: unknown): string {
+  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,38 @@
+import { connect, type LookupFunction, type Socket } from "node:net";
+
+/** Where a service listens on this machine. */
+export type ServiceTarget = { port: number } | { socketPath: string };
+
+/** Knows which services this runner has. The name is a deployment's or a project's id. */
+export interface Services {
+  /** Where the service listens at this moment; null when there is no such service or it doesn't run. */
+  lookup(service: string): ServiceTarget | null;
+}
+
+/** The runner's own HTTP API, for the hub alone. */
+export const RUNNER_SERVICE = "@runner";
+
+/** A target with what only the runner itself may add. */
+export interface ResolvedTarget {
+  address: ServiceTarget;
+  /** Headers that the hub can't set, since they are added behind it. */
+  headers: readonly (readonly [name: string, value: string])[];
+}
+
+/**
+ * Development servers that listen on "localhost" take one of its addresses, and which one differs between machines.
+ * No name server is asked.
+ */
+export const lookupLoopback: LookupFunction = (_host, options, callback) => {
+  const addresses = [
+    { address: "127.0.0.1", family: 4 },
+    { address: "::1", family: 6 },
+  ];
+  if (options.all === true) callback(null, addresses);
+  else callback(null, "127.0.0.1", 4);
+};
+
+export function dial(target: ServiceTarget): Socket {
+  if ("socketPath" in target) return connect({ path: target.socketPath });
+  return connect({ host: "localhost", port: target.port, lookup: lookupLoopback });
+}

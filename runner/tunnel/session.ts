@@ -1,0 +1,151 @@
+import type { Agent } from "node:http";
+import {
+  encodeFrame,
+  parseFrames,
+  ProtocolError,
+  type Frame,
+  type OpenHead,
+  type ResetCode,
+} from "../../functions/protocol/frames.ts";
+import { ReceiveCredit, SendCredit } from "../../functions/protocol/flow.ts";
+import { CONNECTION_WINDOW_BYTES, STREAMS_LIMIT } from "../../functions/protocol/limits.ts";
+import type { FrameLink, StreamPeer } from "../connection/connection.ts";
+import { FrameWriter } from "./frame-writer.ts";
+import { MalformedRequest } from "./headers.ts";
+import { HttpStream } from "./http-stream.ts";
+import { MemoryBudget } from "./memory-budget.ts";
+import type { ResolvedTarget } from "./services.ts";
+import { StreamPort, type StreamSession, type TunnelStream } from "./stream-port.ts";
+import { WebSocketStream } from "./web-socket-stream.ts";
+
+export interface SessionOptions {
+  agent: Agent;
+  headTimeoutMs: number;
+  resolve(service: string): ResolvedTarget | null;
+  draining(): boolean;
+}
+
+/** WebSocket messages that local servers are slow to take. */
+const WEBSOCKET_MEMORY_BYTES = 64 * 1024 * 1024;
+/** What a request line can hold; everything else would be sent as something else. */
+const REQUEST_PATH = /^[\u0021-\u007e\u0080-\u00ff]*$/;
+/** Source: RFC 6455, 7.4.1. */
+const GOING_AWAY = 1_001;
+
+/** The streams of one connection. A peer that breaks the protocol makes `receive` throw ProtocolError. */
+export class TunnelSession implements StreamPeer, StreamSession {
+  readonly writer: FrameWriter;
+  readonly sendCredit = new SendCredit(CONNECTION_WINDOW_BYTES);
+  readonly receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES);
+  readonly #options: SessionOptions;
+  readonly #ports = new Map<number, StreamPort>();
+  readonly #budget = new MemoryBudget(WEBSOCKET_MEMORY_BYTES);
+  #highest = 0;
+
+  constructor(link: FrameLink, options: SessionOptions) {
+    this.#options = options;
+    this.writer = new FrameWriter(
+      (message, written) => link.send(message, written),
+      () => link.fail("The other side doesn't read what it is sent."),
+    );
+  }
+
+  get ports(): Iterable<StreamPort> {
+    return this.#ports.values();
+  }
+
+  receive(message: Uint8Array): void {
+    for (const frame of parseFrames(message)) this.#frame("body" in frame ? owned(frame, message) : frame);
+  }
+
+  /** Tells the other side that WebSockets end; requests go on. */
+  endWebSockets(): void {
+    for (const port of this.#ports.values()) {
+      if (!port.webSocket) continue;
+      const reason = "the runner is about to stop";
+      this.writer.control(encodeFrame({ type: "close", stream: port.id, code: GOING_AWAY, reason }));
+      port.close();
+    }
+  }
+
+  close(): void {
+    this.writer.close();
+    for (const port of this.#ports.values()) port.close();
+  }
+
+  remove(port: StreamPort): void {
+    this.#ports.delete(port.id);
+  }
+
+  #frame(frame: Frame): void {
+    if (frame.type === "open") return this.#open(frame.stream, frame.head, frame.body, frame.end);
+    if (frame.type === "head") throw new ProtocolError("A hub sent an answer.");
+    if (frame.stream === 0) {
+      if (frame.type === "window") this.sendCredit.grant(frame.bytes);
+      // Any of them may have waited for it.
+      for (const port of this.#ports.values()) port.wake();
+      return;
+    }
+    if (frame.stream > this.#highest)
+      throw new ProtocolError("A frame is on a stream that was never opened.");
+    const port = this.#ports.get(frame.stream);
+    if (port !== undefined) port.frame(frame);
+    else if (frame.type === "data") this.#discard(frame.body.byteLength);
+  }
+
+  #open(id: number, head: OpenHead, body: Uint8Array, end: boolean): void {
+    if (id <= this.#highest) throw new ProtocolError("A stream's number was used before.");
+    this.#highest = id;
+    const port = new StreamPort(this, id, head.service, head.webSocket);
+    const target = this.#options.draining() ? null : this.#options.resolve(head.service);
+    const refusal = this.#refusal(head, target);
+    port.received(body.byteLength, end);
+    if (target === null || refusal !== null) {
+      port.reset(...(refusal ?? ["unreachable", ""]));
+      return;
+    }
+    this.#ports.set(id, port);
+    try {
+      port.attach(this.#serve(port, target, head, body, end));
+    } catch (error) {
+      // Node refuses characters that can't be in a request line or a header; see ERR_INVALID_CHAR.
+      if (!(error instanceof MalformedRequest || error instanceof TypeError)) throw error;
+      const reason =
+        error instanceof MalformedRequest ? error.message : "The request has invalid characters.";
+      port.reset("protocol", reason);
+    }
+  }
+
+  #refusal(head: OpenHead, target: ResolvedTarget | null): [ResetCode, string] | null {
+    if (this.#options.draining()) return ["draining", "This runner is about to stop."];
+    if (this.#ports.size >= STREAMS_LIMIT) return ["overflow", "This runner has too many streams open."];
+    if (head.method === "CONNECT") return ["protocol", "CONNECT isn't served."];
+    if (!REQUEST_PATH.test(head.path)) return ["protocol", "The request's path has invalid characters."];
+    return target === null ? ["unreachable", "This service doesn't run here."] : null;
+  }
+
+  #serve(
+    port: StreamPort,
+    target: ResolvedTarget,
+    head: OpenHead,
+    body: Uint8Array,
+    end: boolean,
+  ): TunnelStream {
+    const { agent, headTimeoutMs } = this.#options;
+    return head.webSocket
+      ? new WebSocketStream({ port, target, budget: this.#budget, headTimeoutMs }, head)
+      : new HttpStream({ port, target, agent, headTimeoutMs }, head, body, end);
+  }
+
+  /** Was under way when its stream ended. */
+  #discard(bytes: number): void {
+    this.receiveCredit.receive(bytes);
+    const grant = this.receiveCredit.consume(bytes);
+    if (grant > 0) this.writer.control(encodeFrame({ type: "window", stream: 0, bytes: grant }));
+  }
+}
+
+/** A body is a view into its whole message; a small one that is kept would keep all of it. */
+function owned<T extends { body: Uint8Array }>(frame: T, message: Uint8Array): T {
+  return frame.body.byteLength * 2 < message.byteLength ? { ...frame, body: frame.body.slice() } : frame;
+}

@@ -1,0 +1,166 @@
+import {
+  encodeFrame,
+  ProtocolError,
+  type EncodedFrame,
+  type Frame,
+  type ResetCode,
+} from "../../functions/protocol/frames.ts";
+import { frameBudget, ReceiveCredit, SendCredit } from "../../functions/protocol/flow.ts";
+import { STREAM_WINDOW_BYTES } from "../../functions/protocol/limits.ts";
+import type { FrameSource, FrameWriter } from "./frame-writer.ts";
+
+/** What serves one stream locally. */
+export interface TunnelStream {
+  /** Bytes of the request's body. They stay the stream's until it says `consumed`. */
+  data(body: Uint8Array, end: boolean): void;
+  /** A part of a WebSocket message. */
+  message(type: "text" | "binary", body: Uint8Array, end: boolean): void;
+  /** The other side closes the WebSocket. */
+  closing(code: number, reason: string): void;
+  /** The next frame, with a body of at most so many bytes. */
+  pull(maxBodyBytes: number): Frame | null;
+  /** The stream is over, for whatever reason; lets go of everything. Nothing is called after this. */
+  release(): void;
+}
+
+/** What a session does for its streams. */
+export interface StreamSession {
+  readonly writer: FrameWriter;
+  readonly sendCredit: SendCredit;
+  readonly receiveCredit: ReceiveCredit;
+  remove(port: StreamPort): void;
+}
+
+/** One stream's way into the session: its turn, its credit, its end. */
+export class StreamPort implements FrameSource {
+  readonly id: number;
+  readonly service: string;
+  readonly webSocket: boolean;
+  readonly #session: StreamSession;
+  readonly #send = new SendCredit(STREAM_WINDOW_BYTES);
+  readonly #receive = new ReceiveCredit(STREAM_WINDOW_BYTES);
+  #stream: TunnelStream | undefined;
+  /** Received, and not yet consumed. */
+  #heldBytes = 0;
+  #requestEnded = false;
+  #answerEnded = false;
+  #closed = false;
+
+  constructor(session: StreamSession, id: number, service: string, webSocket: boolean) {
+    this.#session = session;
+    this.id = id;
+    this.service = service;
+    this.webSocket = webSocket;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  attach(stream: TunnelStream): void {
+    this.#stream = stream;
+    // It may have been refused while it was being made.
+    if (this.#closed) stream.release();
+  }
+
+  // The session's side.
+
+  /** Takes note of body bytes, which have cost the sender credit. */
+  received(bytes: number, end: boolean): void {
+    if (this.#requestEnded) throw new ProtocolError("A body goes on after its end.");
+    this.#session.receiveCredit.receive(bytes);
+    this.#receive.receive(bytes);
+    this.#heldBytes += bytes;
+    this.#requestEnded = end;
+  }
+
+  frame(frame: Exclude<Frame, { type: "open" | "head" }>): void {
+    switch (frame.type) {
+      case "data":
+        this.received(frame.body.byteLength, frame.end);
+        this.#stream?.data(frame.body, frame.end);
+        this.#settle();
+        return;
+      case "window":
+        this.#send.grant(frame.bytes);
+        this.wake();
+        return;
+      case "text":
+      case "binary":
+        this.#stream?.message(frame.type, frame.body, frame.end);
+        return;
+      case "close":
+        this.#stream?.closing(frame.code, frame.reason);
+        return;
+      case "reset":
+        this.close();
+    }
+  }
+
+  pull(): EncodedFrame | null {
+    if (this.#closed) return null;
+    const frame = this.#stream?.pull(frameBudget(this.#send, this.#session.sendCredit)) ?? null;
+    if (frame === null) return null;
+    let encoded: EncodedFrame;
+    try {
+      encoded = encodeFrame(frame);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.reset("protocol", error.message);
+      return null;
+    }
+    if (frame.type === "head" || frame.type === "data") {
+      this.#send.take(frame.body.byteLength);
+      this.#session.sendCredit.take(frame.body.byteLength);
+      if (frame.end) this.#answerEnded = true;
+    }
+    if (frame.type === "close" || frame.type === "reset") this.close();
+    this.#settle();
+    return encoded;
+  }
+
+  /** Ends the stream without a word to the peer. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#session.writer.forget(this);
+    this.#giveBack(this.#heldBytes);
+    this.#session.remove(this);
+    this.#stream?.release();
+  }
+
+  // The stream's side.
+
+  wake(): void {
+    if (!this.#closed) this.#session.writer.wake(this);
+  }
+
+  /** The local server took so many bytes: the peer may send as many more. */
+  consumed(bytes: number): void {
+    if (this.#closed || bytes === 0) return;
+    this.#heldBytes -= bytes;
+    this.#giveBack(bytes);
+    const grant = this.#receive.consume(bytes);
+    if (grant > 0 && !this.#requestEnded) this.#window(this.id, grant);
+  }
+
+  reset(code: ResetCode, reason: string): void {
+    if (this.#closed) return;
+    this.#session.writer.control(encodeFrame({ type: "reset", stream: this.id, code, reason }));
+    this.close();
+  }
+
+  /** Both directions have ended. A WebSocket that was refused has only one. */
+  #settle(): void {
+    if (this.#answerEnded && (this.#requestEnded || this.webSocket)) this.close();
+  }
+
+  #giveBack(bytes: number): void {
+    const grant = this.#session.receiveCredit.consume(bytes);
+    if (grant > 0) this.#window(0, grant);
+  }
+
+  #window(stream: number, bytes: number): void {
+    this.#session.writer.control(encodeFrame({ type: "window", stream, bytes }));
+  }
+}

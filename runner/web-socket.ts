@@ -1,0 +1,64 @@
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import { WebSocket, type RawData } from "ws";
+
+export interface Handshake {
+  url: URL;
+  /** Request headers but for those of the handshake itself. Offer subprotocols by `sec-websocket-protocol`. */
+  headers: Iterable<readonly [name: string, value: string]>;
+  /** What to ask for, where it isn't what `url` would normalize to. */
+  path?: string;
+  handshakeTimeoutMs?: number;
+  messageLimitBytes: number;
+  dial?: () => Socket;
+  /** Told before "open": the answer of a peer that agreed, and the subprotocol that it chose. */
+  agreed(answer: IncomingMessage, subprotocol: string | null): void;
+}
+
+/**
+ * A client socket that leaves judging the answer's subprotocol to its caller. `ws` fails a handshake in which
+ * something was offered and nothing chosen, which both a SentryVibe broker and many a local server do.
+ */
+export function openWebSocket(handshake: Handshake): WebSocket {
+  const { dial, path } = handshake;
+  const socket = new WebSocket(handshake.url, {
+    handshakeTimeout: handshake.handshakeTimeoutMs,
+    maxPayload: handshake.messageLimitBytes,
+    perMessageDeflate: false,
+    followRedirects: false,
+    ...(dial === undefined ? {} : { createConnection: dial }),
+    finishRequest(request) {
+      if (path !== undefined) request.path = path;
+      try {
+        for (const [name, values] of grouped(handshake.headers)) request.setHeader(name, values);
+      } catch (error) {
+        request.destroy();
+        throw error;
+      }
+      request.end();
+    },
+  });
+  socket.on("upgrade", (answer) => {
+    const subprotocol = answer.headers["sec-websocket-protocol"] ?? null;
+    delete answer.headers["sec-websocket-protocol"];
+    handshake.agreed(answer, subprotocol);
+  });
+  return socket;
+}
+
+/** `ws` hands out messages in the shape that `binaryType` asks for; the default is one Buffer. */
+export function messageBytes(data: RawData): Buffer {
+  if (Buffer.isBuffer(data)) return data;
+  return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
+}
+
+/** Setting a header twice would replace it. */
+function grouped(headers: Handshake["headers"]): Iterable<[name: string, values: string | string[]]> {
+  const groups = new Map<string, [string, string | string[]]>();
+  for (const [name, value] of headers) {
+    const group = groups.get(name.toLowerCase());
+    if (group === undefined) groups.set(name.toLowerCase(), [name, value]);
+    else group[1] = [group[1], value].flat();
+  }
+  return groups.values();
+}
