@@ -69,7 +69,14 @@ async function serveOwn(
   }
   const config = configOf(env);
   const store = openStore(env);
-  const context = { env, config, store, providers: openProviders(config), now: Date.now, waitUntil };
+  const context = {
+    env,
+    config,
+    store,
+    providers: openProviders({ env, store, ...config }),
+    now: Date.now,
+    waitUntil,
+  };
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);
   if (isBrokerPath(path)) return serveBroker(request, path, context);

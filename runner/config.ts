@@ -16,6 +16,8 @@ export interface RunnerConfig {
   serviceMode: boolean;
   heartbeatIntervalMs: number;
   drainTimeoutMs: number;
+  /** What everything in the workspace may occupy; null: the file system is the limit. */
+  diskQuotaBytes: number | null;
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
   agent: string | null;
   anthropicApiKey: string | null;
@@ -62,6 +64,10 @@ const settings = {
   drainTimeout: {
     env: ["RUNNER_DRAIN_TIMEOUT"],
     about: "milliseconds that running work gets after SIGTERM (45000)",
+  },
+  diskQuota: {
+    env: ["WORKSPACE_QUOTA_BYTES"],
+    about: "bytes that the workspace may occupy (what the file system has)",
   },
   agent: { env: ["RUNNER_AGENT"], about: "command of the coding agent (template, which is built in)" },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
@@ -154,6 +160,7 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
   const healthPort = check("healthPort", milliseconds(0, 65_535), "a number from 0 to 65535");
   const heartbeat = check("heartbeatInterval", milliseconds(1_000, 60_000), "a number from 1000 to 60000");
   const drain = check("drainTimeout", milliseconds(0, 3_600_000), "a number from 0 to 3600000");
+  const quota = check("diskQuota", milliseconds(50_000_000, 1e15), "bytes from 50000000 up");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
   if (problems.length > 0 || brokerUrl === null || sharedSecret === null)
@@ -172,6 +179,7 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     serviceMode,
     heartbeatIntervalMs: heartbeat ?? RUNNER_STATUS_INTERVAL_MS,
     drainTimeoutMs: drain ?? DRAIN_TIMEOUT_MS,
+    diskQuotaBytes: quota,
     agent: text("agent"),
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,

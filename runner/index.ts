@@ -1,4 +1,5 @@
 import { helpText, readInvocation, SettingError, type RunnerConfig } from "./config.ts";
+import { Hosting } from "./hosting.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
 import { Runner } from "./runner.ts";
 import { createLog, type Log } from "./terminal/log.ts";
@@ -24,6 +25,15 @@ async function main(): Promise<void> {
   const reporter = makeReporter(config, secrets);
   endOnUncaught(log, reporter);
   const runner = new Runner({ config, log, reporter });
+  runner.attach(
+    new Hosting(
+      {
+        root: config.workspaceRoot,
+        ...(config.diskQuotaBytes === null ? {} : { quotaBytes: config.diskQuotaBytes }),
+      },
+      runner.internalApi,
+    ),
+  );
   endOnSignal(runner, log, reporter);
   await runner.start();
 }

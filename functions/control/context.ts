@@ -1,5 +1,5 @@
 import type { Config, Env } from "../config.ts";
-import type { Providers } from "../providers/open.ts";
+import type { Providers } from "../providers/provider.ts";
 import type { StateStore } from "../state/store.ts";
 
 /** What every route of the control API works with. */

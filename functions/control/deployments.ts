@@ -4,7 +4,7 @@ import { Problem } from "../errors.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";
-import { idempotencyOf, mutate, unknownDeployment, type Answer } from "./mutation.ts";
+import { idempotencyOf, mutate, recall, unknownDeployment, type Answer } from "./mutation.ts";
 import { controlRouter, idempotent, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
 import {
   appPath,
@@ -107,7 +107,9 @@ export const deployments = controlRouter()
     const body = c.req.valid("json");
     const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
     const { app } = await requireApp(context, name);
-    context.providers[body.target.kind].check(body.target, app);
+    const earlier = await recall(context, idempotency, deploymentAnswer(body.id ?? ""));
+    if (earlier !== null) return c.json(earlier, 202);
+    const target = await context.providers[body.target.kind].place(body.target, app);
     // A generated id differs from call to call; the one that was recorded is the one to answer with.
     const id =
       body.id ?? generateDeploymentId(body.name, new Date(context.now()), Object.keys(app.deployments));
@@ -115,7 +117,7 @@ export const deployments = controlRouter()
       type: "create",
       id,
       name: body.name,
-      target: body.target,
+      target,
       promote: body.promote,
     } as const;
     const answer = deploymentAnswer(id);

@@ -84,9 +84,18 @@ function row(app: AppDocument, deployment: Deployment, now: number): Html {
     <td><strong>${deployment.id}</strong></td>
     <td><span class="state ${deployment.state}">${deployment.state}</span></td>
     <td title="${new Date(deployment.stateSince).toISOString()}">${age(now - deployment.stateSince)}</td>
-    <td>${deployment.target.url}</td>
+    <td>${where(deployment)}</td>
     <td>${next(app, deployment, now)}</td>
   </tr>`;
+}
+
+function where({ target }: Deployment): string {
+  switch (target.kind) {
+    case "url":
+      return target.url;
+    case "runner":
+      return `runner ${target.runnerId ?? "(not placed)"}`;
+  }
 }
 
 function next(app: AppDocument, deployment: Deployment, now: number): string {

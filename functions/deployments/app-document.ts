@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { DEPLOYMENT_ID_PATTERN, SLUG_PATTERN } from "../protocol/limits.ts";
+import { DEPLOYMENT_ID_PATTERN, RUNNER_ID_PATTERN, SLUG_PATTERN } from "../protocol/limits.ts";
 
 /** All times in the document are epoch milliseconds; the control API shows them as RFC 3339. */
 
@@ -9,6 +9,10 @@ export const deploymentId = z
 export const appName = z
   .string()
   .regex(SLUG_PATTERN, "lower-case letters, digits and hyphens, at most 63, no leading hyphen");
+
+export const runnerId = z
+  .string()
+  .regex(RUNNER_ID_PATTERN, "must have 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or digit");
 
 const absolutePath = z
   .string()
@@ -22,6 +26,10 @@ const host = z
     /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
     "a host name in lower case, with no port",
   );
+
+function isReservedVariable(name: string): boolean {
+  return name === "PORT" || name === "HOST" || /^(?:PULSE|SIGNALBOX)_/.test(name);
+}
 
 /** What an operator sets for an app. `PUT` replaces it whole: what is left out returns to its default. */
 export const appConfig = z.strictObject({
@@ -62,7 +70,33 @@ export const urlTarget = z.strictObject({
   /** Origin of the backend: scheme, host and port, nothing after. */
   url: z.string().max(2_048),
 });
-export const target = z.discriminatedUnion("kind", [urlTarget]);
+const command = z.string().trim().min(1).max(8_192);
+
+export const runnerTarget = z.strictObject({
+  kind: z.literal("runner"),
+  /** Where it runs; without one, the least loaded runner that has the source. */
+  runnerId: runnerId.optional(),
+  /** An archive that was uploaded to the runner before. */
+  source: z.strictObject({
+    sha256: z.string().regex(/^[0-9a-f]{64}$/, "a SHA-256 in lower-case hexadecimal"),
+  }),
+  /** Without one, the lockfile decides. */
+  install: command.optional(),
+  build: command.optional(),
+  /** Listens on `PORT`. */
+  start: command,
+  env: z
+    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "a variable's name"), z.string().max(16_384))
+    .refine((env) => Object.keys(env).length <= 200, "has more than 200 variables")
+    .refine(
+      (env) => !Object.keys(env).some(isReservedVariable),
+      "sets a variable that Signalbox sets: PORT, HOST or one that starts with PULSE_ or SIGNALBOX_",
+    )
+    .optional(),
+  /** Asked until it answers, before verification; without one, the port has to be open. */
+  healthPath: absolutePath.optional(),
+});
+export const target = z.discriminatedUnion("kind", [urlTarget, runnerTarget]);
 export type Target = z.infer<typeof target>;
 
 export const deploymentStates = ["pending", "ready", "active", "draining", "failed", "removed"] as const;

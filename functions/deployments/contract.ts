@@ -2,6 +2,15 @@ import { z } from "zod";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
 
+/** `fetch`, but it also reaches backends that have no address on the network. */
+export type FetchTarget = (url: string, init: RequestInit) => Promise<Response>;
+
+/** How Signalbox speaks to a backend on its own behalf. */
+export interface ContractCaller {
+  internalToken: string;
+  fetchTarget: FetchTarget;
+}
+
 /** What a backend said about its sessions; `unknown` is never zero. */
 export type SessionProbe = { kind: "known"; sessions: number } | { kind: "unknown"; why: string };
 
@@ -12,12 +21,12 @@ const reloadAnswer = z.object({ reloaded_socket_count: z.number().int().nonnegat
 export async function probeSessions(
   app: AppDocument,
   deployment: Deployment,
-  internalToken: string,
+  caller: ContractCaller,
 ): Promise<SessionProbe> {
   if (app.config.contract === "none") {
     return { kind: "unknown", why: "the app has no contract that says how many sessions there are" };
   }
-  const answer = await call(deployment, app.config.paths.sessions, "GET", internalToken);
+  const answer = await call(deployment, app.config.paths.sessions, "GET", caller);
   if (!answer.ok) return { kind: "unknown", why: answer.why };
   const parsed = sessionsAnswer.safeParse(answer.json);
   if (!parsed.success) return { kind: "unknown", why: "the answer holds no render_session_count" };
@@ -28,10 +37,10 @@ export async function probeSessions(
 export async function tellReload(
   app: AppDocument,
   deployment: Deployment,
-  internalToken: string,
+  caller: ContractCaller,
 ): Promise<{ sockets: number | null; why: string }> {
   if (app.config.contract === "none") return { sockets: null, why: "the app has no contract" };
-  const answer = await call(deployment, app.config.paths.reload, "POST", internalToken);
+  const answer = await call(deployment, app.config.paths.reload, "POST", caller);
   if (!answer.ok) return { sockets: null, why: answer.why };
   const parsed = reloadAnswer.safeParse(answer.json);
   if (!parsed.success) return { sockets: null, why: "the answer holds no reloaded_socket_count" };
@@ -44,11 +53,11 @@ async function call(
   deployment: Deployment,
   path: string,
   method: string,
-  internalToken: string,
+  { internalToken, fetchTarget }: ContractCaller,
 ): Promise<Answer> {
   if (deployment.url === null) return { ok: false, why: "the deployment has no address" };
   try {
-    const response = await fetch(deployment.url + path, {
+    const response = await fetchTarget(deployment.url + path, {
       method,
       redirect: "manual",
       headers: { "x-pulse-railway-internal-token": internalToken, accept: "application/json" },

@@ -1,13 +1,15 @@
 import { DurableObject } from "cloudflare:workers";
-import { configOf, type Config, type Env } from "../config.ts";
+import { configOf, type Env } from "../config.ts";
 import type { Decision } from "../janitor/decide.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
 import { STORE_RETRY_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { openProviders } from "../providers/open.ts";
+import { fetchTarget } from "../runners/tunnel.ts";
 import { openStore } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
 import { deploymentOf, hasWork, parseAppDocument, type Deployment } from "./app-document.ts";
-import { probeSessions, tellReload } from "./contract.ts";
+import { tellReload } from "./contract.ts";
+import { evidence } from "./evidence.ts";
 import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
 import { reconcile, type ReconcileContext } from "./reconcile.ts";
@@ -22,7 +24,6 @@ const RETRY_LIMIT_MS = 15_000;
  * state that matters: the document is in the store, and the cron sweep calls what a lost alarm would have.
  */
 export class AppController extends DurableObject<Env> {
-  readonly #config: Config;
   readonly #store: StateStore;
   readonly #progress: ProgressLog;
   readonly #context: ReconcileContext;
@@ -37,15 +38,16 @@ export class AppController extends DurableObject<Env> {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const config = configOf(env);
-    this.#config = config;
     this.#store = openStore(env);
+    const caller = { internalToken: config.internalToken, fetchTarget: fetchTarget(env) };
+    const providers = openProviders({ env, store: this.#store, ...config });
     this.#progress = new ProgressLog(ctx.storage.sql, Date.now);
     this.#context = {
       store: this.#store,
-      providers: openProviders(config),
-      verify: (app, deployment) => verify(app, deployment, config),
-      tellReload: (app, deployment) => tellReload(app, deployment, config.internalToken),
-      probeSessions: (app, deployment) => probeSessions(app, deployment, config.internalToken),
+      providers,
+      verify: (app, deployment) => verify(app, deployment, { config, fetchTarget: caller.fetchTarget }),
+      tellReload: (app, deployment) => tellReload(app, deployment, caller),
+      probeSessions: (app, deployment) => evidence(app, deployment, caller, providers),
       // A table lives its time, and the read that renewed it may have taken as long as the store is given.
       tableAgeLimitMs: 2 * config.routeTtlMs + STORE_TIMEOUT_MS,
       progress: this.#progress,
@@ -77,8 +79,7 @@ export class AppController extends DurableObject<Env> {
   async sweep(app: string, dryRun: boolean): Promise<Decision[]> {
     const decisions = await sweepApp(app, {
       store: this.#store,
-      probeSessions: (document, deployment) =>
-        probeSessions(document, deployment, this.#config.internalToken),
+      probeSessions: this.#context.probeSessions,
       now: Date.now,
       dryRun,
     });

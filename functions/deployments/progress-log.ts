@@ -1,3 +1,4 @@
+import type { BuildLog } from "../providers/provider.ts";
 import type { AppDocument, Deployment, DeploymentState } from "./app-document.ts";
 import type { Progress, StepName, StepStatus } from "./reconcile.ts";
 
@@ -12,8 +13,8 @@ export interface ProgressEvent {
   data: Record<string, string | number | null>;
 }
 
-/** Events of one app that are kept; the oldest go first. A rollout makes about ten. */
-const EVENTS_KEPT = 5_000;
+/** Events of one app that are kept; the oldest go first. A rollout makes about ten, and its build's output. */
+const EVENTS_KEPT = 20_000;
 
 /** The progress of an app's deployments, kept in the controller's own storage and told to whoever listens. */
 export class ProgressLog implements Progress {
@@ -62,6 +63,18 @@ export class ProgressLog implements Progress {
     this.#report(stepTopic(deployment), value, deployment, "step", { step, status, detail });
   }
 
+  buildLog(deployment: string): BuildLog {
+    const topic = logTopic(deployment);
+    return {
+      cursor: Number(this.#last(topic) ?? 0),
+      append: (lines, cursor) => {
+        for (const line of lines) this.#add(deployment, "log", { line });
+        this.#remember(topic, String(cursor));
+        this.#tell();
+      },
+    };
+  }
+
   /** Events of a deployment after `sequence`, oldest first. */
   after(deployment: string, sequence: number): ProgressEvent[] {
     return this.#sql
@@ -91,7 +104,7 @@ export class ProgressLog implements Progress {
     this.#sql.exec("DELETE FROM progress WHERE deployment = ?", id);
     const topics = Object.values(app.deployments).flatMap((deployment) => [
       stateTopic(app, deployment),
-      ...(deployment.id === id ? [] : [stepTopic(deployment.id)]),
+      ...(deployment.id === id ? [] : [stepTopic(deployment.id), logTopic(deployment.id)]),
     ]);
     this.#sql.exec(
       "DELETE FROM reported WHERE topic NOT IN (SELECT value FROM json_each(?))",
@@ -104,15 +117,11 @@ export class ProgressLog implements Progress {
       ?.value;
   }
 
-  #report(
-    topic: string,
-    value: string,
-    deployment: string,
-    type: ProgressEvent["type"],
-    data: ProgressEvent["data"] & { state?: DeploymentState },
-  ): void {
-    if (this.#last(topic) === value) return;
+  #remember(topic: string, value: string): void {
     this.#sql.exec("INSERT OR REPLACE INTO reported (topic, value) VALUES (?, ?)", topic, value);
+  }
+
+  #add(deployment: string, type: ProgressEvent["type"], data: ProgressEvent["data"]): void {
     this.#sql.exec(
       "INSERT INTO progress (deployment, type, at, data) VALUES (?, ?, ?, ?)",
       deployment,
@@ -124,6 +133,18 @@ export class ProgressLog implements Progress {
       "DELETE FROM progress WHERE sequence <= (SELECT max(sequence) FROM progress) - ?",
       EVENTS_KEPT,
     );
+  }
+
+  #report(
+    topic: string,
+    value: string,
+    deployment: string,
+    type: ProgressEvent["type"],
+    data: ProgressEvent["data"] & { state?: DeploymentState },
+  ): void {
+    if (this.#last(topic) === value) return;
+    this.#remember(topic, value);
+    this.#add(deployment, type, data);
     this.#tell();
   }
 
@@ -134,6 +155,10 @@ export class ProgressLog implements Progress {
 
 function stateTopic(app: AppDocument, deployment: Deployment): string {
   return `state/${app.createdAt}/${deployment.sequence}/${deployment.id}`;
+}
+
+function logTopic(deployment: string): string {
+  return `log/${deployment}`;
 }
 
 function stepTopic(id: string): string {

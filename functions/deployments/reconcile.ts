@@ -1,5 +1,4 @@
-import type { Providers } from "../providers/open.ts";
-import type { Step } from "../providers/provider.ts";
+import type { BuildLog, Providers, Step } from "../providers/provider.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protocol/limits.ts";
 import { hasWork, isFinished, parseAppDocument, type AppDocument, type Deployment } from "./app-document.ts";
@@ -34,6 +33,8 @@ export interface Progress {
   /** Called with every document that reconcile sees, so that no state goes unreported. */
   observe(app: AppDocument): void;
   step(deploymentId: string, step: StepName, status: StepStatus, detail: string): void;
+  /** Where the provider's build output goes. */
+  buildLog(deploymentId: string): BuildLog;
 }
 
 export type StepName =
@@ -166,7 +167,11 @@ async function provision(
     });
   if (isTooLate(deployment, deadline, context)) return failed("provision_timeout", NOT_THERE_IN_TIME);
   context.progress.step(id, "provision", "started", "");
-  const step = await providerOf(context, deployment).provision(deployment, app);
+  const step = await providerOf(context, deployment).provision(
+    deployment,
+    app,
+    context.progress.buildLog(id),
+  );
   if (step.status === "wait") {
     if (context.now() >= deadline) return failed("provision_timeout", `${NOT_THERE_IN_TIME} ${step.detail}`);
     return waitFor(step, deployment, "provision", deadline, context);
@@ -236,7 +241,7 @@ async function redeploy(
   }
   if (isTooLate(deployment, job.deadline, context)) return finish("failed", NOT_THERE_IN_TIME);
   context.progress.step(id, "redeploy", "started", "");
-  const step = await providerOf(context, deployment).redeploy(deployment, app);
+  const step = await providerOf(context, deployment).redeploy(deployment, app, context.progress.buildLog(id));
   if (step.status === "wait") {
     if (context.now() >= job.deadline) return finish("failed", `${NOT_THERE_IN_TIME} ${step.detail}`);
     return waitFor(step, deployment, "redeploy", job.deadline, context);

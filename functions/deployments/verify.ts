@@ -3,8 +3,14 @@ import type { Config } from "../config.ts";
 import { serveApp } from "../edge/serve.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
-import { describeFailure, textWithin } from "./contract.ts";
+import { describeFailure, textWithin, type FetchTarget } from "./contract.ts";
 import type { Verification } from "./reconcile.ts";
+
+/** What the edge serves with. */
+export interface EdgeAccess {
+  config: Config;
+  fetchTarget: FetchTarget;
+}
 
 const metaAnswer = z.object({ deployment_id: z.string() });
 
@@ -15,11 +21,11 @@ const metaAnswer = z.object({ deployment_id: z.string() });
 export async function verify(
   app: AppDocument,
   deployment: Deployment,
-  config: Config,
+  edge: EdgeAccess,
 ): Promise<Verification> {
   try {
-    if (app.config.contract === "none") return await answers(app, deployment, config, app.config.healthPath);
-    const answer = await ask(app, deployment, config, app.config.paths.meta);
+    if (app.config.contract === "none") return await answers(app, deployment, edge, app.config.healthPath);
+    const answer = await ask(app, deployment, edge, app.config.paths.meta);
     if (answer.status !== 200) {
       await answer.body?.cancel();
       return { ok: false, why: `${app.config.paths.meta} answered ${answer.status}` };
@@ -33,7 +39,7 @@ export async function verify(
         why: `the backend says that it is deployment ${said}; set PULSE_DEPLOYMENT_ID=${deployment.id} on it`,
       };
     }
-    return await answers(app, deployment, config, app.config.paths.health);
+    return await answers(app, deployment, edge, app.config.paths.health);
   } catch (error) {
     return { ok: false, why: `the backend ${describeFailure(error)}` };
   }
@@ -42,20 +48,20 @@ export async function verify(
 async function answers(
   app: AppDocument,
   deployment: Deployment,
-  config: Config,
+  edge: EdgeAccess,
   path: string,
 ): Promise<Verification> {
-  const { status, body } = await ask(app, deployment, config, path);
+  const { status, body } = await ask(app, deployment, edge, path);
   await body?.cancel();
   const healthy = app.config.contract === "pulse" ? status === 200 : status < 400;
   return healthy ? { ok: true } : { ok: false, why: `${path} answered ${status}` };
 }
 
-function ask(app: AppDocument, deployment: Deployment, config: Config, path: string): Promise<Response> {
+function ask(app: AppDocument, deployment: Deployment, edge: EdgeAccess, path: string): Promise<Response> {
   const url = new URL(path, `https://${app.config.hosts[0] ?? `${app.name}.invalid`}`);
   const request = new Request(url, {
     headers: { accept: "application/json", "x-pulse-deployment": deployment.id },
   });
   const signal = AbortSignal.timeout(CONTRACT_CALL_TIMEOUT_MS);
-  return serveApp(request, url, app, { config, internal: true, pin: deployment.id, signal });
+  return serveApp(request, url, app, { ...edge, internal: true, pin: deployment.id, signal });
 }

@@ -121,3 +121,10 @@ export const CLOSE_REPLACED = 4_009;
 export const CLOSE_PROTOCOL_ERROR = 1_002;
 /** Source: DESIGN section 7, "stop means stopped". */
 export const STOP_GRACE_MS = 10_000;
+
+/** One call of the runner's own API by the control plane: installing and building go on without it. */
+export const RUNNER_CALL_TIMEOUT_MS = 15_000;
+/** A page of a build's log is the largest answer. */
+export const RUNNER_ANSWER_LIMIT_BYTES = 2 * 1024 * 1024;
+/** How often a build's progress is asked for: often enough for its log to look live. */
+export const RUNNER_POLL_MS = 500;

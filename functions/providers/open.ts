@@ -1,10 +1,14 @@
-import type { Target } from "../deployments/app-document.ts";
-import type { Provider } from "./provider.ts";
+import type { Env } from "../config.ts";
+import type { StateStore } from "../state/store.ts";
+import type { Providers } from "./provider.ts";
+import { runnerProvider } from "./runner.ts";
 import { urlProvider } from "./url.ts";
 
-/** One provider for each kind of target; a new kind doesn't compile until it is here. */
-export type Providers = Record<Target["kind"], Provider>;
-
-export function openProviders(settings: { allowPrivateTargets: boolean }): Providers {
-  return { url: urlProvider(settings) };
+export function openProviders(parts: {
+  env: Pick<Env, "RUNNER_HUB">;
+  store: StateStore;
+  allowPrivateTargets: boolean;
+  internalToken: string;
+}): Providers {
+  return { url: urlProvider(parts), runner: runnerProvider(parts) };
 }

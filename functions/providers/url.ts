@@ -5,16 +5,24 @@ import type { Provider, Provisioned, Step } from "./provider.ts";
 
 /** A backend that somebody else runs: there is nothing to make and nothing to take away. */
 export function urlProvider(settings: { allowPrivateTargets: boolean }): Provider {
-  const provisioned = (target: Target): Promise<Step<Provisioned>> =>
-    Promise.resolve({ status: "done", value: { url: new URL(target.url).origin, resources: {} } });
   return {
-    check(target, app) {
-      checkUrl(target.url, app.config.hosts, settings.allowPrivateTargets);
+    place(target, app) {
+      if (target.kind === "url") checkUrl(target.url, app.config.hosts, settings.allowPrivateTargets);
+      return Promise.resolve(target);
     },
     provision: (deployment) => provisioned(deployment.target),
     redeploy: (deployment) => provisioned(deployment.target),
     remove: () => Promise.resolve({ status: "done", value: null }),
+    openStreams: () => Promise.resolve(null),
   };
+}
+
+function provisioned(target: Target): Promise<Step<Provisioned>> {
+  return Promise.resolve(
+    target.kind === "url"
+      ? { status: "done", value: { url: new URL(target.url).origin, resources: {} } }
+      : { status: "failed", reason: "The deployment has no URL." },
+  );
 }
 
 function checkUrl(text: string, hosts: readonly string[], allowPrivate: boolean): void {

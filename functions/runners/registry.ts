@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { RUNNER_ID_PATTERN } from "../protocol/limits.ts";
 import type { Page, StateStore } from "../state/store.ts";
 import { protocols } from "./attachments.ts";
 
@@ -9,10 +8,6 @@ import { protocols } from "./attachments.ts";
  */
 export const runnerStates = ["connecting", "online", "draining", "replaced", "lost", "offline"] as const;
 export type RunnerState = (typeof runnerStates)[number];
-
-export const runnerId = z
-  .string()
-  .regex(RUNNER_ID_PATTERN, "must have 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or digit");
 
 const KIND = "runner";
 

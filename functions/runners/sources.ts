@@ -6,7 +6,7 @@ import { CONTRACT_ANSWER_LIMIT_BYTES, SOURCES_LIMIT_BYTES } from "../protocol/li
 import { fetchHub } from "./hub-call.ts";
 
 /** The runner itself, as a service of its tunnel. */
-const RUNNER_SERVICE = "@runner";
+export const RUNNER_SERVICE = "@runner";
 
 const stored = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),

@@ -1,10 +1,8 @@
 import type { Env } from "../config.ts";
+import type { FetchTarget } from "../deployments/contract.ts";
 import { fetchHub } from "./hub-call.ts";
 
 const SCHEME = "runner://";
-
-/** `fetch`, as far as a backend's address is concerned. */
-export type FetchTarget = (url: string, init: RequestInit) => Promise<Response>;
 
 /** The origin of a service that a runner hosts. A service's slashes are encoded: what follows it is a path. */
 export function runnerOrigin(runnerId: string, service: string): string {

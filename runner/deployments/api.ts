@@ -57,6 +57,7 @@ function createRoutes({
     parseKey(name);
     return name;
   };
+  const restarts = new Map<string, string>();
   return {
     "PUT sources": async (request) => {
       const sha256 = header(request, "x-signalbox-sha256");
@@ -84,6 +85,7 @@ function createRoutes({
       body: deployments.status(key(parts)),
     }),
     "DELETE deployments/*/*": async (_request, _url, parts) => {
+      restarts.delete(key(parts));
       await deployments.remove(key(parts));
       return { status: 200, body: { removed: true } };
     },
@@ -92,10 +94,16 @@ function createRoutes({
       const limit = count(url, "limit", PAGE_LINES, PAGE_LINES);
       return { status: 200, body: await deployments.logs(key(parts), cursor, limit) };
     },
-    "POST deployments/*/*/restart": async (_request, _url, parts) => ({
-      status: 202,
-      body: await deployments.restart(key(parts)),
-    }),
+    "POST deployments/*/*/restart": async (_request, url, parts) => {
+      const name = key(parts);
+      const asked = url.searchParams.get("request");
+      // A caller that repeats itself asks for one restart.
+      if (asked !== null && restarts.get(name) === asked)
+        return { status: 202, body: deployments.status(name) };
+      const body = await deployments.restart(name);
+      if (asked !== null) restarts.set(name, asked);
+      return { status: 202, body };
+    },
     "GET status": async () => ({
       status: 200,
       body: { deployments: deployments.list(), disk: await disk.status() },

@@ -70,20 +70,22 @@ class World {
   /** A context that remembers nothing, as after a restart. */
   fresh(): ReconcileContext {
     const provider = {
-      check: () => undefined,
+      place: (target: Deployment["target"]) => Promise.resolve(target),
+      openStreams: () => Promise.resolve(null),
       provision: (deployment: Deployment) => this.#called("provision", deployment, this.provision),
       redeploy: (deployment: Deployment) => this.#called("redeploy", deployment, this.provision),
       remove: (deployment: Deployment) => this.#called("remove", deployment, this.remove),
     };
     return {
       store: this.store,
-      providers: { url: provider },
+      providers: { url: provider, runner: provider },
       verify: (_, deployment) => this.#called("verify", deployment, this.verify),
       tellReload: (_, deployment) => this.#called("reload", deployment, this.tell),
       probeSessions: (_, deployment) => this.#called("probe", deployment, this.probe),
       tableAgeLimitMs: TABLE_AGE_MS,
       progress: {
         observe: () => undefined,
+        buildLog: () => ({ cursor: 0, append: () => undefined }),
         step: (id, step, status, detail) => {
           this.steps.push(`${id} ${step} ${status}${detail === "" ? "" : `: ${detail}`}`);
         },

@@ -1,0 +1,245 @@
+import { z } from "zod";
+import type { Env } from "../config.ts";
+import type { AppDocument, Deployment, Target } from "../deployments/app-document.ts";
+import { textWithin } from "../deployments/contract.ts";
+import { Problem } from "../errors.ts";
+import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS, RUNNER_POLL_MS } from "../protocol/limits.ts";
+import { fetchHub, hubOf } from "../runners/hub-call.ts";
+import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
+import { RUNNER_SERVICE } from "../runners/sources.ts";
+import { runnerOrigin } from "../runners/tunnel.ts";
+import type { StateStore } from "../state/store.ts";
+import type { BuildLog, Provider, Provisioned, Step } from "./provider.ts";
+
+type RunnerTarget = Extract<Target, { kind: "runner" }>;
+
+/** Runners that are looked at for a place; more than these would be a loop over a fleet. */
+const CANDIDATES_LIMIT = 100;
+
+const status = z.object({
+  state: z.string(),
+  reason: z.string().nullable(),
+  lastLines: z.array(z.string()),
+});
+const logPage = z.object({
+  lines: z.array(z.object({ text: z.string() })),
+  cursor: z.number().int().nonnegative(),
+});
+const refusal = z.object({ code: z.string(), detail: z.string() });
+
+/** A process that a runner hosts, built from an uploaded source and reached through the runner's own connection. */
+export function runnerProvider(parts: {
+  env: Pick<Env, "RUNNER_HUB">;
+  store: StateStore;
+  internalToken: string;
+}): Provider {
+  const { env, store, internalToken } = parts;
+
+  const call = (runnerId: string, method: string, path: string, body?: unknown): Promise<RunnerAnswer> =>
+    callRunner(env, runnerId, method, path, body);
+
+  async function provision(
+    deployment: Deployment,
+    app: AppDocument,
+    log: BuildLog,
+  ): Promise<Step<Provisioned>> {
+    const target = runnerTarget(deployment);
+    const { runnerId } = target;
+    const at = path(app, deployment);
+    const put = await call(runnerId, "PUT", at, specOf(target, app, deployment, internalToken));
+    if (put.kind === "unreachable") return wait(`runner ${runnerId}: ${put.why}`);
+    if (put.status >= 400) return judge(put, runnerId);
+    return follow(runnerId, at, app, deployment, log);
+  }
+
+  async function follow(
+    runnerId: string,
+    at: string,
+    app: AppDocument,
+    deployment: Deployment,
+    log: BuildLog,
+  ): Promise<Step<Provisioned>> {
+    // Asked before the log is read, so that the log is complete once it says that all is over.
+    const answer = await call(runnerId, "GET", at);
+    if (answer.kind === "unreachable") return wait(`runner ${runnerId}: ${answer.why}`);
+    if (answer.status >= 400) return judge(answer, runnerId);
+    const { state, reason, lastLines } = status.parse(answer.json);
+    await readLog(runnerId, at, log);
+    if (state === "running") {
+      return {
+        status: "done",
+        value: { url: runnerOrigin(runnerId, service(app, deployment)), resources: { runnerId } },
+      };
+    }
+    if (state === "failed") {
+      return {
+        status: "failed",
+        reason: [reason ?? "It failed.", ...lastLines.slice(-20)].join("\n").slice(0, 4_000),
+      };
+    }
+    return wait(`${state} on ${runnerId}`);
+  }
+
+  async function readLog(runnerId: string, at: string, log: BuildLog): Promise<void> {
+    const answer = await call(runnerId, "GET", `${at}/logs?cursor=${log.cursor}`);
+    const page =
+      answer.kind === "answer" && answer.status === 200 ? logPage.safeParse(answer.json).data : undefined;
+    if (page && page.cursor !== log.cursor)
+      log.append(
+        page.lines.map(({ text }) => text),
+        page.cursor,
+      );
+  }
+
+  return {
+    async place(target) {
+      if (target.kind !== "runner") return target;
+      for (const { id } of await candidates(env, store, target.runnerId)) {
+        const found = await call(id, "HEAD", `/sources/${target.source.sha256}`);
+        if (found.kind === "answer" && found.status === 200) return { ...target, runnerId: id };
+      }
+      const where = target.runnerId === undefined ? "any connected runner" : `runner ${target.runnerId}`;
+      throw refused(
+        "target.source.sha256",
+        `isn't on ${where}; upload it with PUT /runners/ID/sources first`,
+      );
+    },
+    provision,
+    async redeploy(deployment, app, log) {
+      const { runnerId } = runnerTarget(deployment);
+      const at = path(app, deployment);
+      // The runner restarts once for each request, however often it is told of it.
+      const request = String(deployment.redeploy?.requestedAt ?? 0);
+      const answer = await call(runnerId, "POST", `${at}/restart?request=${request}`);
+      if (answer.kind === "unreachable") return wait(`runner ${runnerId}: ${answer.why}`);
+      if (answer.status >= 400) return judge(answer, runnerId);
+      return follow(runnerId, at, app, deployment, log);
+    },
+    async remove(deployment, app) {
+      // It was never placed, so there is nothing.
+      if (deployment.target.kind !== "runner" || deployment.target.runnerId === undefined) return gone;
+      const { runnerId } = deployment.target;
+      const answer = await call(runnerId, "DELETE", path(app, deployment));
+      if (answer.kind === "answer") {
+        return answer.status < 300 || answer.status === 404
+          ? gone
+          : wait(`runner ${runnerId} answered ${answer.status}`);
+      }
+      // A runner that was forgotten takes nothing away any more, and what it hosted went with it.
+      return (await readRunner(store, runnerId)) === null ? gone : wait(`runner ${runnerId}: ${answer.why}`);
+    },
+    async openStreams(deployment) {
+      const [, runnerId, name] = /^runner:\/\/([^/]+)\/([^/]+)$/.exec(deployment.url ?? "") ?? [];
+      if (runnerId === undefined || name === undefined) return null;
+      return hubOf(env, runnerId).openStreams(decodeURIComponent(name));
+    },
+  };
+}
+
+const gone: Step<null> = { status: "done", value: null };
+
+type PlacedTarget = RunnerTarget & { runnerId: string };
+
+function runnerTarget({ id, target }: Deployment): PlacedTarget {
+  if (target.kind !== "runner" || target.runnerId === undefined) {
+    throw new Error(`Deployment ${id} was never placed on a runner`);
+  }
+  return { ...target, runnerId: target.runnerId };
+}
+
+/** The name by which the tunnel asks for it. */
+function service(app: AppDocument, { id }: Deployment): string {
+  return `${app.name}/${id}`;
+}
+
+function path(app: AppDocument, deployment: Deployment): string {
+  return `/deployments/${service(app, deployment)}`;
+}
+
+/** What the runner is told, with the variables of the app contract; the same at every repetition. */
+function specOf(target: PlacedTarget, app: AppDocument, { id }: Deployment, internalToken: string): unknown {
+  const { source, install, build, start, env, healthPath } = target;
+  const contract = {
+    PULSE_DEPLOYMENT_ID: id,
+    PULSE_RAILWAY_INTERNAL_TOKEN: internalToken,
+    PULSE_SERVER_ADDRESS: app.config.hosts[0] === undefined ? "" : `https://${app.config.hosts[0]}`,
+  };
+  return { source, install, build, start, healthPath, env: { ...env, ...contract } };
+}
+
+/** Runners that may take something new, the least loaded first. */
+async function candidates(
+  env: Pick<Env, "RUNNER_HUB">,
+  store: StateStore,
+  wanted: string | undefined,
+): Promise<RunnerRecord[]> {
+  if (wanted !== undefined) {
+    const record = await readRunner(store, wanted);
+    if (!record) throw refused("target.runnerId", `names no runner: ${wanted} never connected`);
+    if (record.state !== "online") throw refused("target.runnerId", `is ${record.state}: ${record.reason}`);
+    return [record];
+  }
+  const records = await listRunners(store, { after: null, limit: CANDIDATES_LIMIT });
+  const online = records.filter(({ state, protocol }) => state === "online" && protocol !== "sentryvibe");
+  const loaded = await Promise.all(
+    online.map(async (record) => ({ record, load: (await hubOf(env, record.id).view()).openStreams })),
+  );
+  return loaded.sort((one, other) => one.load - other.load).map(({ record }) => record);
+}
+
+type RunnerAnswer = { kind: "answer"; status: number; json: unknown } | { kind: "unreachable"; why: string };
+
+/** What a hub says of itself, when the runner can't be asked. */
+const HUB_CODES = [
+  "runner_offline",
+  "runner_overloaded",
+  "stream_reset",
+  "stream_timeout",
+  "upstream_unreachable",
+];
+
+async function callRunner(
+  env: Pick<Env, "RUNNER_HUB">,
+  runnerId: string,
+  method: string,
+  at: string,
+  body: unknown,
+): Promise<RunnerAnswer> {
+  const hubCall = { kind: "tunnel", runnerId, service: RUNNER_SERVICE, path: at } as const;
+  try {
+    const response = await fetchHub(env, hubCall, {
+      method,
+      headers: {
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(RUNNER_CALL_TIMEOUT_MS),
+    });
+    const text = await textWithin(response, RUNNER_ANSWER_LIMIT_BYTES);
+    const json: unknown = text === "" ? null : JSON.parse(text);
+    const problem = refusal.safeParse(json).data;
+    if (!response.ok && problem && HUB_CODES.includes(problem.code))
+      return { kind: "unreachable", why: problem.detail };
+    return { kind: "answer", status: response.status, json };
+  } catch (error) {
+    return { kind: "unreachable", why: error instanceof Error ? error.message : "it didn't answer" };
+  }
+}
+
+/** A refusal that will be the same next time ends the rollout; one that passes is waited for. */
+function judge(answer: Extract<RunnerAnswer, { kind: "answer" }>, runnerId: string): Step<never> {
+  const problem = refusal.safeParse(answer.json).data;
+  const why = problem?.detail ?? `it answered ${answer.status}`;
+  if (answer.status >= 500 && problem?.code !== "disk_full") return wait(`runner ${runnerId}: ${why}`);
+  if (problem?.code === "deployment_stopping") return wait(`runner ${runnerId}: ${why}`);
+  return { status: "failed", reason: `Runner ${runnerId}: ${why}` };
+}
+
+function wait(detail: string): Step<never> {
+  return { status: "wait", untilMs: Date.now() + RUNNER_POLL_MS, detail };
+}
+
+function refused(field: string, message: string): Problem {
+  return new Problem("target_refused", `${field} ${message}.`, { errors: [{ field, message }] });
+}

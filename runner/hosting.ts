@@ -1,0 +1,113 @@
+import type { Command, CommandType, Fields, RunnerEvent } from "../functions/protocol/control.ts";
+import type { CommandContext, CommandHandler } from "./connection/commands.ts";
+import { createInternalApi } from "./deployments/api.ts";
+import { Host, type HostOptions } from "./deployments/host.ts";
+import type { InternalApi } from "./internal-api.ts";
+import type { RunnerPart } from "./runner.ts";
+import type { ServiceTarget } from "./tunnel/services.ts";
+import { version } from "./version.ts";
+import { createWorkspaceCommands, type CommandHandler as WorkspaceCommand } from "./workspaces/commands.ts";
+
+const WORKSPACE_COMMANDS = [
+  "list-files",
+  "read-file",
+  "write-file",
+  "delete-project-files",
+  "fetch-logs",
+] as const;
+const API_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"];
+/** What `/health` says of the disk may be so old: measuring it is no work for each probe. */
+const DISK_STATUS_AGE_MS = 15_000;
+
+/** What a runner keeps in its workspace, as a part of it: deployments, sources, project files. */
+export class Hosting implements RunnerPart {
+  readonly name = "hosting";
+  readonly commands: Partial<Record<CommandType, CommandHandler>>;
+  readonly #options: HostOptions;
+  #host: Host | null = null;
+  #workspaceCommands: ReadonlyMap<string, WorkspaceCommand> = new Map();
+  #drained: Promise<void> | null = null;
+  #isDrained = true;
+  #disk: Fields = {};
+  #diskWatch: NodeJS.Timeout | undefined;
+
+  constructor(options: HostOptions, internalApi: InternalApi) {
+    this.#options = options;
+    this.commands = Object.fromEntries(
+      WORKSPACE_COMMANDS.map((type) => [type, (command, context) => this.#run(command, context)] as const),
+    ) satisfies Partial<Record<CommandType, CommandHandler>>;
+    for (const method of API_METHODS) {
+      internalApi.route(method, "/*", (request, response) => this.#serve?.(request, response));
+    }
+  }
+
+  #serve: ReturnType<typeof createInternalApi> | null = null;
+
+  async start(): Promise<void> {
+    const host = await Host.open(this.#options);
+    this.#host = host;
+    const { workspaces, trash, disk, logs, deployments, sources } = host;
+    this.#workspaceCommands = createWorkspaceCommands({ workspaces, trash, disk, logs, version });
+    this.#serve = createInternalApi({ deployments, sources, disk });
+    await this.#measure(host);
+    this.#diskWatch = setInterval(() => void this.#measure(host), DISK_STATUS_AGE_MS);
+  }
+
+  lookup(service: string): ServiceTarget | null {
+    return this.#host?.deployments.lookup(service) ?? null;
+  }
+
+  /** Deployments that are being prepared are let finish; running ones serve until the end. */
+  drain(): void {
+    if (this.#drained || !this.#host) return;
+    this.#isDrained = false;
+    this.#drained = this.#host.deployments.drain().finally(() => {
+      this.#isDrained = true;
+    });
+  }
+
+  busy(): number {
+    return this.#isDrained ? 0 : 1;
+  }
+
+  status(): Fields {
+    const deployments = this.#host?.deployments.list() ?? [];
+    return {
+      disk: this.#disk,
+      deployments: deployments.length,
+      running: deployments.filter(({ state }) => state === "running").length,
+    };
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#diskWatch);
+    await this.#host?.close();
+    this.#host = null;
+  }
+
+  async #measure(host: Host): Promise<void> {
+    try {
+      this.#disk = { ...(await host.disk.status()) };
+    } catch (error) {
+      this.#disk = { error: error instanceof Error ? error.message : "can't be measured" };
+    }
+  }
+
+  async #run(command: Command, { answer }: CommandContext): Promise<void> {
+    const handler = this.#workspaceCommands.get(command.type);
+    if (!handler) throw new Error(`${command.type} came before the workspace was open`);
+    const result = handler(command);
+    if (result instanceof Promise) answer(bare(await result));
+    else for await (const event of result) answer(bare(event));
+  }
+}
+
+/** Whoever sends it adds these. */
+function bare({
+  commandId: _commandId,
+  projectId: _projectId,
+  timestamp: _timestamp,
+  ...event
+}: RunnerEvent) {
+  return event;
+}
