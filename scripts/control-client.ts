@@ -28,19 +28,15 @@ export class ControlClient {
   }
 
   /** Answers parsed JSON; throws {@link ControlProblem} for anything but success. */
-  async call(method: string, path: string, body?: unknown): Promise<unknown> {
-    const response = await fetch(this.#base + path, {
-      method,
-      headers: {
-        authorization: `Bearer ${this.#token}`,
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    const text = await response.text();
-    const parsed: unknown = text === "" ? null : JSON.parse(text);
-    if (response.ok) return parsed;
-    throw new ControlProblem(response.status, field(parsed, "code"), field(parsed, "detail"));
+  call(method: string, path: string, body?: unknown): Promise<unknown> {
+    return body === undefined
+      ? this.#send(method, path, {})
+      : this.#send(method, path, { "content-type": "application/json" }, JSON.stringify(body));
+  }
+
+  /** Sends bytes as they are. */
+  put(path: string, body: Uint8Array<ArrayBuffer>, contentType: string): Promise<unknown> {
+    return this.#send("PUT", path, { "content-type": contentType }, body);
   }
 
   async deployment(app: string, id: string): Promise<DeploymentView | null> {
@@ -69,6 +65,23 @@ export class ControlClient {
         throw new Error(`Deployment ${id} is still ${deployment?.state ?? "unknown"}.`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
+  }
+
+  async #send(
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    body?: string | Uint8Array<ArrayBuffer>,
+  ): Promise<unknown> {
+    const response = await fetch(this.#base + path, {
+      method,
+      headers: { authorization: `Bearer ${this.#token}`, ...headers },
+      ...(body === undefined ? {} : { body }),
+    });
+    const text = await response.text();
+    const parsed: unknown = text === "" ? null : JSON.parse(text);
+    if (response.ok) return parsed;
+    throw new ControlProblem(response.status, field(parsed, "code"), field(parsed, "detail"));
   }
 }
 

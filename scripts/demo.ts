@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Visitor } from "./demo-visitor.ts";
-import { startExample, type ExampleApp } from "./example-app.ts";
+import { EXAMPLE_START } from "./example-source.ts";
+import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local-runner.ts";
 import { readSettings } from "./settings.ts";
 import { startStack, type Stack } from "./stack.ts";
 
@@ -12,14 +13,15 @@ const APP = "live-counter";
 const STEP_TIMEOUT_MS = 30_000;
 
 const home = await mkdtemp(join(tmpdir(), "signalbox-demo-"));
-const backends: ExampleApp[] = [];
 const visitors: Visitor[] = [];
 let stack: Stack | undefined;
+let runner: LocalRunner | undefined;
 let step = 0;
 
 try {
   const settings = readSettings({ ...process.env, PORT: "0", SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0" });
   stack = await startStack(settings, process.env, "ignore");
+  runner = await startLocalRunner(stack, home, "ignore");
   await story(stack);
   console.log("\nAll of it was seen. Nothing was cut, nothing was lost.");
 } catch (error) {
@@ -27,23 +29,19 @@ try {
   process.exitCode = 1;
 } finally {
   for (const visitor of visitors) visitor.close();
-  await Promise.all(backends.map((backend) => backend.stop()));
+  await runner?.stop();
   await stack?.stop();
   await rm(home, { recursive: true, force: true });
 }
 
-async function story({ control, secrets, url }: Stack): Promise<void> {
+async function story(running: Stack): Promise<void> {
+  const { control, url } = running;
   const origin = url.replace("localhost", "127.0.0.1");
+  const source = await uploadExample(running);
 
   const deploy = async (id: string): Promise<void> => {
-    const backend = await startExample({
-      deploymentId: id,
-      internalToken: secrets.internalToken,
-      port: 0,
-      serverAddress: url,
-    });
-    backends.push(backend);
-    await control.call("POST", `/apps/${APP}/deployments`, { id, target: { kind: "url", url: backend.url } });
+    const target = { kind: "runner", runnerId: LOCAL_RUNNER, source, start: EXAMPLE_START };
+    await control.call("POST", `/apps/${APP}/deployments`, { id, target });
     await control.until(APP, id, ["active"], STEP_TIMEOUT_MS);
   };
   const visit = async (): Promise<Visitor> => {
@@ -75,7 +73,7 @@ async function story({ control, secrets, url }: Stack): Promise<void> {
   });
   await deploy("v1");
   const anna = await newcomer("v1");
-  tell(`v1 serves at ${url}/. A visitor opens the page and leaves it open.`);
+  tell(`v1 serves at ${url}/, from a runner that dialled out. A visitor opens the page and leaves it open.`);
   await counting(anna, "v1");
 
   await deploy("v2");

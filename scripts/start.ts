@@ -1,13 +1,14 @@
 import { join, resolve } from "node:path";
-import { readFile, writeFile } from "node:fs/promises";
 import { ControlProblem } from "./control-client.ts";
-import { startExample, type ExampleApp } from "./example-app.ts";
+import { EXAMPLE_START } from "./example-source.ts";
+import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local-runner.ts";
 import { readSettings, SettingError } from "./settings.ts";
 import { startStack, type Stack } from "./stack.ts";
 
 /** The app that `npm start` shows, deployed as `v1`. */
 const DEMO_APP = "live-counter";
 const DEMO_DEPLOYMENT = "v1";
+const START_TIMEOUT_MS = 60_000;
 
 try {
   await main();
@@ -23,50 +24,64 @@ async function main(): Promise<void> {
     process.once("SIGINT", () => resolve());
     process.once("SIGTERM", () => resolve());
   });
+  const home = resolve(settings.home);
   const stack = await startStack(settings);
-  let example: ExampleApp | undefined;
-  const end = async (): Promise<void> => {
-    await example?.stop();
-    await stack.stop();
-  };
-  const died = stack.workerd.exited.then((code) => `workerd ended by itself with code ${code}`);
+  let runner: LocalRunner | undefined;
   try {
-    if (settings.demo) example = await deployDemo(stack, resolve(settings.home));
+    runner = await startLocalRunner(stack, home, "ignore");
+    if (settings.demo) await deployDemo(stack);
     console.log(`Signalbox is ready: ${stack.url}/_signalbox/`);
     console.log(`  control token: in ${join(settings.home, "local.json")} (controlToken)`);
-    if (example) console.log(`  the example, deployed as ${DEMO_DEPLOYMENT}: ${stack.url}/`);
-    const reason = await Promise.race([stopped.then(() => null), died]);
+    console.log(
+      `  a runner on this machine: ${LOCAL_RUNNER}, with its workspace in ${join(settings.home, "workspace")}`,
+    );
+    if (settings.demo) console.log(`  the example, deployed through it as ${DEMO_DEPLOYMENT}: ${stack.url}/`);
+    const reason = await Promise.race([
+      stopped.then(() => null),
+      stack.workerd.exited.then((code) => `workerd ended by itself with code ${code}`),
+      runner.exited.then((code) => `the local runner ended by itself with code ${code}`),
+    ]);
     if (reason !== null) throw new Error(reason);
   } finally {
-    await end();
+    await runner?.stop();
+    await stack.stop();
   }
 }
 
-/** Starts the example where an earlier start left it, and makes sure that it is deployed. */
-async function deployDemo(stack: Stack, home: string): Promise<ExampleApp> {
-  const portFile = join(home, "example.port");
-  const port = Number(await readFile(portFile, "utf8").catch(() => "0"));
-  const example = await startExample({
-    deploymentId: DEMO_DEPLOYMENT,
-    internalToken: stack.secrets.internalToken,
-    port,
-    serverAddress: stack.url,
-  });
-  try {
-    await writeFile(portFile, String(example.port));
-    const existing = await stack.control.call("GET", `/apps/${DEMO_APP}`).catch((error: unknown) => {
-      if (error instanceof ControlProblem && error.code === "unknown_app") return null;
-      throw error;
-    });
-    if (existing === null) await stack.control.call("PUT", `/apps/${DEMO_APP}`, { default: true });
-    if ((await stack.control.deployment(DEMO_APP, DEMO_DEPLOYMENT)) === null) {
-      const target = { kind: "url", url: example.url };
-      await stack.control.call("POST", `/apps/${DEMO_APP}/deployments`, { id: DEMO_DEPLOYMENT, target });
-    }
-    await stack.control.until(DEMO_APP, DEMO_DEPLOYMENT, ["active", "ready", "draining", "removed"], 60_000);
-    return example;
-  } catch (error) {
-    await example.stop();
+/** Deploys the example unless an earlier start did: then its runner brings it back by itself. */
+async function deployDemo(stack: Stack): Promise<void> {
+  const { control } = stack;
+  const existing = await control.call("GET", `/apps/${DEMO_APP}`).catch((error: unknown) => {
+    if (error instanceof ControlProblem && error.code === "unknown_app") return null;
     throw error;
+  });
+  if (existing === null) await control.call("PUT", `/apps/${DEMO_APP}`, { default: true });
+  if ((await control.deployment(DEMO_APP, DEMO_DEPLOYMENT)) === null) {
+    const target = {
+      kind: "runner",
+      runnerId: LOCAL_RUNNER,
+      source: await uploadExample(stack),
+      start: EXAMPLE_START,
+    };
+    await control.call("POST", `/apps/${DEMO_APP}/deployments`, { id: DEMO_DEPLOYMENT, target });
+  }
+  await control.until(
+    DEMO_APP,
+    DEMO_DEPLOYMENT,
+    ["active", "ready", "draining", "removed"],
+    START_TIMEOUT_MS,
+  );
+  await serves(stack);
+}
+
+/** After a restart the deployment is active long before its process runs again. */
+async function serves({ workerd }: Stack): Promise<void> {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${workerd.port}/`);
+    await response.body?.cancel();
+    if (response.status < 500) return;
+    if (Date.now() > deadline) throw new Error(`The example answers ${response.status}.`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

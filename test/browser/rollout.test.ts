@@ -1,6 +1,6 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startExample, type ExampleApp } from "../../scripts/example-app.ts";
+import { startExample, type ExampleApp } from "../helpers/example-app.ts";
 import { launchChromium, showsVersion } from "../helpers/sdk-browser.ts";
 import { INTERNAL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
