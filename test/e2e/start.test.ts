@@ -80,13 +80,14 @@ async function isHosted(pid: number): Promise<boolean> {
   return environment.includes("SIGNALBOX_PROCESS=");
 }
 
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+/** A process that nobody has waited for yet is as gone as it can be. */
+async function isAlive(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => ") Z");
+  return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3) !== "Z";
+}
+
+async function living(pids: number[]): Promise<number[]> {
+  return (await Promise.all(pids.map(async (pid) => ((await isAlive(pid)) ? [pid] : [])))).flat();
 }
 
 test("the stack starts with the example, ends with everything it started, and finds its state again", async () => {
@@ -108,7 +109,7 @@ test("the stack starts with the example, ends with everything it started, and fi
   first.child.kill("SIGINT");
   expect(await first.exited).toBe(0);
   await until(
-    () => started.filter(alive),
+    () => living(started),
     (left) => left.length === 0,
     10_000,
   );
@@ -130,14 +131,14 @@ test("the stack starts with the example, ends with everything it started, and fi
   expect(hosted.length).toBeGreaterThan(0);
   second.child.kill("SIGKILL");
   await until(
-    () => left.filter((pid) => !hosted.includes(pid) && alive(pid)),
+    () => living(left.filter((pid) => !hosted.includes(pid))),
     (pids) => pids.length === 0,
     10_000,
   );
   const fourth = start({ SIGNALBOX_HOME: home });
   expect(await (await fetch(`${await fourth.ready}/`)).text()).toContain('<span id="version">v1</span>');
   // What a killed runner hosted can only be ended by its successor.
-  expect(hosted.filter(alive)).toEqual([]);
+  expect(await living(hosted)).toEqual([]);
   fourth.child.kill("SIGTERM");
   expect(await fourth.exited).toBe(0);
 });
