@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { buildWorker } from "../../scripts/build-worker.ts";
 
 /** A Worker starts in the time that it takes to load; Cloudflare's own limit is 3 MiB gzipped. */
-const CEILING_BYTES = 200 * 1024;
+const CEILING_BYTES = 256 * 1024;
 
 test("the Worker's bundle stays small", async () => {
   const directory = await mkdtemp(join(tmpdir(), "signalbox-size-"));

@@ -11,7 +11,7 @@ async function start(
   example: string,
   env: Record<string, string>,
 ): Promise<{ child: Child; line: string; origin: string }> {
-  const child = spawn("node", [`examples/${example}/server.ts`], {
+  const child = spawn("node", [`examples/${example}/server.${example === "plain-http" ? "mjs" : "ts"}`], {
     env: { ...process.env, PORT: "0", ...env },
     stdio: ["pipe", "pipe", "inherit"],
   });

@@ -1,5 +1,4 @@
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 
 const version = process.env["VERSION"] ?? "dev";
 const host = process.env["HOST"] ?? "127.0.0.1";
@@ -11,13 +10,13 @@ const server = createServer((request, response) => {
   else if (pathname === "/") answer(200, "text/html", page());
   else answer(404, "text/plain", "not found\n");
 
-  function answer(status: number, type: string, body: string): void {
+  function answer(status, type, body) {
     response.writeHead(status, { "content-type": `${type}; charset=utf-8`, "cache-control": "no-store" });
     response.end(body);
   }
 });
 
-function page(): string {
+function page() {
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -32,7 +31,7 @@ function page(): string {
 }
 
 server.listen(Number(process.env["PORT"] ?? 0), host, () => {
-  const { port } = server.address() as AddressInfo;
+  const { port } = server.address();
   console.log(`plain-http ${version} listening on http://${host}:${port}`);
 });
 
