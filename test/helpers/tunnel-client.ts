@@ -111,6 +111,9 @@ export async function connectRunner(
   });
   socket.on("error", () => undefined);
   await once(socket, "open");
+  // As a runner does, and not only for looks: workerd ends the TCP connection of a socket that it has received nothing
+  // from ten seconds after the close frames.
+  socket.send("ping");
   return client;
 }
 
