@@ -214,6 +214,25 @@ describe("a request through the tunnel", () => {
     expect(hash.digest("hex")).toBe(sha(large));
   });
 
+  test("isn't stopped by clients that take nothing of what would fill the connection", async () => {
+    const large = Buffer.alloc(64 * 1024 * 1024);
+    handle = (request, response) => void response.end(request.url === "/idle" ? large : "quick");
+    const idle = await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const request = open("/idle");
+        request.end();
+        const answer = await answerOf(request);
+        answer.on("error", () => undefined);
+        answer.pause();
+        return request;
+      }),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    // What they are allowed to hold back is all used up; they are given up, and it goes on.
+    expect((await get("/quick")).body.toString()).toBe("quick");
+    for (const request of idle) request.destroy();
+  });
+
   test("that its client breaks off breaks off at the backend", async () => {
     const ends: string[] = [];
     handle = (request, response) => {
