@@ -46,6 +46,11 @@ export class ReceiveCredit {
     this.#consumed = ungrantedBytes;
   }
 
+  /** What the sender still has, as far as the receiver can know. */
+  get roomBytes(): number {
+    return this.#room;
+  }
+
   /** Consumed and not granted again yet: all that there is to remember while nothing is under way. */
   get ungrantedBytes(): number {
     return this.#consumed;

@@ -74,6 +74,11 @@ export const STREAM_WINDOW_BYTES = 1024 * 1024;
 export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 /** A receiver grants at the latest after so much; what it keeps to itself is lost to every other stream. */
 export const GRANT_STEP_BYTES = 128 * 1024;
+/**
+ * A client that takes nothing of its answer for so long is cut off, if others wait for the room that it takes up.
+ * Otherwise sixteen idle downloads would stop a runner's whole connection.
+ */
+export const STALLED_READER_MS = 20_000;
 /** Streams of one runner at a time. */
 export const STREAMS_LIMIT = 4_096;
 /** A WebSocket message through the tunnel; larger ones close the socket with 1009. */

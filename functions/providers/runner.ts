@@ -7,7 +7,7 @@ import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS, RUNNER_POLL_MS } fro
 import { fetchHub, hubOf } from "../runners/hub-call.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { RUNNER_SERVICE } from "../runners/sources.ts";
-import { runnerOrigin } from "../runners/tunnel.ts";
+import { parseRunnerUrl, runnerOrigin } from "../runners/origin.ts";
 import type { StateStore } from "../state/store.ts";
 import type { BuildLog, Provider, Provisioned, Step } from "./provider.ts";
 
@@ -129,9 +129,8 @@ export function runnerProvider(parts: {
       return (await readRunner(store, runnerId)) === null ? gone : wait(`runner ${runnerId}: ${answer.why}`);
     },
     async openStreams(deployment) {
-      const [, runnerId, name] = /^runner:\/\/([^/]+)\/([^/]+)$/.exec(deployment.url ?? "") ?? [];
-      if (runnerId === undefined || name === undefined) return null;
-      return hubOf(env, runnerId).openStreams(decodeURIComponent(name));
+      const target = deployment.url === null ? null : parseRunnerUrl(deployment.url);
+      return target && hubOf(env, target.runnerId).openStreams(target.service);
     },
   };
 }

@@ -31,6 +31,9 @@ export class HttpStream {
   #uploadEnded = false;
   #over = false;
   #progressAt = Date.now();
+  /** Bytes that the client has yet to take, and when it last took some. */
+  #untakenBytes = 0;
+  #takenAt = 0;
   #headTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(
@@ -90,6 +93,12 @@ export class HttpStream {
     this.#end(resetProblem(code));
   }
 
+  /** Gives up a client that takes nothing while others wait for the room. */
+  giveUpStalled(sinceMs: number): void {
+    if (this.#untakenBytes > 0 && this.#takenAt <= sinceMs)
+      this.#breakOff("overflow", "the client takes nothing");
+  }
+
   /** The connection has ended. */
   fail(problem: Problem): void {
     this.#end(problem);
@@ -127,11 +136,15 @@ export class HttpStream {
   async #write(body: Uint8Array): Promise<void> {
     const bytes = body.byteLength;
     if (bytes === 0) return;
+    if (this.#untakenBytes === 0) this.#takenAt = Date.now();
+    this.#untakenBytes += bytes;
     try {
       await this.#writer?.write(body);
     } catch {
       this.#breakOff("cancelled", "the client has left");
     } finally {
+      this.#untakenBytes -= bytes;
+      this.#takenAt = Date.now();
       this.#link.consumed(bytes);
     }
     const grant = this.#receiveCredit.consume(bytes);

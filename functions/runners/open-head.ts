@@ -19,11 +19,12 @@ const OWN_TO_A_HOP = new Set([
   "sec-websocket-extensions",
 ]);
 
+/** HTTP/1.1 asks for one even where nobody was asked for by name: Signalbox's own calls. */
+const OWN_HOST = "signalbox.internal";
+
 /** A request as the wire holds it. */
 export function openHead(request: Request, { service, path }: TunnelTarget): OpenHead {
-  const headers: RawHeaders = [];
-  const host = request.headers.get("x-forwarded-host");
-  if (host !== null) headers.push(["host", host]);
+  const headers: RawHeaders = [["host", request.headers.get("x-forwarded-host") ?? OWN_HOST]];
   for (const [name, value] of request.headers) {
     if (!OWN_TO_A_HOP.has(name) && !name.startsWith("x-signalbox-")) headers.push([name, value]);
   }

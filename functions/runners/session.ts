@@ -1,7 +1,12 @@
 import { Problem } from "../errors.ts";
 import { ReceiveCredit } from "../protocol/flow.ts";
 import { parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
-import { CONNECTION_WINDOW_BYTES, PARTIAL_MESSAGES_LIMIT_BYTES, STREAMS_LIMIT } from "../protocol/limits.ts";
+import {
+  CONNECTION_WINDOW_BYTES,
+  PARTIAL_MESSAGES_LIMIT_BYTES,
+  STALLED_READER_MS,
+  STREAMS_LIMIT,
+} from "../protocol/limits.ts";
 import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket } from "./close-codes.ts";
 import { HttpStream } from "./http-stream.ts";
@@ -32,6 +37,7 @@ export class Session implements StreamLink {
   /** Streams with bodies: while there is one the hub doesn't hibernate, and the saved state may be old. */
   #requests = 0;
   #partBytes = 0;
+  #stalledTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(ctx: DurableObjectState, socket: WebSocket, attachment: RunnerAttachment) {
     this.socket = socket;
@@ -111,6 +117,7 @@ export class Session implements StreamLink {
   /** The connection is over: every stream on it is, too. */
   end(problem: Problem): void {
     this.turns.end();
+    if (this.#stalledTimer !== null) clearTimeout(this.#stalledTimer);
     for (const stream of this.#streams.values()) stream.fail(problem);
     this.#streams.clear();
   }
@@ -161,7 +168,10 @@ export class Session implements StreamLink {
   #frame(frame: Frame): void {
     const { stream: number } = frame;
     const carriesBody = frame.type === "head" || frame.type === "data";
-    if (carriesBody) this.#receiveCredit.receive(frame.body.byteLength);
+    if (carriesBody) {
+      this.#receiveCredit.receive(frame.body.byteLength);
+      this.#watchStalled();
+    }
     if (number === 0) {
       if (frame.type === "window") this.turns.grant(frame.bytes);
       return;
@@ -198,6 +208,20 @@ export class Session implements StreamLink {
       case "window":
         return stream.window(frame.bytes);
     }
+  }
+
+  /** While little room is left, looks now and then for clients that take nothing of what fills it. */
+  #watchStalled(): void {
+    if (this.#stalledTimer !== null || this.#receiveCredit.roomBytes >= CONNECTION_WINDOW_BYTES / 4) return;
+    this.#stalledTimer = setTimeout(() => {
+      this.#stalledTimer = null;
+      if (this.#receiveCredit.roomBytes < CONNECTION_WINDOW_BYTES / 4) {
+        const since = Date.now() - STALLED_READER_MS;
+        for (const stream of this.#streams.values())
+          if (stream instanceof HttpStream) stream.giveUpStalled(since);
+      }
+      this.#watchStalled();
+    }, STALLED_READER_MS / 4);
   }
 
   /** Public sockets of this connection go on after hibernation, those of an earlier one have lost their runner. */

@@ -1,20 +1,12 @@
 import type { Env } from "../config.ts";
 import type { FetchTarget } from "../deployments/contract.ts";
 import { fetchHub } from "./hub-call.ts";
+import { parseRunnerUrl } from "./origin.ts";
 
-const SCHEME = "runner://";
-
-/** The origin of a service that a runner hosts. A service's slashes are encoded: what follows it is a path. */
-export function runnerOrigin(runnerId: string, service: string): string {
-  return `${SCHEME}${runnerId}/${encodeURIComponent(service)}`;
-}
-
-/** Fetches `runner://RUNNERID/SERVICE/path` through the runner's hub, and anything else as usual. */
+/** Fetches from a runner's service through its hub, and from any other address as usual. */
 export function fetchTarget(env: Pick<Env, "RUNNER_HUB">): FetchTarget {
-  return (url, init) => {
-    if (!url.startsWith(SCHEME)) return fetch(url, init);
-    const [, runnerId = "", service = "", rest = ""] = /^runner:\/\/([^/]+)\/([^/?#]+)(.*)$/s.exec(url) ?? [];
-    const path = rest.startsWith("/") ? rest : `/${rest}`;
-    return fetchHub(env, { kind: "tunnel", runnerId, service: decodeURIComponent(service), path }, init);
+  return async (url, init) => {
+    const target = parseRunnerUrl(url);
+    return target === null ? fetch(url, init) : fetchHub(env, { kind: "tunnel", ...target }, init);
   };
 }

@@ -50,6 +50,8 @@ export async function startTestStack(
   options: {
     upstash?: { url: string; token: string };
     settings?: Record<string, string>;
+    /** Null leaves RUNNER_SHARED_SECRET unset. */
+    runnerSecret?: null;
     stdout?: "inherit" | "ignore";
   } = {},
 ): Promise<TestStack> {
@@ -63,7 +65,7 @@ export async function startTestStack(
       settings: {
         CONTROL_TOKEN,
         PULSE_RAILWAY_INTERNAL_TOKEN: INTERNAL_TOKEN,
-        RUNNER_SHARED_SECRET: RUNNER_SECRET,
+        ...(options.runnerSecret === null ? {} : { RUNNER_SHARED_SECRET: RUNNER_SECRET }),
         ROUTE_TTL_MS: "500",
         APP_DOMAIN: "localhost",
         ALLOW_PRIVATE_TARGETS: "1",

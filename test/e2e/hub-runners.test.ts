@@ -1,0 +1,418 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { WebSocket } from "ws";
+import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
+import { rawGet, rawRequest } from "../helpers/raw-http.ts";
+import { putRunnerApp } from "../helpers/runner-app.ts";
+import { RUNNER_SECRET, startTestStack, until, type ApiAnswer } from "../helpers/stack.ts";
+import {
+  connectRunner,
+  refusal,
+  runnerSocket,
+  type ConnectOptions,
+  type TunnelClient,
+} from "../helpers/tunnel-client.ts";
+
+const PREVIOUS = "previous-runner-secret";
+const LOST_AFTER_MS = 1_500;
+
+let world: UpstashStack;
+let backend: Server;
+const connected: TunnelClient[] = [];
+let count = 0;
+
+beforeAll(async () => {
+  world = await onUpstash({
+    RUNNER_SHARED_SECRET_PREVIOUS: PREVIOUS,
+    RUNNER_LOST_AFTER_MS: String(LOST_AFTER_MS),
+  });
+  backend = createServer((request, response) => {
+    setTimeout(() => response.end(request.url), request.url === "/late" ? 60_000 : 0);
+  });
+  await new Promise<void>((resolve) => backend.listen(0, "127.0.0.1", resolve));
+});
+
+afterAll(async () => {
+  await world.stop();
+  backend.closeAllConnections();
+  backend.close();
+});
+
+afterEach(async () => {
+  await Promise.all(connected.splice(0).map((runner) => runner.close()));
+});
+
+/** Each test has a runner of its own, since a hub remembers. */
+const fresh = (): string => `runner-${++count}`;
+
+async function connect(id: string, options: ConnectOptions = {}): Promise<TunnelClient> {
+  const { port } = backend.address() as AddressInfo;
+  const runner = await connectRunner(world.stack, id, { web: port }, options);
+  connected.push(runner);
+  return runner;
+}
+
+const details = async (id: string): Promise<Record<string, unknown>> =>
+  (await world.stack.api("GET", `/runners/${id}`)).body;
+
+function state(id: string, wanted: string): Promise<Record<string, unknown>> {
+  return until(
+    () => details(id),
+    (seen) => seen["state"] === wanted,
+    10_000,
+  );
+}
+
+async function broker(path: string, body?: unknown, secret: string = RUNNER_SECRET): Promise<ApiAnswer> {
+  const response = await fetch(`${world.stack.origin}/_signalbox/${path}`, {
+    ...(body === undefined ? {} : { method: "POST", body: JSON.stringify(body) }),
+    headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
+  });
+  return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) };
+}
+
+describe("a runner's socket", () => {
+  test("takes the shared secret and the previous one, and nothing else", async () => {
+    const id = fresh();
+    await connect(id, { secret: PREVIOUS });
+    expect((await state(id, "online"))["protocol"]).toBe("signalbox.runner.v1");
+    for (const secret of ["wrong-secret-of-some-length", `sbr_${"0".repeat(64)}`, ""]) {
+      const { status, body } = await refusal(runnerSocket(world.stack, id, { secret }));
+      expect([status, JSON.parse(body).code]).toEqual([401, "unauthorized"]);
+    }
+  });
+
+  test("refuses versions that aren't spoken here, with the reason", async () => {
+    const { status, body } = await refusal(
+      runnerSocket(world.stack, fresh(), { subprotocol: "signalbox.runner.v99" }),
+    );
+    expect(status).toBe(426);
+    expect(JSON.parse(body).error).toContain("signalbox.runner.v1");
+  });
+
+  test.each(["", "-x", "a%2Fb", "x".repeat(129)])("refuses the id %s", async (id) => {
+    const { status } = await refusal(runnerSocket(world.stack, id));
+    expect(status).toBe(400);
+  });
+
+  test("of a second connection wins, and the first one's end doesn't evict it", async () => {
+    const id = fresh();
+    const first = await connect(id);
+    const second = await connect(id);
+    expect(await first.closed).toEqual({ code: 4009, reason: "replaced" });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const seen = await details(id);
+    expect(seen).toMatchObject({ state: "online", epoch: 2, conflict: false });
+    expect(seen["connections"]).toMatchObject([
+      { epoch: 2, state: "online" },
+      { epoch: 1, state: "replaced" },
+    ]);
+    second.event({ type: "runner-status", load: 1 });
+    await until(
+      () => details(id),
+      ({ status }) => typeof status === "object" && status !== null && "load" in status,
+      5_000,
+    );
+  });
+
+  test("whose id is used by two runners is flagged", async () => {
+    const id = fresh();
+    for (let times = 0; times < 4; times++) await connect(id);
+    expect(await state(id, "online")).toMatchObject({ conflict: true, epoch: 4 });
+  });
+
+  test("fails the requests of the connection that it replaces", async () => {
+    const id = fresh();
+    await connect(id);
+    await putRunnerApp(world.store, { app: id, host: `${id}.test`, runnerId: id, service: "web" });
+    const late = rawRequest(world.stack.port, rawGet(`${id}.test`, "/late"));
+    await until(
+      () => details(id),
+      ({ openStreams }) => openStreams === 1,
+      5_000,
+    );
+    await connect(id);
+    const answer = await late;
+    expect([answer.status, JSON.parse(answer.body.toString()).code]).toEqual([502, "stream_reset"]);
+    expect((await rawRequest(world.stack.port, rawGet(`${id}.test`, "/now"))).body.toString()).toBe("/now");
+  });
+
+  test("that falls silent is lost, and one that pings isn't", async () => {
+    const silent = fresh();
+    const alive = fresh();
+    const runner = await connect(silent);
+    const pinging = await connect(alive);
+    const timer = setInterval(() => pinging.socket.send("ping"), 300);
+    const closed = await runner.closed;
+    expect(closed.code).toBe(4008);
+    expect(await state(silent, "lost")).toMatchObject({ connected: false });
+    await new Promise((resolve) => setTimeout(resolve, LOST_AFTER_MS));
+    expect(await details(alive)).toMatchObject({ state: "online" });
+    clearInterval(timer);
+  });
+
+  test("that closes is offline with the reason, and online again when it comes back", async () => {
+    const id = fresh();
+    const runner = await connect(id);
+    await runner.close();
+    expect((await state(id, "offline"))["reason"]).toContain("1000");
+    await connect(id);
+    await state(id, "online");
+  });
+});
+
+describe("a peer that breaks the protocol", () => {
+  const hostile: [string, (socket: WebSocket) => void][] = [
+    ["bytes that are no frame", (socket) => socket.send(Buffer.from("hello there, hub"))],
+    ["an empty message", (socket) => socket.send(Buffer.alloc(0))],
+    ["a stream that was never opened", (socket) => socket.send(Buffer.from([3, 1, 0, 0, 0, 9, 0, 0, 0, 0]))],
+    [
+      "credit beyond reason",
+      (socket) => socket.send(Buffer.from([5, 0, 0, 0, 0, 0, 0, 0, 0, 4, 255, 255, 255, 255])),
+    ],
+    ["text that isn't JSON", (socket) => socket.send("{nope")],
+    ["an event without a type", (socket) => socket.send("{}")],
+    ["three megabytes at once", (socket) => socket.send(Buffer.alloc(3_000_000))],
+  ];
+
+  test.each(hostile)("by %s is cut off with 1002, and the hub lives", async (_name, send) => {
+    const id = fresh();
+    const runner = await connect(id);
+    send(runner.socket);
+    expect((await runner.closed).code).toBe(1002);
+    await state(id, "offline");
+    await connect(id);
+    await state(id, "online");
+  });
+
+  test("by sending without credit is cut off", async () => {
+    const id = fresh();
+    const runner = await connect(id);
+    await putRunnerApp(world.store, { app: id, host: `${id}.test`, runnerId: id, service: "web" });
+    runner.intercept = (frame, send) => {
+      if (frame.type !== "open") return true;
+      const head = { status: 200, statusText: "", headers: [] };
+      send({ type: "head", stream: frame.stream, head, body: new Uint8Array(1024 * 1024 + 1), end: false });
+      return true;
+    };
+    const answer = await rawRequest(world.stack.port, rawGet(`${id}.test`, "/"));
+    expect(answer.status).toBe(502);
+    expect((await runner.closed).code).toBe(1002);
+  });
+});
+
+describe("a runner's own credential", () => {
+  test("is shown once, stored as a hash, works for its runner only, and ends with its revocation", async () => {
+    const id = fresh();
+    const issued = await world.stack.api("POST", `/runners/${id}/credentials`);
+    expect(issued.status).toBe(201);
+    const secret = String(issued.body["secret"]);
+    expect(await world.store.readRecord("runner", id)).not.toContain(secret);
+    const runner = await connect(id, { secret });
+    expect(await state(id, "online")).toMatchObject({ ownCredential: true });
+    const other = await refusal(runnerSocket(world.stack, fresh(), { secret }));
+    expect(other.status).toBe(401);
+    expect((await world.stack.api("DELETE", `/runners/${id}/credentials`)).status).toBe(200);
+    expect((await runner.closed).code).toBe(4003);
+    expect((await refusal(runnerSocket(world.stack, id, { secret }))).status).toBe(401);
+    await connect(id);
+  });
+});
+
+describe("the control API", () => {
+  test("lists runners in pages and forgets those that are gone", async () => {
+    const ids = [fresh(), fresh(), fresh()];
+    const runners = await Promise.all(ids.map((id) => connect(id)));
+    await Promise.all(ids.map((id) => state(id, "online")));
+    const { body } = await world.stack.api("GET", `/runners?limit=1&after=${ids[0]}`);
+    expect(body["runners"]).toHaveLength(1);
+    const refused = await world.stack.api("DELETE", `/runners/${ids[0]}`);
+    expect([refused.status, refused.body["code"]]).toEqual([409, "runner_online"]);
+    await runners[0]?.close();
+    await state(ids[0] ?? "", "offline");
+    expect((await world.stack.api("DELETE", `/runners/${ids[0]}`)).status).toBe(200);
+    const gone = await world.stack.api("GET", `/runners/${ids[0]}`);
+    expect([gone.status, gone.body["code"]]).toEqual([404, "unknown_runner"]);
+    const again = await connect(ids[0] ?? "");
+    expect(await state(ids[0] ?? "", "online")).toMatchObject({ epoch: 2 });
+    await again.close();
+  });
+
+  test("sends commands, and waits for their results when asked", async () => {
+    const id = fresh();
+    const runner = await connect(id);
+    runner.onCommand = (command) => {
+      runner.event({ type: "ack", commandId: command["id"] });
+      if (command["type"] === "read-file") {
+        runner.event({ type: "log-chunk", commandId: command["id"] });
+        runner.event({ type: "file-content", commandId: command["id"], content: "hello" });
+      }
+      if (command["type"] === "start-build") runner.event({ type: "error", commandId: command["id"] });
+    };
+    const call = (type: string, query = "") =>
+      world.stack.api("POST", `/runners/${id}/commands${query}`, { type, projectId: "p", payload: { a: 1 } });
+    const read = await call("read-file", "?wait=5");
+    expect(read).toMatchObject({
+      status: 200,
+      body: { ok: true, event: { type: "file-content", content: "hello" } },
+    });
+    expect(runner.commands[0]).toMatchObject({ type: "read-file", projectId: "p", payload: { a: 1 } });
+    expect((await call("start-build", "?wait=5")).body).toMatchObject({ event: { type: "error" } });
+    expect((await call("list-files")).body).toMatchObject({ ok: true });
+    expect(await call("list-files", "?wait=0.2")).toMatchObject({
+      status: 504,
+      body: { code: "command_timeout" },
+    });
+    const lost = call("list-files", "?wait=20");
+    await until(
+      () => runner.commands.length,
+      (length) => length === 5,
+    );
+    await runner.close();
+    expect(await lost).toMatchObject({ status: 502 });
+    expect(await call("list-files")).toMatchObject({ status: 503, body: { code: "runner_offline" } });
+    expect((await details(id))["recentEvents"]).toMatchObject([
+      { type: "ack" },
+      { type: "ack" },
+      { type: "ack" },
+      { type: "error" },
+      { type: "ack" },
+      { type: "file-content" },
+      { type: "ack" },
+    ]);
+  });
+
+  test("drains a runner: no new work, everything else goes on", async () => {
+    const id = fresh();
+    const runner = await connect(id);
+    expect((await world.stack.api("POST", `/runners/${id}/drain`)).body).toMatchObject({ state: "draining" });
+    const build = await world.stack.api("POST", `/runners/${id}/commands`, { type: "start-build" });
+    expect([build.status, build.body["code"]]).toEqual([503, "runner_draining"]);
+    expect((await world.stack.api("POST", `/runners/${id}/commands`, { type: "fetch-logs" })).status).toBe(
+      200,
+    );
+    const lifted = await world.stack.api("POST", `/runners/${id}/drain`, { draining: false });
+    expect(lifted.body).toMatchObject({ state: "online" });
+    runner.event({ type: "runner-status", draining: true });
+    await state(id, "draining");
+  });
+
+  test("streams sources to the runner", async () => {
+    const id = fresh();
+    const runner = await connect(id);
+    const received: Buffer[] = [];
+    const sink = createServer((request, response) => {
+      request.on("data", (chunk: Buffer) => received.push(chunk));
+      request.on("end", () => {
+        const bytes = Buffer.concat(received).length;
+        response.end(JSON.stringify({ sha256: "ab".repeat(32), bytes, path: request.url }));
+      });
+    });
+    await new Promise<void>((resolve) => sink.listen(0, "127.0.0.1", resolve));
+    runner.services.set("@runner", (sink.address() as AddressInfo).port);
+    const put = (type: string, body: Buffer) =>
+      fetch(`${world.stack.origin}/_signalbox/api/v1/runners/${id}/sources`, {
+        method: "PUT",
+        headers: { authorization: "Bearer control-token-for-tests", "content-type": type },
+        body: new Uint8Array(body),
+      });
+    const sent = await put("application/gzip", Buffer.alloc(5_000_000, 7));
+    expect([sent.status, await sent.json()]).toEqual([200, { sha256: "ab".repeat(32), bytes: 5_000_000 }]);
+    expect((await put("application/json", Buffer.from("{}"))).status).toBe(415);
+    runner.services.delete("@runner");
+    expect((await put("application/gzip", Buffer.from("x"))).status).toBe(502);
+    await runner.close();
+    expect((await put("application/gzip", Buffer.from("x"))).status).toBe(503);
+    sink.close();
+  });
+});
+
+describe("the seed's broker endpoints", () => {
+  test("list and command a SentryVibe runner in the seed's own JSON", async () => {
+    const id = fresh();
+    const runner = await connect(id, { subprotocol: null });
+    expect(runner.socket.protocol).toBe("");
+    expect(await state(id, "online")).toMatchObject({ protocol: "sentryvibe" });
+    runner.event({ type: "runner-status", runnerId: id, payload: { uptime: 1 } });
+    runner.socket.send("not even JSON");
+    const command = {
+      id: "c1",
+      type: "start-build",
+      projectId: "p",
+      timestamp: "2026-01-01T00:00:00Z",
+      payload: {},
+      _sentry: { trace: "t" },
+    };
+    const sent = await broker("commands", { runnerId: id, command });
+    expect([sent.status, sent.body]).toEqual([200, { ok: true }]);
+    await until(
+      () => runner.commands[0],
+      (seen) => seen !== undefined,
+    );
+    expect(runner.commands[0]).toEqual(command);
+    const status = await broker("status");
+    expect(status.body).toMatchObject({ uptime: expect.any(Number) });
+    const [connection] = (status.body["connections"] as Record<string, unknown>[]).filter(
+      ({ runnerId }) => runnerId === id,
+    );
+    expect(Object.keys(connection ?? {}).sort()).toEqual(["lastHeartbeat", "lastHeartbeatAge", "runnerId"]);
+    expect(connection?.["lastHeartbeatAge"]).toBeLessThan(5_000);
+    await putRunnerApp(world.store, { app: id, host: `${id}.test`, runnerId: id, service: "web" });
+    const through = await rawRequest(world.stack.port, rawGet(`${id}.test`, "/"));
+    expect(JSON.parse(through.body.toString()).code).toBe("runner_without_streams");
+    await runner.close();
+    await state(id, "offline");
+    const off = await broker("commands", { runnerId: id, command });
+    expect([off.status, off.body]).toEqual([503, { error: "Runner not connected" }]);
+    const none = await broker("commands", { runnerId: "never-seen", command });
+    expect([none.status, none.body]).toEqual([503, { error: "Runner not connected" }]);
+  });
+
+  test("answer health to anybody and the rest to holders of the secret", async () => {
+    const health = await fetch(`${world.stack.origin}/_signalbox/health`);
+    expect(await health.json()).toMatchObject({ status: "ok" });
+    for (const path of ["status", "commands"]) {
+      expect((await broker(path, path === "commands" ? {} : undefined, "wrong-secret")).status).toBe(401);
+    }
+    expect((await broker("commands", {})).body).toEqual({ error: "Missing command payload" });
+  });
+});
+
+test("failed logins are limited, and the right secret still gets in", async () => {
+  const id = fresh();
+  const statuses: number[] = [];
+  for (let attempt = 0; attempt < 70; attempt++) {
+    const response = await fetch(`${world.stack.origin}/_signalbox/socket?runnerId=${id}`, {
+      headers: { authorization: "Bearer wrong-secret" },
+    });
+    statuses.push(response.status);
+    await response.body?.cancel();
+  }
+  expect(statuses[0]).toBe(401);
+  expect(statuses.at(-1)).toBe(429);
+  await connect(id);
+});
+
+test("without a shared secret the socket names the setting", async () => {
+  const stack = await startTestStack({ runnerSecret: null });
+  const { status, body } = await refusal(runnerSocket(stack, "r1"));
+  expect(status).toBe(503);
+  expect(JSON.parse(body).detail).toContain("RUNNER_SHARED_SECRET");
+  await stack.stop();
+});
+
+test("a runner comes back after workerd was killed", async () => {
+  const id = fresh();
+  const runner = await connect(id);
+  await state(id, "online");
+  await world.stack.restart();
+  await runner.closed;
+  await until(
+    () => details(id),
+    ({ state }) => state === "offline",
+    10_000,
+  );
+  await connect(id);
+  expect(await state(id, "online")).toMatchObject({ epoch: 2 });
+});
