@@ -10,6 +10,8 @@ import { unpack } from "./unpack.ts";
 export const SOURCE_LIMIT_BYTES = 512 * 1024 * 1024;
 /** How much room is asked for ahead of writing, when the size isn't known. */
 const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
+/** Header and trailer of a gzip file of nothing. */
+const GZIP_LEAST_BYTES = 18;
 /** Between an upload and the deployment that refers to it there are seconds. */
 const UNREFERENCED_KEPT_MS = 60 * 60 * 1_000;
 /** A redeploy of something that was removed is common for days, and cheap while its source is here. */
@@ -185,7 +187,7 @@ export class SourceStore {
         hash.update(chunk);
         await file.writeFile(chunk);
       }
-      if (bytes === 0) throw new Problem("invalid_archive", "The upload is empty.");
+      if (bytes < GZIP_LEAST_BYTES) throw new Problem("invalid_archive", "The upload is empty.");
       await file.sync();
       return { sha256: hash.digest("hex"), bytes };
     } finally {
