@@ -69,12 +69,12 @@ export class SourceStore {
     expected: { sha256?: string | undefined; bytes?: number | undefined } = {},
   ): Promise<StoredSource> {
     if (expected.bytes !== undefined && expected.bytes > this.#limitBytes) throw this.#tooLarge();
-    const room = await this.#disk.reserve(expected.bytes ?? RESERVE_STEP_BYTES);
+    const room = await this.#disk.reserve(expected.bytes ?? RESERVE_STEP_BYTES, this.#directory);
     const temporary = join(this.#uploads, randomUUID());
     try {
-      const stored = await this.#receive(body, temporary, async (bytes) => {
-        if (expected.bytes === undefined) await room.renew(RESERVE_STEP_BYTES);
-        else await room.renew(Math.max(0, expected.bytes - bytes));
+      const stored = await this.#receive(body, temporary, (written, total) => {
+        const left = expected.bytes === undefined ? RESERVE_STEP_BYTES : Math.max(0, expected.bytes - total);
+        return room.renew(written, left);
       });
       if (expected.sha256 !== undefined && expected.sha256 !== stored.sha256) {
         throw new Problem(
@@ -113,7 +113,7 @@ export class SourceStore {
     }
     // It counts as used from now on.
     await utimes(this.#file(sha256), new Date(), new Date());
-    const room = await this.#disk.reserve(0);
+    const room = await this.#disk.reserve(0, path);
     const partial = `${path}.partial-${randomUUID()}`;
     try {
       await mkdir(partial, { mode: 0o755 });
@@ -167,7 +167,7 @@ export class SourceStore {
   async #receive(
     body: AsyncIterable<Uint8Array>,
     path: string,
-    reserve: (bytes: number) => Promise<void>,
+    renew: (written: number, total: number) => Promise<void>,
   ): Promise<StoredSource> {
     const hash = createHash("sha256");
     const file = await open(path, "wx", 0o600);
@@ -181,8 +181,8 @@ export class SourceStore {
         bytes += chunk.length;
         if (bytes > this.#limitBytes) throw this.#tooLarge();
         if (bytes - reservedAt >= RESERVE_STEP_BYTES) {
+          await renew(bytes - reservedAt, bytes);
           reservedAt = bytes;
-          await reserve(bytes);
         }
         hash.update(chunk);
         await file.writeFile(chunk);

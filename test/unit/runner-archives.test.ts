@@ -83,7 +83,7 @@ const attacks: [name: string, tree: Tree, message: RegExp][] = [
   ["differs in case", { "README.md": "1", "readme.md": "2" }, /only in case/],
   ["has a directory that differs in case", { "Src/a": "1", "src/b": "2" }, /only in case/],
   ["differs in normal form", { "\u00e9": "1", "e\u0301": "2" }, /only in case/],
-  ["has too long a name", { [`${"n".repeat(256)}`]: "x" }, /too long a name/],
+  ["has too long a name", { ["n".repeat(256)]: "x" }, /too long a name/],
   ["is too deep", { [`${"d/".repeat(101)}x`]: "x" }, /too deep/],
 ];
 

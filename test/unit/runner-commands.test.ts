@@ -40,7 +40,9 @@ async function run(type: string, payload: Fields): Promise<RunnerEvent[]> {
   const handler = commands.get(type);
   if (!handler) throw new Error(`no handler for ${type}`);
   const answer = handler({ id: "c1", type, projectId: "shop", timestamp: "", payload });
-  const events = Symbol.asyncIterator in answer ? await Array.fromAsync(answer) : [await answer];
+  const events: RunnerEvent[] = [];
+  if (Symbol.asyncIterator in answer) for await (const event of answer) events.push(event);
+  else events.push(await answer);
   for (const event of events) {
     const text = JSON.stringify(event);
     expect(text.length).toBeLessThanOrEqual(CONTROL_MESSAGE_LIMIT_BYTES);
