@@ -92,6 +92,8 @@ export class Deployment {
   /** Begins, or goes on where a killed runner left off. */
   start(): void {
     if (this.#record.state === "failed" || this.#record.state === "stopping") return;
+    // Whatever it was when the last runner was killed, nothing of it runs now.
+    this.#record = { ...this.#record, state: this.#record.prepared ? "starting" : "unpacking" };
     this.#abort = new AbortController();
     this.#life = this.#live(this.#abort.signal);
   }

@@ -89,7 +89,7 @@ export class Host {
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
-      await sources.sweep();
+      sources.sweep().catch((error: unknown) => console.error("sources: can't sweep:", error));
       const logs = new ProjectLogs(join(own, "logs"));
       return new Host({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
     } catch (error) {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { findProcesses, type Quarry, signalAll } from "./process-table.ts";
+import { findProcesses, type ProcessIdentity, type Quarry, signalAll } from "./process-table.ts";
 
 /** Nothing survives SIGKILL but a process inside the kernel, on a hung disk for example: then the caller must know. */
 const KILL_LIMIT_MS = 10_000;
@@ -11,25 +11,33 @@ const LOOK_LIMIT_MS = 200;
  * some can't be killed.
  */
 export async function endProcesses(quarry: Quarry, graceMs: number): Promise<void> {
-  let left = await findProcesses(quarry);
+  // What was found once stays known: its parent may end first, and with it the only tie to this command.
+  const known: ProcessIdentity[] = [];
+  const look = async (): Promise<ProcessIdentity[]> => {
+    const found = await findProcesses(quarry, known);
+    known.push(...found.filter(({ pid }) => !known.some((one) => one.pid === pid)));
+    return found;
+  };
+  let left = await look();
   if (left.length === 0) return;
   signalAll(left, "SIGTERM");
-  left = await waitUntilGone(quarry, graceMs, () => undefined);
+  left = await waitUntilGone(look, graceMs, () => undefined);
   if (left.length === 0) return;
   signalAll(left, "SIGKILL");
   // Again at each look: a process may have forked between the look and the signal.
-  left = await waitUntilGone(quarry, KILL_LIMIT_MS, (pids) => signalAll(pids, "SIGKILL"));
-  if (left.length > 0) throw new Error(`Processes ${left.join(", ")} survived SIGKILL.`);
+  left = await waitUntilGone(look, KILL_LIMIT_MS, (survivors) => signalAll(survivors, "SIGKILL"));
+  if (left.length > 0)
+    throw new Error(`Processes ${left.map(({ pid }) => pid).join(", ")} survived SIGKILL.`);
 }
 
 async function waitUntilGone(
-  quarry: Quarry,
+  look: () => Promise<ProcessIdentity[]>,
   limitMs: number,
-  each: (pids: number[]) => void,
-): Promise<number[]> {
+  each: (processes: ProcessIdentity[]) => void,
+): Promise<ProcessIdentity[]> {
   const deadline = Date.now() + limitMs;
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(2 * pause, LOOK_LIMIT_MS)) {
-    const left = await findProcesses(quarry);
+    const left = await look();
     const remaining = deadline - Date.now();
     if (left.length === 0 || remaining <= 0) return left;
     each(left);

@@ -43,43 +43,46 @@ export async function startTimeOf(pid: number): Promise<string | null> {
 
 /**
  * Every living process that belongs to a hosted command: those that carry its marker in their environment, its group
- * and session, and all descendants of these, whether or not they forked away or changed their session. Without /proc
- * only the group can be asked, as the negative id of its leader.
+ * and session, those found earlier, and all descendants of these. Only a process that sheds its environment, session
+ * and parent before anybody looks is missed: against that, a user or a container of its own helps. Without /proc only
+ * the group can be asked, as the negative id of its leader.
  */
-export async function findProcesses(quarry: Quarry): Promise<number[]> {
+export async function findProcesses(
+  quarry: Quarry,
+  known: readonly ProcessIdentity[] = [],
+): Promise<ProcessIdentity[]> {
   const { marker, leader } = quarry;
-  if (!hasProc) {
-    if (leader === null) return [];
-    const started = await startTimeOf(leader.pid);
-    // A group outlives its leader, and while it does nobody else gets the leader's id.
-    const isOurs = started === null || started === leader.startTime;
-    return isOurs && isGroupAlive(leader.pid) ? [-leader.pid] : [];
-  }
+  if (!hasProc)
+    return leader !== null && (await isGroupOurs(leader)) ? [{ ...leader, pid: -leader.pid }] : [];
   const rows = await readTable();
   const found = new Set<number>();
-  const needle = `${MARKER_VARIABLE}=${marker}\0`;
-  for (const { pid } of rows) {
-    const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => ""); // ended, or another user's
-    if (environment.includes(needle)) found.add(pid);
+  for (const row of rows) {
+    if (known.some(({ pid, startTime }) => pid === row.pid && startTime === row.startTime))
+      found.add(row.pid);
   }
-  if (leader !== null) {
-    const isLeader = (row: Row): boolean => row.pid === leader.pid;
-    const inGroup = (row: Row): boolean => row.group === leader.pid || row.session === leader.pid;
-    // The leader's id may be a stranger's by now; then so are the group and the session of that number.
-    const isStranger = rows.some((row) => isLeader(row) && row.startTime !== leader.startTime);
-    if (!isStranger) for (const row of rows) if (isLeader(row) || inGroup(row)) found.add(row.pid);
+  const needle = `${MARKER_VARIABLE}=${marker}\0`;
+  await Promise.all(
+    rows.map(async ({ pid }) => {
+      const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => ""); // ended, or another user's
+      if (environment.includes(needle)) found.add(pid);
+    }),
+  );
+  // The leader's id may be a stranger's by now; then so are the group and the session of that number.
+  if (leader !== null && !rows.some((row) => row.pid === leader.pid && row.startTime !== leader.startTime)) {
+    for (const row of rows) if (row.group === leader.pid || row.session === leader.pid) found.add(row.pid);
   }
   for (let before = -1; before !== found.size;) {
     before = found.size;
     for (const row of rows) if (found.has(row.parent)) found.add(row.pid);
   }
-  found.delete(process.pid);
-  return [...found];
+  return rows.flatMap(({ pid, startTime }) =>
+    found.has(pid) && pid !== process.pid ? { pid, startTime } : [],
+  );
 }
 
 /** Sends a signal to whatever of these still lives. */
-export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
-  for (const pid of pids) {
+export function signalAll(processes: readonly ProcessIdentity[], signal: NodeJS.Signals): void {
+  for (const { pid } of processes) {
     try {
       process.kill(pid, signal);
     } catch {
@@ -88,9 +91,12 @@ export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void
   }
 }
 
-function isGroupAlive(leader: number): boolean {
+async function isGroupOurs(leader: ProcessIdentity): Promise<boolean> {
+  const started = await startTimeOf(leader.pid);
+  // A group outlives its leader, and while it does nobody else gets the leader's id.
+  if (started !== null && started !== leader.startTime) return false;
   try {
-    process.kill(-leader, 0);
+    process.kill(-leader.pid, 0);
     return true;
   } catch {
     return false; // nobody is left in the group

@@ -10,6 +10,8 @@ import { unpack } from "./unpack.ts";
 export const SOURCE_LIMIT_BYTES = 512 * 1024 * 1024;
 /** How much room is asked for ahead of writing, when the size isn't known. */
 const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
+/** Header and trailer of a gzip file of nothing. */
+const GZIP_LEAST_BYTES = 18;
 /** Between an upload and the deployment that refers to it there are seconds. */
 const UNREFERENCED_KEPT_MS = 60 * 60 * 1_000;
 /** A redeploy of something that was removed is common for days, and cheap while its source is here. */
@@ -67,12 +69,12 @@ export class SourceStore {
     expected: { sha256?: string | undefined; bytes?: number | undefined } = {},
   ): Promise<StoredSource> {
     if (expected.bytes !== undefined && expected.bytes > this.#limitBytes) throw this.#tooLarge();
-    const room = await this.#disk.reserve(expected.bytes ?? RESERVE_STEP_BYTES);
+    const room = await this.#disk.reserve(expected.bytes ?? RESERVE_STEP_BYTES, this.#directory);
     const temporary = join(this.#uploads, randomUUID());
     try {
-      const stored = await this.#receive(body, temporary, async (bytes) => {
-        if (expected.bytes === undefined) await room.renew(RESERVE_STEP_BYTES);
-        else await room.renew(Math.max(0, expected.bytes - bytes));
+      const stored = await this.#receive(body, temporary, (written, total) => {
+        const left = expected.bytes === undefined ? RESERVE_STEP_BYTES : Math.max(0, expected.bytes - total);
+        return room.renew(written, left);
       });
       if (expected.sha256 !== undefined && expected.sha256 !== stored.sha256) {
         throw new Problem(
@@ -111,7 +113,7 @@ export class SourceStore {
     }
     // It counts as used from now on.
     await utimes(this.#file(sha256), new Date(), new Date());
-    const room = await this.#disk.reserve(0);
+    const room = await this.#disk.reserve(0, path);
     const partial = `${path}.partial-${randomUUID()}`;
     try {
       await mkdir(partial, { mode: 0o755 });
@@ -165,7 +167,7 @@ export class SourceStore {
   async #receive(
     body: AsyncIterable<Uint8Array>,
     path: string,
-    reserve: (bytes: number) => Promise<void>,
+    renew: (written: number, total: number) => Promise<void>,
   ): Promise<StoredSource> {
     const hash = createHash("sha256");
     const file = await open(path, "wx", 0o600);
@@ -179,13 +181,13 @@ export class SourceStore {
         bytes += chunk.length;
         if (bytes > this.#limitBytes) throw this.#tooLarge();
         if (bytes - reservedAt >= RESERVE_STEP_BYTES) {
+          await renew(bytes - reservedAt, bytes);
           reservedAt = bytes;
-          await reserve(bytes);
         }
         hash.update(chunk);
         await file.writeFile(chunk);
       }
-      if (bytes === 0) throw new Problem("invalid_archive", "The upload is empty.");
+      if (bytes < GZIP_LEAST_BYTES) throw new Problem("invalid_archive", "The upload is empty.");
       await file.sync();
       return { sha256: hash.digest("hex"), bytes };
     } finally {

@@ -92,13 +92,15 @@ async function extract(
     await mkdir(path, { recursive: true, mode: 0o755 });
     made.add(path);
   };
-  let promised = 0;
+  let spent = 0;
   const spend = async (bytes: number): Promise<void> => {
-    promised -= bytes;
-    if (promised >= 0) return;
-    promised = RESERVE_STEP_BYTES;
-    await room.renew(RESERVE_STEP_BYTES);
+    if (spent + bytes > RESERVE_STEP_BYTES) {
+      await room.renew(spent, RESERVE_STEP_BYTES);
+      spent = 0;
+    }
+    spent += bytes;
   };
+  await room.renew(0, RESERVE_STEP_BYTES);
   for await (const { header, body } of entries) {
     const entry = guard.check(header);
     await spend(ENTRY_COST_BYTES);

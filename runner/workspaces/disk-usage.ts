@@ -30,23 +30,33 @@ export class DiskUsage {
 
   /** Something at or below this path has changed. */
   touch(path: string): void {
-    const [first = "", second = ""] = relative(this.#root, path).split(sep);
-    for (const part of [first, join(first, second)]) {
-      const known = this.#parts.get(part);
-      if (known) known.changed = true;
+    this.grow(path, 0);
+  }
+
+  /** So much was written there: it counts at once, until it is measured. */
+  grow(path: string, bytes: number): void {
+    for (const name of this.#partNames(path)) {
+      const known = this.#parts.get(name);
+      if (known === undefined) continue;
+      known.changed = true;
+      known.bytes += bytes;
     }
   }
 
   /** Something large was deleted: measure at once what is left of its part. */
   forget(path: string): void {
-    const [first = "", second = ""] = relative(this.#root, path).split(sep);
-    for (const part of [first, join(first, second)]) this.#parts.delete(part);
+    for (const name of this.#partNames(path)) this.#parts.delete(name);
   }
 
   /** Bytes, as blocks. */
   async measure(): Promise<number> {
     this.#measuring ??= this.#measureParts().finally(() => (this.#measuring = null));
     return this.#measuring;
+  }
+
+  #partNames(path: string): string[] {
+    const [first = "", second = ""] = relative(this.#root, path).split(sep);
+    return [first, join(first, second)];
   }
 
   async #measureParts(): Promise<number> {

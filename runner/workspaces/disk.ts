@@ -34,8 +34,11 @@ export interface DiskStatus {
 
 /** Room that was promised to one piece of work. */
 export interface Reservation {
-  /** What was promised has been written; asks for so much more. Throws `disk_full` as {@link Disk.reserve} does. */
-  renew(bytes: number): Promise<void>;
+  /**
+   * So much was written since the last time, and so much is still to come. Throws `disk_full` as {@link Disk.reserve}
+   * does.
+   */
+  renew(written: number, bytes: number): Promise<void>;
   release(): void;
 }
 
@@ -88,14 +91,15 @@ export class Disk {
     this.#usage?.touch(path);
   }
 
-  /** Promises room for new work, after evicting if need be. Throws {@link Problem} `disk_full`. */
-  async reserve(bytes: number): Promise<Reservation> {
+  /** Promises room for new work at a path, after evicting if need be. Throws {@link Problem} `disk_full`. */
+  async reserve(bytes: number, path: string = this.#root): Promise<Reservation> {
     let held = 0;
     const hold = (more: number): void => {
       this.#reserved += more - held;
       held = more;
     };
-    const renew = async (more: number): Promise<void> => {
+    const renew = async (written: number, more: number): Promise<void> => {
+      this.#usage?.grow(path, written);
       // Promised before looking, so that two that look at the same time don't get the same room.
       hold(more);
       await this.#require().catch((error: unknown) => {
@@ -103,7 +107,7 @@ export class Disk {
         throw error;
       });
     };
-    await renew(bytes);
+    await renew(0, bytes);
     return { renew, release: () => hold(0) };
   }
 

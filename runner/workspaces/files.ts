@@ -36,7 +36,7 @@ export async function listFiles(
   path: unknown,
 ): Promise<{ files: FileEntry[]; truncated: boolean }> {
   const components = parseOutsidePath(path);
-  const place = await walk(project, components, { create: false, followLast: true });
+  const place = await walk(project, components, { create: false, followLast: true }).catch(explainChange);
   let opened: HeldDirectory | null = null;
   try {
     const { name } = place;
@@ -44,7 +44,7 @@ export async function listFiles(
       opened = await HeldDirectory.open(place.directory.at(name), place.directory.real(name));
     }
     const directory = opened ?? place.directory;
-    const names = (await readdir(directory.at())).sort();
+    const names = (await readdir(directory.at()).catch(explainChange)).sort();
     const files: FileEntry[] = [];
     for (const name of names.slice(0, LIST_LIMIT)) {
       const entry = await describe(directory, name, [...components, name].join("/"));
@@ -66,7 +66,8 @@ export async function readFile(
   path: unknown,
   encoding?: FileEncoding,
 ): Promise<FileContent> {
-  const place = await walk(project, parseOutsidePath(path), { create: false, followLast: true });
+  const components = parseOutsidePath(path);
+  const place = await walk(project, components, { create: false, followLast: true }).catch(explainChange);
   try {
     const { directory, name } = place;
     if (name === null) throw new Problem("not_a_file", "This path is a directory.");
@@ -105,7 +106,7 @@ export async function writeFile(
   const data = decode(content, encoding);
   const components = parseOutsidePath(path);
   if (components.length === 0) throw new Problem("not_a_file", "This path is the project itself.");
-  const place = await walk(project, components, { create: true, followLast: true });
+  const place = await walk(project, components, { create: true, followLast: true }).catch(explainChange);
   try {
     const { directory, name } = place;
     if (name === null) throw new Problem("not_a_file", "This path is a directory.");
@@ -130,7 +131,7 @@ export async function writeFile(
       if (isSystemError(error, "EISDIR", "ENOTEMPTY", "EEXIST")) {
         throw new Problem("not_a_file", "This path is a directory.");
       }
-      throw error;
+      return explainChange(error);
     }
     return data.length;
   } finally {
@@ -143,7 +144,7 @@ export async function deleteFile(project: string, path: unknown, trash: Trash): 
   const components = parseOutsidePath(path);
   if (components.length === 0) throw new Problem("invalid_path", "This path is the project itself.");
   try {
-    const place = await walk(project, components, { create: false, followLast: false });
+    const place = await walk(project, components, { create: false, followLast: false }).catch(explainChange);
     try {
       const { directory, name } = place;
       if (name === null) throw outside();
@@ -200,6 +201,14 @@ function tooLarge(): Problem {
     "too_large",
     `Files of more than ${FILE_LIMIT_BYTES} bytes don't fit a control message.`,
   );
+}
+
+/** What was there a moment ago, and held open, was deleted or replaced by somebody else. */
+function explainChange(error: unknown): never {
+  if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
+    throw new Problem("changed_meanwhile", "The directory was changed meanwhile: try again.");
+  }
+  throw error;
 }
 
 function explainOpen(error: unknown): never {

@@ -99,7 +99,15 @@ export async function walk(
       const kind = await statEntry(here, name);
       if (kind === "link" && (!isLast || options.followLast)) {
         if (++links > LINK_LIMIT) throw outside();
-        const target = await readlink(here.at(name));
+        const target = await readlink(here.at(name)).catch((error: unknown) => {
+          if (isSystemError(error, "EINVAL", "ENOENT")) return null;
+          throw error;
+        });
+        if (target === null) {
+          // No longer a symlink: look again.
+          pending.push(name);
+          continue;
+        }
         if (target.startsWith("/")) {
           await closeFrom(1);
           here = stack[0] ?? here;

@@ -1,0 +1,71 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { Host } from "../../runner/deployments/host.ts";
+import { archive, processesWith, server, until } from "../helpers/hosted.ts";
+
+let root: string;
+let host: Host;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "signalbox-drain-"));
+  host = await Host.open({ root, timing: { stopGraceMs: 500 } });
+});
+afterEach(async () => {
+  await host.close();
+  expect(await processesWith(root)).toEqual([]);
+  await rm(root, { recursive: true, force: true });
+});
+
+async function upload(): Promise<string> {
+  const { data } = await archive({ "server.mjs": server("response.end('up')") });
+  return (await host.sources.put(Readable.from([data]))).sha256;
+}
+
+const start = "node server.mjs";
+
+test("a draining runner takes no new deployment, brings up what it has accepted, and goes on serving", async () => {
+  const { deployments } = host;
+  const source = { sha256: await upload() };
+  await deployments.put("shop/v1", { source, build: "sleep 0.3", start });
+  expect(deployments.lookup("shop/v1")).toBeNull();
+  const drained = deployments.drain();
+  await expect(deployments.put("shop/v2", { source, start })).rejects.toMatchObject({ code: "draining" });
+  expect(await deployments.put("shop/v1", { source, build: "sleep 0.3", start })).toMatchObject({ id: "v1" });
+  await drained;
+  const found = deployments.lookup("shop/v1");
+  expect(await (await fetch(`http://127.0.0.1:${found?.port}/`)).text()).toBe("up");
+  expect(deployments.lookup("shop/v2")).toBeNull();
+  expect(deployments.lookup("../shop/v1")).toBeNull();
+});
+
+test("a closed runner's deployments come back with the next one, the failed ones still failed", async () => {
+  const source = { sha256: await upload() };
+  await host.deployments.put("shop/good", { source, start });
+  await host.deployments.put("shop/bad", { source, build: "exit 1", start });
+  await host.deployments.drain();
+  await host.close();
+  expect(await processesWith(root)).toEqual([]);
+  host = await Host.open({ root, timing: { stopGraceMs: 500 } });
+  await until("it is back", () => host.deployments.lookup("shop/good"));
+  expect(host.deployments.status("shop/bad")).toMatchObject({
+    state: "failed",
+    reason: "The build exited with code 1",
+  });
+});
+
+test("sources that nothing refers to may be evicted once they are old, those of deployments never", async () => {
+  await host.close();
+  host = await Host.open({ root, sourceKeptMs: 0 });
+  const source = { sha256: await upload() };
+  const { data, sha256: unused } = await archive({ "unused.txt": "unused" });
+  await host.sources.put(Readable.from([data]));
+  await host.deployments.put("shop/v1", { source, start });
+  const evictables = await host.sources.evictables();
+  expect(evictables.map(({ path }) => path)).toEqual([expect.stringContaining(unused)]);
+  for (const evictable of evictables) await evictable.evict();
+  expect(await host.sources.list()).toMatchObject([source]);
+  await host.deployments.drain();
+});
