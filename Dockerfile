@@ -11,12 +11,11 @@ FROM node:26-trixie-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates git tini \
   && rm -rf /var/lib/apt/lists/*
 COPY --from=build /signalbox/dist/runner.mjs /signalbox/runner.mjs
-ENV NODE_ENV=production WORKSPACE_ROOT=/data/workspace HEALTH_PORT=8080
-# On Railway, add a volume at /data/workspace; it is mounted there whatever stands here.
-VOLUME /data/workspace
+# Mount a volume there. Railway refuses images that declare one, and tells by PORT where it checks health.
+ENV NODE_ENV=production WORKSPACE_ROOT=/data/workspace
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.HEALTH_PORT}/health`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.HEALTH_PORT ?? 8080}/health`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 STOPSIGNAL SIGTERM
 # tini hands signals on, so that SIGTERM drains.
 ENTRYPOINT ["tini", "--", "node", "/signalbox/runner.mjs"]

@@ -7,10 +7,13 @@ import { build } from "esbuild";
 import { projectRoot } from "./build-worker.ts";
 
 /** Bundles the runner into one module for Node 22 and later, and for Deno. Returns the file's path. */
-export async function bundleRunner(directory = join(projectRoot, "dist")): Promise<string> {
+export async function bundleRunner(
+  directory = join(projectRoot, "dist"),
+  entry = join(projectRoot, "runner/index.ts"),
+): Promise<string> {
   const outfile = join(directory, "runner.mjs");
   await build({
-    entryPoints: [join(projectRoot, "runner/index.ts")],
+    entryPoints: [entry],
     outfile,
     bundle: true,
     platform: "node",

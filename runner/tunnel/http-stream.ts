@@ -42,6 +42,8 @@ export class HttpStream implements TunnelStream {
     );
     try {
       this.#request = this.#start();
+      // Node would wait for the body's first bytes.
+      if (!end) this.#request.flushHeaders();
       this.data(body, end);
     } catch (error) {
       clearTimeout(this.#headTimeout);

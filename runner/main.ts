@@ -1,0 +1,90 @@
+import { helpText, readInvocation, SettingError, type RunnerConfig } from "./config.ts";
+import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
+import { Runner, type RunnerOptions } from "./runner.ts";
+import { createLog, type Log } from "./terminal/log.ts";
+import { version } from "./version.ts";
+
+export type Attach = (runner: Runner, config: RunnerConfig) => void;
+
+/**
+ * The runner's process: reads its settings, adds its parts, runs until it is told to stop. `attach` adds what it does
+ * besides connecting.
+ */
+export async function main(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
+  try {
+    await run(attach, timings);
+  } catch (error) {
+    if (!(error instanceof SettingError)) throw error;
+    console.error(error.message);
+    process.exit(1);
+  }
+}
+
+async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
+  const invocation = readInvocation(process.argv.slice(2), process.env);
+  if (invocation.kind !== "run") {
+    console.log(invocation.kind === "help" ? helpText() : version);
+    return;
+  }
+  const { config } = invocation;
+  const secrets = [config.sharedSecret, config.anthropicApiKey ?? ""];
+  const log = createLog({ debug: config.debugBuild, secrets });
+  const reporter = makeReporter(config, secrets);
+  endOnUncaught(log, reporter);
+  const runner = new Runner({ config, log, reporter, timings });
+  attach(runner, config);
+  endOnSignal(runner, log, reporter);
+  await runner.start();
+}
+
+function makeReporter({ sentry, runnerId }: RunnerConfig, secrets: string[]): Reporter {
+  return sentry === null ? noReporter : new SentryReporter({ ...sentry, runnerId, secrets });
+}
+
+/** The state of the process is unknown after that: whoever started it starts it again. */
+function endOnUncaught(log: Log, reporter: Reporter): void {
+  for (const uncaught of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(uncaught, (error: unknown) => {
+      log.error(`[runner] ${uncaught}: ${error instanceof Error ? error.stack : String(error)}`);
+      reporter.report(error, { level: "fatal", uncaught });
+      void exitAfter(reporter.flush(), 1);
+    });
+  }
+}
+
+/** The first signal drains, the second doesn't wait. */
+function endOnSignal(runner: Runner, log: Log, reporter: Reporter): void {
+  let signals = 0;
+  const stop = async (): Promise<void> => {
+    await runner.stop();
+    await reporter.flush();
+  };
+  const drain = async (): Promise<void> => {
+    await runner.drain();
+    // A second signal is stopping everything already.
+    if (signals > 1) return;
+    await stop();
+    log.info("[runner] stopped");
+    process.exit(0);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      signals += 1;
+      if (signals === 1) {
+        log.info(`[runner] ${signal}: draining; a second signal stops at once`);
+        void drain();
+      } else if (signals === 2) {
+        log.warn(`[runner] ${signal} again: stopping at once`);
+        void exitAfter(stop(), 1);
+      }
+    });
+  }
+}
+
+async function exitAfter(work: Promise<void>, code: number): Promise<void> {
+  try {
+    await work;
+  } finally {
+    process.exit(code);
+  }
+}
