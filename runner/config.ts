@@ -16,6 +16,8 @@ export interface RunnerConfig {
   serviceMode: boolean;
   heartbeatIntervalMs: number;
   drainTimeoutMs: number;
+  /** What a deployment can ask of its runner. */
+  labels: Record<string, string>;
   /** What everything in the workspace may occupy; null: the file system is the limit. */
   diskQuotaBytes: number | null;
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
@@ -65,6 +67,7 @@ const settings = {
     env: ["RUNNER_DRAIN_TIMEOUT"],
     about: "milliseconds that running work gets after SIGTERM (45000)",
   },
+  labels: { env: ["RUNNER_LABELS"], about: "what deployments can ask for: region=eu,gpu=yes" },
   diskQuota: {
     env: ["WORKSPACE_QUOTA_BYTES"],
     about: "bytes that the workspace may occupy (what the file system has)",
@@ -148,7 +151,7 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     );
     problems.push(`Missing: ${list.join(", ")}. Set each in the environment or by its flag; see --help.`);
   }
-  const milliseconds = (least: number, most: number) => (value: string) => integer(value, least, most);
+  const wholeNumber = (least: number, most: number) => (value: string) => integer(value, least, most);
   const text = (name: SettingName): string | null => read(name)?.value ?? null;
 
   const brokerUrl = check("brokerUrl", webSocketUrl, "a ws:// or wss:// URL without user name or fragment");
@@ -157,10 +160,11 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
   const apiBaseUrl = check("apiBaseUrl", httpUrl, "an http:// or https:// URL");
   // Railway's health checks come to PORT unless the service says otherwise.
   const railwayPort = railway ? integer(env["PORT"] ?? "", 1, 65_535) : null;
-  const healthPort = check("healthPort", milliseconds(0, 65_535), "a number from 0 to 65535");
-  const heartbeat = check("heartbeatInterval", milliseconds(1_000, 60_000), "a number from 1000 to 60000");
-  const drain = check("drainTimeout", milliseconds(0, 3_600_000), "a number from 0 to 3600000");
-  const quota = check("diskQuota", milliseconds(50_000_000, 1e15), "bytes from 50000000 up");
+  const healthPort = check("healthPort", wholeNumber(0, 65_535), "a number from 0 to 65535");
+  const heartbeat = check("heartbeatInterval", wholeNumber(1_000, 60_000), "a number from 1000 to 60000");
+  const drain = check("drainTimeout", wholeNumber(0, 3_600_000), "a number from 0 to 3600000");
+  const labels = check("labels", labelsOf, "a list such as region=eu,gpu=yes");
+  const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
   if (problems.length > 0 || brokerUrl === null || sharedSecret === null)
@@ -179,6 +183,7 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     serviceMode,
     heartbeatIntervalMs: heartbeat ?? RUNNER_STATUS_INTERVAL_MS,
     drainTimeoutMs: drain ?? DRAIN_TIMEOUT_MS,
+    labels: labels ?? {},
     diskQuotaBytes: quota,
     agent: text("agent"),
     anthropicApiKey: text("anthropicApiKey"),
@@ -226,6 +231,13 @@ function integer(value: string, least: number, most: number): number | null {
 function flag(value: string): boolean | null {
   if (value === "1" || value === "true") return true;
   return value === "0" || value === "false" ? false : null;
+}
+
+function labelsOf(value: string): Record<string, string> | null {
+  const pairs = value.split(",").map((part) => /^\s*([\w.-]{1,63})=([\w.-]{0,63})\s*$/.exec(part)?.slice(1));
+  const known = pairs.filter((pair) => pair !== undefined);
+  if (known.length < pairs.length) return null;
+  return Object.fromEntries(known.map(([name = "", content = ""]) => [name, content]));
 }
 
 function id(value: string): string | null {

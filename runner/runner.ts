@@ -138,6 +138,7 @@ export class Runner {
       version,
       hostname: hostname(),
       platform: process.platform,
+      labels: this.#options.config.labels,
       uptimeSeconds: Math.round(process.uptime()),
       load: loadavg()[0] ?? 0,
       draining: this.#draining,

@@ -76,6 +76,8 @@ export const runnerTarget = z.strictObject({
   kind: z.literal("runner"),
   /** Where it runs; without one, the least loaded runner that has the source. */
   runnerId: runnerId.optional(),
+  /** What the runner must say of itself, where none is named. */
+  labels: z.record(z.string().min(1).max(63), z.string().max(63)).optional(),
   /** An archive that was uploaded to the runner before. */
   source: z.strictObject({
     sha256: z.string().regex(/^[0-9a-f]{64}$/, "a SHA-256 in lower-case hexadecimal"),

@@ -94,7 +94,7 @@ export function runnerProvider(parts: {
   return {
     async place(target) {
       if (target.kind !== "runner") return target;
-      for (const { id } of await candidates(env, store, target.runnerId)) {
+      for (const { id } of await candidates(env, store, target)) {
         const found = await call(id, "HEAD", `/sources/${target.source.sha256}`);
         if (found.kind === "answer" && found.status === 200) return { ...target, runnerId: id };
       }
@@ -166,11 +166,20 @@ function specOf(target: PlacedTarget, app: AppDocument, { id }: Deployment, inte
   return { source, install, build, start, healthPath, env: { ...env, ...contract } };
 }
 
-/** Runners that may take something new, the least loaded first. */
+/** What a runner says of itself in its heartbeats, as far as placement is concerned. */
+const heartbeat = z.object({
+  payload: z.object({
+    deployments: z.number().default(0),
+    busy: z.number().default(0),
+    labels: z.record(z.string(), z.string()).default({}),
+  }),
+});
+
+/** Runners that may take something new and have all the labels, the least loaded first. */
 async function candidates(
   env: Pick<Env, "RUNNER_HUB">,
   store: StateStore,
-  wanted: string | undefined,
+  { runnerId: wanted, labels = {} }: RunnerTarget,
 ): Promise<RunnerRecord[]> {
   if (wanted !== undefined) {
     const record = await readRunner(store, wanted);
@@ -180,10 +189,26 @@ async function candidates(
   }
   const records = await listRunners(store, { after: null, limit: CANDIDATES_LIMIT });
   const online = records.filter(({ state, protocol }) => state === "online" && protocol !== "sentryvibe");
-  const loaded = await Promise.all(
-    online.map(async (record) => ({ record, load: (await hubOf(env, record.id).view()).openStreams })),
+  const looked = await Promise.all(online.map((record) => look(env, record)));
+  const fitting = looked.filter(({ labels: own }) =>
+    Object.entries(labels).every(([name, value]) => own[name] === value),
   );
-  return loaded.sort((one, other) => one.load - other.load).map(({ record }) => record);
+  if (fitting.length === 0) {
+    const field = Object.keys(labels).length === 0 ? "target.runnerId" : "target.labels";
+    throw refused(field, "fits no runner that is connected and takes new work");
+  }
+  return fitting.sort((one, other) => one.load - other.load).map(({ record }) => record);
+}
+
+async function look(
+  env: Pick<Env, "RUNNER_HUB">,
+  record: RunnerRecord,
+): Promise<{ record: RunnerRecord; load: number; labels: Record<string, string> }> {
+  const view = await hubOf(env, record.id).view();
+  const said = heartbeat.safeParse(view.status === null ? null : JSON.parse(view.status)).data?.payload;
+  // A deployment weighs more than a request: it stays.
+  const load = ((said?.deployments ?? 0) + (said?.busy ?? 0)) * 100 + view.openStreams;
+  return { record, load, labels: said?.labels ?? {} };
 }
 
 type RunnerAnswer = { kind: "answer"; status: number; json: unknown } | { kind: "unreachable"; why: string };
