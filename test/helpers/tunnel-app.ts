@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { WebSocketServer } from "ws";
 import { bytePattern } from "./byte-pattern.ts";
 
@@ -9,7 +10,10 @@ const id = process.env["PULSE_DEPLOYMENT_ID"] ?? "";
 const held = new Set<ServerResponse>();
 let sessions = 0;
 
-const server = createServer((request, response) => void serve(request, response));
+// A request that is broken off ends alone.
+const server = createServer(
+  (request, response) => void serve(request, response).catch(() => response.destroy()),
+);
 // A kept-alive connection that this end closes is a request lost, and not the tunnel's fault.
 server.keepAliveTimeout = 120_000;
 server.requestTimeout = 0;
@@ -45,8 +49,7 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
       return json(response, await hash(request));
     case "/bytes":
       response.writeHead(200, { "content-type": "application/octet-stream", "content-length": count });
-      Readable.from(bytePattern(count)).pipe(response);
-      return;
+      return pipeline(Readable.from(bytePattern(count)), response);
     case "/hold":
       held.add(response.on("close", () => held.delete(response)));
       response.write("held\n");
