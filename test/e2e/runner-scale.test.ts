@@ -1,0 +1,175 @@
+import { createHash } from "node:crypto";
+import { request, type IncomingMessage } from "node:http";
+import { json } from "node:stream/consumers";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { z } from "zod";
+import { bytePattern, hashOfPattern } from "../helpers/byte-pattern.ts";
+import { putApp } from "../helpers/deploy.ts";
+import { deployTunnelApp, startRunner, viewRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
+import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
+
+const soak = process.env["SIGNALBOX_SOAK"] === "1";
+const MIB = 1024 * 1024;
+const TRANSFER_BYTES = (soak ? 1_024 : 256) * MIB;
+const RUNNER_LIMIT_MIB = 150;
+const SOCKETS = 1_000;
+const HOST = "scale.test";
+
+let stack: TestStack;
+let runner: RunnerProcess;
+
+beforeAll(async () => {
+  stack = await startTestStack();
+  runner = await startRunner(stack, { id: "r1" });
+  await putApp(stack, "scale", { hosts: [HOST] });
+  await deployTunnelApp(stack, runner, "scale", "v1");
+});
+
+afterAll(async () => {
+  await runner.remove();
+  await stack.stop();
+});
+
+test(`${TRANSFER_BYTES / MIB} MiB go through the tunnel each way whole, and the runner stays small`, async () => {
+  const expected = hashOfPattern(TRANSFER_BYTES);
+  const memory = watchMemory();
+  const downAt = performance.now();
+  const hash = createHash("sha256");
+  for await (const chunk of await get(`/bytes?count=${TRANSFER_BYTES}`)) hash.update(chunk);
+  expect(hash.digest("hex")).toBe(expected);
+  const upAt = performance.now();
+  const upload = request(`${stack.origin}/hash`, { method: "PUT", headers: { host: HOST } });
+  const answered = answerOf(upload);
+  await pipeline(Readable.from(bytePattern(TRANSFER_BYTES)), upload);
+  expect(await json(await answered)).toEqual({ sha256: expected, bytes: TRANSFER_BYTES });
+  const endAt = performance.now();
+  const peak = memory.stop();
+  const rate = (ms: number): string => `${(TRANSFER_BYTES / 1e6 / (ms / 1_000)).toFixed(0)} MB/s`;
+  console.log(
+    `down ${rate(upAt - downAt)}, up ${rate(endAt - upAt)}; the runner's peak: ${peak.toFixed(0)} MiB`,
+  );
+  expect(peak).toBeLessThan(RUNNER_LIMIT_MIB);
+});
+
+test("a reader that doesn't read holds up nobody else", async () => {
+  const bytes = 32 * MIB;
+  const alone = await timeDownload(bytes);
+  // More than the connection's credit holds if each took a window of its own.
+  const stuck = await Promise.all(Array.from({ length: 20 }, () => get(`/bytes?count=${64 * MIB}`)));
+  try {
+    for (const answer of stuck) answer.pause();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const beside = await timeDownload(bytes);
+    console.log(
+      `${bytes / MIB} MiB alone ${alone.toFixed(0)} ms, beside 20 stuck readers ${beside.toFixed(0)} ms: ` +
+        `ratio ${(beside / alone).toFixed(2)}`,
+    );
+    // Generous: a stream that waited for a stuck one would take for ever.
+    expect(beside).toBeLessThan(Math.max(alone * 5, 5_000));
+  } finally {
+    for (const answer of stuck) answer.destroy();
+  }
+  await streamsAreOver();
+});
+
+test(`${SOCKETS} idle public WebSockets stay open and answer`, async () => {
+  const before = runner.residentMiB();
+  const sockets: WebSocket[] = [];
+  try {
+    while (sockets.length < SOCKETS) {
+      sockets.push(...(await Promise.all(Array.from({ length: 50 }, openSocket))));
+    }
+    const after = runner.residentMiB();
+    await new Promise((resolve) => setTimeout(resolve, soak ? 60_000 : 5_000));
+    expect(sockets.filter(({ readyState }) => readyState !== WebSocket.OPEN)).toEqual([]);
+    const startedAt = performance.now();
+    const echoes = await Promise.all(sockets.map((socket, index) => echo(socket, `message ${index}`)));
+    const tookMs = performance.now() - startedAt;
+    expect(echoes).toEqual(sockets.map((_, index) => `message ${index}`));
+    console.log(
+      `${SOCKETS} sockets: the runner from ${before.toFixed(0)} to ${after.toFixed(0)} MiB; ` +
+        `all of them echoed within ${tookMs.toFixed(0)} ms`,
+    );
+  } finally {
+    for (const socket of sockets) socket.terminate();
+  }
+  await streamsAreOver();
+});
+
+test("a server-sent event arrives before the next one is produced", async () => {
+  const latencies: number[] = [];
+  for await (const chunk of await get("/events?count=5")) {
+    for (const [, at] of String(chunk).matchAll(/data: (\d+)/g)) latencies.push(Date.now() - Number(at));
+  }
+  console.log(`five events, each 500 ms after the other, arrived after ${latencies.join(", ")} ms`);
+  expect(latencies).toHaveLength(5);
+  expect(Math.max(...latencies)).toBeLessThan(500);
+});
+
+async function timeDownload(bytes: number): Promise<number> {
+  const startedAt = performance.now();
+  let received = 0;
+  for await (const chunk of await get(`/bytes?count=${bytes}`)) received += Buffer.byteLength(chunk);
+  expect(received).toBe(bytes);
+  return performance.now() - startedAt;
+}
+
+/** On a connection of its own, so that no reader shares one with another. */
+function get(path: string): Promise<IncomingMessage> {
+  const asked = request(`${stack.origin}${path}`, { headers: { host: HOST }, agent: false });
+  const answered = answerOf(asked);
+  asked.end();
+  return answered;
+}
+
+function answerOf(asked: ReturnType<typeof request>): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    asked.on("error", reject).on("response", (answer) => {
+      if (answer.statusCode === 200) resolve(answer);
+      else reject(new Error(`It answered ${answer.statusCode}`));
+    });
+  });
+}
+
+function openSocket(): Promise<WebSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(`ws://127.0.0.1:${stack.port}/socket`, {
+      headers: { host: HOST },
+      perMessageDeflate: false,
+    });
+    socket.once("open", () => resolve(socket)).on("error", reject);
+  });
+}
+
+function echo(socket: WebSocket, text: string): Promise<string> {
+  return new Promise((resolve) => {
+    socket.once("message", (data: Buffer) => resolve(data.toString()));
+    socket.send(text);
+  });
+}
+
+function watchMemory(): { stop(): number } {
+  let peak = runner.residentMiB();
+  const timer = setInterval(() => {
+    peak = Math.max(peak, runner.residentMiB());
+  }, 50);
+  return {
+    stop() {
+      clearInterval(timer);
+      return peak;
+    },
+  };
+}
+
+const openStreams = z.object({ openStreams: z.number() });
+
+async function streamsAreOver(): Promise<void> {
+  await until(
+    async () => openStreams.parse((await stack.api("GET", "/runners/r1")).body).openStreams,
+    (open) => open === 0,
+  );
+  expect((await viewRunner(stack, "r1")).epoch).toBe(1);
+}
