@@ -97,6 +97,8 @@ export const runnerTarget = z.strictObject({
     .optional(),
   /** Asked until it answers, before verification; without one, the port has to be open. */
   healthPath: absolutePath.optional(),
+  /** The host that it is told it is opened at; `local` (localhost and its port) is for development servers. */
+  host: z.enum(["public", "local"]).optional(),
 });
 export const target = z.discriminatedUnion("kind", [urlTarget, runnerTarget]);
 export type Target = z.infer<typeof target>;

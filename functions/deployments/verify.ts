@@ -60,7 +60,8 @@ async function answers(
 function ask(app: AppDocument, deployment: Deployment, edge: EdgeAccess, path: string): Promise<Response> {
   const url = new URL(path, `https://${app.config.hosts[0] ?? `${app.name}.invalid`}`);
   const request = new Request(url, {
-    headers: { accept: "application/json", "x-pulse-deployment": deployment.id },
+    // An app without the contract may have no JSON; Vite's pages are there only for those who take them.
+    headers: { accept: "application/json, */*;q=0.9", "x-pulse-deployment": deployment.id },
   });
   const signal = AbortSignal.timeout(CONTRACT_CALL_TIMEOUT_MS);
   return serveApp(request, url, app, { ...edge, internal: true, pin: deployment.id, signal });

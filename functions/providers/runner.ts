@@ -157,13 +157,13 @@ function path(app: AppDocument, deployment: Deployment): string {
 
 /** What the runner is told, with the variables of the app contract; the same at every repetition. */
 function specOf(target: PlacedTarget, app: AppDocument, { id }: Deployment, internalToken: string): unknown {
-  const { source, install, build, start, env, healthPath } = target;
+  const { source, install, build, start, env, healthPath, host } = target;
   const contract = {
     PULSE_DEPLOYMENT_ID: id,
     PULSE_RAILWAY_INTERNAL_TOKEN: internalToken,
     PULSE_SERVER_ADDRESS: app.config.hosts[0] === undefined ? "" : `https://${app.config.hosts[0]}`,
   };
-  return { source, install, build, start, healthPath, env: { ...env, ...contract } };
+  return { source, install, build, start, healthPath, host, env: { ...env, ...contract } };
 }
 
 /** What a runner says of itself in its heartbeats, as far as placement is concerned. */

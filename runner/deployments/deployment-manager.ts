@@ -8,6 +8,7 @@ import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
 import { Deployment, type DeploymentHost, type DeploymentStatus } from "./deployment.ts";
 import { type DeploymentRecord, loadRecord, saveRecord } from "./record.ts";
+import type { HostChoice } from "../tunnel/names.ts";
 import { Slots } from "./slots.ts";
 import { type DeploymentSpec, parseKey } from "./spec.ts";
 import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
@@ -131,9 +132,10 @@ export class DeploymentManager {
   }
 
   /** Where the tunnel finds a service; only while it is running. */
-  lookup(service: string): { port: number } | null {
+  lookup(service: string): { port: number; host: HostChoice } | null {
     const record = this.#deployments.get(service)?.record;
-    return record?.state === "running" && record.port !== null ? { port: record.port } : null;
+    if (record?.state !== "running" || record.port === null) return null;
+    return { port: record.port, host: record.spec.host ?? "public" };
   }
 
   /** Takes no new deployments; resolves when those that are being prepared have come up or failed. */

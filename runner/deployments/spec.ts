@@ -39,6 +39,7 @@ export const specSchema = z.strictObject({
     .max(2_048)
     .regex(/^\/[\x21-\x7e]*$/, "isn't a path")
     .optional(),
+  host: z.enum(["public", "local"]).optional(),
 });
 
 /** What a deployment is made of. The commands are given to `/bin/sh -c` in the unpacked source. */

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { AnswerHead, OpenHead, RawHeaders } from "../../functions/protocol/frames.ts";
+import { localHost, localRequest, publicAnswer } from "./names.ts";
 import type { ResolvedTarget } from "./services.ts";
 
 /** Source: RFC 9110, 7.6.1, and what clients send in practice. They describe one connection, not the message. */
@@ -68,13 +69,19 @@ export function upgradeHeaders(head: OpenHead, target: ResolvedTarget): RawHeade
 }
 
 /** The head of a local server's answer; null when it has something in it that the wire doesn't carry. */
-export function answerHead(answer: IncomingMessage): AnswerHead | null {
+export function answerHead(
+  answer: IncomingMessage,
+  request: OpenHead,
+  { address }: ResolvedTarget,
+): AnswerHead | null {
   const { statusCode = 0, statusMessage = "", rawHeaders } = answer;
   const pairs: RawHeaders = [];
   for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
     pairs.push([rawHeaders[at] ?? "", rawHeaders[at + 1] ?? ""]);
   }
-  const headers = endToEnd(pairs).filter(([name]) => !handshake.has(name.toLowerCase()));
+  const kept = endToEnd(pairs).filter(([name]) => !handshake.has(name.toLowerCase()));
+  const headers =
+    "port" in address && address.host === "local" ? publicAnswer(kept, request.headers, address.port) : kept;
   // The hub would have to take any of these for a broken runner and end the session.
   const sound =
     statusCode >= 100 &&
@@ -91,8 +98,8 @@ function forTarget(headers: RawHeaders, { address, headers: added }: ResolvedTar
   const kept = endToEnd(headers).filter(([name]) => !replaced.has(name.toLowerCase()));
   for (const [name, value] of added) kept.push([name, value]);
   if (valuesOf(headers, "host").length === 0)
-    kept.unshift(["host", "port" in address ? `localhost:${address.port}` : "localhost"]);
-  return kept;
+    kept.unshift(["host", "port" in address ? localHost(address.port) : "localhost"]);
+  return "port" in address && address.host === "local" ? localRequest(kept, address.port) : kept;
 }
 
 function endToEnd(headers: RawHeaders): RawHeaders {

@@ -116,7 +116,7 @@ export class HttpStream implements TunnelStream {
   #answered(message: IncomingMessage): void {
     const { port } = this.#options;
     clearTimeout(this.#headTimeout);
-    const head = answerHead(message);
+    const head = answerHead(message, this.#head, this.#options.target);
     if (head === null) {
       port.reset("protocol", "The service's answer isn't valid HTTP.");
       return;

@@ -1,7 +1,8 @@
 import { connect, type LookupFunction, type Socket } from "node:net";
+import type { HostChoice } from "./names.ts";
 
 /** Where a service listens on this machine. */
-export type ServiceTarget = { port: number } | { socketPath: string };
+export type ServiceTarget = { port: number; host?: HostChoice } | { socketPath: string };
 
 /** Knows which services this runner has. The name is a deployment's or a project's id. */
 export interface Services {

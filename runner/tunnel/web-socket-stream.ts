@@ -32,6 +32,8 @@ interface Outgoing {
 /** One proxied WebSocket. */
 export class WebSocketStream implements TunnelStream {
   readonly #port: StreamPort;
+  readonly #target: ResolvedTarget;
+  readonly #head: OpenHead;
   readonly #budget: MemoryBudget;
   readonly #socket: WebSocket;
   readonly #headTimeout: NodeJS.Timeout;
@@ -48,6 +50,8 @@ export class WebSocketStream implements TunnelStream {
 
   constructor({ port, target, budget, headTimeoutMs }: WebSocketStreamOptions, head: OpenHead) {
     this.#port = port;
+    this.#target = target;
+    this.#head = head;
     this.#budget = budget;
     const { address } = target;
     this.#socket = openWebSocket({
@@ -148,7 +152,7 @@ export class WebSocketStream implements TunnelStream {
 
   #agreed(answer: IncomingMessage): void {
     clearTimeout(this.#headTimeout);
-    const head = answerHead(answer);
+    const head = answerHead(answer, this.#head, this.#target);
     if (head === null) {
       this.#port.reset("protocol", "The service's answer isn't valid HTTP.");
       return;
@@ -161,7 +165,7 @@ export class WebSocketStream implements TunnelStream {
 
   #refused(request: ClientRequest, answer: IncomingMessage): void {
     clearTimeout(this.#headTimeout);
-    const head = answerHead(answer);
+    const head = answerHead(answer, this.#head, this.#target);
     if (head === null || head.status === 101) {
       request.destroy();
       this.#port.reset("protocol", "The service's answer isn't valid HTTP.");

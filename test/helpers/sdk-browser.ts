@@ -10,10 +10,12 @@ const ARGUMENTS = [
   "--disable-sync",
 ];
 
-export function launchChromium(options: { backForwardCache?: boolean } = {}): Promise<Browser> {
+export function launchChromium(
+  options: { backForwardCache?: boolean; args?: string[] } = {},
+): Promise<Browser> {
   return chromium.launch({
     executablePath: "/usr/bin/chromium",
-    args: ARGUMENTS,
+    args: [...ARGUMENTS, ...(options.args ?? [])],
     ...(options.backForwardCache === true && { ignoreDefaultArgs: ["--disable-back-forward-cache"] }),
   });
 }

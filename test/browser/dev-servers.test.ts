@@ -1,0 +1,174 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Browser, Page } from "playwright-core";
+import { projectRoot } from "../../scripts/build-worker.ts";
+import { putApp } from "../helpers/deploy.ts";
+import { type HostingRunner, startHostingRunner } from "../helpers/hosting-runner.ts";
+import { launchChromium } from "../helpers/sdk-browser.ts";
+import { startTestStack, type TestStack } from "../helpers/stack.ts";
+
+/** Not below localhost, which every framework trusts and which would therefore prove nothing. */
+const DOMAIN = "preview.test";
+const FRAMEWORKS = {
+  vite: "vite/bin/vite.js --host 127.0.0.1",
+  next: "next/dist/bin/next dev --hostname 127.0.0.1",
+  astro: "astro/bin/astro.mjs dev --host 127.0.0.1",
+};
+type Framework = keyof typeof FRAMEWORKS;
+const FROM = "before the edit";
+const TO = "after the edit";
+
+let stack: TestStack;
+let runner: HostingRunner;
+let home: string;
+let browser: Browser;
+let page: Page;
+/** WebSockets and uncaught errors of the page. */
+let sockets: string[];
+let errors: string[];
+
+beforeAll(async () => {
+  stack = await startTestStack({ settings: { APP_DOMAIN: DOMAIN } });
+  runner = await startHostingRunner(stack);
+  home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
+  browser = await launchChromium({ args: [`--host-resolver-rules=MAP *.${DOMAIN} 127.0.0.1`] });
+  await Promise.all([start("vite"), start("next"), start("astro")]);
+});
+afterAll(async () => {
+  await browser?.close();
+  await runner?.stop();
+  await stack?.stop();
+  if (home) await rm(home, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  page = await browser.newPage();
+  sockets = [];
+  errors = [];
+  page.on("websocket", (socket) => sockets.push(socket.url()));
+  page.on("pageerror", (error) => errors.push(error.message));
+});
+afterEach(() => page.close());
+
+async function start(app: Framework): Promise<void> {
+  const source = { sha256: await runner.upload(join(projectRoot, "test/fixtures", app)) };
+  await putApp(stack, app, { contract: "none", hosts: [`${app}.localhost`] });
+  const { status, body } = await stack.api("POST", `/apps/${app}/deployments`, {
+    id: "dev",
+    target: {
+      kind: "runner",
+      source,
+      host: "local",
+      start: `exec node "${join(projectRoot, "node_modules")}"/${FRAMEWORKS[app]} --port "$PORT"`,
+      env: {
+        // Next takes no package root for one that has the home in it, and the runner's is in the repository here.
+        HOME: home,
+        NEXT_TELEMETRY_DISABLED: "1",
+        ASTRO_TELEMETRY_DISABLED: "1",
+        ASTRO_DISABLE_UPDATE_CHECK: "true",
+      },
+    },
+  });
+  if (status !== 202) throw new Error(JSON.stringify(body));
+  await stack.control.until(app, "dev", ["active"], 90_000);
+}
+
+function address(app: Framework, domain = DOMAIN): string {
+  return `http://${app}.${domain}:${stack.port}/`;
+}
+
+/** Opens the page and marks it, so that a reload shows. */
+async function open(app: Framework, domain?: string): Promise<void> {
+  await page.goto(address(app, domain));
+  await shows(FROM);
+  await page.evaluate(`window.marker = "set"`);
+}
+
+async function shows(text: string): Promise<void> {
+  await page.locator("#text", { hasText: new RegExp(`^${text}$`) }).waitFor();
+}
+
+function marker(): Promise<unknown> {
+  return page.evaluate(`window.marker`);
+}
+
+/** Opens a file for the time of a test. */
+async function edited(
+  app: Framework,
+  file: string,
+  [from, to]: readonly [string, string],
+  check: () => Promise<void>,
+): Promise<void> {
+  const path = join(runner.workDirectory(app, "dev"), file);
+  const before = await readFile(path, "utf8");
+  expect(before).toContain(from);
+  await writeFile(path, before.replace(from, to));
+  try {
+    await check();
+  } finally {
+    await writeFile(path, before);
+  }
+}
+
+test.each([DOMAIN, "localhost"])("Vite shows an edit without a reload at vite.%s", async (domain) => {
+  await open("vite", domain);
+  await expect.poll(() => sockets.length).toBe(1);
+  await edited("vite", "greeting.js", [FROM, TO], () => shows(TO));
+  await shows(FROM);
+  expect(await marker()).toBe("set");
+  expect(sockets).toEqual([expect.stringMatching(`^ws://vite.${domain}:${stack.port}/\\?token=`)]);
+  expect(errors).toEqual([]);
+});
+
+test.each([DOMAIN, "localhost"])(
+  "Next hydrates and shows an edit without a reload at next.%s",
+  async (domain) => {
+    await open("next", domain);
+    // Only a hydrated page asks the server, and only a request whose names agree is answered.
+    await page.click("#act");
+    await page.locator("#act", { hasText: /^1$/ }).waitFor();
+    await edited("next", "app/greeting.jsx", [FROM, TO], () => shows(TO));
+    await shows(FROM);
+    expect(await marker()).toBe("set");
+    expect(await page.textContent("#act")).toBe("1");
+    expect(sockets).toEqual([
+      expect.stringMatching(`^ws://next.${domain}:${stack.port}/_next/(?:hmr|webpack-hmr)`),
+    ]);
+    expect(errors).toEqual([]);
+  },
+);
+
+test("Astro shows an edited style without a reload, and an edited component by the reload that it does itself", async () => {
+  await open("astro");
+  await expect.poll(() => sockets.length).toBe(1);
+  const color = (): Promise<unknown> =>
+    page.evaluate(`getComputedStyle(document.getElementById("text")).color`);
+  await edited("astro", "src/components/greeting.css", ["rgb(255, 0, 0)", "rgb(0, 0, 255)"], () =>
+    expect.poll(color).toBe("rgb(0, 0, 255)"),
+  );
+  await expect.poll(color).toBe("rgb(255, 0, 0)");
+  expect(await marker()).toBe("set");
+  await edited("astro", "src/components/Greeting.astro", [FROM, TO], () => shows(TO));
+  await shows(FROM);
+  expect(errors).toEqual([]);
+});
+
+test("Astro takes a form from the public address", async () => {
+  await open("astro");
+  await page.click("#act");
+  await page.locator("#act", { hasText: /^1$/ }).waitFor();
+  expect(page.url()).toBe(address("astro"));
+});
+
+test("another site is refused as it would be without a tunnel", async () => {
+  const ask = async (app: Framework, path: string, method: "GET" | "POST"): Promise<number> => {
+    const headers = {
+      origin: "http://elsewhere.test",
+      "content-type": "application/x-www-form-urlencoded",
+    };
+    return (await stack.request(`${app}.${DOMAIN}`, path, { method, headers })).status;
+  };
+  expect(await ask("next", "/_next/hmr", "GET")).toBe(403);
+  expect(await ask("astro", "/", "POST")).toBe(403);
+});
