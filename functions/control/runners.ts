@@ -120,7 +120,9 @@ export const runners = controlRouter()
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const record = await requireRunnerRecord(store, id);
-    if (!(await hubOf(env, id).forget(id))) {
+    const outcome = await hubOf(env, id).forget(id);
+    if (outcome === "unavailable") throw notWritten(id);
+    if (outcome === "connected") {
       throw new Problem(
         "runner_online",
         `Runner ${id} is connected. Stop it first, or revoke its credential.`,

@@ -320,6 +320,32 @@ describe("the control API", () => {
   });
 });
 
+describe("the registry", () => {
+  test("isn't written for heartbeats, status events or commands", async () => {
+    const id = fresh();
+    const runner = await connect(id);
+    await state(id, "online");
+    const before = world.front.commands();
+    for (let beat = 0; beat < 20; beat++) {
+      runner.socket.send("ping");
+      runner.event({ type: "runner-status", beat });
+      runner.event({ type: "log-chunk", data: "x" });
+    }
+    await world.stack.api("POST", `/runners/${id}/commands`, { type: "fetch-logs" });
+    expect(world.front.commands()).toBe(before);
+  });
+
+  test("catches up after an outage, in which runners connect all the same", async () => {
+    const id = fresh();
+    await world.front.setMode("refuse");
+    await connect(id);
+    const issued = await world.stack.api("POST", `/runners/${id}/credentials`);
+    expect([issued.status, issued.body["code"]]).toEqual([503, "store_unavailable"]);
+    await world.front.setMode("ok");
+    await state(id, "online");
+  });
+});
+
 test("failed logins are limited, and the right secret still gets in", async () => {
   const id = fresh();
   const statuses: number[] = [];
