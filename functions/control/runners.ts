@@ -6,7 +6,7 @@ import { newCredential } from "../runners/runner-auth.ts";
 import { sendCommand } from "../runners/send-command.ts";
 import { putSources } from "../runners/sources.ts";
 import { runnerOffline } from "../runners/stream-problems.ts";
-import type { StateStore } from "../state/store.ts";
+import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { controlRouter, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
 import {
   commandBody,
@@ -120,7 +120,9 @@ export const runners = controlRouter()
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const record = await requireRunnerRecord(store, id);
-    if (!(await hubOf(env, id).forget(id))) {
+    const outcome = await hubOf(env, id).forget(id);
+    if (outcome === "unavailable") throw notWritten(id);
+    if (outcome === "connected") {
       throw new Problem(
         "runner_online",
         `Runner ${id} is connected. Stop it first, or revoke its credential.`,
@@ -165,20 +167,21 @@ export const runners = controlRouter()
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const known = await requireRunnerRecord(store, id);
-    const record = await hubOf(env, id).drain(id, c.req.valid("json").draining);
+    const { record, published } = await hubOf(env, id).drain(id, c.req.valid("json").draining);
+    if (!published) throw notWritten(id);
     return c.json(viewRunner(record ?? known), 200);
   })
   .openapi(issue, async (c) => {
     const { id } = c.req.valid("param");
     const { secret, sha256 } = await newCredential();
-    await hubOf(c.env.control.env, id).setCredential(id, sha256);
+    if (!(await hubOf(c.env.control.env, id).setCredential(id, sha256))) throw notWritten(id);
     return c.json({ id, secret }, 201);
   })
   .openapi(revoke, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const record = await requireRunnerRecord(store, id);
-    await hubOf(env, id).setCredential(id, null);
+    if (!(await hubOf(env, id).setCredential(id, null))) throw notWritten(id);
     return c.json(viewRunner({ ...record, credentialSha256: null }), 200);
   })
   .openapi(sources, async (c) => {
@@ -194,4 +197,9 @@ async function requireRunnerRecord(store: StateStore, id: string): Promise<Runne
   throw new Problem("unknown_runner", `There is no runner ${id}: none has connected under this id.`, {
     errors: [{ field: "path.id", message: "names no runner" }],
   });
+}
+
+/** The hub knows it already; the registry, which is what everybody else reads, doesn't yet. */
+function notWritten(id: string): StoreUnavailable {
+  return new StoreUnavailable(`The registry's record of runner ${id} couldn't be written:`);
 }

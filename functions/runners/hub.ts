@@ -12,6 +12,7 @@ import {
   RUNNER_SUBPROTOCOL,
 } from "../protocol/limits.ts";
 import { openStore } from "../state/open.ts";
+import { StoreUnavailable } from "../state/store.ts";
 import { attachmentOf, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
@@ -129,31 +130,40 @@ export class RunnerHub extends DurableObject<Env> {
   }
 
   /** Marks the runner as one that is given nothing new, or lifts that. */
-  async drain(id: string, drainRequested: boolean): Promise<RunnerRecord | null> {
+  async drain(
+    id: string,
+    drainRequested: boolean,
+  ): Promise<{ record: RunnerRecord | null; published: boolean }> {
     const now = Date.now();
     this.#presence.decide(id, { drainRequested }, now);
     if (this.#session) {
       if (drainRequested) this.#presence.moved("draining", "an operator asked for it", now);
       else this.#presence.moved("online", "an operator ended the drain", now);
     }
-    await this.#published();
-    return this.#presence.record;
+    return { published: await this.#settle(), record: this.#presence.record };
   }
 
-  /** Sets or revokes the runner's own credential; a connection that was made with the former one ends. */
-  async setCredential(id: string, credentialSha256: string | null): Promise<void> {
+  /**
+   * Sets or revokes the runner's own credential; a connection that was made with the former one ends. False while the
+   * store is away: it is written later then.
+   */
+  async setCredential(id: string, credentialSha256: string | null): Promise<boolean> {
     this.#presence.decide(id, { credentialSha256 }, Date.now());
     if (this.#session?.facts.ownCredential) this.#cut(CLOSE_REVOKED, "offline", "its credential was revoked");
-    await this.#published();
+    return this.#settle();
   }
 
-  /** False when the runner is connected. */
-  async forget(id: string): Promise<boolean> {
-    if (this.#session) return false;
+  /** `unavailable`: the store is away, so that its copy is still there. */
+  async forget(id: string): Promise<"forgotten" | "connected" | "unavailable"> {
+    if (this.#session) return "connected";
     this.#events.clear();
-    await this.#presence.forget(id);
-    await this.#arm();
-    return true;
+    try {
+      await this.#presence.forget(id);
+    } catch (error) {
+      if (error instanceof StoreUnavailable) return "unavailable";
+      throw error;
+    }
+    return "forgotten";
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -276,19 +286,15 @@ export class RunnerHub extends DurableObject<Env> {
     this.#presence.moved(state, reason, Date.now());
   }
 
-  /** Publishes what has changed and sees to it that the alarm comes when something will be due. */
-  async #settle(): Promise<void> {
-    await this.#presence.publish().catch(() => undefined); // the alarm tries again
+  /** Publishes what has changed, and sees to it that the alarm comes when something is due. False: not published. */
+  async #settle(): Promise<boolean> {
+    // Whatever kept it from the registry, the alarm tries again.
+    const published = await this.#presence.publish().then(
+      () => true,
+      () => false,
+    );
     await this.#arm();
-  }
-
-  /** As {@link #settle}, for callers who must know whether it was published. */
-  async #published(): Promise<void> {
-    try {
-      await this.#presence.publish();
-    } finally {
-      await this.#arm();
-    }
+    return published;
   }
 
   async #arm(): Promise<void> {

@@ -79,9 +79,9 @@ test(`${CUTS} cuts of the runner's connection under load leave no request withou
   const { port } = backend.address() as AddressInfo;
   let runner: TunnelClient = await connectRunner(world.stack, "r1", { web: port });
   const outcomes = new Map<Outcome, number>();
-  let over = false;
+  const over = new AbortController();
   const clients = Array.from({ length: CLIENTS }, async (_, client) => {
-    for (let number = client; !over; number++) {
+    for (let number = client; !over.signal.aborted; number++) {
       const path = ["/down", "/up", "/chunked", `/small${number}`][number % 4] ?? "/";
       const outcome = await visit(path);
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
@@ -96,7 +96,7 @@ test(`${CUTS} cuts of the runner's connection under load leave no request withou
     runner = await connectRunner(world.stack, "r1", { web: port });
   }
   await new Promise((resolve) => setTimeout(resolve, 300));
-  over = true;
+  over.abort();
   await Promise.all(clients);
   console.log(`${CUTS} cuts:`, Object.fromEntries(outcomes));
   expect(outcomes.get("right")).toBeGreaterThan(CUTS);

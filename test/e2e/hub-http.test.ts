@@ -18,13 +18,13 @@ import { connectRunner, type TunnelClient } from "../helpers/tunnel-client.ts";
 let world: UpstashStack;
 let runner: TunnelClient;
 let backend: Server;
-let handle: (request: IncomingMessage, response: ServerResponse) => void;
+let handle: (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
 
 const HOST = "tunnel.test";
 
 beforeAll(async () => {
   world = await onUpstash();
-  backend = createServer((request, response) => handle(request, response));
+  backend = createServer((request, response) => void handle(request, response));
   await new Promise<void>((resolve) => backend.listen(0, "127.0.0.1", resolve));
   const { port } = backend.address() as AddressInfo;
   runner = await connectRunner(world.stack, "r1", { "app/v1": port });

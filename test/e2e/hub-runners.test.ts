@@ -5,7 +5,7 @@ import type { WebSocket } from "ws";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { rawGet, rawRequest } from "../helpers/raw-http.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
-import { RUNNER_SECRET, startTestStack, until, type ApiAnswer } from "../helpers/stack.ts";
+import { startTestStack, until } from "../helpers/stack.ts";
 import {
   connectRunner,
   refusal,
@@ -62,14 +62,6 @@ function state(id: string, wanted: string): Promise<Record<string, unknown>> {
     (seen) => seen["state"] === wanted,
     10_000,
   );
-}
-
-async function broker(path: string, body?: unknown, secret: string = RUNNER_SECRET): Promise<ApiAnswer> {
-  const response = await fetch(`${world.stack.origin}/_signalbox/${path}`, {
-    ...(body === undefined ? {} : { method: "POST", body: JSON.stringify(body) }),
-    headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
-  });
-  return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) };
 }
 
 describe("a runner's socket", () => {
@@ -328,54 +320,29 @@ describe("the control API", () => {
   });
 });
 
-describe("the seed's broker endpoints", () => {
-  test("list and command a SentryVibe runner in the seed's own JSON", async () => {
+describe("the registry", () => {
+  test("isn't written for heartbeats, status events or commands", async () => {
     const id = fresh();
-    const runner = await connect(id, { subprotocol: null });
-    expect(runner.socket.protocol).toBe("");
-    expect(await state(id, "online")).toMatchObject({ protocol: "sentryvibe" });
-    runner.event({ type: "runner-status", runnerId: id, payload: { uptime: 1 } });
-    runner.socket.send("not even JSON");
-    const command = {
-      id: "c1",
-      type: "start-build",
-      projectId: "p",
-      timestamp: "2026-01-01T00:00:00Z",
-      payload: {},
-      _sentry: { trace: "t" },
-    };
-    const sent = await broker("commands", { runnerId: id, command });
-    expect([sent.status, sent.body]).toEqual([200, { ok: true }]);
-    await until(
-      () => runner.commands[0],
-      (seen) => seen !== undefined,
-    );
-    expect(runner.commands[0]).toEqual(command);
-    const status = await broker("status");
-    expect(status.body).toMatchObject({ uptime: expect.any(Number) });
-    const [connection] = (status.body["connections"] as Record<string, unknown>[]).filter(
-      ({ runnerId }) => runnerId === id,
-    );
-    expect(Object.keys(connection ?? {}).sort()).toEqual(["lastHeartbeat", "lastHeartbeatAge", "runnerId"]);
-    expect(connection?.["lastHeartbeatAge"]).toBeLessThan(5_000);
-    await putRunnerApp(world.store, { app: id, host: `${id}.test`, runnerId: id, service: "web" });
-    const through = await rawRequest(world.stack.port, rawGet(`${id}.test`, "/"));
-    expect(JSON.parse(through.body.toString()).code).toBe("runner_without_streams");
-    await runner.close();
-    await state(id, "offline");
-    const off = await broker("commands", { runnerId: id, command });
-    expect([off.status, off.body]).toEqual([503, { error: "Runner not connected" }]);
-    const none = await broker("commands", { runnerId: "never-seen", command });
-    expect([none.status, none.body]).toEqual([503, { error: "Runner not connected" }]);
+    const runner = await connect(id);
+    await state(id, "online");
+    const before = world.front.commands();
+    for (let beat = 0; beat < 20; beat++) {
+      runner.socket.send("ping");
+      runner.event({ type: "runner-status", beat });
+      runner.event({ type: "log-chunk", data: "x" });
+    }
+    await world.stack.api("POST", `/runners/${id}/commands`, { type: "fetch-logs" });
+    expect(world.front.commands()).toBe(before);
   });
 
-  test("answer health to anybody and the rest to holders of the secret", async () => {
-    const health = await fetch(`${world.stack.origin}/_signalbox/health`);
-    expect(await health.json()).toMatchObject({ status: "ok" });
-    for (const path of ["status", "commands"]) {
-      expect((await broker(path, path === "commands" ? {} : undefined, "wrong-secret")).status).toBe(401);
-    }
-    expect((await broker("commands", {})).body).toEqual({ error: "Missing command payload" });
+  test("catches up after an outage, in which runners connect all the same", async () => {
+    const id = fresh();
+    await world.front.setMode("refuse");
+    await connect(id);
+    const issued = await world.stack.api("POST", `/runners/${id}/credentials`);
+    expect([issued.status, issued.body["code"]]).toEqual([503, "store_unavailable"]);
+    await world.front.setMode("ok");
+    await state(id, "online");
   });
 });
 

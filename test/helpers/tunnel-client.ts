@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { request as httpRequest, type ClientRequest } from "node:http";
+import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
 import { ReceiveCredit, SendCredit } from "../../functions/protocol/flow.ts";
 import {
@@ -27,7 +27,6 @@ export interface TunnelClient {
   readonly commands: Record<string, unknown>[];
   /** Every frame that came, newest last, without bodies; bounded. */
   readonly frames: { type: Frame["type"]; stream: number }[];
-  /** How often a frame came that its stream had no credit for. */
   readonly closed: Promise<{ code: number; reason: string }>;
   /** Answers frames itself where it returns true. */
   intercept: (frame: Frame, send: (frame: Frame) => void) => boolean;
@@ -58,10 +57,7 @@ export function runnerSocket(
 
 /** What a refused socket was answered. */
 export async function refusal(socket: WebSocket): Promise<{ status: number; body: string }> {
-  const [, response] = (await once(socket, "unexpected-response")) as [
-    unknown,
-    import("node:http").IncomingMessage,
-  ];
+  const [, response] = (await once(socket, "unexpected-response")) as [unknown, IncomingMessage];
   let body = "";
   for await (const chunk of response) body += String(chunk);
   return { status: response.statusCode ?? 0, body };
@@ -205,6 +201,7 @@ function httpStream(link: Link, stream: number, head: OpenHead, port: number, en
   const receive = new ReceiveCredit(STREAM_WINDOW_BYTES);
   let wake = (): void => {};
   let over = false;
+  const isOver = (): boolean => over;
   const finish = (): void => {
     over = true;
     wake();
@@ -237,8 +234,8 @@ function httpStream(link: Link, stream: number, head: OpenHead, port: number, en
       const pump = async (): Promise<void> => {
         for await (const chunk of response) {
           for (let rest: Uint8Array = chunk; rest.byteLength > 0;) {
-            while (credit.bytes === 0 && !over) await new Promise<void>((resolve) => (wake = resolve));
-            if (over) return;
+            for (; !isOver() && credit.bytes === 0;) await new Promise<void>((resolve) => (wake = resolve));
+            if (isOver()) return;
             const granted = credit.take(
               await link.take(Math.min(rest.byteLength, credit.bytes, FRAME_BODY_BYTES)),
             );

@@ -1,0 +1,105 @@
+import { describe, expect, test } from "vitest";
+import { parseFrames, type Frame } from "../../functions/protocol/frames.ts";
+import { BATCH_BYTES } from "../../functions/protocol/limits.ts";
+import { bodyLength } from "../../functions/runners/answer.ts";
+import { parseRunnerUrl, runnerOrigin } from "../../functions/runners/origin.ts";
+import { Outbox } from "../../functions/runners/outbox.ts";
+import { Turns } from "../../functions/runners/turns.ts";
+
+describe("a runner's origin", () => {
+  test.each([
+    ["web", "/", "/"],
+    ["app/v1", "/a/../b%2F?x=/y#", "/a/../b%2F?x=/y#"],
+    ["ä ?#/%", "?q", "/?q"],
+    ["@runner", "", "/"],
+  ])("of service %s comes back with the path %s as it was spelled", (service, path, wanted) => {
+    expect(parseRunnerUrl(runnerOrigin("r-1.x", service) + path)).toEqual({
+      runnerId: "r-1.x",
+      service,
+      path: wanted,
+    });
+  });
+
+  test("is told from others, and must name a service", () => {
+    expect(parseRunnerUrl("https://example.com/runner://x/y")).toBeNull();
+    expect(() => parseRunnerUrl("runner://r1")).toThrow(TypeError);
+    expect(() => parseRunnerUrl("runner:///x")).toThrow(TypeError);
+  });
+});
+
+describe("frames that come up in one turn", () => {
+  const data = (stream: number, bytes: number): Frame => ({
+    type: "data",
+    stream,
+    body: new Uint8Array(bytes),
+    end: false,
+  });
+
+  test("leave as one message, and those of the next turn as another", async () => {
+    const messages: Uint8Array[] = [];
+    const outbox = new Outbox((message) => messages.push(message));
+    outbox.push(data(1, 10));
+    outbox.push(data(2, 20));
+    expect(messages).toHaveLength(0);
+    await Promise.resolve();
+    outbox.push(data(3, 5));
+    await Promise.resolve();
+    expect(messages.map((message) => parseFrames(message).map(({ stream }) => stream))).toEqual([
+      [1, 2],
+      [3],
+    ]);
+  });
+
+  test("are split where they would be too much, in order", async () => {
+    const messages: Uint8Array[] = [];
+    const outbox = new Outbox((message) => messages.push(message));
+    for (let stream = 1; stream <= 10; stream++) outbox.push(data(stream, 65_536));
+    await Promise.resolve();
+    expect(messages.every((message) => message.byteLength <= BATCH_BYTES)).toBe(true);
+    expect(messages.flatMap((message) => parseFrames(message).map(({ stream }) => stream))).toEqual([
+      1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+    ]);
+  });
+});
+
+describe("the connection's credit", () => {
+  test("goes to those that wait in turn, a frame each", async () => {
+    const turns = new Turns(0);
+    const order: string[] = [];
+    const ask = async (name: string): Promise<void> => {
+      for (let times = 0; times < 3; times++) order.push(`${name}${await turns.take(10)}`);
+    };
+    const asking = [ask("a"), ask("b")];
+    for (let times = 0; times < 6; times++) {
+      turns.grant(10);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    await Promise.all(asking);
+    expect(order).toEqual(["a10", "b10", "a10", "b10", "a10", "b10"]);
+  });
+
+  test("is given as far as it goes, and nothing once the connection has ended", async () => {
+    const turns = new Turns(7);
+    expect(await turns.take(10)).toBe(7);
+    const waiting = turns.take(10);
+    turns.end();
+    expect(await waiting).toBe(0);
+  });
+});
+
+test.each([
+  [[["Content-Length", "12"]], 12],
+  [[["content-length", "0"]], 0],
+  [[], null],
+  [[["content-length", "-1"]], null],
+  [[["content-length", "1, 1"]], null],
+  [
+    [
+      ["content-length", "1"],
+      ["content-length", "2"],
+    ],
+    null,
+  ],
+] as [[string, string][], number | null][])("a body's length by %j is %j", (headers, length) => {
+  expect(bodyLength(headers)).toBe(length);
+});
