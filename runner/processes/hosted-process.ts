@@ -84,10 +84,9 @@ export class HostedProcess {
       options.output("stderr", child.stderr),
     ]);
     stored.catch(() => undefined);
-    const startTime = await startTimeOf(pid);
-    // Gone already: its children are found by the marker.
-    const leader = startTime === null ? null : { pid, startTime };
-    const quarry = { marker, leader };
+    // Gone already: its group may still live.
+    const leader = { pid, startTime: (await startTimeOf(pid)) ?? "gone" };
+    const quarry = { marker, leader, isOwnChild: true };
     let ending: Promise<void> | null = null;
     const end = (graceMs: number): Promise<void> => (ending ??= endProcesses(quarry, graceMs));
     const stop = (): Promise<void> => end(options.graceMs ?? STOP_GRACE_MS);
@@ -107,7 +106,7 @@ export class HostedProcess {
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       signal?.throwIfAborted();
-      if (leader !== null) await journal.record({ marker, owner, leader });
+      await journal.record({ marker, owner, leader });
       signal?.throwIfAborted();
       return hosted;
     } catch (error) {

@@ -59,7 +59,9 @@ export class ProcessJournal {
       // Before the last start of the machine: those processes are gone and their ids may be anybody's.
       const leader = entry.bootId === this.#bootId ? entry.leader : null;
       work.push(
-        endProcesses({ marker: entry.marker, leader }, ORPHAN_GRACE_MS).then(() => this.forget(entry.marker)),
+        endProcesses({ marker: entry.marker, leader, isOwnChild: false }, ORPHAN_GRACE_MS).then(() =>
+          this.forget(entry.marker),
+        ),
       );
     }
     await Promise.all(work);

@@ -17,6 +17,8 @@ export interface Quarry {
   marker: string;
   /** The first process and leader of the group; null if it isn't known to have started. */
   leader: ProcessIdentity | null;
+  /** The leader is this process's own child, or was a moment ago: nobody else can have its number yet. */
+  isOwnChild: boolean;
 }
 
 interface Row {
@@ -51,9 +53,11 @@ export async function findProcesses(
   quarry: Quarry,
   known: readonly ProcessIdentity[] = [],
 ): Promise<ProcessIdentity[]> {
-  const { marker, leader } = quarry;
-  if (!hasProc)
-    return leader !== null && (await isGroupOurs(leader)) ? [{ ...leader, pid: -leader.pid }] : [];
+  const { marker, leader, isOwnChild } = quarry;
+  if (!hasProc) {
+    if (leader === null || !(await isGroupOurs(leader, isOwnChild))) return [];
+    return [{ ...leader, pid: -leader.pid }];
+  }
   const rows = await readTable();
   const found = new Set<number>();
   for (const row of rows) {
@@ -67,9 +71,15 @@ export async function findProcesses(
       if (environment.includes(needle)) found.add(pid);
     }),
   );
-  // The leader's id may be a stranger's by now; then so are the group and the session of that number.
-  if (leader !== null && !rows.some((row) => row.pid === leader.pid && row.startTime !== leader.startTime)) {
-    for (const row of rows) if (row.group === leader.pid || row.session === leader.pid) found.add(row.pid);
+  if (leader !== null) {
+    const group = rows.filter((row) => row.group === leader.pid || row.session === leader.pid);
+    const atItsNumber = rows.find(({ pid }) => pid === leader.pid);
+    // Its number may be a stranger's by now, and then the group's and the session's are too.
+    const isOurs =
+      atItsNumber === undefined
+        ? isOwnChild || group.some(({ pid }) => found.has(pid))
+        : atItsNumber.startTime === leader.startTime;
+    if (isOurs) for (const { pid } of group) found.add(pid);
   }
   for (let before = -1; before !== found.size;) {
     before = found.size;
@@ -91,10 +101,8 @@ export function signalAll(processes: readonly ProcessIdentity[], signal: NodeJS.
   }
 }
 
-async function isGroupOurs(leader: ProcessIdentity): Promise<boolean> {
-  const started = await startTimeOf(leader.pid);
-  // A group outlives its leader, and while it does nobody else gets the leader's id.
-  if (started !== null && started !== leader.startTime) return false;
+async function isGroupOurs(leader: ProcessIdentity, isOwnChild: boolean): Promise<boolean> {
+  if (!isOwnChild && (await startTimeOf(leader.pid)) !== leader.startTime) return false;
   try {
     process.kill(-leader.pid, 0);
     return true;

@@ -59,14 +59,18 @@ export interface Place {
 
 /**
  * Throws `path_outside_project` unless the opened file is the one at this path: what `realpath` says before opening
- * may no longer be true after it.
+ * may no longer be true after it. Where there are no descriptor paths, this is what notices a swap.
  */
 export async function verifyOpened(handle: FileHandle, path: string): Promise<void> {
   if (hasDescriptorPaths) {
     if ((await readlink(`/proc/self/fd/${handle.fd}`)) !== path) throw outside();
     return;
   }
-  const [opened, named, real] = await Promise.all([handle.stat(), lstat(path), realpath(path)]);
+  const [opened, named, real] = await Promise.all([handle.stat(), lstat(path), realpath(path)]).catch(
+    (error: unknown) => {
+      throw isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP") ? outside() : error;
+    },
+  );
   if (real !== path || opened.ino !== named.ino || opened.dev !== named.dev) throw outside();
 }
 

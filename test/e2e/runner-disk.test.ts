@@ -11,7 +11,7 @@ import { Workspaces } from "../../runner/workspaces/workspaces.ts";
 const MIB = 1024 * 1024;
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
 /** A file system of 200 MB of its own; null where this user may not mount one. */

@@ -189,7 +189,7 @@ test("half-written and foreign files in the journal are cleared away", async () 
 });
 
 test("nothing is found for a marker that nobody carries", async () => {
-  expect(await findProcesses({ marker: crypto.randomUUID(), leader: null })).toEqual([]);
+  expect(await findProcesses({ marker: crypto.randomUUID(), leader: null, isOwnChild: false })).toEqual([]);
 });
 
 test("a workspace belongs to one runner, until that one is gone", async () => {
