@@ -69,7 +69,7 @@ export const STREAM_WINDOW_BYTES = 1024 * 1024;
 /** What all streams of a connection may have under way in each direction: what a runner's memory is bounded by. */
 export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 /** A receiver grants at the latest after so much; what it keeps to itself is lost to every other stream. */
-export const GRANT_STEP_BYTES = 128 * 1024;
+export const GRANT_STEP_BYTES = 64 * 1024;
 /** Streams of one runner at a time. */
 export const STREAMS_LIMIT = 4_096;
 /** A WebSocket message through the tunnel; larger ones close the socket with 1009. */
