@@ -1,5 +1,10 @@
 import { ProtocolError } from "./frames.ts";
-import { FRAME_BODY_BYTES, GRANT_STEP_BYTES, STREAM_WINDOW_BYTES } from "./limits.ts";
+import {
+  CONNECTION_WINDOW_BYTES,
+  FRAME_BODY_BYTES,
+  GRANT_STEP_BYTES,
+  STREAM_WINDOW_BYTES,
+} from "./limits.ts";
 
 /**
  * Credit arithmetic, without any I/O. A sender may have as many bytes under way as its receiver has said there is room
@@ -74,12 +79,12 @@ export class ReceiveCredit {
 }
 
 /**
- * How many bytes of a body a stream may send in its next frame. No stream has more under way than the connection has
- * credit left, so that those whose receivers are slow can't take all of it, however many they are. A grant's worth is
- * always allowed: with less, the receiver would never grant.
+ * How many bytes of a body a stream may send in its next frame. One that has a grant's worth under way gets more only
+ * from the first half of the connection's window. The other half is for those that have less: so receivers that are
+ * slow, a hundred of them, leave something for everyone else. Less than a grant's worth would never be granted back.
  */
 export function frameBudget(stream: SendCredit, connection: SendCredit): number {
   const underWay = STREAM_WINDOW_BYTES - stream.bytes;
-  const share = Math.max(GRANT_STEP_BYTES, connection.bytes) - underWay;
+  const share = Math.max(GRANT_STEP_BYTES, connection.bytes - CONNECTION_WINDOW_BYTES / 2) - underWay;
   return Math.max(0, Math.min(FRAME_BODY_BYTES, stream.bytes, connection.bytes, share));
 }

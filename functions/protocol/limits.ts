@@ -73,7 +73,7 @@ export const STREAM_WINDOW_BYTES = 1024 * 1024;
 /** What all streams of a connection may have under way in each direction: what a runner's memory is bounded by. */
 export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 /** A receiver grants at the latest after so much; what it keeps to itself is lost to every other stream. */
-export const GRANT_STEP_BYTES = 128 * 1024;
+export const GRANT_STEP_BYTES = 64 * 1024;
 /**
  * A client that takes nothing of its answer for so long is cut off, if others wait for the room that it takes up.
  * Otherwise sixteen idle downloads would stop a runner's whole connection.

@@ -1,0 +1,97 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { buildExecutable, bundleRunner } from "../../scripts/build-runner.ts";
+import { RUNNER_SECRET, startHub } from "../helpers/hub-client.ts";
+import { runtimeCommand, startRunner } from "../helpers/runner-process.ts";
+
+type Form = "bundle on Node" | "bundle on Deno" | "executable";
+const forms: Form[] = ["bundle on Node", "bundle on Deno", "executable"];
+
+let directory = "";
+let bundle = "";
+let executable = "";
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "signalbox-build-"));
+  bundle = await bundleRunner(directory);
+  executable = await buildExecutable(bundle, directory);
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+function command(form: Form): [string, ...string[]] {
+  if (form === "executable") return [executable];
+  return runtimeCommand(form === "bundle on Node" ? "node" : "deno", bundle);
+}
+
+test("the bundle is small, and the executable is one file", async () => {
+  const [small, large] = [(await stat(bundle)).size, (await stat(executable)).size];
+  console.log(
+    `runner.mjs ${(small / 1024).toFixed(0)} KiB, executable ${(large / 1024 / 1024).toFixed(0)} MiB`,
+  );
+  expect(small).toBeLessThan(2 * 1024 * 1024);
+  expect(large).toBeLessThan(200 * 1024 * 1024);
+});
+
+test.each(forms)("the %s connects, serves the tunnel and drains", async (form) => {
+  const hub = await startHub();
+  const startedAt = performance.now();
+  const runner = await startRunner({ command: command(form), brokerUrl: hub.url });
+  try {
+    const link = await hub.connection(0);
+    console.log(
+      `${form}: connected after ${(performance.now() - startedAt).toFixed(0)} ms, ${runner.residentMiB().toFixed(0)} MiB`,
+    );
+    const stream = link.session.request({ service: "@runner", path: "/nothing" });
+    expect((await stream.head()).status).toBe(404);
+    expect(JSON.parse((await stream.body()).toString())).toMatchObject({ code: "not_found" });
+    const health = await runner.healthUrl();
+    expect((await fetch(`${health}/ready`)).status).toBe(200);
+    runner.child.kill("SIGTERM");
+    expect(await link.end()).toMatchObject({ code: 1001 });
+    expect(await runner.exited).toBe(0);
+  } finally {
+    await runner.remove();
+    await hub.close();
+  }
+});
+
+test.each(forms)("the %s names every setting that is missing, once", async (form) => {
+  const [program, ...args] = command(form);
+  const running = promisify(execFile)(program, [...args, "runner"], {
+    env: { PATH: process.env["PATH"] ?? "" },
+  });
+  await expect(running).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^Missing: RUNNER_SHARED_SECRET, RUNNER_BROKER_URL [^\n]+\n$/),
+  });
+});
+
+test.each(forms)("the %s knows its version", async (form) => {
+  const [program, ...args] = command(form);
+  const { stdout } = await promisify(execFile)(program, [...args, "--version"]);
+  expect(stdout).toBe("0.1.0\n");
+});
+
+test("a port that is taken and a workspace that can't be made are named", async () => {
+  const hub = await startHub();
+  const taken = await startRunner({
+    command: command("executable"),
+    brokerUrl: hub.url,
+    env: { HEALTH_PORT: String(hub.port), NODE_ENV: "development" },
+  });
+  expect(await taken.exited).toBe(1);
+  expect(taken.lines.at(-1)).toBe(`HEALTH_PORT ${hub.port} can't be listened on: EADDRINUSE.`);
+  const homeless = await startRunner({
+    command: command("executable"),
+    brokerUrl: hub.url,
+    env: { WORKSPACE_ROOT: "/proc/nowhere", RUNNER_SHARED_SECRET: RUNNER_SECRET },
+  });
+  expect(await homeless.exited).toBe(1);
+  expect(homeless.lines.at(-1)).toMatch(/^WORKSPACE_ROOT \/proc\/nowhere can't be made: ENOENT\.$/);
+  await taken.remove();
+  await homeless.remove();
+  await hub.close();
+});
