@@ -88,6 +88,7 @@ test(`${CUTS} cuts under load: each request is answered rightly or cleanly refus
   const watch = watchSessions(stack, over.signal);
   const backMs: number[] = [];
   const slow: string[] = [];
+  const course: string[] = [];
   let base = { runner: 0, edge: 0 };
   try {
     await until(
@@ -110,6 +111,7 @@ test(`${CUTS} cuts under load: each request is answered rightly or cleanly refus
       backMs.push(took);
       if (took > BACK_WITHIN_MS) slow.push(`${fault} of ${lengthMs} ms: back after ${took} ms`);
       await new Promise((resolve) => setTimeout(resolve, 250 + random() * 500));
+      if (cut % 5 === 4) course.push(residentMiB(edgePid).toFixed(0));
     }
   } finally {
     over.abort();
@@ -129,7 +131,7 @@ test(`${CUTS} cuts under load: each request is answered rightly or cleanly refus
   console.log(
     `seed ${seed}: ${CUTS} cuts, ${tally.right} right answers, refused ${JSON.stringify(tally.refused)}, ` +
       `slowest ${tally.slowestMs} ms; back after median ${backMs[Math.floor(CUTS / 2)]} ms, worst ${backMs.at(-1)} ms; ` +
-      `${looks} looks at the sessions; before ${mib(base)}, after ${mib(rest)}`,
+      `${looks} looks at the sessions; workerd after each fifth cut ${course.join(", ")} MiB; before ${mib(base)}, after ${mib(rest)}`,
   );
   expect(tally.wrong).toEqual([]);
   expect(slow).toEqual([]);
