@@ -13,8 +13,20 @@ export interface Requirement {
  * says what to install and ends with 1: nothing is skipped silently.
  */
 export function requirePrograms(requirements: Requirement[]): void {
-  const missing = requirements.filter(({ program }) => !isInstalled(program));
+  const missing = installPrograms(requirements);
   if (missing.length === 0) return;
+  const packages = missing.map((requirement) => requirement.package);
+  const programs = missing.map(({ program }) => program).join(", ");
+  console.error(
+    `Missing: ${programs}. Install them (Debian: apt-get install ${packages.join(" ")}) and try again.`,
+  );
+  process.exit(1);
+}
+
+/** Installs what is missing, where this user may; returns what is missing still. */
+export function installPrograms(requirements: Requirement[]): Requirement[] {
+  const missing = requirements.filter(({ program }) => !isInstalled(program));
+  if (missing.length === 0) return [];
   const packages = missing.map((requirement) => requirement.package);
   const prefix = installPrefix();
   if (prefix !== null) {
@@ -25,14 +37,10 @@ export function requirePrograms(requirements: Requirement[]): void {
       return spawnSync(command, rest, { stdio: ["ignore", "ignore", "inherit"], env }).status === 0;
     };
     if (apt("update") && apt("install", "--yes", "--no-install-recommends", ...packages)) {
-      if (requirements.every(({ program }) => isInstalled(program))) return;
+      return requirements.filter(({ program }) => !isInstalled(program));
     }
   }
-  const programs = missing.map(({ program }) => program).join(", ");
-  console.error(
-    `Missing: ${programs}. Install them (Debian: apt-get install ${packages.join(" ")}) and try again.`,
-  );
-  process.exit(1);
+  return missing;
 }
 
 function isInstalled(program: string): boolean {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,29 +9,48 @@ export interface Nginx {
   backendPort: number;
   /** A plain reverse proxy to the backend, with kept-alive connections. */
   proxyPort: number;
+  /** Another one, to whatever listens on `remotePort` by then. */
+  remoteProxyPort: number;
+  remotePort: number;
+  /** Starts another such backend on the port in PORT; what `/big` answers is a file of {@link BIG_BYTES}. */
+  backendCommand: string;
   stop(): Promise<void>;
 }
+
+/** Zeros: long enough to be measured, short enough for the page cache. */
+export const BIG_BYTES = 256 * 1024 * 1024;
 
 /** nginx (Debian's package) as the backend of all candidates, and as one candidate itself. */
 export async function startNginx(): Promise<Nginx> {
   const directory = await mkdtemp(join(tmpdir(), "signalbox-nginx-"));
   const backendPort = await freePort();
   const proxyPort = await freePort();
+  const remoteProxyPort = await freePort();
+  const remotePort = await freePort();
   const configFile = join(directory, "nginx.conf");
-  await writeFile(
-    configFile,
-    `daemon off; master_process off; worker_processes 1; pid ${directory}/pid; error_log stderr crit;
+  const templateFile = join(directory, "template.conf");
+  const big = await open(join(directory, "big"), "w");
+  await big.truncate(BIG_BYTES);
+  await big.close();
+  const common = (pid: string): string => `daemon off; master_process off; worker_processes 1;
+pid ${directory}/${pid}; error_log stderr crit;
 events { worker_connections 2048; }
 http {
-  access_log off; keepalive_requests 1000000; keepalive_timeout 300s;
+  access_log off; keepalive_requests 1000000; keepalive_timeout 300s; sendfile on;
   client_body_temp_path ${directory}/body; proxy_temp_path ${directory}/proxy;
-  fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;
-  upstream backend { server 127.0.0.1:${backendPort}; keepalive 256; keepalive_requests 1000000; }
-  server { listen 127.0.0.1:${backendPort} backlog=1024; location / { default_type text/plain; return 200 "hello from the backend\\n"; } }
-  server { listen 127.0.0.1:${proxyPort} backlog=1024;
-    location / { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; proxy_pass http://backend; } }
-}
-`,
+  fastcgi_temp_path ${directory}/fastcgi; uwsgi_temp_path ${directory}/uwsgi; scgi_temp_path ${directory}/scgi;`;
+  const backend = (port: string): string => `server { listen 127.0.0.1:${port} backlog=1024;
+    location / { default_type text/plain; return 200 "hello from the backend\\n"; }
+    location = /big { root ${directory}; } }`;
+  const proxy = (name: string, port: number, target: number): string => `
+  upstream ${name} { server 127.0.0.1:${target}; keepalive 256; keepalive_requests 1000000; }
+  server { listen 127.0.0.1:${port} backlog=1024;
+    location / { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; proxy_pass http://${name}; } }`;
+  await writeFile(templateFile, `${common("template.pid")} ${backend("@PORT@")} }\n`);
+  await writeFile(
+    configFile,
+    `${common("pid")} ${backend(String(backendPort))}
+${proxy("backend", proxyPort, backendPort)} ${proxy("remote", remoteProxyPort, remotePort)} }\n`,
   );
   const guarded = new GuardedProcess("nginx", ["-c", configFile, "-p", directory], {
     env: { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
@@ -40,6 +59,10 @@ http {
   return {
     backendPort,
     proxyPort,
+    remoteProxyPort,
+    remotePort,
+    backendCommand: `sed "s/@PORT@/$PORT/" "${templateFile}" > nginx.conf
+PATH="$PATH:/usr/sbin" exec nginx -c "$PWD/nginx.conf" -p "$PWD"`,
     async stop() {
       await guarded.stop();
       await rm(directory, { recursive: true, force: true });
@@ -59,7 +82,7 @@ async function answering(url: string): Promise<void> {
   }
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);

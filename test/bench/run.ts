@@ -9,7 +9,9 @@ import { startWorkerd } from "../../scripts/workerd.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
 import { measure, median, type Measurement } from "./load.ts";
+import { benchFleet, printFleet } from "./fleet.ts";
 import { startNginx } from "./nginx.ts";
+import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 /**
  * What routing costs: the built Worker against a Worker that only fetches, both in bare workerd over the same backend,
@@ -48,7 +50,7 @@ async function bench(): Promise<void> {
   await writeFile(
     passThrough,
     `const backend = ${JSON.stringify(backend)};
-export class AppController {} export class EmbeddedStore {}
+export class AppController {} export class EmbeddedStore {} export class RunnerHub {}
 export default { fetch(request) { const url = new URL(request.url); return fetch(backend + url.pathname + url.search, request); } };`,
   );
   const worker = await buildWorker(directory);
@@ -110,7 +112,7 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   }
   const storeCommandsPerMillion = ((front.commands() - commandsBefore) / requests) * 1e6;
   const bundle = await readFile(worker);
-  const results = {
+  const routing = {
     cores: cpus().length,
     rounds: ROUNDS,
     secondsPerRun: SECONDS,
@@ -119,7 +121,12 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
     workerBytes: bundle.length,
     workerGzippedBytes: gzipSync(bundle).length,
   };
-  print(results);
+  print(routing);
+  const tunnel = await benchTunnel({ nginx, directory, rounds: ROUNDS, seconds: SECONDS });
+  printTunnel(tunnel);
+  const fleet = await benchFleet();
+  printFleet(fleet);
+  const results = { ...routing, tunnel, fleet };
   await mkdir(join(projectRoot, "bench"), { recursive: true });
   await writeFile(join(projectRoot, "bench/results.json"), `${JSON.stringify(results, null, 2)}\n`);
 }

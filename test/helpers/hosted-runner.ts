@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { packTar } from "modern-tar";
 import { z } from "zod";
@@ -18,8 +18,8 @@ export interface RunnerProcess {
   readonly workspace: string;
   /** What it has written so far. */
   output(): string;
-  /** Starts it again after it has ended, and waits until it is online. */
-  start(): Promise<void>;
+  /** Starts it again after it has ended, with other settings if there are any, and waits until it is online. */
+  start(env?: Record<string, string>): Promise<void>;
   /** SIGTERM, and the orderly end. */
   stop(): Promise<void>;
   /** SIGKILL: what it hosts stays behind. */
@@ -35,6 +35,7 @@ export interface RunnerProcessOptions {
   id: string;
   /** Where it connects; by default the stack itself. */
   port?: number;
+  /** The module that it runs, from the project's root or anywhere: sources, or a bundle. */
   entry?: string;
   env?: Record<string, string>;
 }
@@ -51,9 +52,9 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
     id,
     workspace,
     output: () => output,
-    async start() {
+    async start(env = {}) {
       const { epoch } = await viewRunner(stack, id);
-      const child = new GuardedProcess(process.execPath, [join(projectRoot, entry), "runner"], {
+      const child = new GuardedProcess(process.execPath, [resolve(projectRoot, entry), "runner"], {
         stdout: "pipe",
         env: {
           PATH: process.env["PATH"] ?? "",
@@ -66,6 +67,7 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
           WORKSPACE_ROOT: workspace,
           HEALTH_PORT: "0",
           ...options.env,
+          ...env,
         },
       });
       running = child;
