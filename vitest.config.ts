@@ -28,7 +28,7 @@ export default defineConfig({
           name: "e2e",
           globalSetup: "test/helpers/build-worker.ts",
           include: ["test/{e2e,browser}/**/*.test.ts"],
-          maxWorkers: 2,
+          maxWorkers: 3,
         },
       },
     ],

@@ -1,7 +1,96 @@
 import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
+<<<<<<< HEAD
 await main((runner, { workspaceRoot, diskQuotaBytes }) => {
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   runner.attach(new Hosting({ root: workspaceRoot, ...quota }, runner.internalApi));
 });
+=======
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof SettingError)) throw error;
+  console.error(error.message);
+  process.exit(1);
+}
+
+async function main(): Promise<void> {
+  const invocation = readInvocation(process.argv.slice(2), process.env);
+  if (invocation.kind !== "run") {
+    console.log(invocation.kind === "help" ? helpText() : version);
+    return;
+  }
+  const { config } = invocation;
+  // Whoever read the log may leave. Unhandled, the error would be logged, which fails again, for ever.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
+  const secrets = [config.sharedSecret, config.anthropicApiKey ?? ""];
+  const log = createLog({ debug: config.debugBuild, secrets });
+  const reporter = makeReporter(config, secrets);
+  endOnUncaught(log, reporter);
+  const runner = new Runner({ config, log, reporter });
+  runner.attach(
+    new Hosting(
+      {
+        root: config.workspaceRoot,
+        ...(config.diskQuotaBytes === null ? {} : { quotaBytes: config.diskQuotaBytes }),
+      },
+      runner.internalApi,
+    ),
+  );
+  endOnSignal(runner, log, reporter);
+  await runner.start();
+}
+
+function makeReporter({ sentry, runnerId }: RunnerConfig, secrets: string[]): Reporter {
+  return sentry === null ? noReporter : new SentryReporter({ ...sentry, runnerId, secrets });
+}
+
+/** The state of the process is unknown after that: whoever started it starts it again. */
+function endOnUncaught(log: Log, reporter: Reporter): void {
+  for (const uncaught of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(uncaught, (error: unknown) => {
+      log.error(`[runner] ${uncaught}: ${error instanceof Error ? error.stack : String(error)}`);
+      reporter.report(error, { level: "fatal", uncaught });
+      void exitAfter(reporter.flush(), 1);
+    });
+  }
+}
+
+/** The first signal drains, the second doesn't wait. */
+function endOnSignal(runner: Runner, log: Log, reporter: Reporter): void {
+  let signals = 0;
+  const stop = async (): Promise<void> => {
+    await runner.stop();
+    await reporter.flush();
+  };
+  const drain = async (): Promise<void> => {
+    await runner.drain();
+    // A second signal is stopping everything already.
+    if (signals > 1) return;
+    await stop();
+    log.info("[runner] stopped");
+    process.exit(0);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      signals += 1;
+      if (signals === 1) {
+        log.info(`[runner] ${signal}: draining; a second signal stops at once`);
+        void drain();
+      } else if (signals === 2) {
+        log.warn(`[runner] ${signal} again: stopping at once`);
+        void exitAfter(stop(), 1);
+      }
+    });
+  }
+}
+
+async function exitAfter(work: Promise<void>, code: number): Promise<void> {
+  try {
+    await work;
+  } finally {
+    process.exit(code);
+  }
+}
+>>>>>>> b1423c6c13af9e926b8e9c55dfe0281c25bbdd04
