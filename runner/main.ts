@@ -27,6 +27,8 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
     return;
   }
   const { config } = invocation;
+  // Whoever read the log may leave. Unhandled, the error would be logged, which fails again, for ever.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const secrets = [config.sharedSecret, config.anthropicApiKey ?? ""];
   const log = createLog({ debug: config.debugBuild, secrets });
   const reporter = makeReporter(config, secrets);
