@@ -6,6 +6,8 @@ export interface Measurement {
   p99Ms: number;
   /** Answers other than 2xx or 3xx, and connections that broke. A run with any is no measurement. */
   errors: number;
+  /** What wrk says of them. */
+  errorText: string;
 }
 
 /** Runs wrk (Debian's package) against a URL. One thread: on two cores the proxy under test needs the other one. */
@@ -33,6 +35,7 @@ export async function measure(options: {
     /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(text) ?? [];
   const broken = socketErrors.slice(1).reduce((sum, count) => sum + Number(count), 0);
   return {
+    errorText: [...text.matchAll(/(?:Socket errors|Non-2xx).*/g)].map(([line]) => line).join("; "),
     requestsPerSecond: number(/Requests\/sec:\s+([\d.]+)/),
     p50Ms: milliseconds(/50%\s+(\S+)/.exec(text)?.[1]),
     p99Ms: milliseconds(/99%\s+(\S+)/.exec(text)?.[1]),

@@ -135,7 +135,7 @@ async function run(candidate: Candidate, seconds: number): Promise<Run> {
     ...(candidate.headers ? { headers: candidate.headers } : {}),
   });
   if (measured.errors > 0)
-    throw new Error(`${candidate.name}: ${measured.errors} errors; that is no measurement.`);
+    throw new Error(`${candidate.name}: that is no measurement: ${measured.errorText}.`);
   return { ...measured, megabytesPerSecond: candidate.answersBig ? await download(candidate) : null };
 }
 

@@ -21,7 +21,7 @@ const HANGS_AFTER_MS = 15_000;
 const BACK_WITHIN_MS = 3_000;
 /** Of what a burst leaves to the allocators; a leak per request or per cut would be more. */
 const RUNNER_SLACK_MIB = 80;
-/** V8 collects an isolate's heap late: what it may hold is bounded by the platform's 128 MiB, and not by what is used. */
+/** Measured: 100 cuts took workerd from 151 to 283 MiB, ever more slowly. Why isn't known; this only bounds it. */
 const EDGE_SLACK_MIB = 256;
 const HOST = "cut.test";
 
