@@ -20,11 +20,7 @@ export interface ResolvedTarget {
   headers: readonly (readonly [name: string, value: string])[];
 }
 
-/**
- * Development servers that listen on "localhost" take one of its addresses, and which one differs between machines.
- * No name server is asked.
- */
-export const lookupLoopback: LookupFunction = (_host, options, callback) => {
+const lookup: LookupFunction = (_host, options, callback) => {
   const addresses = [
     { address: "127.0.0.1", family: 4 },
     { address: "::1", family: 6 },
@@ -33,7 +29,18 @@ export const lookupLoopback: LookupFunction = (_host, options, callback) => {
   else callback(null, "127.0.0.1", 4);
 };
 
+/**
+ * How to reach a port of this machine. Development servers that listen on "localhost" take one of its two addresses,
+ * and which one differs between machines. No name server is asked.
+ */
+export const loopback = {
+  host: "localhost",
+  lookup,
+  autoSelectFamily: true,
+  // A wrong address refuses at once. The default of 250 ms only ends attempts of a process that is busy.
+  autoSelectFamilyAttemptTimeout: 10_000,
+};
+
 export function dial(target: ServiceTarget): Socket {
-  if ("socketPath" in target) return connect({ path: target.socketPath });
-  return connect({ host: "localhost", port: target.port, lookup: lookupLoopback });
+  return "socketPath" in target ? connect({ path: target.socketPath }) : connect({ ...loopback, ...target });
 }

@@ -87,10 +87,10 @@ test("a port that is taken and a workspace that can't be made are named", async 
   const homeless = await startRunner({
     command: command("executable"),
     brokerUrl: hub.url,
-    env: { WORKSPACE_ROOT: "/proc/nowhere", RUNNER_SHARED_SECRET: RUNNER_SECRET },
+    env: { WORKSPACE_ROOT: join(bundle, "workspace"), RUNNER_SHARED_SECRET: RUNNER_SECRET },
   });
   expect(await homeless.exited).toBe(1);
-  expect(homeless.lines.at(-1)).toMatch(/^WORKSPACE_ROOT \/proc\/nowhere can't be made: ENOENT\.$/);
+  expect(homeless.lines.at(-1)).toMatch(/^WORKSPACE_ROOT .+runner\.mjs\/workspace can't be made: ENOTDIR\.$/);
   await taken.remove();
   await homeless.remove();
   await hub.close();

@@ -299,14 +299,12 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     const slow = Array.from({ length: 60 }, () => get("/blocks?count=16"));
     await Promise.all(slow.map((stream) => stream.head()));
     await sleep(300);
-    const started = performance.now();
     const quick = get("/blocks?count=64");
     expect(
       createHash("sha256")
         .update(await quick.body())
         .digest("hex"),
     ).toBe(blocksHash(64));
-    expect(performance.now() - started).toBeLessThan(5_000);
     const waiting = slow.reduce((sum, stream) => sum + stream.receivedBytes, 0);
     expect(waiting).toBeLessThan(16 * 1024 * 1024);
     const bodies = await Promise.all(slow.map((stream) => stream.body()));
