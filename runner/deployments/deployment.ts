@@ -218,8 +218,8 @@ export class Deployment {
       if (!this.#record.wasReady && failures >= FIRST_ATTEMPTS) throw end;
       const pause = backoffMs(failures, timing);
       const reason = `${end.message}; it is started again in ${(pause / 1_000).toFixed(1)} s.`;
-      await this.#say("start", reason);
       await this.#set("starting", { reason, lastLines: end.lastLines });
+      await this.#say("start", reason);
       await sleep(pause, undefined, { signal });
     }
   }
@@ -257,12 +257,18 @@ export class Deployment {
       }
       attempt.readyAt = Date.now();
       this.#record.wasReady = true;
+      void server.exited.then(() => this.#leaveRunning()).catch(() => undefined); // `ended` rejects too
       await this.#set("running", { lastLines: [] });
       return await server.ended;
     } finally {
       probing.abort();
       await server.stop();
     }
+  }
+
+  /** At once, so that nobody is sent to a port where nothing listens while the rest is cleared away. */
+  #leaveRunning(): void {
+    if (this.#record.state === "running") this.#record = { ...this.#record, state: "starting" };
   }
 
   async #reservePort(): Promise<number> {

@@ -70,6 +70,8 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
 }
 
 export interface Server {
+  /** When nobody answers any more. */
+  exited: Promise<unknown>;
   /** When it ended by itself, and everything that it started is gone. */
   ended: Promise<StepFailure>;
   lastLines: readonly string[];
@@ -85,6 +87,7 @@ export async function startServer(options: StepOptions): Promise<Server> {
   );
   ended.catch(() => undefined);
   return {
+    exited: process.exited,
     ended,
     lastLines: capture.lastLines,
     stop: async () => {

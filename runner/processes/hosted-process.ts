@@ -22,7 +22,7 @@ export interface Exit {
 /** Takes what a process writes; while it is busy the process waits. */
 export type OutputSink = (stream: "stdout" | "stderr", output: Readable) => Promise<void>;
 
-export interface HostOptions {
+export interface StartOptions {
   /** Given to `/bin/sh -c`. */
   command: string;
   cwd: string;
@@ -40,6 +40,8 @@ export interface HostOptions {
 /** A command that the runner has started, with everything that the command starts in turn. */
 export class HostedProcess {
   readonly pid: number;
+  /** When the command itself has ended; what it started may still be there. */
+  readonly exited: Promise<Exit>;
   /**
    * When the command has ended, by itself or not, everything that it started is gone, its output is stored and its
    * journal entry deleted. Rejects if something can't be killed.
@@ -47,15 +49,16 @@ export class HostedProcess {
   readonly finished: Promise<Exit>;
   readonly #end: () => Promise<void>;
 
-  private constructor(pid: number, finished: Promise<Exit>, end: () => Promise<void>) {
+  private constructor(pid: number, exited: Promise<Exit>, finished: Promise<Exit>, end: () => Promise<void>) {
     this.pid = pid;
+    this.exited = exited;
     this.finished = finished;
     this.#end = end;
     finished.catch(() => undefined);
   }
 
   /** Resolves once it is on its way and in the journal. Rejects, with nothing left running, if `signal` aborts first. */
-  static async start(options: HostOptions): Promise<HostedProcess> {
+  static async start(options: StartOptions): Promise<HostedProcess> {
     const { journal, owner, signal } = options;
     const marker = randomUUID();
     signal?.throwIfAborted();
@@ -79,14 +82,15 @@ export class HostedProcess {
     if (pid === undefined) throw new Error("The system gave the process no id.");
 
     const exited = exitOf(child);
-    const stored = Promise.all([
+    const stored = Promise.allSettled([
       options.output("stdout", child.stdout),
       options.output("stderr", child.stderr),
     ]);
-    stored.catch(() => undefined);
     // Gone already: its group may still live.
     const leader = { pid, startTime: (await startTimeOf(pid)) ?? "gone" };
     const quarry = { marker, leader, isOwnChild: true };
+    const recorded = journal.record({ marker, owner, leader });
+    recorded.catch(() => undefined);
     let ending: Promise<void> | null = null;
     const end = (graceMs: number): Promise<void> => (ending ??= endProcesses(quarry, graceMs));
     const stop = (): Promise<void> => end(options.graceMs ?? STOP_GRACE_MS);
@@ -99,14 +103,16 @@ export class HostedProcess {
       await Promise.race([stored, sleep(OUTPUT_LIMIT_MS, undefined, { ref: false })]);
       child.stdout.destroy();
       child.stderr.destroy();
+      // Forgotten before it is written, the entry would stay.
+      await recorded.catch(() => undefined);
       await journal.forget(marker);
       return exit;
     })();
-    const hosted = new HostedProcess(pid, finished, stop);
+    const hosted = new HostedProcess(pid, exited, finished, stop);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       signal?.throwIfAborted();
-      await journal.record({ marker, owner, leader });
+      await recorded;
       signal?.throwIfAborted();
       return hosted;
     } catch (error) {

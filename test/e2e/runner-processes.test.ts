@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { cleanEnvironment } from "../../runner/processes/environment.ts";
-import { HostedProcess, type HostOptions } from "../../runner/processes/hosted-process.ts";
+import { HostedProcess, type StartOptions } from "../../runner/processes/hosted-process.ts";
 import { ProcessJournal } from "../../runner/processes/journal.ts";
 import { findProcesses, startTimeOf } from "../../runner/processes/process-table.ts";
 import { RootLock } from "../../runner/processes/root-lock.ts";
@@ -29,7 +29,7 @@ async function collect(_stream: string, readable: Readable): Promise<void> {
   for await (const chunk of readable) output += String(chunk);
 }
 
-function start(command: string, more: Partial<HostOptions> = {}): Promise<HostedProcess> {
+function start(command: string, more: Partial<StartOptions> = {}): Promise<HostedProcess> {
   return HostedProcess.start({
     command,
     cwd: join(root, "work"),

@@ -16,7 +16,7 @@ const SCRIPT = new URL("runner-host.ts", import.meta.url).pathname;
 export async function until<T>(
   what: string,
   look: () => Promise<T | null | false | undefined> | T | null | false | undefined,
-  limitMs = 20_000,
+  limitMs = 90_000,
 ): Promise<T> {
   const deadline = Date.now() + limitMs;
   for (;;) {
