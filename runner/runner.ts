@@ -78,9 +78,6 @@ export class Runner {
       status: () => this.status(),
       stateChanged: (state) => this.#stateChanged(state),
     });
-    this.#commands.handle("runner-health-check", async (_, { answer }) => {
-      answer({ type: "runner-status", payload: this.status() });
-    });
   }
 
   /** Adds something that this runner does. Before `start`. */
@@ -105,6 +102,10 @@ export class Runner {
     log.info(`[runner] api base url: ${config.apiBaseUrl}`);
     log.info(`[runner] runner id: ${config.runnerId}`);
     await this.internalApi.listen();
+    this.#commands.handleByDefault("runner-health-check", (_, { answer }) => {
+      answer({ type: "runner-status", payload: this.status() });
+      return Promise.resolve();
+    });
     for (const part of this.#parts) await part.start?.();
     this.connection.start();
   }
