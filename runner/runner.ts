@@ -55,9 +55,11 @@ export class Runner {
   readonly #parts: RunnerPart[] = [];
   #health: HealthServer | undefined;
   #draining = false;
+  /** The last one that was reported. */
+  #refusal = "";
 
   constructor(options: RunnerOptions) {
-    const { config, log, reporter } = options;
+    const { config, log } = options;
     this.#options = options;
     this.internalApi = new InternalApi((error) => this.#failed("internal API", error));
     this.tunnel = new Tunnel({ resolve: (service) => this.#resolve(service) });
@@ -74,10 +76,7 @@ export class Runner {
       openStreams: (link) => this.tunnel.openSession(link),
       command: (command) => void this.#commands.dispatch(command),
       status: () => this.status(),
-      stateChanged: (state) => reportRefusal(reporter, state),
-    });
-    this.#commands.handle("runner-health-check", async (_, { answer }) => {
-      answer({ type: "runner-status", payload: this.status() });
+      stateChanged: (state) => this.#stateChanged(state),
     });
   }
 
@@ -103,6 +102,10 @@ export class Runner {
     log.info(`[runner] api base url: ${config.apiBaseUrl}`);
     log.info(`[runner] runner id: ${config.runnerId}`);
     await this.internalApi.listen();
+    this.#commands.handleByDefault("runner-health-check", (_, { answer }) => {
+      answer({ type: "runner-status", payload: this.status() });
+      return Promise.resolve();
+    });
     for (const part of this.#parts) await part.start?.();
     this.connection.start();
   }
@@ -187,6 +190,16 @@ export class Runner {
     }
   }
 
+  /** A refusal needs a person, who is told once; a lost connection heals by itself. */
+  #stateChanged({ name, reason }: ConnectionState): void {
+    if (name === "online") this.#refusal = "";
+    if ((name !== "refused" && name !== "replaced") || reason === this.#refusal) return;
+    this.#refusal = reason;
+    const error = new Error(`The connection was ${name}: ${reason}`);
+    error.name = name === "refused" ? "ConnectionRefused" : "ConnectionReplaced";
+    this.#options.reporter.report(error, { tags: { where: "connection" } });
+  }
+
   #failed(where: string, error: unknown): void {
     const { log, reporter } = this.#options;
     log.error(
@@ -205,14 +218,6 @@ async function makeWorkspace(path: string, log: Log): Promise<void> {
   } catch (error) {
     throw new SettingError(`WORKSPACE_ROOT ${path} can't be made: ${codeOf(error)}.`);
   }
-}
-
-/** A refusal needs a person; a lost connection heals by itself. */
-function reportRefusal(reporter: Reporter, { name, reason }: ConnectionState): void {
-  if (name !== "refused" && name !== "replaced") return;
-  const error = new Error(`The connection was ${name}: ${reason}`);
-  error.name = name === "refused" ? "ConnectionRefused" : "ConnectionReplaced";
-  reporter.report(error, { level: "error", tags: { where: "connection" } });
 }
 
 async function waitUntil(reached: () => boolean, timeoutMs: number): Promise<boolean> {

@@ -73,6 +73,11 @@ export class Commands {
     this.#handlers.set(type, handler);
   }
 
+  /** For when nobody else handles it. */
+  handleByDefault(type: CommandType, handler: CommandHandler): void {
+    if (!this.#handlers.has(type)) this.#handlers.set(type, handler);
+  }
+
   /** From now on, commands that start work are refused. */
   drain(): void {
     this.#draining = true;

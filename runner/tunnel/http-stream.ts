@@ -88,7 +88,7 @@ export class HttpStream implements TunnelStream {
     this.#released = true;
     clearTimeout(this.#headTimeout);
     // A whole exchange gives its connection back for the next one; anything else can't.
-    const whole = this.#answer?.ended === true && this.#request?.writableEnded === true;
+    const whole = this.#answer?.ended === true && this.#request?.writableFinished === true;
     if (!whole) this.#request?.destroy();
   }
 

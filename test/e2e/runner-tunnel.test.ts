@@ -3,58 +3,42 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { encodeFrame, joinFrames, type RawHeaders } from "../../functions/protocol/frames.ts";
-import { startHub, type Hub, type HubConnection } from "../helpers/hub-client.ts";
-import {
-  BLOCK,
-  blocksHash,
-  GZIPPED,
-  startLocalService,
-  type LocalService,
-} from "../helpers/local-service.ts";
+import type { RawHeaders } from "../../functions/protocol/frames.ts";
+import type { HubConnection } from "../helpers/hub-client.ts";
+import { BLOCK, blocksHash, GZIPPED, type LocalService } from "../helpers/local-service.ts";
 import {
   bundleFixture,
   runtimeCommand,
-  startRunner,
   type RunnerProcess,
   type Runtime,
 } from "../helpers/runner-process.ts";
 import { until } from "../helpers/stack.ts";
+import {
+  collect,
+  headerLines,
+  startTunnelWorld,
+  type Memory,
+  type TunnelWorld,
+} from "../helpers/tunnel-world.ts";
 
 const fixture = await bundleFixture();
 afterAll(() => fixture.remove());
 
 describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
-  let hub: Hub;
+  let world: TunnelWorld;
   let local: LocalService;
-  let local6: LocalService;
   let runner: RunnerProcess;
   let link: HubConnection;
 
   beforeAll(async () => {
-    hub = await startHub();
-    local = await startLocalService();
-    local6 = await startLocalService("::1");
-    runner = await startRunner({
-      command: runtimeCommand(runtime, fixture.bundle),
-      brokerUrl: hub.url,
-      services: { app: local.port, six: local6.port, gone: 1 },
-      env: { TEST_TIMINGS: JSON.stringify({ reconnectFirstMs: 50, reconnectLimitMs: 50 }) },
-    });
-    link = await hub.connection(0);
+    world = await startTunnelWorld(runtimeCommand(runtime, fixture.bundle));
+    ({ local, runner, link } = world);
   });
-  afterAll(async () => {
-    await runner.remove();
-    await hub.close();
-    await local.close();
-    await local6.close();
-  });
+  afterAll(() => world.stop());
 
   const get = (path: string, headers: RawHeaders = [["host", "app.example"]]) =>
     link.session.request({ path, headers });
   const lastSeen = (url: string) => local.seen.findLast((request) => request.url === url);
-  const pairs = (raw: string[]): string[] =>
-    raw.flatMap((name, at) => (at % 2 === 0 ? [`${name}: ${raw[at + 1]}`] : []));
 
   test("headers keep their order, spelling and duplicates both ways; hop-by-hop ones go", async () => {
     const stream = get("/headers", [
@@ -76,7 +60,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
       ["Content-Length", "2"],
     ]);
     expect((await stream.body()).toString()).toBe("ok");
-    expect(pairs(lastSeen("/headers")?.rawHeaders ?? [])).toEqual([
+    expect(headerLines(lastSeen("/headers")?.rawHeaders ?? [])).toEqual([
       "Host: shop.example",
       "X-Two: 1",
       "x-two: 2",
@@ -145,7 +129,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     const given = headers.map(([name, value]): [string, string] => [name, value]);
     const stream = link.session.request({ method, path: "/framing", headers: given }, Buffer.from(body));
     expect((await stream.body()).toString()).toBe(`${method} /framing ${body}`);
-    const raw = pairs(lastSeen("/framing")?.rawHeaders ?? []).map((line) => line.toLowerCase());
+    const raw = headerLines(lastSeen("/framing")?.rawHeaders ?? []).map((line) => line.toLowerCase());
     expect(raw.filter((line) => /^(?:content-length|transfer-encoding)/.test(line))).toEqual([framing]);
   });
 
@@ -155,7 +139,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     await stream.write(Buffer.from("lo"));
     stream.finish();
     expect((await stream.body()).toString()).toBe("GET /chunked hello");
-    expect(pairs(lastSeen("/chunked")?.rawHeaders ?? [])).toContain("transfer-encoding: chunked");
+    expect(headerLines(lastSeen("/chunked")?.rawHeaders ?? [])).toContain("transfer-encoding: chunked");
   });
 
   test.each([
@@ -364,123 +348,6 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     expect((await wrong.head()).status).toBe(405);
   });
 
-  describe("WebSockets", () => {
-    const open = (path: string, headers: RawHeaders = []) =>
-      link.session.request({ path, headers: [["host", "app.example"], ...headers], webSocket: true });
-
-    test("carry messages both ways, with subprotocol, headers and path as the client gave them", async () => {
-      const socket = open("/ws/%2e%2e/x?token=1", [
-        ["Origin", "https://app.example"],
-        ["Sec-WebSocket-Protocol", "vite-hmr"],
-        ["sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="],
-        ["sec-websocket-extensions", "permessage-deflate"],
-        ["X-Two", "1"],
-        ["x-two", "2"],
-      ]);
-      const head = await socket.head();
-      expect(head.status).toBe(101);
-      expect(head.headers).toEqual([["Sec-WebSocket-Protocol", "vite-hmr"]]);
-      const seen = pairs(lastSeen("/ws/%2e%2e/x?token=1")?.rawHeaders ?? []).map((line) =>
-        line.toLowerCase(),
-      );
-      expect(seen).toEqual(
-        expect.arrayContaining(["host: app.example", "origin: https://app.example", "x-two: 1", "x-two: 2"]),
-      );
-      expect(seen.some((line) => line.startsWith("sec-websocket-extensions"))).toBe(false);
-      socket.say("gr\u00fc\u00dfe");
-      expect(await socket.hear()).toEqual({ type: "text", bytes: Buffer.from("gr\u00fc\u00dfe") });
-      socket.say(new Uint8Array([1, 2, 3]));
-      expect(await socket.hear()).toEqual({ type: "binary", bytes: Buffer.from([1, 2, 3]) });
-      socket.say("");
-      expect((await socket.hear()).bytes.length).toBe(0);
-      socket.close(1000);
-      expect(await socket.over()).toMatchObject({ code: 1000 });
-    });
-
-    test("work where nothing that was offered is chosen", async () => {
-      const socket = open("/ws", [["sec-websocket-protocol", "other"]]);
-      expect((await socket.head()).headers).toEqual([]);
-      socket.close(1005);
-      expect(await socket.over()).toMatchObject({ code: 1005 });
-    });
-
-    test("carry a message of 1 MiB in parts, and one of 15 MiB", async () => {
-      const socket = open("/ws");
-      await socket.head();
-      for (const megabytes of [1, 15]) {
-        const message = Buffer.alloc(megabytes * 1024 * 1024, "signalbox");
-        socket.say(message, 10_000);
-        expect((await socket.hear()).bytes.equals(message)).toBe(true);
-      }
-      socket.close(4321, "done");
-      expect(await socket.over()).toMatchObject({ code: 4321 });
-      await until(
-        () => local.sockets.closeCodes,
-        (codes) => codes.includes(4321),
-      );
-    });
-
-    test("close with 1009 for messages of more than 16 MiB, in either direction", async () => {
-      const up = open("/ws");
-      await up.head();
-      up.say(Buffer.alloc(16 * 1024 * 1024 + 1), 1024 * 1024);
-      expect(await up.over()).toMatchObject({ code: 1009 });
-      const down = open("/ws");
-      await down.head();
-      down.say(`send ${16 * 1024 * 1024 + 1}`);
-      expect(await down.over()).toMatchObject({ code: 1009 });
-    });
-
-    test("a flood is held back at its source, and none of it is lost", async () => {
-      await collect(link);
-      const before = runner.residentMiB();
-      const socket = open("/ws");
-      await socket.head();
-      socket.say("flood 200");
-      let most = 0;
-      for (let n = 0; n < 200; n += 1) {
-        expect((await socket.hear()).bytes.equals(BLOCK)).toBe(true);
-        most = Math.max(most, runner.residentMiB());
-      }
-      expect(most - before).toBeLessThan(120);
-      socket.close(1000);
-      await socket.over();
-    });
-
-    test("tell the service's close code, and reset when it just hangs up", async () => {
-      const polite = open("/ws");
-      await polite.head();
-      polite.say("close 4001");
-      expect(await polite.over()).toEqual({ code: 4001, reason: "as you wish" });
-      const rude = open("/ws");
-      await rude.head();
-      rude.say("abort");
-      expect(await rude.over()).toMatchObject({ code: "unreachable" });
-    });
-
-    test("a client that is gone is gone for the service too", async () => {
-      const socket = open("/ws");
-      await socket.head();
-      await until(
-        () => local.sockets.open,
-        (count) => count === 1,
-      );
-      socket.cancel();
-      await until(
-        () => local.sockets.open,
-        (count) => count === 0,
-      );
-    });
-
-    test("a refused upgrade is an ordinary answer", async () => {
-      const socket = open("/refused");
-      expect(await socket.head()).toMatchObject({ status: 403 });
-      expect((await socket.body()).toString()).toBe("not you");
-      const gone = link.session.request({ service: "gone", path: "/", webSocket: true });
-      await expect(gone.head()).rejects.toThrow("reset: unreachable");
-    });
-  });
-
   test("open streams are told per service", async () => {
     const streams = [
       get("/events"),
@@ -504,86 +371,15 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
       await Promise.all(cancelled.map((stream) => stream.head()));
       for (const stream of cancelled) stream.cancel();
     }
-    await sleep(500);
-    const after = await collect(link);
-    console.log(
-      `${runtime}: heap ${mebibytes(before.heapUsed)} to ${mebibytes(after.heapUsed)} MiB, resident ${mebibytes(after.rss)} MiB`,
+    const grown = (after: Memory): number =>
+      Math.max(after.heapUsed - before.heapUsed, (after.arrayBuffers ?? 0) - (before.arrayBuffers ?? 0));
+    const after = await until(
+      () => collect(link),
+      (seen) => grown(seen) < 8 * 1024 * 1024,
     );
-    expect(after.heapUsed - before.heapUsed).toBeLessThan(8 * 1024 * 1024);
-    expect(after.arrayBuffers ?? 0).toBeLessThan((before.arrayBuffers ?? 0) + 8 * 1024 * 1024);
-  });
-
-  test("frames that no hub sends end the session and nothing else", async () => {
-    const hostile: [string, Uint8Array][] = [
-      ["an empty message", new Uint8Array(0)],
-      ["noise", Buffer.from("this is no frame at all")],
-      [
-        "a stream that was never opened",
-        joinFrames([encodeFrame({ type: "window", stream: 99_999_999, bytes: 1 })]),
-      ],
-      ["a number used twice", joinFrames([open(1), open(1)])],
-      [
-        "an answer",
-        joinFrames([
-          encodeFrame({
-            type: "head",
-            stream: 1,
-            head: { status: 200, statusText: "", headers: [] },
-            body: new Uint8Array(0),
-            end: true,
-          }),
-        ]),
-      ],
-      [
-        "a body after its end",
-        joinFrames([open(1), encodeFrame({ type: "data", stream: 1, body: new Uint8Array(1), end: false })]),
-      ],
-      [
-        "more than there is credit for",
-        joinFrames([
-          open(1, false),
-          ...Array.from({ length: 17 }, () =>
-            encodeFrame({ type: "data", stream: 1, body: new Uint8Array(64 * 1024), end: false }),
-          ),
-        ]),
-      ],
-      [
-        "credit that can't be meant",
-        joinFrames([encodeFrame({ type: "window", stream: 0, bytes: 2 ** 32 - 1 })]),
-      ],
-      ["a request line in a path", joinFrames([open(1, true, "/ HTTP/1.1")])],
-    ];
-    for (const [name, message] of hostile) {
-      const current = await hub.connection(hub.connections.length - 1);
-      const index = hub.connections.length;
-      current.session.raw(message);
-      expect(await current.end(), name).toMatchObject({ code: 1002 });
-      link = await hub.connection(index);
-    }
-    link.socket.send("{ this is no command");
-    expect(await link.end()).toMatchObject({ code: 1002 });
-    link = await hub.connection(hub.connections.length);
-    expect((await get("/after-all").body()).toString()).toBe("GET /after-all ");
-    expect(runner.child.exitCode).toBeNull();
+    console.log(`${runtime}: heap ${mebibytes(before.heapUsed)} to ${mebibytes(after.heapUsed)} MiB`);
   });
 });
-
-function open(stream: number, end = true, path = "/deaf") {
-  const head = { service: "app", method: "POST", path, headers: [], webSocket: false };
-  return encodeFrame({ type: "open", stream, head, body: new Uint8Array(0), end });
-}
-
-interface Memory {
-  heapUsed: number;
-  rss: number;
-  arrayBuffers?: number;
-}
-
-/** The runner's memory after a garbage collection. */
-async function collect(link: HubConnection): Promise<Memory> {
-  const stream = link.session.request({ service: "@runner", path: "/memory/now" });
-  return JSON.parse((await stream.body()).toString()) as Memory;
-}
 
 function mebibytes(bytes: number): string {
   return (bytes / 1024 / 1024).toFixed(1);

@@ -70,6 +70,7 @@ export async function startLocalService(host = "127.0.0.1"): Promise<LocalServic
     if (request.url?.startsWith("/never") === true) return;
     webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       service.sockets.open += 1;
+      if (request.url?.startsWith("/deaf") === true) webSocket.pause();
       webSocket.on("error", () => undefined);
       webSocket.on("close", (code) => {
         service.sockets.open -= 1;

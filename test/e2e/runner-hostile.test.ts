@@ -1,0 +1,69 @@
+import { expect, test } from "vitest";
+import { encodeFrame, joinFrames } from "../../functions/protocol/frames.ts";
+import { bundleFixture, runtimeCommand } from "../helpers/runner-process.ts";
+import { startTunnelWorld } from "../helpers/tunnel-world.ts";
+
+test("frames that no hub sends end the session and nothing else", async () => {
+  const fixture = await bundleFixture();
+  const world = await startTunnelWorld(runtimeCommand("node", fixture.bundle));
+  const { hub, runner } = world;
+  let { link } = world;
+  const hostile: [string, Uint8Array][] = [
+    ["an empty message", new Uint8Array(0)],
+    ["noise", Buffer.from("this is no frame at all")],
+    [
+      "a stream that was never opened",
+      joinFrames([encodeFrame({ type: "window", stream: 99_999_999, bytes: 1 })]),
+    ],
+    ["a number used twice", joinFrames([open(1), open(1)])],
+    [
+      "an answer",
+      joinFrames([
+        encodeFrame({
+          type: "head",
+          stream: 1,
+          head: { status: 200, statusText: "", headers: [] },
+          body: new Uint8Array(0),
+          end: true,
+        }),
+      ]),
+    ],
+    [
+      "a body after its end",
+      joinFrames([open(1), encodeFrame({ type: "data", stream: 1, body: new Uint8Array(1), end: false })]),
+    ],
+    [
+      "more than there is credit for",
+      joinFrames([
+        open(1, false),
+        ...Array.from({ length: 17 }, () =>
+          encodeFrame({ type: "data", stream: 1, body: new Uint8Array(64 * 1024), end: false }),
+        ),
+      ]),
+    ],
+    [
+      "credit that can't be meant",
+      joinFrames([encodeFrame({ type: "window", stream: 0, bytes: 2 ** 32 - 1 })]),
+    ],
+    ["a request line in a path", joinFrames([open(1, true, "/ HTTP/1.1")])],
+  ];
+  for (const [name, message] of hostile) {
+    const current = await hub.connection(hub.connections.length - 1);
+    const index = hub.connections.length;
+    current.session.raw(message);
+    expect(await current.end(), name).toMatchObject({ code: 1002 });
+    link = await hub.connection(index);
+  }
+  link.socket.send("{ this is no command");
+  expect(await link.end()).toMatchObject({ code: 1002 });
+  link = await hub.connection(hub.connections.length);
+  expect((await link.session.request({ path: "/after-all" }).body()).toString()).toBe("GET /after-all ");
+  expect(runner.child.exitCode).toBeNull();
+  await world.stop();
+  await fixture.remove();
+});
+
+function open(stream: number, end = true, path = "/deaf") {
+  const head = { service: "app", method: "POST", path, headers: [], webSocket: false };
+  return encodeFrame({ type: "open", stream, head, body: new Uint8Array(0), end });
+}

@@ -1,0 +1,55 @@
+import { startHub, type Hub, type HubConnection } from "./hub-client.ts";
+import { startLocalService, type LocalService } from "./local-service.ts";
+import { startRunner, type RunnerProcess } from "./runner-process.ts";
+
+/** A hub, a runner that is connected to it, and what the runner serves: `app`, and `six` on IPv6 only. */
+export interface TunnelWorld {
+  hub: Hub;
+  local: LocalService;
+  runner: RunnerProcess;
+  link: HubConnection;
+  stop(): Promise<void>;
+}
+
+export async function startTunnelWorld(
+  command: readonly [command: string, ...args: string[]],
+): Promise<TunnelWorld> {
+  const hub = await startHub();
+  const local = await startLocalService();
+  const local6 = await startLocalService("::1");
+  const runner = await startRunner({
+    command,
+    brokerUrl: hub.url,
+    services: { app: local.port, six: local6.port, gone: 1 },
+    env: { TEST_TIMINGS: JSON.stringify({ reconnectFirstMs: 50, reconnectLimitMs: 50 }) },
+  });
+  return {
+    hub,
+    local,
+    runner,
+    link: await hub.connection(0),
+    async stop() {
+      await runner.remove();
+      await hub.close();
+      await local.close();
+      await local6.close();
+    },
+  };
+}
+
+/** Raw headers as lines. */
+export function headerLines(raw: string[]): string[] {
+  return raw.flatMap((name, at) => (at % 2 === 0 ? [`${name}: ${raw[at + 1]}`] : []));
+}
+
+export interface Memory {
+  heapUsed: number;
+  rss: number;
+  arrayBuffers?: number;
+}
+
+/** The runner's memory after a garbage collection. */
+export async function collect(link: HubConnection): Promise<Memory> {
+  const stream = link.session.request({ service: "@runner", path: "/memory/now" });
+  return JSON.parse((await stream.body()).toString()) as Memory;
+}
