@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { HostOptions } from "../../runner/deployments/host.ts";
 import { archive, HostProcess, processesWith, server, until } from "../helpers/hosted.ts";
 
@@ -231,7 +231,9 @@ test("a hosted process knows nothing of the runner's secrets, and has its app's 
   expect(env["HOME"]).toContain(join(root, ".signalbox", "deployments", "shop", ".home"));
   expect(JSON.stringify(await host.json("GET", "/status"))).not.toContain("PULSE_DEPLOYMENT_ID");
   const record = join(root, ".signalbox", "deployments", "shop", "v1", "deployment.json");
-  expect(JSON.parse(await readFile(record, "utf8"))).toMatchObject({ state: "running" });
+  await vi.waitFor(async () =>
+    expect(JSON.parse(await readFile(record, "utf8"))).toMatchObject({ state: "running" }),
+  );
 });
 
 test("two deployments of an app run side by side, and the tunnel's lookup knows only what is running", async () => {
