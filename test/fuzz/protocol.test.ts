@@ -12,7 +12,7 @@ import {
 
 /** Repeat a failure with SIGNALBOX_FUZZ_SEED. */
 const seed = Number(process.env["SIGNALBOX_FUZZ_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
-const numRuns = process.env["SIGNALBOX_SOAK"] === "1" ? 1_000_000 : 20_000;
+const numRuns = process.env["SIGNALBOX_SOAK"] === "1" ? 200_000 : 20_000;
 console.log(`Fuzzing the protocol ${numRuns} times from seed ${seed}`);
 const options = { seed, numRuns };
 
