@@ -1,5 +1,6 @@
 import type { Command } from "../command.ts";
+import { deploy } from "./deploy.ts";
 import { status } from "./status.ts";
 
 /** Every command, in the order of the overview. */
-export const commands: readonly Command[] = [status];
+export const commands: readonly Command[] = [deploy, status];
