@@ -1,6 +1,42 @@
 import type { Command } from "../command.ts";
+import { clearCanary, setCanary } from "./canary.ts";
+import { completionCommand } from "./completion.ts";
+import { deleteDeployment, removeDeployment } from "./delete.ts";
 import { deploy } from "./deploy.ts";
+import { doctor } from "./doctor.ts";
+import { lastJanitor, runJanitor } from "./janitor.ts";
+import { login } from "./login.ts";
+import { logs } from "./logs.ts";
+import { open } from "./open.ts";
+import { pause, resume } from "./pause.ts";
+import { promote } from "./promote.ts";
+import { redeploy } from "./redeploy.ts";
+import { rollback } from "./rollback.ts";
+import { drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
 import { status } from "./status.ts";
 
 /** Every command, in the order of the overview. */
-export const commands: readonly Command[] = [deploy, status];
+export const commands: readonly Command[] = [
+  deploy,
+  status,
+  logs,
+  rollback,
+  promote,
+  setCanary,
+  clearCanary,
+  pause,
+  resume,
+  redeploy,
+  deleteDeployment,
+  removeDeployment,
+  listRunners,
+  drainRunner,
+  forgetRunner,
+  runnerCredentials,
+  runJanitor,
+  lastJanitor,
+  login,
+  open,
+  doctor,
+  completionCommand(() => commands),
+];
