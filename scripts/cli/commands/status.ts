@@ -44,7 +44,7 @@ interface Drain {
   detail: string;
 }
 type ShownDeployment = DeploymentView & { drain: Drain | null };
-type ShownApp = AppView & { deployments: ShownDeployment[] };
+type ShownApp = Omit<AppView, "deployments"> & { deployments: ShownDeployment[] };
 
 async function drainsOf(control: ControlClient, apps: AppView[]): Promise<Map<string, Drain>> {
   const drains = new Map<string, Drain>();
@@ -87,7 +87,7 @@ function describe(app: ShownApp, output: Output): string {
   return `${head}\n${output.table(["DEPLOYMENT", "STATE", "FOR", "WHERE", ""], rows)}`;
 }
 
-function role(app: AppView, { id, state, redeploying }: DeploymentView, { style }: Output): string {
+function role(app: ShownApp, { id, state, redeploying }: DeploymentView, { style }: Output): string {
   const words: string[] = [state];
   if (app.canary?.id === id) words.push(`canary ${app.canary.weight} %`);
   if (app.previous?.id === id) words.push("previous");
