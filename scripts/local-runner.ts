@@ -49,7 +49,9 @@ export async function startLocalRunner(
 /** Puts the example's source on the local runner; returns what a deployment names it by. */
 export async function uploadExample({ control }: Stack): Promise<{ sha256: string }> {
   const archive = await packExample();
-  const answer = await control.put(`/runners/${LOCAL_RUNNER}/sources`, archive, "application/gzip");
+  const answer = await control.put(`/runners/${LOCAL_RUNNER}/sources`, archive, {
+    "content-type": "application/gzip",
+  });
   const sha256 = answer !== null && typeof answer === "object" && "sha256" in answer ? answer.sha256 : null;
   if (typeof sha256 !== "string") throw new Error("The local runner didn't say what it stored.");
   return { sha256 };
