@@ -30,6 +30,11 @@ const railway = z
     environmentId: text.optional(),
     envService: text.optional().describe("Service that holds the users' variables; pulse-env by default."),
     runnerService: text.optional().describe("Service of the runner; signalbox-runner by default."),
+    runnerImage: text.optional().describe("The runner service's image."),
+    runnerRepo: repo
+      .omit({ commit: true })
+      .optional()
+      .describe("The repository that the runner service is built from instead."),
     imageRepository: text.optional().describe("Where images are pushed: ghcr.io/owner/name."),
     image: text.optional().describe("A deployment's image."),
     repo: repo.optional().describe("A deployment's repository on GitHub."),
@@ -48,6 +53,13 @@ const railway = z
         code: "custom",
         path: [name],
         message: `can't stand beside ${name}Id: give one of them`,
+      });
+    }
+    if (railway.runnerImage !== undefined && railway.runnerRepo !== undefined) {
+      context.addIssue({
+        code: "custom",
+        path: ["runnerImage"],
+        message: "can't stand beside runnerRepo: give one of them",
       });
     }
     if (railway.image !== undefined && railway.repo !== undefined) {
