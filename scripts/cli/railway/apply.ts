@@ -39,20 +39,18 @@ export async function reconcileBaseline(work: Reconciliation): Promise<Change[]>
   for (let attempt = 1; ; attempt++) {
     const changes = plan(baseline);
     // What was set before the failure no longer shows as a change, and still has to be deployed.
-    if (owed !== null && deployed(baseline) === owed.before && !changes.some(({ kind }) => kind === "deploy"))
+    if (owed !== null && deployed(baseline) === owed.before && !changes.some(deploys))
       changes.push(owed.deploy);
     const ids = serviceIds(baseline);
     try {
       for (const change of changes) {
         signal.throwIfAborted();
         report(change);
-        if (change.kind !== "deploy") {
-          const deploy = changes.find(({ kind }) => kind === "deploy");
-          if (deploy) owed ??= { deploy, before: deployed(baseline) };
-        }
+        const deploy = changes.find(deploys);
+        if (deploy && change.kind !== "group") owed ??= { deploy, before: deployed(baseline) };
         await take(client, target, ids, change);
         taken.push(change);
-        if (change.kind === "deploy") owed = null;
+        if (deploys(change)) owed = null;
       }
       return taken;
     } catch (error) {
@@ -62,6 +60,10 @@ export async function reconcileBaseline(work: Reconciliation): Promise<Change[]>
       baseline = await inspectBaseline(client, target, baseline.names);
     }
   }
+}
+
+function deploys({ kind }: Change): boolean {
+  return kind === "deploy" || kind === "connect";
 }
 
 function deployed({ runner }: Baseline): string | null {

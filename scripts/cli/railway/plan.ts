@@ -70,11 +70,11 @@ function planRunner({ names, runner }: Baseline, wanted: Wanted): Change[] {
   if (source !== null && "image" in source && instance?.source?.image !== source.image)
     settings["source"] = { image: source.image };
   if (Object.keys(settings).length > 0) changes.push({ kind: "configure", name, settings });
+  if (runner !== null) changes.push(...setVariables("runner", name, runner.variables, variables));
+  // Railway builds a repository as soon as it is connected, which therefore comes last.
   if (source !== null && "repo" in source && instance?.source?.repo !== source.repo)
     changes.push({ kind: "connect", name, source });
-  if (runner !== null) changes.push(...setVariables("runner", name, runner.variables, variables));
-
-  if (changes.length > 0 || instance?.latestDeployment == null) changes.push({ kind: "deploy", name });
+  else if (changes.length > 0 || instance?.latestDeployment == null) changes.push({ kind: "deploy", name });
   return changes;
 }
 
