@@ -32,6 +32,9 @@ export interface RailwaySession {
   scope: RailwayTarget | null;
 }
 
+/** How long an operator waits for Railway's rate limit rather than begin anew. */
+const PATIENCE_MS = 30_000;
+
 /** The first of `--token`, RAILWAY_TOKEN, RAILWAY_API_TOKEN and the Railway CLI's login; the order is pulse-railway's. */
 export async function findToken(
   flag: string | undefined,
@@ -63,7 +66,7 @@ export async function openRailway(
   const token = await findToken(flag, env);
   const apiUrl = railwayHost(env).url;
   const clientOf = (kind: RailwayToken["kind"]): RailwayClient =>
-    new RailwayClient({ token: { kind, value: token.value }, apiUrl });
+    new RailwayClient({ token: { kind, value: token.value }, apiUrl, patienceMs: PATIENCE_MS });
   if (token.kind === "account") return { client: clientOf("account"), from: token.from, scope: null };
   const client = clientOf("project");
   try {
