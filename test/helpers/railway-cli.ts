@@ -1,9 +1,28 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { projectRoot } from "../../scripts/build-worker.ts";
+import type { Runnable } from "../../scripts/railway-stand-in/build.ts";
+import type { RailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
+
+/** What scaffold and ensure answer. */
+export interface Outcome {
+  project: { id: string; name: string };
+  environment: { id: string; name: string };
+  redis: string;
+  changed: boolean;
+  changes: { kind: string; text: string }[];
+  secretsFile: string | null;
+  nextSteps: string[];
+}
+
+export interface Refusal {
+  code: string;
+  message: string;
+  exitCode: number;
+}
 
 export interface CliRun {
   child: ChildProcess;
@@ -21,7 +40,7 @@ export class RailwayCli {
   private constructor(root: string, directory: string, env: Record<string, string>) {
     this.home = root;
     this.directory = directory;
-    this.env = { PATH: process.env["PATH"] ?? "", HOME: root, ...env };
+    this.env = { PATH: process.env["PATH"] ?? "", ...env, HOME: root };
   }
 
   static async create(env: Record<string, string>): Promise<RailwayCli> {
@@ -45,6 +64,21 @@ export class RailwayCli {
     env: Record<string, string> = {},
   ): Promise<{ code: number | null; stdout: string; stderr: string }> {
     return this.start(args, env).ended;
+  }
+
+  /** What a command that succeeds says with `--json`. */
+  async done<T = Outcome>(args: string[], env: Record<string, string> = {}): Promise<T> {
+    const { code, stdout, stderr } = await this.run([...args, "--json"], env);
+    if (code !== 0) throw new Error(`signalbox ${args.join(" ")} ended with ${code}: ${stderr}`);
+    return JSON.parse(stdout) as T;
+  }
+
+  /** The error of a command that doesn't, from its last line. */
+  async refused(args: string[], env: Record<string, string> = {}): Promise<Refusal> {
+    const { code, stdout, stderr } = await this.run([...args, "--json"], env);
+    const { error } = JSON.parse(stderr.trim().split("\n").at(-1) ?? "") as { error: Refusal };
+    if (stdout !== "" || code !== error.exitCode) throw new Error(`${code}, ${stdout}, ${stderr}`);
+    return error;
   }
 
   /** The same in a pseudo-terminal; both streams arrive as one. */
@@ -81,3 +115,31 @@ export class RailwayCli {
     return { child, written: () => written, ended };
   }
 }
+
+/** The fields of Railway's Mutation type that a stack is made with. */
+const MUTATION =
+  /(?:Create|Delete|Update|Upsert|Connect|DeployV2|Redeploy|Commit|CommitStaged|StageChanges)$/;
+
+/** The calls so far that change something. */
+export function mutations(railway: RailwayStandIn): string[] {
+  return railway.faults.calls.flatMap(({ operations }) => operations).filter((name) => MUTATION.test(name));
+}
+
+export async function readSecretsFile({ secretsFile }: Outcome): Promise<Record<string, string>> {
+  return JSON.parse(await readFile(secretsFile ?? "", "utf8")) as Record<string, string>;
+}
+
+export const RUNNER_IMAGE = "example/runner:1";
+export const OTHER_IMAGE = "example/runner:2";
+/** Answers health checks, as the runner does. */
+const healthy: Runnable = {
+  command: [
+    process.execPath,
+    "-e",
+    `require("node:http").createServer((_, answer) => answer.end("{}")).listen(process.env.PORT)`,
+  ],
+};
+export const RUNNER_IMAGES: Record<string, Runnable> = { [RUNNER_IMAGE]: healthy, [OTHER_IMAGE]: healthy };
+/** What a stack is made with. */
+export const MAKE = ["--server", "https://edge.example.test", "--runner-image", RUNNER_IMAGE];
+export const HERE = ["--project", "signalbox", "--environment", "production"];

@@ -54,12 +54,17 @@ export async function reconcileBaseline(work: Reconciliation): Promise<Change[]>
       }
       return taken;
     } catch (error) {
-      if (!(error instanceof RailwayError) || !(error.uncertain || error.retryable) || attempt === ATTEMPTS)
+      if (!(error instanceof RailwayError) || attempt === ATTEMPTS || !mayHaveHappened(error, attempt))
         throw error;
       await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE_MS * 2 ** (attempt - 1)));
       baseline = await inspectBaseline(client, target, baseline.names);
     }
   }
+}
+
+/** A call whose answer was lost may also come true later, and then its repetition is refused. */
+function mayHaveHappened({ uncertain, retryable, kind }: RailwayError, attempt: number): boolean {
+  return uncertain || retryable || (attempt > 1 && kind === "refused");
 }
 
 function deploys({ kind }: Change): boolean {
