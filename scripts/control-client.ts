@@ -9,6 +9,7 @@ import type {
   DeploymentView,
   JanitorLast,
   JanitorReport,
+  LogView,
   PauseBody,
   RunnerDetails,
   RunnerView,
@@ -167,18 +168,26 @@ export class ControlClient {
   }
 
   /** A deployment's progress as server-sent events, after the event `lastId`; null: everything was sent before. */
-  async events(
-    app: string,
-    id: string,
-    lastId: string | null,
-    signal: AbortSignal,
-  ): Promise<Response | null> {
-    const headers: Record<string, string> = { accept: "text/event-stream" };
-    if (lastId !== null) headers["last-event-id"] = lastId;
-    const response = await this.#fetch(`${deploymentPath(app, id)}/events`, { headers, signal });
-    if (response.status === 204) return null;
-    if (!response.ok) await answerOf(response);
-    return response;
+  events(app: string, id: string, lastId: string | null, signal: AbortSignal): Promise<Response | null> {
+    return this.#stream(`${deploymentPath(app, id)}/events`, lastId, signal);
+  }
+
+  logs(app: string, id: string, cursor: number): Promise<LogView> {
+    return this.#read(`${deploymentPath(app, id)}/logs?cursor=${cursor}`);
+  }
+
+  /** A deployment's log as server-sent events, each of them a page. */
+  followLogs(app: string, id: string, lastId: string | null, signal: AbortSignal): Promise<Response | null> {
+    return this.#stream(`${deploymentPath(app, id)}/logs?follow=1`, lastId, signal);
+  }
+
+  /** What the server says its API is, without a token. */
+  async apiVersion(): Promise<string> {
+    const document = await this.#read<{ info?: { title?: string; version?: string } }>("/openapi.json");
+    if (document.info?.title !== "Signalbox control API") {
+      throw new ControlUnreachable(`${this.origin} answers, but not as Signalbox does.`);
+    }
+    return document.info.version ?? "";
   }
 
   /** Waits until a deployment is in one of the states; throws when it fails or takes too long. */
@@ -212,6 +221,15 @@ export class ControlClient {
 
   #once<T>(method: string, path: string, body?: unknown): Promise<T> {
     return this.#send(method, path, body, {}) as Promise<T>;
+  }
+
+  async #stream(path: string, lastId: string | null, signal: AbortSignal): Promise<Response | null> {
+    const headers: Record<string, string> = { accept: "text/event-stream" };
+    if (lastId !== null) headers["last-event-id"] = lastId;
+    const response = await this.#fetch(path, { headers, signal });
+    if (response.status === 204) return null;
+    if (!response.ok) await answerOf(response);
+    return response;
   }
 
   async #pages<T>(path: string, field: string, cursor: (item: T) => string): Promise<T[]> {

@@ -5,6 +5,7 @@ import type {
   appView,
   deploymentBody,
   deploymentView,
+  logView,
   pauseBody,
 } from "../functions/control/schemas.ts";
 import type { reportSchema } from "../functions/janitor/report.ts";
@@ -16,6 +17,7 @@ export type AppView = z.infer<typeof appView>;
 export type DeploymentBody = z.input<typeof deploymentBody>;
 export type DeploymentView = z.infer<typeof deploymentView>;
 export type DeploymentState = DeploymentView["state"];
+export type LogView = z.infer<typeof logView>;
 export type PauseBody = z.input<typeof pauseBody>;
 export type RunnerView = z.infer<typeof runnerView>;
 export type RunnerDetails = z.infer<typeof runnerDetails>;

@@ -20,6 +20,15 @@ const repo = z.strictObject({
   commit: text.optional(),
 });
 
+/** Two names for the same thing, or two things of which only one can be. */
+const EXCLUSIVE = [
+  ["workspace", "workspaceId"],
+  ["project", "projectId"],
+  ["environment", "environmentId"],
+  ["image", "repo"],
+  ["runnerImage", "runnerRepo"],
+] as const;
+
 const railway = z
   .strictObject({
     workspace: text.optional(),
@@ -47,26 +56,12 @@ const railway = z
       .optional(),
   })
   .superRefine((railway, context) => {
-    for (const name of ["workspace", "project", "environment"] as const) {
-      if (railway[name] === undefined || railway[`${name}Id`] === undefined) continue;
+    for (const [one, other] of EXCLUSIVE) {
+      if (railway[one] === undefined || railway[other] === undefined) continue;
       context.addIssue({
         code: "custom",
-        path: [name],
-        message: `can't stand beside ${name}Id: give one of them`,
-      });
-    }
-    if (railway.runnerImage !== undefined && railway.runnerRepo !== undefined) {
-      context.addIssue({
-        code: "custom",
-        path: ["runnerImage"],
-        message: "can't stand beside runnerRepo: give one of them",
-      });
-    }
-    if (railway.image !== undefined && railway.repo !== undefined) {
-      context.addIssue({
-        code: "custom",
-        path: ["image"],
-        message: "can't stand beside repo: give one of them",
+        path: [one],
+        message: `can't stand beside ${other}: give one of them`,
       });
     }
   })
@@ -114,7 +109,13 @@ export type Config = z.infer<typeof configSchema>;
 /** The validator as JSON Schema, for editors. */
 export function configJsonSchema(): Record<string, unknown> {
   return {
-    ...z.toJSONSchema(configSchema, { io: "input" }),
     title: "signalbox.json",
+    ...z.toJSONSchema(configSchema, {
+      io: "input",
+      override({ zodSchema, jsonSchema }) {
+        if (zodSchema === railway)
+          jsonSchema.not = { anyOf: EXCLUSIVE.map((both) => ({ required: [...both] })) };
+      },
+    }),
   };
 }

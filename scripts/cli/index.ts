@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { text } from "node:stream/consumers";
 import { main } from "./main.ts";
 
 const interruption = new AbortController();
@@ -13,6 +14,7 @@ const code = await main(
     env: process.env,
     cwd: process.cwd(),
     interactive: process.stdin.isTTY && process.stdout.isTTY,
+    readInput: () => text(process.stdin),
     signal: interruption.signal,
   },
   process,

@@ -56,7 +56,7 @@ export async function main(argv: readonly string[], world: World, streams: Strea
       });
       return 1;
     }
-    output.failure(failure);
+    if (failure.message !== "") output.failure(failure);
     return failure.exitCode;
   }
 }

@@ -13,6 +13,8 @@ export interface World {
   cwd: string;
   /** Whether there is somebody to ask. */
   interactive: boolean;
+  /** All of standard input. */
+  readInput: () => Promise<string>;
   /** Aborted by Ctrl-C. */
   signal: AbortSignal;
 }
@@ -23,9 +25,12 @@ export class Session {
   readonly env: World["env"];
   readonly cwd: string;
   readonly signal: AbortSignal;
+  /** Whether there is somebody to ask. */
+  readonly interactive: boolean;
+  /** All of standard input. */
+  readonly readInput: () => Promise<string>;
   /** What to say when Ctrl-C ends the command. */
   interruption = "Interrupted.";
-  readonly #interactive: boolean;
   readonly #flags: Record<string, unknown>;
   readonly #endings: (() => void)[] = [];
   #config: LoadedConfig | null = null;
@@ -36,7 +41,8 @@ export class Session {
     this.cwd = world.cwd;
     this.signal = world.signal;
     this.output = output;
-    this.#interactive = world.interactive;
+    this.readInput = world.readInput;
+    this.interactive = world.interactive;
     this.#flags = flags;
   }
 
@@ -103,7 +109,7 @@ export class Session {
   /** Asks before something is taken away. Without a terminal only `--yes` is an answer. */
   async confirm(question: string): Promise<void> {
     if (this.#flags["yes"] === true) return;
-    if (!this.#interactive || this.output.json) {
+    if (!this.interactive || this.output.json) {
       throw new Failure("usage", "needs_yes", `${question} Nobody can be asked here: add --yes.`);
     }
     const answer = await confirm({ message: question, initialValue: false });

@@ -5,8 +5,8 @@ import { command, ofApp } from "../command.ts";
 import { ensureApp } from "../deploy/ensure-app.ts";
 import { planDeployment, type Plan } from "../deploy/plan.ts";
 import { followRollout } from "../deploy/rollout.ts";
-import { prepareTree } from "../deploy/source.ts";
-import { submit } from "../deploy/submit.ts";
+import { packSource, prepareTree } from "../deploy/source.ts";
+import { submit, uploadToRailway } from "../deploy/submit.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";
 import { railwayTarget } from "../railway/settings.ts";
@@ -25,7 +25,10 @@ export const deploy = command({
     id: { type: "string", value: "ID", summary: "the new id itself; with --resume, the one to follow" },
     "no-promote": { type: "boolean", summary: "leave it ready: signalbox promote makes it active" },
     detach: { type: "boolean", summary: "end as soon as the rollout has begun" },
-    resume: { type: "boolean", summary: "follow the rollout that is under way" },
+    resume: {
+      type: "boolean",
+      summary: "follow the rollout that is under way; with DIRECTORY, send a source that it waits for",
+    },
     "dry-run": { type: "boolean", summary: "say what would be packed, and change nothing" },
     target: { type: "string", choices: ["runner", "railway", "url"], summary: "where it runs (runner)" },
     runner: { type: "string", value: "ID", summary: "the runner; without it, the least loaded" },
@@ -60,11 +63,18 @@ Ctrl-C ends only this command: the rollout goes on.`,
     const startedAt = Date.now();
     const named = given === undefined ? null : resolve(session.cwd, given);
     const loaded = session.config(named ?? session.cwd);
-    if (flags.resume) return resume(session, flags.id ?? null, startedAt);
     session.namedApp();
-    const plan = planDeployment(flags, loaded, named);
     const display = new Display(session.output);
     session.atEnd(() => display.stop());
+    if (flags.resume) {
+      const app =
+        flags.app ?? (named === null ? await session.app() : planDeployment(flags, loaded, named).app);
+      const deployment = await underWay(session, app, flags.id ?? null);
+      if (named !== null) await sendAgain(session, display, deployment, planDeployment(flags, loaded, named));
+      const { id, promote } = deployment;
+      return followRollout(session, display, { app, id, promote, startedAt });
+    }
+    const plan = planDeployment(flags, loaded, named);
     if (flags["dry-run"]) return dryRun(session, display, plan);
     session.interruption = "Interrupted. Nothing was deployed.";
     const control = await session.control();
@@ -91,25 +101,41 @@ function detached({ app, id }: DeploymentView): string {
   return `The rollout of ${app} ${id} has begun: signalbox deploy --resume --app ${app} --id ${id} follows it.`;
 }
 
-async function resume(session: Session, id: string | null, startedAt: number): Promise<void> {
-  const app = await session.app();
+/** The deployment that was named, else the one whose rollout is under way, else the newest. */
+async function underWay(session: Session, app: string, id: string | null): Promise<DeploymentView> {
   const { deployments } = await (await session.control()).app(app);
   const deployment =
-    id === null
-      ? (deployments.find(({ state, redeploying }) => state === "pending" || redeploying) ?? deployments[0])
-      : deployments.find((one) => one.id === id);
+    id === null ? (deployments.find(isUnderWay) ?? deployments[0]) : deployments.find((one) => one.id === id);
   if (!deployment) {
     const what = id === null ? "no deployment" : `no deployment ${id}`;
     throw new Failure("notFound", "unknown_deployment", `App ${app} has ${what}.`);
   }
-  if (deployment.state !== "pending" && !deployment.redeploying) {
+  if (!isUnderWay(deployment)) {
     session.output.remark(
       `No rollout of ${app} is under way; ${deployment.id} has been ${deployment.state} for ${age(deployment.stateSince, Date.now())}.`,
     );
   }
-  const display = new Display(session.output);
-  session.atEnd(() => display.stop());
-  await followRollout(session, display, { app, id: deployment.id, promote: deployment.promote, startedAt });
+  return deployment;
+}
+
+function isUnderWay({ state, redeploying }: DeploymentView): boolean {
+  return state === "pending" || redeploying;
+}
+
+/** An upload to Railway that was cut off; what did arrive isn't sent twice. */
+async function sendAgain(
+  session: Session,
+  display: Display,
+  deployment: DeploymentView,
+  { target }: Plan,
+): Promise<void> {
+  if (deployment.state !== "pending" || target.kind !== "railway" || !("source" in target.from)) return;
+  const archive = await packSource(session, display, target.from.source);
+  try {
+    await uploadToRailway(await session.control(), display, deployment, archive);
+  } finally {
+    await archive.remove();
+  }
 }
 
 async function dryRun(session: Session, display: Display, plan: Plan): Promise<void> {

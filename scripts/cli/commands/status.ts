@@ -89,12 +89,8 @@ function role(app: AppView, { id, state, redeploying }: DeploymentView, { style 
 }
 
 function where({ target, url }: DeploymentView): string {
-  switch (target.kind) {
-    case "runner":
-      return `runner ${target.runnerId ?? "?"}`;
-    case "url":
-      return url ?? target.url;
-  }
+  if (target.kind === "runner") return `runner ${target.runnerId ?? "?"}`;
+  return url ?? target.kind;
 }
 
 function remark(deployment: DeploymentView, now: number): string {

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { ControlProblem, type ControlClient } from "../../control-client.ts";
 import type { DeploymentBody, DeploymentView } from "../../control-types.ts";
 import { bytes } from "../ages.ts";
+import { Failure, failureOf } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";
 import type { Display } from "../progress/display.ts";
 import type { Session } from "../session.ts";
@@ -80,7 +81,7 @@ async function submitToRailway(
   }
 }
 
-/** The upload that a deployment waits for; repeating it does no harm. */
+/** The upload that a deployment waits for; one that has arrived before isn't taken again. */
 export async function uploadToRailway(
   control: ControlClient,
   display: Display,
@@ -88,10 +89,20 @@ export async function uploadToRailway(
   archive: Archive,
 ): Promise<void> {
   display.step("upload", "started", "to Railway");
-  await upload(control, `/apps/${app}/deployments/${id}/source`, archive, (sent) =>
-    display.transfer(sent, archive.bytes),
-  );
-  display.step("upload", "done", `${bytes(archive.bytes)} to Railway`);
+  try {
+    await upload(control, `/apps/${app}/deployments/${id}/source`, archive, (sent) =>
+      display.transfer(sent, archive.bytes),
+    );
+    display.step("upload", "done", `${bytes(archive.bytes)} to Railway`);
+  } catch (error) {
+    display.step("upload", "failed");
+    // Why nobody waits for it is told with the rest of the rollout's progress.
+    if ((await control.deployment(app, id))?.state === "failed") return;
+    const failure = failureOf(error);
+    if (failure === null) throw error;
+    const remedy = `${id} waits for its source: signalbox deploy DIRECTORY --resume --app ${app} --id ${id} sends it again.`;
+    throw new Failure(failure.reason, failure.code, `${failure.message} ${remedy}`);
+  }
 }
 
 function create(control: ControlClient, plan: Plan, target: object): Promise<DeploymentView> {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { ControlProblem, ControlUnreachable, type ControlClient } from "../../control-client.ts";
 import { Failure } from "../failure.ts";
-import { readEvents } from "./event-stream.ts";
+import { readEvents, type ServerEvent } from "./event-stream.ts";
 
 const RETRY_FIRST_MS = 250;
 const RETRY_LIMIT_MS = 5_000;
@@ -26,9 +26,9 @@ export type ProgressEvent =
 
 export interface Following {
   signal: AbortSignal;
-  /** Begins after this event; null: with the first. Moves on with each event. */
+  /** Begins after this event; null: with the first. */
   after?: string | null;
-  /** Called when the connection is lost, before it is made again. */
+  /** Called when the connection is lost and isn't back at once. */
   lost?: (why: string) => void;
 }
 
@@ -42,32 +42,39 @@ export async function* followDeployment(
   id: string,
   following: Following,
 ): AsyncGenerator<ProgressEvent> {
+  const open = (last: string | null): Promise<Response | null> =>
+    control.events(app, id, last, following.signal);
+  for await (const { event, data } of followStream(open, following)) {
+    const progress = parse(event, data);
+    if (progress !== null) yield progress;
+  }
+}
+
+/** The events of a stream that resumes by Last-Event-ID, until it says `end`. */
+export async function* followStream(
+  open: (lastId: string | null) => Promise<Response | null>,
+  following: Following,
+): AsyncGenerator<ServerEvent> {
   let last = following.after ?? null;
   let failures = 0;
   let heardAt = Date.now();
   for (;;) {
     try {
-      const response = await control.events(app, id, last, following.signal);
+      const response = await open(last);
       if (response?.body == null) return;
       for await (const event of readEvents(response.body)) {
         failures = 0;
         heardAt = Date.now();
         if (event.event === "end") return;
         if (event.id !== null) last = event.id;
-        const progress = parse(event.event, event.data);
-        if (progress !== null) yield progress;
+        yield event;
       }
-      throw new ControlUnreachable("the stream ended before the rollout did");
+      throw new ControlUnreachable("The stream ended before its time.");
     } catch (error) {
       if (following.signal.aborted || !passes(error)) throw error;
       const why = error instanceof Error ? error.message : "unknown error";
-      if (Date.now() - heardAt > GIVE_UP_AFTER_MS) {
-        throw new Failure(
-          "unreachable",
-          "server_unreachable",
-          `${why} The rollout of ${id} goes on without this; signalbox deploy --resume --app ${app} --id ${id} follows it.`,
-        );
-      }
+      if (Date.now() - heardAt > GIVE_UP_AFTER_MS) throw error;
+      // The first is often a mere hiccup, and a stream that reached its size is simply continued.
       if (failures === 1) following.lost?.(why);
       await sleep(Math.min(RETRY_LIMIT_MS, RETRY_FIRST_MS * 2 ** failures), undefined, {
         signal: following.signal,
@@ -79,7 +86,7 @@ export async function* followDeployment(
 
 function passes(error: unknown): boolean {
   if (error instanceof ControlProblem) return error.status >= 500;
-  return !(error instanceof Failure);
+  return !(error instanceof Failure) && !(error instanceof SyntaxError);
 }
 
 /** Null for what a newer server says in words that this one doesn't know. */
