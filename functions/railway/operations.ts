@@ -121,6 +121,8 @@ export const serviceState = operation<{ project: string; environment: string; se
   }),
 );
 
+export type RailwayServiceState = z.infer<(typeof serviceState)["result"]>;
+
 /** A service's newest deployment, for polling. */
 export const latestDeployment = operation<{ environment: string; service: string }>()(
   `query latestDeployment($environment: String!, $service: String!) {
