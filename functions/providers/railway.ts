@@ -1,4 +1,3 @@
-import type { RailwaySettings } from "../config.ts";
 import type { AppDocument, Deployment } from "../deployments/app-document.ts";
 import { Problem } from "../errors.ts";
 import { RailwayError } from "../railway/error.ts";
@@ -6,7 +5,7 @@ import { nodesOf } from "../railway/operation.ts";
 import { projectServices, serviceVariables } from "../railway/operations.ts";
 import { sortVariables } from "../railway/reserved.ts";
 import type { Provider, Step } from "./provider.ts";
-import { RailwayAccess } from "./railway-access.ts";
+import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
 import { RolloutMemories, type RolloutMemory } from "./railway-memory.ts";
 import { removeService } from "./railway-removal.ts";
 import { provisionService, redeployService } from "./railway-rollout.ts";
