@@ -104,8 +104,9 @@ async function checkEnvService(access: RailwayAccess): Promise<void> {
   if (reserved.length > 0) throw refused(reservedOnEnvService(env.name, reserved));
 }
 
+/** What may have worked all the same can be asked for again, which is harmless. */
 export function problemOf(error: RailwayError): Problem {
-  if (!error.retryable) return new Problem("railway_failed", error.message);
+  if (!error.retryable && !error.uncertain) return new Problem("railway_failed", error.message);
   const seconds = Math.max(1, Math.ceil(((error.retryAtMs ?? 0) - Date.now()) / 1_000));
   return new Problem("railway_unavailable", error.message, { headers: { "retry-after": String(seconds) } });
 }
