@@ -6,6 +6,7 @@ import { apps } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
+import { deploymentSource } from "./deployment-source.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
@@ -27,6 +28,7 @@ router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", {
 const api = router
   .route("/", apps)
   .route("/", deployments)
+  .route("/", deploymentSource)
   .route("/", traffic)
   .route("/", operations)
   .route("/", runners);
@@ -67,9 +69,9 @@ export function openApiDocument(): unknown {
   return api.getOpenAPI31Document(description);
 }
 
-/** A source archive goes on to its runner as it comes. */
+/** A source archive goes on to its runner, or to Railway, as it comes. */
 function isStreamed(path: string): boolean {
-  return /^\/runners\/[^/]+\/sources$/.test(path);
+  return /^\/(?:runners\/[^/]+\/sources|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(path);
 }
 
 /** Commands carry the contents of files. */

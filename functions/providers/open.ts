@@ -1,6 +1,7 @@
-import type { Env } from "../config.ts";
+import type { Env, RailwaySettings } from "../config.ts";
 import type { StateStore } from "../state/store.ts";
 import type { Providers } from "./provider.ts";
+import { railwayProvider } from "./railway.ts";
 import { runnerProvider } from "./runner.ts";
 import { urlProvider } from "./url.ts";
 
@@ -9,6 +10,7 @@ export function openProviders(parts: {
   store: StateStore;
   allowPrivateTargets: boolean;
   internalToken: string;
+  railway: RailwaySettings | null;
 }): Providers {
-  return { url: urlProvider(parts), runner: runnerProvider(parts) };
+  return { url: urlProvider(parts), runner: runnerProvider(parts), railway: railwayProvider(parts) };
 }
