@@ -31,6 +31,17 @@ export async function ownerOf(internalToken: string): Promise<string> {
   return (await sha256(internalToken)).slice(0, 16);
 }
 
+/** What has the sdk turn away whoever comes past the edge; Railway's own health check has no token. */
+function guardOf(app: AppDocument, target: RailwayTarget): RailwayVariables {
+  const path = healthPathOf(app, target);
+  if (app.config.contract !== "pulse" || path === undefined) return {};
+  return { PULSE_RAILWAY_GUARD: "1", PULSE_RAILWAY_HEALTH_PATH: path };
+}
+
+function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefined {
+  return target.healthPath ?? (app.config.contract === "pulse" ? app.config.paths.health : undefined);
+}
+
 export type Ownership = "ours" | "left" | "foreign";
 
 /**
@@ -68,7 +79,7 @@ export function variablesOf(
     ...Object.fromEntries(given.users.map((name) => [name, reference(name)])),
     ...target.env,
     ...(given.redis ? { [REDIS_VARIABLE]: reference(REDIS_VARIABLE) } : {}),
-    ...(app.config.contract === "pulse" ? { PULSE_RAILWAY_GUARD: "1" } : {}),
+    ...guardOf(app, target),
     PULSE_DEPLOYMENT_ID: deployment.id,
     PULSE_RAILWAY_INTERNAL_TOKEN: given.internalToken,
     PULSE_SERVER_ADDRESS: host === undefined ? "" : `https://${host}`,
@@ -82,8 +93,7 @@ export function variablesOf(
 
 /** What the service is set to before anything is built. */
 export function settingsOf(app: AppDocument, target: RailwayTarget): ServiceSettings {
-  const healthcheckPath =
-    target.healthPath ?? (app.config.contract === "pulse" ? app.config.paths.health : undefined);
+  const healthcheckPath = healthPathOf(app, target);
   return {
     // Sessions are in memory, and Railway has no sticky routing between replicas.
     numReplicas: 1,
