@@ -10,6 +10,7 @@ import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
+import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
 
 export const CONTROL_PREFIX = "/_signalbox/api/v1";
@@ -31,7 +32,8 @@ const api = router
   .route("/", logs)
   .route("/", traffic)
   .route("/", operations)
-  .route("/", runners);
+  .route("/", runners)
+  .route("/", sources);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });
