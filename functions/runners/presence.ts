@@ -25,6 +25,7 @@ export class Presence {
   readonly #kv: SyncKvStorage;
   readonly #store: StateStore;
   #record: RunnerRecord | null;
+  #revision: number;
   #unpublished: boolean;
   #publishing: Promise<void> | null = null;
   #failures = 0;
@@ -34,6 +35,7 @@ export class Presence {
     this.#kv = kv;
     this.#store = store;
     this.#record = parseRunner(kv.get("record"));
+    this.#revision = z.number().catch(0).parse(kv.get("revision"));
     this.#unpublished = kv.get("unpublished") !== undefined;
   }
 
@@ -105,12 +107,13 @@ export class Presence {
 
   /** Forgets all but the epoch, so that a runner that comes back isn't taken for its own past. */
   async forget(id: string): Promise<void> {
+    const revision = this.#nextRevision(0);
     this.#record = null;
     this.#kv.delete("record");
     this.#kv.delete("connections");
     this.#markPublished();
     await this.#publishing?.catch(() => undefined);
-    await deleteRunner(this.#store, id);
+    await deleteRunner(this.#store, id, revision);
   }
 
   /** Brings the registry up to date; rejects with `StoreUnavailable`, and `retryAt` says when to try again. */
@@ -125,7 +128,12 @@ export class Presence {
     while (this.#unpublished && this.#record) {
       const record = this.#record;
       try {
-        await writeRunner(this.#store, record);
+        const outcome = await writeRunner(this.#store, record, this.#revision);
+        if (!outcome.written) {
+          // The store knows of changes that this hub has no memory of: its storage was lost, or a clock was ahead.
+          this.#nextRevision(outcome.version);
+          continue;
+        }
       } catch (error) {
         this.#retryAt = Date.now() + Math.min(RETRY_LIMIT_MS, RETRY_FIRST_MS * 2 ** this.#failures);
         this.#failures += 1;
@@ -141,8 +149,19 @@ export class Presence {
     this.#kv.delete("unpublished");
   }
 
+  /**
+   * Higher than any before, and than what is given. A time, so that a hub whose storage was lost goes on above what it
+   * wrote before.
+   */
+  #nextRevision(above: number): number {
+    this.#revision = Math.max(this.#revision + 1, above + 1, Date.now());
+    this.#kv.put("revision", this.#revision);
+    return this.#revision;
+  }
+
   #change(record: RunnerRecord): void {
     this.#record = record;
+    this.#nextRevision(0);
     this.#unpublished = true;
     this.#retryAt = 0;
     this.#kv.put("record", record);
