@@ -7,6 +7,7 @@ import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
 import { deploymentSource } from "./deployment-source.ts";
+import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
@@ -29,6 +30,7 @@ const api = router
   .route("/", apps)
   .route("/", deployments)
   .route("/", deploymentSource)
+  .route("/", logs)
   .route("/", traffic)
   .route("/", operations)
   .route("/", runners);
@@ -55,7 +57,7 @@ export async function serveControl(request: Request, context: ControlContext): P
   );
   url.pathname = path === "" ? "/" : path;
   const headers = new Headers(request.headers);
-  const init: RequestInit = { method: request.method, headers };
+  const init: RequestInit = { method: request.method, headers, signal: request.signal };
   if (request.method === "PUT" && isStreamed(path)) {
     if (request.body !== null) init.body = request.body;
   } else if (request.method === "POST" || request.method === "PUT") {

@@ -35,8 +35,10 @@ export interface RunnerProcessOptions {
   id: string;
   /** Where it connects; by default the stack itself. */
   port?: number;
-  /** The module that it runs, from the project's root or anywhere: sources, or a bundle. */
+  /** The module that it runs, from the project's root or anywhere. */
   entry?: string;
+  /** The program that it runs instead of a module. */
+  executable?: string;
   env?: Record<string, string>;
 }
 
@@ -54,7 +56,11 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
     output: () => output,
     async start(env = {}) {
       const { epoch } = await viewRunner(stack, id);
-      const child = new GuardedProcess(process.execPath, [resolve(projectRoot, entry), "runner"], {
+      const [program, ...modules] =
+        options.executable === undefined
+          ? [process.execPath, resolve(projectRoot, entry)]
+          : [options.executable];
+      const child = new GuardedProcess(program, [...modules, "runner"], {
         stdout: "pipe",
         env: {
           PATH: process.env["PATH"] ?? "",
