@@ -10,6 +10,7 @@ const statuses = {
   not_found: 404,
   method_not_allowed: 405,
   deployment_not_found: 404,
+  no_logs: 404,
   stale_affinity: 409,
   version_conflict: 409,
   host_taken: 409,

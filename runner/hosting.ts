@@ -26,6 +26,8 @@ export class Hosting implements RunnerPart {
   readonly #options: HostOptions;
   #host: Host | null = null;
   #workspaceCommands: ReadonlyMap<string, WorkspaceCommand> = new Map();
+  /** Whoever waits for log lines must not hold up the end. */
+  readonly #ending = new AbortController();
   #drained: Promise<void> | null = null;
   #isDrained = true;
   #disk: Fields = {};
@@ -48,7 +50,7 @@ export class Hosting implements RunnerPart {
     this.#host = host;
     const { workspaces, trash, disk, logs, deployments, sources } = host;
     this.#workspaceCommands = createWorkspaceCommands({ workspaces, trash, disk, logs, version });
-    this.#serve = createInternalApi({ deployments, sources, disk });
+    this.#serve = createInternalApi({ deployments, sources, disk, ending: this.#ending.signal });
     await this.#measure(host);
     this.#diskWatch = setInterval(() => void this.#measure(host), DISK_STATUS_AGE_MS);
   }
@@ -60,6 +62,7 @@ export class Hosting implements RunnerPart {
   /** Deployments that are being prepared are let finish; running ones serve until the end. */
   drain(): void {
     if (this.#drained || !this.#host) return;
+    this.#ending.abort();
     this.#isDrained = false;
     this.#drained = this.#host.deployments.drain().finally(() => {
       this.#isDrained = true;

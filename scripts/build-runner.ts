@@ -6,6 +6,12 @@ import { promisify } from "node:util";
 import { build } from "esbuild";
 import { projectRoot } from "./build-worker.ts";
 
+/**
+ * What passes through the tunnel is freed with V8's young generation. Kept small, it holds little that is over: a
+ * gigabyte takes the process 40 MiB less far, at the same speed. The Dockerfile has the same flags.
+ */
+const NODE_FLAGS = ["--max-semi-space-size=1", "--no-concurrent-array-buffer-sweeping"];
+
 /** Bundles the runner into one module for Node 22 and later, and for Deno. Returns the file's path. */
 export async function bundleRunner(
   directory = join(projectRoot, "dist"),
@@ -38,7 +44,13 @@ export async function buildExecutable(
   const temporary = await mkdtemp(join(tmpdir(), "signalbox-sea-"));
   try {
     const config = join(temporary, "sea.json");
-    const settings = { main: bundle, mainFormat: "module", output, disableExperimentalSEAWarning: true };
+    const settings = {
+      main: bundle,
+      mainFormat: "module",
+      output,
+      disableExperimentalSEAWarning: true,
+      execArgv: NODE_FLAGS,
+    };
     await writeFile(config, JSON.stringify(settings));
     await promisify(execFile)(process.execPath, ["--build-sea", config]);
     // An executable whose signature doesn't fit its bytes isn't started there.

@@ -1,9 +1,9 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { deploymentOf, type AppDocument } from "../deployments/app-document.ts";
-import { Problem } from "../errors.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";
+import { lastEventId } from "./last-event-id.ts";
 import { idempotencyOf, mutate, recall, unknownDeployment, type Answer } from "./mutation.ts";
 import { controlRouter, idempotent, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
 import {
@@ -163,15 +163,9 @@ export const deployments = controlRouter()
     const { app: name, id } = c.req.valid("param");
     const { app } = await requireApp(c.env.control, name);
     if (!deploymentOf(app, id)) throw unknownDeployment(name, id);
-    const lastId = c.req.header("last-event-id");
-    if (lastId !== undefined && !/^\d{1,15}$/.test(lastId)) {
-      const message = "must be the id of an event of this stream";
-      throw new Problem("invalid_request", `Last-Event-ID ${message}.`, {
-        errors: [{ field: "header.last-event-id", message }],
-      });
-    }
+    const lastId = lastEventId(c.req.raw);
     return controllerOf(c.env.control.env, name).fetch(`https://controller/${name}/${id}`, {
-      headers: lastId === undefined ? {} : { "last-event-id": lastId },
+      headers: lastId === null ? {} : { "last-event-id": String(lastId) },
     });
   });
 

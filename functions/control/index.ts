@@ -6,6 +6,7 @@ import { apps } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
+import { logs } from "./logs.ts";
 import { deploymentSource } from "./deployment-source.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
@@ -28,6 +29,7 @@ router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", {
 const api = router
   .route("/", apps)
   .route("/", deployments)
+  .route("/", logs)
   .route("/", deploymentSource)
   .route("/", traffic)
   .route("/", operations)
@@ -55,7 +57,7 @@ export async function serveControl(request: Request, context: ControlContext): P
   );
   url.pathname = path === "" ? "/" : path;
   const headers = new Headers(request.headers);
-  const init: RequestInit = { method: request.method, headers };
+  const init: RequestInit = { method: request.method, headers, signal: request.signal };
   if (request.method === "PUT" && isStreamed(path)) {
     if (request.body !== null) init.body = request.body;
   } else if (request.method === "POST" || request.method === "PUT") {

@@ -9,6 +9,7 @@ import {
   type AppDocument,
   type Deployment,
 } from "../deployments/app-document.ts";
+import { LOG_PAGE_LINES, LOG_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { StoredApp } from "../state/store.ts";
 
 /** What the control API takes and gives: one validator for each body, and the OpenAPI document comes from these. */
@@ -25,6 +26,24 @@ export const auditQuery = z.object({
   limit: z.coerce.number().int().min(1).max(500).default(100),
   before: z.string().max(64).optional(),
   app: appName.optional(),
+});
+
+/** A whole number from a query; nothing but digits. */
+const digits = (most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, "must be a whole number")
+    .transform(Number)
+    .refine((value) => value <= most, `must be at most ${most}`);
+export const logQuery = z.object({
+  /** Where the last page ended; 0 is the beginning. */
+  cursor: digits(Number.MAX_SAFE_INTEGER).default(0),
+  limit: digits(LOG_PAGE_LINES)
+    .refine((value) => value > 0, "must be at least 1")
+    .default(LOG_PAGE_LINES),
+  /** Seconds to wait for the first line; 0 doesn't wait. */
+  wait: digits(LOG_WAIT_LIMIT_SECONDS).default(0),
+  follow: z.enum(["0", "1"]).default("0"),
 });
 
 export const appBody = appConfig
@@ -78,6 +97,28 @@ export const deploymentView = z
     failure: z.object({ code: z.string(), reason: z.string(), at: timestamp }).nullable(),
   })
   .openapi("Deployment");
+
+export const logView = z
+  .object({
+    lines: z.array(
+      z.object({
+        at: z.string(),
+        stream: z.enum(["stdout", "stderr", "system"]),
+        text: z.string(),
+        /** What wrote it: install, build, start. */
+        phase: z.string().optional(),
+      }),
+    ),
+    /** Where to go on. */
+    cursor: z.number(),
+    /** Lines between the asked cursor and these are gone: too old to be kept. */
+    truncated: z.boolean(),
+    /** Nothing will ever follow. */
+    complete: z.boolean(),
+    /** Why there is nothing, where that needs words. */
+    detail: z.string().optional(),
+  })
+  .openapi("Log");
 
 export const appView = appConfig
   .extend({

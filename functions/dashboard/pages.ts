@@ -1,6 +1,6 @@
 import { html } from "hono/html";
 import type { AppDocument, Deployment } from "../deployments/app-document.ts";
-import type { Report } from "../janitor/sweep.ts";
+import type { Report } from "../janitor/report.ts";
 
 type Html = ReturnType<typeof html>;
 

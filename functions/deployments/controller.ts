@@ -1,6 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { configOf, type Env } from "../config.ts";
-import type { Decision } from "../janitor/decide.ts";
+import type { Decision } from "../janitor/report.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
 import { STORE_RETRY_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { openProviders } from "../providers/open.ts";

@@ -127,9 +127,11 @@ export function encodeFrame(frame: Frame): EncodedFrame {
   }
 }
 
-/** Joins frames into one message. */
-export function joinFrames(frames: readonly EncodedFrame[]): Uint8Array {
-  const message = new Uint8Array(frames.reduce((sum, frame) => sum + frameSize(frame), 0));
+/** Joins frames into one message; in `space`, if that is given and they fit. */
+export function joinFrames(frames: readonly EncodedFrame[], space?: Uint8Array): Uint8Array {
+  const bytes = frames.reduce((sum, frame) => sum + frameSize(frame), 0);
+  const message =
+    space !== undefined && bytes <= space.byteLength ? space.subarray(0, bytes) : new Uint8Array(bytes);
   let at = 0;
   for (const { prefix, body } of frames) {
     message.set(prefix, at);

@@ -131,5 +131,9 @@ export const STOP_GRACE_MS = 10_000;
 export const RUNNER_CALL_TIMEOUT_MS = 15_000;
 /** A page of a build's log is the largest answer. */
 export const RUNNER_ANSWER_LIMIT_BYTES = 2 * 1024 * 1024;
+/** The longest that a reader of a deployment's log may wait for its next line: proxies end what is silent for a minute. */
+export const LOG_WAIT_LIMIT_SECONDS = 50;
+/** Lines in one page of a log. */
+export const LOG_PAGE_LINES = 1_000;
 /** How often a build's progress is asked for: often enough for its log to look live. */
 export const RUNNER_POLL_MS = 500;

@@ -18,6 +18,11 @@ export interface Provider {
   remove(deployment: Deployment, app: AppDocument): Promise<Step<null>>;
   /** Requests under way to the backend, as far as the provider can see them; null: it can't. */
   openStreams(deployment: Deployment): Promise<number | null>;
+  /**
+   * What the build and the app wrote, a page from a cursor on. Throws a `Problem`: `no_logs` where there can be none,
+   * and one with a status of 500 or more where they can't be read just now.
+   */
+  logs(deployment: Deployment, app: AppDocument, query: LogQuery): Promise<LogPage>;
 }
 
 /** One provider for each kind of target; a new kind doesn't compile until it is everywhere. */
@@ -28,6 +33,35 @@ export interface BuildLog {
   cursor: number;
   /** Adds lines, and moves the cursor with them. */
   append(lines: readonly string[], cursor: number): void;
+}
+
+export interface LogQuery {
+  /** Where the last page ended; 0 is the beginning. */
+  cursor: number;
+  limit: number;
+  /** How long to wait for the first line, where a provider can; one that can't answers at once. */
+  waitMs: number;
+  /** Aborts when nobody wants the answer any more. */
+  signal: AbortSignal;
+}
+
+export interface LogPage {
+  lines: {
+    /** RFC 3339. */
+    at: string;
+    stream: "stdout" | "stderr" | "system";
+    text: string;
+    /** What wrote it: `install`, `build`, `start`. */
+    phase?: string | undefined;
+  }[];
+  /** Where to go on. It rises for ever, over restarts of whatever writes and whatever stores. */
+  cursor: number;
+  /** Lines between the asked cursor and these are gone: too old to be kept. */
+  truncated: boolean;
+  /** Nothing will ever follow. */
+  complete: boolean;
+  /** Why there is nothing, where that needs words. */
+  detail?: string | undefined;
 }
 
 export interface Provisioned {

@@ -1,15 +1,14 @@
 import { z } from "zod";
 import type { Env } from "../config.ts";
-import type { AppDocument, Deployment, Target } from "../deployments/app-document.ts";
-import { textWithin } from "../deployments/contract.ts";
+import { isFinished, type AppDocument, type Deployment, type Target } from "../deployments/app-document.ts";
 import { Problem } from "../errors.ts";
-import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS, RUNNER_POLL_MS } from "../protocol/limits.ts";
-import { fetchHub, hubOf } from "../runners/hub-call.ts";
+import { RUNNER_POLL_MS } from "../protocol/limits.ts";
+import { callRunner, runnerRefusal, type RunnerAnswer } from "../runners/call-runner.ts";
+import { hubOf } from "../runners/hub-call.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
-import { RUNNER_SERVICE } from "../runners/sources.ts";
 import { parseRunnerUrl, runnerOrigin } from "../runners/origin.ts";
 import type { StateStore } from "../state/store.ts";
-import type { BuildLog, Provider, Provisioned, Step } from "./provider.ts";
+import type { BuildLog, LogPage, LogQuery, Provider, Provisioned, Step } from "./provider.ts";
 
 type RunnerTarget = Extract<Target, { kind: "runner" }>;
 
@@ -22,10 +21,17 @@ const status = z.object({
   lastLines: z.array(z.string()),
 });
 const logPage = z.object({
-  lines: z.array(z.object({ text: z.string() })),
+  lines: z.array(
+    z.object({
+      at: z.string(),
+      stream: z.enum(["stdout", "stderr", "system"]),
+      text: z.string(),
+      phase: z.string().optional(),
+    }),
+  ),
   cursor: z.number().int().nonnegative(),
+  truncated: z.boolean().default(false),
 });
-const refusal = z.object({ code: z.string(), detail: z.string() });
 
 /** A process that a runner hosts, built from an uploaded source and reached through the runner's own connection. */
 export function runnerProvider(parts: {
@@ -36,7 +42,7 @@ export function runnerProvider(parts: {
   const { env, store, internalToken } = parts;
 
   const call = (runnerId: string, method: string, path: string, body?: unknown): Promise<RunnerAnswer> =>
-    callRunner(env, runnerId, method, path, body);
+    callRunner(env, runnerId, method, path, { body });
 
   async function provision(
     deployment: Deployment,
@@ -47,7 +53,7 @@ export function runnerProvider(parts: {
     const { runnerId } = target;
     const at = path(app, deployment);
     const put = await call(runnerId, "PUT", at, specOf(target, app, deployment, internalToken));
-    if (put.kind === "unreachable") return wait(`runner ${runnerId}: ${put.why}`);
+    if (put.kind === "unreachable") return unreachable(runnerId, put);
     if (put.status >= 400) return judge(put, runnerId);
     return follow(runnerId, at, app, deployment, log);
   }
@@ -61,7 +67,7 @@ export function runnerProvider(parts: {
   ): Promise<Step<Provisioned>> {
     // Asked before the log is read, so that the log is complete once it says that all is over.
     const answer = await call(runnerId, "GET", at);
-    if (answer.kind === "unreachable") return wait(`runner ${runnerId}: ${answer.why}`);
+    if (answer.kind === "unreachable") return unreachable(runnerId, answer);
     if (answer.status >= 400) return judge(answer, runnerId);
     const { state, reason, lastLines } = status.parse(answer.json);
     await readLog(runnerId, at, log);
@@ -111,7 +117,7 @@ export function runnerProvider(parts: {
       // The runner restarts once for each request, however often it is told of it.
       const request = String(deployment.redeploy?.requestedAt ?? 0);
       const answer = await call(runnerId, "POST", `${at}/restart?request=${request}`);
-      if (answer.kind === "unreachable") return wait(`runner ${runnerId}: ${answer.why}`);
+      if (answer.kind === "unreachable") return unreachable(runnerId, answer);
       if (answer.status >= 400) return judge(answer, runnerId);
       return follow(runnerId, at, app, deployment, log);
     },
@@ -126,12 +132,14 @@ export function runnerProvider(parts: {
           : wait(`runner ${runnerId} answered ${answer.status}`);
       }
       // A runner that was forgotten takes nothing away any more, and what it hosted went with it.
-      return (await readRunner(store, runnerId)) === null ? gone : wait(`runner ${runnerId}: ${answer.why}`);
+      return (await readRunner(store, runnerId)) === null ? gone : unreachable(runnerId, answer);
     },
     async openStreams(deployment) {
       const target = deployment.url === null ? null : parseRunnerUrl(deployment.url);
       return target && hubOf(env, target.runnerId).openStreams(target.service);
     },
+    logs: (deployment, app, query) =>
+      readPage(env, runnerTarget(deployment).runnerId, deployment, app, query),
   };
 }
 
@@ -211,54 +219,51 @@ async function look(
   return { record, load, labels: said?.labels ?? {} };
 }
 
-type RunnerAnswer = { kind: "answer"; status: number; json: unknown } | { kind: "unreachable"; why: string };
-
-/** What a hub says of itself, when the runner can't be asked. */
-const HUB_CODES = [
-  "runner_offline",
-  "runner_overloaded",
-  "stream_reset",
-  "stream_timeout",
-  "upstream_unreachable",
-];
-
-async function callRunner(
-  env: Pick<Env, "RUNNER_HUB">,
-  runnerId: string,
-  method: string,
-  at: string,
-  body: unknown,
-): Promise<RunnerAnswer> {
-  const hubCall = { kind: "tunnel", runnerId, service: RUNNER_SERVICE, path: at } as const;
-  try {
-    const response = await fetchHub(env, hubCall, {
-      method,
-      headers: {
-        accept: "application/json",
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(RUNNER_CALL_TIMEOUT_MS),
-    });
-    const text = await textWithin(response, RUNNER_ANSWER_LIMIT_BYTES);
-    const json: unknown = text === "" ? null : JSON.parse(text);
-    const problem = refusal.safeParse(json).data;
-    if (!response.ok && problem && HUB_CODES.includes(problem.code))
-      return { kind: "unreachable", why: problem.detail };
-    return { kind: "answer", status: response.status, json };
-  } catch (error) {
-    return { kind: "unreachable", why: error instanceof Error ? error.message : "it didn't answer" };
-  }
-}
-
 /** A refusal that will be the same next time ends the rollout; one that passes is waited for. */
 function judge(answer: Extract<RunnerAnswer, { kind: "answer" }>, runnerId: string): Step<never> {
-  const problem = refusal.safeParse(answer.json).data;
+  const problem = runnerRefusal.safeParse(answer.json).data;
   const why = problem?.detail ?? `it answered ${answer.status}`;
   if (answer.status >= 500 && problem?.code !== "disk_full") return wait(`runner ${runnerId}: ${why}`);
   if (problem?.code === "deployment_stopping") return wait(`runner ${runnerId}: ${why}`);
   return { status: "failed", reason: `Runner ${runnerId}: ${why}` };
 }
+
+function unreachable(
+  runnerId: string,
+  { problem }: Extract<RunnerAnswer, { kind: "unreachable" }>,
+): Step<never> {
+  return wait(`runner ${runnerId}: ${problem.message}`);
+}
+
+/** A page as the runner has it. What it doesn't know has yet to reach it, or is just being taken away from it. */
+async function readPage(
+  env: Pick<Env, "RUNNER_HUB">,
+  runnerId: string,
+  deployment: Deployment,
+  app: AppDocument,
+  { cursor, limit, waitMs, signal }: LogQuery,
+): Promise<LogPage> {
+  const none = { lines: [], cursor, truncated: false };
+  if (isFinished(deployment)) return { ...none, complete: true, detail: GONE_WITH_IT };
+  const query = new URLSearchParams({
+    cursor: String(cursor),
+    limit: String(limit),
+    wait: String(Math.ceil(waitMs / 1_000)),
+  });
+  const at = `${path(app, deployment)}/logs?${query.toString()}`;
+  const answer = await callRunner(env, runnerId, "GET", at, { waitMs, signal });
+  if (answer.kind === "unreachable") throw answer.problem;
+  const page = answer.status === 200 ? logPage.safeParse(answer.json).data : undefined;
+  if (page) return { ...page, complete: false };
+  const refused = runnerRefusal.safeParse(answer.json).data;
+  if (refused?.code === "deployment_not_found") return { ...none, complete: false };
+  throw new Problem(
+    "runner_failed",
+    `Runner ${runnerId} can't read the log: ${refused?.detail ?? `it answered ${answer.status}`}`,
+  );
+}
+
+const GONE_WITH_IT = "The logs were deleted with the deployment; what its build wrote is among its events.";
 
 function wait(detail: string): Step<never> {
   return { status: "wait", untilMs: Date.now() + RUNNER_POLL_MS, detail };

@@ -14,6 +14,10 @@ export function urlProvider(settings: { allowPrivateTargets: boolean }): Provide
     redeploy: (deployment) => provisioned(deployment.target),
     remove: () => Promise.resolve({ status: "done", value: null }),
     openStreams: () => Promise.resolve(null),
+    logs: ({ id }) =>
+      Promise.reject(
+        new Problem("no_logs", `Deployment ${id} is a URL: whoever runs what is behind it has its logs.`),
+      ),
   };
 }
 

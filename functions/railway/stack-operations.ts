@@ -8,14 +8,28 @@ const id = z.string().min(1);
 const named = z.object({ id, name: z.string() });
 const edges = <T>(node: z.ZodType<T>) => z.object({ edges: z.array(z.object({ node })) });
 
-export const projects = operation<{ workspace: string | null }>()(
-  `query projects($workspace: String) {
-    projects(workspaceId: $workspace, first: 500) {
-      edges { node { id name environments(first: 100) { edges { node { id name } } } } }
+const visibleProject = z.object({
+  id,
+  name: z.string(),
+  workspaceId: z.string().nullable(),
+  deletedAt: z.string().nullable(),
+  environments: edges(named),
+});
+export type VisibleProject = z.infer<typeof visibleProject>;
+
+/** A page of the projects that a token sees; with null those that are its own. */
+export const projects = operation<{ workspace: string | null; after: string | null }>()(
+  `query projects($workspace: String, $after: String) {
+    projects(workspaceId: $workspace, first: 100, after: $after) {
+      edges { node { id name workspaceId deletedAt environments(first: 100) { edges { node { id name } } } } }
+      pageInfo { hasNextPage endCursor }
     }
   }`,
   z.object({
-    projects: edges(z.object({ id, name: z.string(), environments: edges(named) })),
+    projects: z.object({
+      edges: z.array(z.object({ node: visibleProject })),
+      pageInfo: z.object({ hasNextPage: z.boolean(), endCursor: z.string().nullable() }),
+    }),
   }),
 );
 
@@ -27,7 +41,7 @@ export const project = operation<{ project: string }>()(
       environments(first: 100) { edges { node { id name } } }
       services(first: 500) { edges { node { id name groupId createdAt deletedAt } } }
       volumes(first: 100) {
-        edges { node { id name volumeInstances { edges { node { id serviceId environmentId mountPath } } } } }
+        edges { node { id name volumeInstances { edges { node { id serviceId environmentId mountPath state } } } } }
       }
       groups(first: 100) { edges { node { id name } } }
     }
@@ -57,6 +71,7 @@ export const project = operation<{ project: string }>()(
               serviceId: z.string().nullable(),
               environmentId: z.string().nullable(),
               mountPath: z.string(),
+              state: z.string().nullable(),
             }),
           ),
         }),
@@ -84,6 +99,31 @@ export const environmentCreate = operation<{ input: { projectId: string; name: s
   }`,
   z.object({ environmentCreate: named }),
 );
+
+/** A service of the baseline as `ensure` compares it. */
+export const stackService = operation<{ project: string; environment: string; service: string }>()(
+  `query stackService($project: String!, $environment: String!, $service: String!) {
+    variables(projectId: $project, environmentId: $environment, serviceId: $service, unrendered: true)
+    serviceInstance(environmentId: $environment, serviceId: $service) {
+      source { image repo }
+      healthcheckPath healthcheckTimeout overlapSeconds drainingSeconds restartPolicyType
+      latestDeployment { id status }
+    }
+  }`,
+  z.object({
+    variables: z.record(z.string(), z.string()),
+    serviceInstance: z.object({
+      source: z.object({ image: z.string().nullable(), repo: z.string().nullable() }).nullable(),
+      healthcheckPath: z.string().nullable(),
+      healthcheckTimeout: z.number().nullable(),
+      overlapSeconds: z.number().nullable(),
+      drainingSeconds: z.number().nullable(),
+      restartPolicyType: z.string().nullable(),
+      latestDeployment: z.object({ id, status: z.string() }).nullable(),
+    }),
+  }),
+);
+export type StackInstance = z.infer<typeof stackService.result>["serviceInstance"];
 
 export const volumeCreate = operation<{
   input: { projectId: string; environmentId: string; serviceId: string; mountPath: string };

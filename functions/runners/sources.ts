@@ -3,17 +3,14 @@ import type { Env } from "../config.ts";
 import { textWithin } from "../deployments/contract.ts";
 import { Problem } from "../errors.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES } from "../protocol/limits.ts";
+import { hubProblem, RUNNER_SERVICE, runnerRefusal } from "./call-runner.ts";
 import { fetchHub } from "./hub-call.ts";
 import { sourceArchive } from "./source-archive.ts";
-
-/** The runner itself, as a service of its tunnel. */
-export const RUNNER_SERVICE = "@runner";
 
 const stored = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   bytes: z.number().int().nonnegative(),
 });
-const refusal = z.object({ detail: z.string().max(500) });
 
 /** Streams a source archive to a runner; answers what the runner made of it. */
 export async function putSources(
@@ -37,23 +34,9 @@ async function sourcesOf(answer: Response): Promise<z.infer<typeof stored>> {
   if (answer.ok && result.success) return result.data;
   const problem = hubProblem.safeParse(said);
   if (problem.success) throw new Problem(problem.data.code, problem.data.detail);
-  const { detail } = refusal.safeParse(said).data ?? { detail: "It gave no reason." };
+  const { detail } = runnerRefusal.safeParse(said).data ?? { detail: "It gave no reason." };
   throw new Problem("runner_failed", `The runner answered ${answer.status} to the sources. ${detail}`);
 }
-
-/** What the hub itself says goes on under its own code. */
-const hubProblem = z.object({
-  code: z.enum([
-    "runner_offline",
-    "runner_overloaded",
-    "runner_draining",
-    "runner_without_streams",
-    "stream_reset",
-    "stream_timeout",
-    "upstream_unreachable",
-  ]),
-  detail: z.string(),
-});
 
 function jsonOf(text: string): unknown {
   try {

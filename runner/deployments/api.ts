@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { CONTROL_BODY_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
-import { PAGE_LINES } from "../logs/log-file.ts";
+import {
+  CONTROL_BODY_LIMIT_BYTES,
+  LOG_PAGE_LINES,
+  LOG_WAIT_LIMIT_SECONDS,
+} from "../../functions/protocol/limits.ts";
 import { asProblem, Problem, problemStatuses } from "../problem.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
@@ -28,6 +31,8 @@ export function createInternalApi(options: {
   deployments: DeploymentManager;
   sources: SourceStore;
   disk: Disk;
+  /** Aborts when nobody may wait for anything any more. */
+  ending: AbortSignal;
 }): (request: IncomingMessage, response: ServerResponse) => void {
   const routes = createRoutes(options);
   return (request, response) => {
@@ -51,6 +56,7 @@ function createRoutes({
   deployments,
   sources,
   disk,
+  ending,
 }: Parameters<typeof createInternalApi>[0]): Record<string, Route> {
   const key = (parts: string[]): string => {
     const name = `${parts[1] ?? ""}/${parts[2] ?? ""}`;
@@ -89,10 +95,15 @@ function createRoutes({
       await deployments.remove(key(parts));
       return { status: 200, body: { removed: true } };
     },
-    "GET deployments/*/*/logs": async (_request, url, parts) => {
+    "GET deployments/*/*/logs": async (request, url, parts) => {
       const cursor = count(url, "cursor", 0, Number.MAX_SAFE_INTEGER);
-      const limit = count(url, "limit", PAGE_LINES, PAGE_LINES);
-      return { status: 200, body: await deployments.logs(key(parts), cursor, limit) };
+      const limit = count(url, "limit", LOG_PAGE_LINES, LOG_PAGE_LINES);
+      const waitMs = count(url, "wait", 0, LOG_WAIT_LIMIT_SECONDS) * 1_000;
+      const read = (waiting?: AbortSignal) => deployments.logs(key(parts), cursor, limit, waiting);
+      return {
+        status: 200,
+        body: await (waitMs === 0 ? read() : whilePresent(request, waitMs, ending, read)),
+      };
     },
     "POST deployments/*/*/restart": async (_request, url, parts) => {
       const name = key(parts);
@@ -164,6 +175,29 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
     return value;
   } catch {
     throw new Problem("invalid_request", "The body isn't JSON.");
+  }
+}
+
+/** Runs something that waits: for so long, and while its client is there. */
+async function whilePresent<T>(
+  request: IncomingMessage,
+  waitMs: number,
+  ending: AbortSignal,
+  work: (waiting: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const over = new AbortController();
+  const abort = (): void => over.abort();
+  const timer = setTimeout(abort, waitMs);
+  const { socket } = request;
+  socket.once("close", abort);
+  ending.addEventListener("abort", abort);
+  if (ending.aborted) abort();
+  try {
+    return await work(over.signal);
+  } finally {
+    clearTimeout(timer);
+    socket.off("close", abort);
+    ending.removeEventListener("abort", abort);
   }
 }
 

@@ -101,9 +101,9 @@ export class DeploymentManager {
     return [...this.#deployments.values()].map((deployment) => deployment.status());
   }
 
-  /** Lines from a cursor on. Problems: `deployment_not_found`. */
-  logs(key: string, cursor: number, limit?: number): Promise<LogPage> {
-    return this.#get(key).logs(cursor, limit);
+  /** Lines from a cursor on; with a signal it waits for the first one. Problems: `deployment_not_found`. */
+  logs(key: string, cursor: number, limit?: number, waiting?: AbortSignal): Promise<LogPage> {
+    return this.#get(key).logs(cursor, limit, waiting);
   }
 
   /** Problems: `deployment_not_found`, `deployment_stopping`. */

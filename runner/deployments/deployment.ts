@@ -116,7 +116,9 @@ export class Deployment {
     };
   }
 
-  logs(cursor: number, limit?: number): Promise<LogPage> {
+  /** Lines from a cursor on; with a signal it waits for the first one until that aborts. */
+  async logs(cursor: number, limit?: number, waiting?: AbortSignal): Promise<LogPage> {
+    if (waiting) await this.#log.growth(cursor, waiting);
     return this.#log.read(cursor, limit);
   }
 

@@ -1,5 +1,7 @@
+import { EventEmitter, once } from "node:events";
 import { type FileHandle, mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { LOG_PAGE_LINES } from "../../functions/protocol/limits.ts";
 import { isSystemError } from "../problem.ts";
 
 /** One segment is what rotation deletes at a time; five are days of an ordinary app's output. */
@@ -9,7 +11,6 @@ const SEGMENTS = 5;
 const PAGE_BYTES = 256 * 1024;
 /** Lines that come together are written together up to this size. */
 const BATCH_BYTES = 64 * 1024;
-export const PAGE_LINES = 1_000;
 
 export type LogStream = "stdout" | "stderr" | "system";
 
@@ -48,6 +49,7 @@ export class LogFile {
   #file: FileHandle | null = null;
   #work: Promise<void> = Promise.resolve();
   #lost = 0;
+  readonly #growth = new EventEmitter().setMaxListeners(0);
 
   private constructor(directory: string, segments: Segment[], segmentBytes: number, segmentLimit: number) {
     this.#directory = directory;
@@ -88,12 +90,24 @@ export class LogFile {
 
   /** Never rejects: on a full disk lines are lost, and their number is logged once there is room again. */
   append(lines: readonly LogLine[]): Promise<void> {
-    this.#work = this.#work.then(() => this.#write(lines));
+    this.#work = this.#work
+      .then(() => this.#write(lines))
+      .finally(() => {
+        this.#growth.emit("grown");
+      });
     return this.#work;
   }
 
+  /** Resolves once there are lines after a cursor, and at the latest when the signal aborts or the log is closed. */
+  async growth(cursor: number, signal: AbortSignal): Promise<void> {
+    await this.#work;
+    // A cursor beyond the end was never given out: reading it says so at once.
+    if (this.cursor !== cursor || signal.aborted) return;
+    await once(this.#growth, "grown", { signal }).catch(() => undefined); // nothing came in time
+  }
+
   /** Lines from a cursor on, a page at most. 0 is the beginning of time. */
-  async read(cursor: number, limit: number = PAGE_LINES): Promise<LogPage> {
+  async read(cursor: number, limit: number = LOG_PAGE_LINES): Promise<LogPage> {
     await this.#work;
     const oldest = this.#segments[0]?.start ?? 0;
     const isGone = cursor < oldest || cursor > this.cursor;
@@ -105,7 +119,11 @@ export class LogFile {
       if (page.cursor >= segment.start + segment.size) continue;
       if (room <= 0 || page.lines.length >= limit) break;
       const text = await this.#readSegment(segment, page.cursor - segment.start, room);
-      if (text === null) return this.read(cursor, limit); // rotated away meanwhile
+      if (text === null) {
+        // Rotated away meanwhile, or deleted with everything else.
+        if (this.#segments.includes(segment)) break;
+        return this.read(cursor, limit);
+      }
       room -= this.#take(page, text, limit);
       const end = segment.start + segment.size;
       // Without a line end there is no line: a write failed there, halfway.
@@ -117,6 +135,7 @@ export class LogFile {
 
   async close(): Promise<void> {
     await this.#work;
+    this.#growth.emit("grown");
     await this.#file?.close();
     this.#file = null;
   }

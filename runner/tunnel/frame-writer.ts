@@ -14,6 +14,8 @@ export interface FrameSource {
 
 /** One message on its way into the kernel while the next is filled; what is more waits where it can still be fair. */
 const IN_FLIGHT_LIMIT_BYTES = 2 * BATCH_BYTES;
+/** Messages beyond this share spaces, of which there are then at most eight. */
+const LARGE_MESSAGE_BYTES = BATCH_BYTES / 4;
 /** Resets and windows of all streams together take a tenth of this; a peer that lets more pile up doesn't read. */
 const CONTROL_LIMIT_BYTES = 1024 * 1024;
 const LARGEST_DATA_FRAME_BYTES = FRAME_HEADER_BYTES + FRAME_BODY_BYTES;
@@ -27,6 +29,8 @@ export class FrameWriter {
   /** In the order of their turns. */
   readonly #ready = new Set<FrameSource>();
   #inFlightBytes = 0;
+  /** Where large messages were joined that have been written since. */
+  readonly #spaces: Uint8Array[] = [];
   #scheduled: NodeJS.Immediate | undefined;
   #closed = false;
 
@@ -74,10 +78,13 @@ export class FrameWriter {
     while (!this.#closed && this.#inFlightBytes < IN_FLIGHT_LIMIT_BYTES) {
       const frames = this.#batch();
       if (frames.length === 0) return;
-      const message = joinFrames(frames);
+      const isLarge = frames.reduce((sum, frame) => sum + frameSize(frame), 0) > LARGE_MESSAGE_BYTES;
+      const space = isLarge ? (this.#spaces.pop() ?? new Uint8Array(BATCH_BYTES)) : undefined;
+      const message = joinFrames(frames, space);
       this.#inFlightBytes += message.byteLength;
       this.#send(message, () => {
         this.#inFlightBytes -= message.byteLength;
+        if (space !== undefined) this.#spaces.push(space);
         if (!this.#closed && (this.#control.length > 0 || this.#ready.size > 0)) this.#schedule();
       });
     }

@@ -5,7 +5,7 @@ import type { Environment, Instance } from "./world.ts";
 
 type Changed = (instance: Instance, skipDeploys: boolean | null | undefined) => void;
 
-/** Changes of an environment that are staged first and committed then: canvas groups and variables. */
+/** Changes of an environment, committed at once or staged first: canvas groups and variables. */
 export function environmentConfig({ world, views }: Railway, access: Access, changed: Changed): object {
   return {
     environmentStageChanges({
@@ -23,6 +23,14 @@ export function environmentConfig({ world, views }: Railway, access: Access, cha
       const before = merge === true ? (environment.staged?.config ?? {}) : {};
       environment.staged = { id: randomUUID(), createdAt: new Date(), config: merged(before, input) };
       return views.patch(environment.staged, environment);
+    },
+
+    environmentPatchCommit({ environmentId, patch }: { environmentId: string; patch?: unknown }) {
+      const environment = access.environment(environmentId);
+      if (!isRecord(patch)) throw problem("The environment's config must be an object");
+      check(patch);
+      for (const instance of apply(environment, patch)) changed(instance, false);
+      return randomUUID();
     },
 
     environmentPatchCommitStaged({

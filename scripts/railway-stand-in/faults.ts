@@ -6,11 +6,13 @@ export type Fault =
   | { kind: "slow"; ms: number }
   /** The work is done and the connection destroyed before the answer. */
   | { kind: "lost" }
+  /** The connection is destroyed at once, and the work done only then. */
+  | { kind: "late"; ms: number }
   /** A GraphQL error, and nothing done. */
   | { kind: "error"; message?: string };
 
 export interface Call {
-  /** Root fields of the document, such as `serviceCreate`; `up` for an upload. */
+  /** The operation's name and its root fields, such as `serviceCreate`; `up` for an upload. */
   operations: string[];
   atMs: number;
   fault: Fault["kind"] | null;

@@ -171,6 +171,15 @@ export function mutations(railway: Railway, access: Access): object {
       return true;
     },
 
+    serviceInstanceAutoDeployUpdate({
+      input,
+    }: {
+      input: { serviceId: string; environmentId: string; enabled: boolean };
+    }) {
+      access.instance(input.serviceId, input.environmentId).autoDeploys = input.enabled;
+      return { enabled: input.enabled };
+    },
+
     serviceInstanceDeployV2: ({ serviceId, environmentId }: { serviceId: string; environmentId: string }) =>
       deploy(access.instance(serviceId, environmentId)).id,
 

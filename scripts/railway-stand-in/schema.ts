@@ -83,6 +83,9 @@ const SCHEMA_TEXT = /* GraphQL */ `
       input: ServiceInstanceUpdateInput!
       serviceId: String!
     ): Boolean!
+    serviceInstanceAutoDeployUpdate(
+      input: ServiceInstanceAutoDeployUpdateInput!
+    ): ServiceInstanceAutoDeployUpdateResult!
     serviceInstanceDeployV2(commitSha: String, environmentId: String!, serviceId: String!): String!
     serviceInstanceRedeploy(environmentId: String!, serviceId: String!): Boolean!
     deploymentRedeploy(id: String!, usePreviousImageTag: Boolean): Deployment!
@@ -102,6 +105,7 @@ const SCHEMA_TEXT = /* GraphQL */ `
       input: EnvironmentConfig!
       merge: Boolean
     ): EnvironmentPatch!
+    environmentPatchCommit(commitMessage: String, environmentId: String!, patch: EnvironmentConfig): String!
     environmentPatchCommitStaged(commitMessage: String, environmentId: String!, skipDeploys: Boolean): String!
   }
 
@@ -208,6 +212,9 @@ const SCHEMA_TEXT = /* GraphQL */ `
     domains: AllDomains!
     latestDeployment: Deployment
     activeDeployments: [Deployment!]!
+  }
+  type ServiceInstanceAutoDeployUpdateResult {
+    enabled: Boolean!
   }
   type ServiceSource {
     image: String
@@ -434,6 +441,12 @@ const SCHEMA_TEXT = /* GraphQL */ `
     sleepApplication: Boolean
     registryCredentials: RegistryCredentialsInput
     source: ServiceSourceInput
+  }
+  input ServiceInstanceAutoDeployUpdateInput {
+    enabled: Boolean!
+    environmentId: String!
+    projectId: String!
+    serviceId: String!
   }
   input ServiceDomainCreateInput {
     environmentId: String!

@@ -32,7 +32,7 @@ interface Asked {
   document: DocumentNode;
   operation: OperationDefinitionNode;
   variables: Record<string, unknown>;
-  fields: string[];
+  names: string[];
 }
 
 /** Railway's two addresses: GraphQL, and the one that takes uploads. */
@@ -66,9 +66,9 @@ export function createApi(
     const text = await readBody(incoming);
     if (text === null) return { status: 413, body: { message: "Payload Too Large" } };
     const asked = understand(text);
-    if (!("fields" in asked)) return asked;
+    if (!("names" in asked)) return asked;
     const token = tokens.of(incoming.headers);
-    return withFault(faults.take(asked.fields), () => run(asked, new Access(railway.world, token)));
+    return withFault(faults.take(asked.names), () => run(asked, new Access(railway.world, token)));
   }
 
   async function run(asked: Asked, access: Access): Promise<Answer> {
@@ -106,7 +106,7 @@ export function createApi(
     const file = join(uploads, `${randomUUID()}.tgz`);
     await keepUpload(incoming, file);
     const deployment = railway.rollouts.start(instance, { upload: file });
-    const domain = instance.domains[0]?.domain ?? null;
+    const domain = instance.domains[0]?.domain ?? "";
     const page = `${url()}/project/${place.projectId}/service/${place.serviceId}`;
     return {
       status: 200,
@@ -139,6 +139,14 @@ async function withFault(fault: Fault | null, work: () => Promise<Answer>): Prom
       return work();
     case "lost":
       await work();
+      return null;
+    case "late":
+      setTimeout(() => {
+        work().catch((error: unknown) => {
+          // An upload's body, for one, is lost with its connection.
+          console.error("railway stand-in, after the answer was lost:", error);
+        });
+      }, fault.ms);
       return null;
     case "error": {
       const message = fault.message ?? "Problem processing request";
@@ -178,7 +186,8 @@ function understand(text: string): Asked | Answer {
   const fields = operation.selectionSet.selections.flatMap((one) =>
     one.kind === Kind.FIELD ? [one.name.value] : [],
   );
-  return { document, operation, variables, fields };
+  const names = [...new Set([operation.name?.value ?? [], fields].flat())];
+  return { document, operation, variables, names };
 }
 
 async function readBody(incoming: IncomingMessage): Promise<string | null> {

@@ -77,6 +77,8 @@ export interface Instance {
   updatedAt: Date;
   image: string | null;
   repo: string | null;
+  /** Whether a push to the repository deploys it. */
+  autoDeploys: boolean;
   settings: InstanceSettings;
   variables: Map<string, string>;
   domains: Domain[];
@@ -221,6 +223,7 @@ export class World {
       updatedAt: new Date(),
       image: null,
       repo: null,
+      autoDeploys: true,
       settings: { ...DEFAULTS },
       variables: new Map(),
       domains: [],

@@ -350,6 +350,12 @@ test("services are moved into a canvas group by a staged change that is committe
   await askRailway(railway, commit, { e: railway.environmentId });
   expect(railway.state.service("web")?.groupId).toBe(group.id);
   expect((await askRailway(railway, commit, { e: railway.environmentId })).errors).toHaveLength(1);
+  await askRailway(
+    railway,
+    `mutation ($e: String!, $patch: EnvironmentConfig!) { environmentPatchCommit(environmentId: $e, patch: $patch) }`,
+    { e: railway.environmentId, patch: { services: { [id]: { groupId: null } } } },
+  );
+  expect(railway.state.service("web")?.groupId).toBeNull();
 });
 
 test("a service with a volume finds its files again, and its old process is gone before the new one starts", async () => {
@@ -398,8 +404,15 @@ test("a call fails in each way on demand, and every call is counted", async () =
   await makeService(railway, "first");
   await expect(makeService(railway, "second")).rejects.toThrow("fetch failed");
   expect(railway.state.serviceNames()).toEqual(["first", "second"]);
+  faults.add("serviceCreate", { kind: "late", ms: 50 });
+  await expect(makeService(railway, "third")).rejects.toThrow("fetch failed");
+  expect(railway.state.serviceNames()).toEqual(["first", "second"]);
+  await until(
+    () => railway.state.serviceNames(),
+    (names) => names.includes("third"),
+  );
   expect(faults.pending).toBe(0);
-  expect([faults.count("me"), faults.count("serviceCreate")]).toEqual([4, 2]);
+  expect([faults.count("me"), faults.count("serviceCreate")]).toEqual([4, 3]);
 });
 
 test("a build is made to fail by its service's name", async () => {

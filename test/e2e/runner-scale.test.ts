@@ -9,7 +9,7 @@ import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { z } from "zod";
-import { bundleRunner } from "../../scripts/build-runner.ts";
+import { buildExecutable, bundleRunner } from "../../scripts/build-runner.ts";
 import { bytePattern, hashOfPattern } from "../helpers/byte-pattern.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { deployTunnelApp, startRunner, viewRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
@@ -30,7 +30,8 @@ beforeAll(async () => {
   stack = await startTestStack();
   // As it is shipped: node's own stripping of types takes 40 MiB.
   bundles = await mkdtemp(join(tmpdir(), "signalbox-bundle-"));
-  runner = await startRunner(stack, { id: "r1", entry: await bundleRunner(bundles) });
+  const executable = await buildExecutable(await bundleRunner(bundles), bundles);
+  runner = await startRunner(stack, { id: "r1", executable });
   await putApp(stack, "scale", { hosts: [HOST] });
   await deployTunnelApp(stack, runner, "scale", "v1");
 });

@@ -1,6 +1,7 @@
 export interface ServerEvent {
   event: string;
   data: string;
+  id: string;
 }
 
 /** The events of an answer as they come, until it ends or is broken off. */
@@ -14,7 +15,7 @@ export async function* readEvents(response: Response): AsyncGenerator<ServerEven
       text = text.slice(end + 2);
       const field = (name: string): string =>
         lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2) ?? "";
-      const event = { event: field("event"), data: field("data") };
+      const event = { event: field("event"), data: field("data"), id: field("id") };
       if (event.event !== "" || event.data !== "") yield event;
     }
   }

@@ -25,6 +25,8 @@ export interface RunnerProcess {
   /** SIGKILL: what it hosts stays behind. */
   kill(): Promise<void>;
   residentMiB(): number;
+  /** Of `hasty-runner` only: what is in use after a full collection. */
+  liveMiB(): Promise<number>;
   /** What runs on its account: processes with its marker, by their ids. */
   hosted(): number[];
   /** Ends it and everything that it hosts, and deletes its workspace. */
@@ -35,8 +37,10 @@ export interface RunnerProcessOptions {
   id: string;
   /** Where it connects; by default the stack itself. */
   port?: number;
-  /** The module that it runs, from the project's root or anywhere: sources, or a bundle. */
+  /** The module that it runs, from the project's root or anywhere. */
   entry?: string;
+  /** The program that it runs instead of a module. */
+  executable?: string;
   env?: Record<string, string>;
 }
 
@@ -54,7 +58,11 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
     output: () => output,
     async start(env = {}) {
       const { epoch } = await viewRunner(stack, id);
-      const child = new GuardedProcess(process.execPath, [resolve(projectRoot, entry), "runner"], {
+      const [program, ...modules] =
+        options.executable === undefined
+          ? [process.execPath, resolve(projectRoot, entry)]
+          : [options.executable];
+      const child = new GuardedProcess(program, [...modules, "runner"], {
         stdout: "pipe",
         env: {
           PATH: process.env["PATH"] ?? "",
@@ -96,6 +104,15 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
       running = null;
     },
     residentMiB: () => residentMiB(commandOf(running?.child.pid ?? 0)),
+    async liveMiB() {
+      output = output.replaceAll("[live", "[formerly live");
+      process.kill(commandOf(running?.child.pid ?? 0), "SIGUSR2");
+      const told = await until(
+        () => /\[live bytes (\d+)\]/.exec(output),
+        (found) => found !== null,
+      );
+      return Number(told?.[1]) / 1024 ** 2;
+    },
     hosted: () => hostedBy(workspace),
     async remove() {
       await runner.kill();

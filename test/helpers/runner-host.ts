@@ -9,7 +9,9 @@ const host = await Host.open({
   ...options,
   onPortEvent: (event) => console.error(JSON.stringify(event)),
 });
-const server = createServer(createInternalApi(host));
+const { deployments, sources, disk } = host;
+const ending = new AbortController().signal;
+const server = createServer(createInternalApi({ deployments, sources, disk, ending }));
 server.listen(0, "127.0.0.1", () => {
   console.log(`listening ${(server.address() as AddressInfo).port}`);
 });

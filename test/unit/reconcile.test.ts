@@ -72,6 +72,7 @@ class World {
     const provider = {
       place: (target: Deployment["target"]) => Promise.resolve(target),
       openStreams: () => Promise.resolve(null),
+      logs: () => Promise.reject(new Error("Nobody reads logs here.")),
       provision: (deployment: Deployment) => this.#called("provision", deployment, this.provision),
       redeploy: (deployment: Deployment) => this.#called("redeploy", deployment, this.provision),
       remove: (deployment: Deployment) => this.#called("remove", deployment, this.remove),

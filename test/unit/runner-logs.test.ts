@@ -126,3 +126,30 @@ test("lines with control characters and very many lines come back page by page",
   expect(count).toBe(20);
   await log.close();
 });
+
+test("whoever waits for lines is woken by the next one, by the end of their time and by the log's end", async () => {
+  const log = await LogFile.open(directory, limits);
+  await log.append([line("one")]);
+  const { cursor } = log;
+  const never = new AbortController().signal;
+  await log.growth(0, never);
+  await log.growth(cursor + 1, never);
+
+  const grown = log.growth(cursor, never);
+  await log.append([line("two")]);
+  await grown;
+  expect(texts((await log.read(cursor)).lines)).toEqual(["two"]);
+  await log.growth(log.cursor, AbortSignal.timeout(20));
+  await log.growth(log.cursor, AbortSignal.abort());
+  const ended = log.growth(log.cursor, never);
+  await log.close();
+  await ended;
+});
+
+test("reading a log whose files were deleted with everything else comes to an end", async () => {
+  const log = await LogFile.open(directory, limits);
+  await log.append(numbered(0, 100).map(line));
+  await rm(directory, { recursive: true });
+  expect((await log.read(0)).lines).toEqual([]);
+  await log.close();
+});

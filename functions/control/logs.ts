@@ -1,0 +1,56 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import { deploymentOf } from "../deployments/app-document.ts";
+import { logStream, nextPage, type ReadLog } from "../deployments/log-stream.ts";
+import { requireApp } from "./apps.ts";
+import type { ControlContext } from "./context.ts";
+import { lastEventId } from "./last-event-id.ts";
+import { unknownDeployment } from "./mutation.ts";
+import { controlRouter, operator, problems } from "./openapi.ts";
+import { deploymentPath, logQuery, logView } from "./schemas.ts";
+
+const read = createRoute({
+  security: operator,
+  tags: ["deployments"],
+  method: "get",
+  path: "/apps/{app}/deployments/{id}/logs",
+  summary:
+    "What the build and the app wrote, a page from `cursor` on; `wait` waits for the first line; " +
+    "`follow=1` is a stream of such pages that resumes by Last-Event-ID and ends with `end`",
+  request: { params: deploymentPath, query: logQuery },
+  responses: {
+    200: {
+      description: "A page, or with `follow=1` a stream of pages",
+      content: { "application/json": { schema: logView }, "text/event-stream": { schema: z.string() } },
+    },
+    204: { description: "A stream that was read to its end: nothing follows" },
+    ...problems,
+  },
+});
+
+export const logs = controlRouter().openapi(read, async (c) => {
+  const { app, id } = c.req.valid("param");
+  const { cursor, limit, wait, follow } = c.req.valid("query");
+  const page = reader(c.env.control, app, id, limit);
+  const { signal } = c.req.raw;
+  if (follow === "1") return logStream(page, lastEventId(c.req.raw) ?? cursor, signal);
+  return c.json(await nextPage(page, cursor, wait * 1_000, signal), 200);
+});
+
+/** Looks at the deployment again whenever nothing came: it may have ended meanwhile. */
+function reader(context: ControlContext, name: string, id: string, limit: number): ReadLog {
+  const look = async () => {
+    const { app } = await requireApp(context, name);
+    const deployment = deploymentOf(app, id);
+    if (!deployment) throw unknownDeployment(name, id);
+    return { app, deployment };
+  };
+  let known: Awaited<ReturnType<typeof look>> | null = null;
+  return async (cursor, waitMs, signal) => {
+    const { app, deployment } = (known ??= await look());
+    const provider = context.providers[deployment.target.kind];
+    known = null;
+    const page = await provider.logs(deployment, app, { cursor, limit, waitMs, signal });
+    if (page.lines.length > 0) known = { app, deployment };
+    return page;
+  };
+}

@@ -1,0 +1,66 @@
+import { z } from "zod";
+import type { Env } from "../config.ts";
+import { textWithin } from "../deployments/contract.ts";
+import { Problem } from "../errors.ts";
+import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
+import { fetchHub } from "./hub-call.ts";
+
+/** The runner itself, as a service of its tunnel. */
+export const RUNNER_SERVICE = "@runner";
+
+export type RunnerAnswer =
+  | { kind: "answer"; status: number; headers: Headers; json: unknown }
+  /** It can't be asked just now. */
+  | { kind: "unreachable"; problem: Problem };
+
+/** What a runner says of a request that it refuses. */
+export const runnerRefusal = z.object({
+  code: z.string(),
+  detail: z.string().max(500),
+  field: z.string().max(100).optional(),
+});
+
+/** What a hub says of itself, when the runner can't be asked. */
+export const hubProblem = z.object({
+  code: z.enum([
+    "runner_offline",
+    "runner_overloaded",
+    "runner_draining",
+    "runner_without_streams",
+    "stream_reset",
+    "stream_timeout",
+    "upstream_unreachable",
+  ]),
+  detail: z.string(),
+});
+
+/** One call of the runner's own API. Never throws: whoever can't be reached now may be asked again later. */
+export async function callRunner(
+  env: Pick<Env, "RUNNER_HUB">,
+  runnerId: string,
+  method: string,
+  path: string,
+  { body, waitMs = 0, signal }: { body?: unknown; waitMs?: number; signal?: AbortSignal } = {},
+): Promise<RunnerAnswer> {
+  const hubCall = { kind: "tunnel", runnerId, service: RUNNER_SERVICE, path } as const;
+  const limit = AbortSignal.timeout(waitMs + RUNNER_CALL_TIMEOUT_MS);
+  try {
+    const response = await fetchHub(env, hubCall, {
+      method,
+      headers: {
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+    const text = await textWithin(response, RUNNER_ANSWER_LIMIT_BYTES);
+    const json: unknown = text === "" ? null : JSON.parse(text);
+    const problem = response.ok ? undefined : hubProblem.safeParse(json).data;
+    if (problem) return { kind: "unreachable", problem: new Problem(problem.code, problem.detail) };
+    return { kind: "answer", status: response.status, headers: response.headers, json };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : "it didn't answer";
+    return { kind: "unreachable", problem: new Problem("runner_failed", `Runner ${runnerId}: ${why}`) };
+  }
+}
