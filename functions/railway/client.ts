@@ -45,6 +45,8 @@ export class RailwayClient {
   readonly #timeoutMs: number | null;
   /** Calls that were made so far, with repetitions. */
   calls = 0;
+  /** How far Railway's clock is ahead of ours, by its last answer; to a second. */
+  clockAheadMs = 0;
 
   constructor(options: {
     token: RailwayToken;
@@ -141,6 +143,8 @@ export class RailwayClient {
           : `couldn't reach ${new URL(this.apiUrl).host}`;
       throw new RailwayError("unreachable", name, `${what} ${why}.`, { uncertain: !safe });
     }
+    const date = Date.parse(response.headers.get("date") ?? "");
+    if (!Number.isNaN(date)) this.clockAheadMs = date - Date.now();
     const retryAtMs = this.#budget.observe(response.status, response.headers, Date.now());
     return read(operation, what, response.status, body, retryAtMs);
   }

@@ -7,6 +7,7 @@ import { operation, type Connection } from "./operation.ts";
  */
 
 const id = z.string().min(1);
+const domain = z.string().regex(/^[a-z0-9.-]{1,253}(?::\d{1,5})?$/i, "isn't a host name");
 const named = z.object({ id, name: z.string() });
 const edges = <T>(node: z.ZodType<T>): z.ZodType<Connection<T>> =>
   z.object({ edges: z.array(z.object({ node })) });
@@ -114,12 +115,14 @@ export const serviceState = operation<{ project: string; environment: string; se
       drainingSeconds: z.number().nullable(),
       numReplicas: z.number().nullable(),
       domains: z.object({
-        serviceDomains: z.array(z.object({ domain: z.string(), targetPort: z.number().nullable() })),
+        serviceDomains: z.array(z.object({ domain, targetPort: z.number().nullable() })),
       }),
       latestDeployment: railwayDeployment.nullable(),
     }),
   }),
 );
+
+export type RailwayServiceState = z.infer<(typeof serviceState)["result"]>;
 
 /** A service's newest deployment, for polling. */
 export const latestDeployment = operation<{ environment: string; service: string }>()(
@@ -132,7 +135,7 @@ export const latestDeployment = operation<{ environment: string; service: string
   z.object({
     serviceInstance: z.object({
       domains: z.object({
-        serviceDomains: z.array(z.object({ domain: z.string(), targetPort: z.number().nullable() })),
+        serviceDomains: z.array(z.object({ domain, targetPort: z.number().nullable() })),
       }),
       latestDeployment: railwayDeployment.nullable(),
     }),
@@ -268,7 +271,7 @@ export const serviceDomainCreate = operation<{
   `mutation serviceDomainCreate($input: ServiceDomainCreateInput!) {
     serviceDomainCreate(input: $input) { domain }
   }`,
-  z.object({ serviceDomainCreate: z.object({ domain: z.string().min(1) }) }),
+  z.object({ serviceDomainCreate: z.object({ domain }) }),
 );
 
 /**
