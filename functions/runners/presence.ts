@@ -14,6 +14,8 @@ import {
 
 /** For people to see what went on; ten are more than a minute of a conflict. */
 const CONNECTIONS_KEPT = 10;
+/** A connection that hasn't said anything for so long is published as one that is connecting. */
+const FIRST_WORD_MS = 1_000;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LIMIT_MS = 60_000;
 
@@ -62,7 +64,7 @@ export class Presence {
       before[0] = { ...before[0], state: "replaced", reason: "its id connected again", since: now };
     }
     const record = this.#record ?? newRunner(id, now);
-    const state = record.drainRequested ? "draining" : "online";
+    const state = record.drainRequested ? "draining" : "connecting";
     const reason = record.drainRequested
       ? "an operator asked for it"
       : replaces
@@ -72,7 +74,14 @@ export class Presence {
     this.#kv.put("connections", [current, ...before].slice(0, CONNECTIONS_KEPT));
     this.#change({ ...record, state, reason, since: now, protocol, epoch, connectedAt: now });
     this.lookForConflict(now);
+    if (state === "connecting") this.#retryAt = now + FIRST_WORD_MS;
     return epoch;
+  }
+
+  /** The connected runner has said something. */
+  heard(now: number): void {
+    const record = this.#record;
+    if (record?.state === "connecting") this.moved("online", record.reason, now);
   }
 
   /** Its latest connection has come to another state. */

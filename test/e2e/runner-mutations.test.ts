@@ -84,7 +84,7 @@ test("every change of a runner is in the audit log: who, what, when; a refused o
   expect(entries.every(({ actor }) => actor === "operator")).toBe(true);
   expect(entries[2]?.details).toEqual({
     runner: "audited",
-    command: client.commands[0]?.["id"],
+    command: client.commands.find(({ type }) => type === "list-files")?.["id"],
     type: "list-files",
     project: "shop",
     outcome: "sent",
