@@ -13,14 +13,14 @@ import {
 } from "../protocol/limits.ts";
 import { openStore } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
-import { attachmentOf, RUNNER_TAG, type RunnerAttachment, type RunnerProtocol } from "./attachments.ts";
+import { attachmentOf, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
 import { callOf, type HubCall } from "./hub-call.ts";
 import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
-import { isConnected, type RunnerRecord } from "./registry.ts";
+import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { Session } from "./session.ts";
 import { connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, statusText } from "./status-event.ts";
