@@ -7,9 +7,11 @@ import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
 import { logs } from "./logs.ts";
+import { deploymentSource } from "./deployment-source.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
+import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
 
 export const CONTROL_PREFIX = "/_signalbox/api/v1";
@@ -29,9 +31,11 @@ const api = router
   .route("/", apps)
   .route("/", deployments)
   .route("/", logs)
+  .route("/", deploymentSource)
   .route("/", traffic)
   .route("/", operations)
-  .route("/", runners);
+  .route("/", runners)
+  .route("/", sources);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });
@@ -69,9 +73,9 @@ export function openApiDocument(): unknown {
   return api.getOpenAPI31Document(description);
 }
 
-/** A source archive goes on to its runner as it comes. */
+/** A source archive goes on to its runner, or to Railway, as it comes. */
 function isStreamed(path: string): boolean {
-  return /^\/runners\/[^/]+\/sources$/.test(path);
+  return /^\/(?:runners\/[^/]+\/sources|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(path);
 }
 
 /** Commands carry the contents of files. */

@@ -95,6 +95,8 @@ function where({ target }: Deployment): string {
       return target.url;
     case "runner":
       return `runner ${target.runnerId ?? "(not placed)"}`;
+    case "railway":
+      return `Railway: ${target.image ?? target.repo?.repo ?? "an uploaded source"}`;
   }
 }
 

@@ -75,6 +75,12 @@ export class AppController extends DurableObject<Env> {
     return this.#running;
   }
 
+  /** Does a deployment's next step now, whatever it was put off for. */
+  async hurry(app: string, deployment: string): Promise<void> {
+    this.#context.waits.end(deployment);
+    return this.reconcile(app);
+  }
+
   /** The janitor's look at this app; unless `dryRun`, what it decided is begun before this returns. */
   async sweep(app: string, dryRun: boolean): Promise<Decision[]> {
     const decisions = await sweepApp(app, {

@@ -26,6 +26,7 @@ const EXCLUSIVE = [
   ["project", "projectId"],
   ["environment", "environmentId"],
   ["image", "repo"],
+  ["runnerImage", "runnerRepo"],
 ] as const;
 
 const railway = z
@@ -38,6 +39,11 @@ const railway = z
     environmentId: text.optional(),
     envService: text.optional().describe("Service that holds the users' variables; pulse-env by default."),
     runnerService: text.optional().describe("Service of the runner; signalbox-runner by default."),
+    runnerImage: text.optional().describe("The runner service's image."),
+    runnerRepo: repo
+      .omit({ commit: true })
+      .optional()
+      .describe("The repository that the runner service is built from instead."),
     imageRepository: text.optional().describe("Where images are pushed: ghcr.io/owner/name."),
     image: text.optional().describe("A deployment's image."),
     repo: repo.optional().describe("A deployment's repository on GitHub."),

@@ -1,3 +1,4 @@
+import { RailwayError, type RailwayErrorKind } from "../../functions/railway/error.ts";
 import { ControlProblem, ControlUnreachable } from "../control-client.ts";
 
 /** How `signalbox` ends; documented in the README and stable. */
@@ -51,6 +52,9 @@ export function failureOf(error: unknown): Failure | null {
       `${error.message} Is the address right, and is it up?`,
     );
   }
+  if (error instanceof RailwayError) {
+    return new Failure(railwayReasons[error.kind], `railway_${error.kind}`, error.message);
+  }
   if (!(error instanceof ControlProblem)) return null;
   const { code, status, message } = error;
   if (status === 401) return new Failure("unauthorized", code, `The control token is wrong. ${LOGIN_REMEDY}`);
@@ -59,5 +63,15 @@ export function failureOf(error: unknown): Failure | null {
   if (status === 404) return new Failure("notFound", code, message);
   return new Failure("failed", code, message);
 }
+
+const railwayReasons: Record<RailwayErrorKind, ExitReason> = {
+  unreachable: "unreachable",
+  rate_limited: "unreachable",
+  server: "unreachable",
+  unauthorized: "unauthorized",
+  not_found: "notFound",
+  refused: "failed",
+  malformed: "failed",
+};
 
 export const LOGIN_REMEDY = "Give the right one: signalbox login, SIGNALBOX_TOKEN or --control-token.";

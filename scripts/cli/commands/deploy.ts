@@ -8,6 +8,8 @@ import { packSource, prepareTree } from "../deploy/source.ts";
 import { submit, uploadToRailway } from "../deploy/submit.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";
+import { railwayTarget } from "../railway/settings.ts";
+import { requireBaseline } from "../railway/stack.ts";
 import type { Session } from "../session.ts";
 
 export const deploy = command({
@@ -35,6 +37,7 @@ export const deploy = command({
       value: "NAME=VALUE",
       summary: "what the runner must say of itself",
     },
+    ...railwayTarget,
     image: { type: "string", value: "IMAGE", summary: "on Railway: an image instead of a source" },
     url: { type: "string", value: "URL", summary: "a backend that runs already" },
     install: {
@@ -73,6 +76,8 @@ Ctrl-C ends only this command: the rollout goes on.`,
     const plan = planDeployment(flags, loaded, named);
     if (flags["dry-run"]) return dryRun(session, display, plan);
     session.interruption = "Interrupted. Nothing was deployed.";
+    // Strict, as pulse-railway's: what is missing isn't made here.
+    if (plan.target.kind === "railway") await requireBaseline(session, flags);
     const deployment = await submit(session, display, plan);
     if (flags.detach) {
       display.stop();
