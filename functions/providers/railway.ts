@@ -6,6 +6,7 @@ import { projectServices, serviceVariables } from "../railway/operations.ts";
 import { sortVariables } from "../railway/reserved.ts";
 import type { Provider, Step } from "./provider.ts";
 import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
+import { readLogs } from "./railway-logs.ts";
 import { RolloutMemories, type RolloutMemory } from "./railway-memory.ts";
 import { removeService } from "./railway-removal.ts";
 import { provisionService, redeployService } from "./railway-rollout.ts";
@@ -64,6 +65,14 @@ export function railwayProvider(parts: { railway: RailwaySettings | null; intern
       return take(app, deployment, requestedAt, (step) => redeployService(step, requestedAt, log));
     },
     remove: (deployment, app) => take(app, deployment, null, removeService),
+    async logs(deployment, _app, query) {
+      if (access === null) throw new Problem("railway_failed", NO_TOKEN);
+      try {
+        return await readLogs(access, deployment, query);
+      } catch (error) {
+        throw error instanceof RailwayError ? problemOf(error) : error;
+      }
+    },
     // Railway tells nobody; the app contract does.
     openStreams: () => Promise.resolve(null),
   };

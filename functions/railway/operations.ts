@@ -43,6 +43,7 @@ export type RailwayDeployment = z.infer<typeof railwayDeployment>;
 
 const logLine = z.object({ timestamp: z.string(), message: z.string() });
 export type RailwayLogLine = z.infer<typeof logLine>;
+const outputLine = logLine.extend({ severity: z.string().nullable() });
 
 const service = z.object({
   id,
@@ -177,6 +178,15 @@ export const deploymentLogs = logVariables(
     deploymentLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message }
   }`,
   z.object({ deploymentLogs: z.array(logLine) }),
+);
+
+/** What its build and it itself printed. */
+export const deploymentOutput = operation<{ deployment: string; since: string | null; limit: number }>()(
+  `query deploymentOutput($deployment: String!, $since: DateTime, $limit: Int) {
+    buildLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message severity }
+    deploymentLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message severity }
+  }`,
+  z.object({ buildLogs: z.array(outputLine), deploymentLogs: z.array(outputLine) }),
 );
 
 // ---- Changes. None of them is repeated without looking first.
