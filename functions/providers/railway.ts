@@ -7,6 +7,7 @@ import { sortVariables } from "../railway/reserved.ts";
 import type { Provider, Step } from "./provider.ts";
 import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
 import { RolloutMemories, type RolloutMemory } from "./railway-memory.ts";
+import { readLogs } from "./railway-logs.ts";
 import { removeService } from "./railway-removal.ts";
 import { provisionService, redeployService } from "./railway-rollout.ts";
 import { reservedOnEnvService } from "./railway-service.ts";
@@ -66,6 +67,26 @@ export function railwayProvider(parts: { railway: RailwaySettings | null; intern
     remove: (deployment, app) => take(app, deployment, null, removeService),
     // Railway tells nobody; the app contract does.
     openStreams: () => Promise.resolve(null),
+    async logs(deployment, app, query) {
+      if (deployment.target.kind !== "railway" || access === null) throw new Problem("no_logs", NO_TOKEN);
+      const { target } = deployment;
+      const { internalToken } = parts;
+      const memory = memories.of(app, deployment);
+      const step = new RailwayStep({
+        access,
+        internalToken,
+        app,
+        deployment,
+        target,
+        memory,
+        signal: query.signal,
+      });
+      try {
+        return await readLogs(step, query);
+      } catch (error) {
+        throw error instanceof RailwayError ? problemOf(error) : error;
+      }
+    },
   };
 }
 
