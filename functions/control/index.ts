@@ -11,6 +11,7 @@ import { deploymentSource } from "./deployment-source.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
+import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
 
 export const CONTROL_PREFIX = "/_signalbox/api/v1";
@@ -33,7 +34,8 @@ const api = router
   .route("/", deploymentSource)
   .route("/", traffic)
   .route("/", operations)
-  .route("/", runners);
+  .route("/", runners)
+  .route("/", sources);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });

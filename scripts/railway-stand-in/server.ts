@@ -18,6 +18,7 @@ import { mutations } from "./mutations.ts";
 import { queries } from "./queries.ts";
 import type { Railway } from "./railway.ts";
 import { schema } from "./schema.ts";
+import type { Instance } from "./world.ts";
 
 const BODY_LIMIT_BYTES = 4 * 1024 * 1024;
 const UPLOAD_PATH = /^\/project\/([^/]+)\/environment\/([^/]+)\/up$/;
@@ -59,7 +60,7 @@ export function createApi(
     if (incoming.method === "POST" && upload) {
       const [, projectId = "", environmentId = ""] = upload;
       const place = { projectId, environmentId, serviceId: searchParams.get("serviceId") ?? "" };
-      return withFault(faults.take(["up"]), () => takeUpload(incoming, place));
+      return takeUpload(incoming, place, faults.take(["up"]));
     }
     if (incoming.method !== "POST" || pathname !== "/graphql/v2")
       return { status: 404, body: { message: "Not Found" } };
@@ -91,10 +92,11 @@ export function createApi(
   async function takeUpload(
     incoming: IncomingMessage,
     place: { projectId: string; environmentId: string; serviceId: string },
-  ): Promise<Answer> {
+    fault: Fault | null,
+  ): Promise<Answer | null> {
     const access = new Access(railway.world, tokens.of(incoming.headers));
     if (access.token === null) return { status: 401, body: { message: "Unauthorized" } };
-    let instance;
+    let instance: Instance;
     try {
       access.project(place.projectId);
       instance = access.instance(place.serviceId, place.environmentId);
@@ -105,6 +107,10 @@ export function createApi(
     }
     const file = join(uploads, `${randomUUID()}.tgz`);
     await keepUpload(incoming, file);
+    return withFault(fault, () => Promise.resolve(begin(instance, file, place)));
+  }
+
+  function begin(instance: Instance, file: string, place: { projectId: string; serviceId: string }): Answer {
     const deployment = railway.rollouts.start(instance, { upload: file });
     const domain = instance.domains[0]?.domain ?? "";
     const page = `${url()}/project/${place.projectId}/service/${place.serviceId}`;
@@ -143,7 +149,6 @@ async function withFault(fault: Fault | null, work: () => Promise<Answer>): Prom
     case "late":
       setTimeout(() => {
         work().catch((error: unknown) => {
-          // An upload's body, for one, is lost with its connection.
           console.error("railway stand-in, after the answer was lost:", error);
         });
       }, fault.ms);

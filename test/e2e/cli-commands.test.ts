@@ -273,6 +273,15 @@ test("janitor run and last", async () => {
   expect(await screen("janitor", "run")).toContain("DECISION");
   expect(await json("janitor", "last")).toMatchObject({ stale: false, report: { dryRun: false } });
   expect(await screen("janitor", "last")).toContain("completed");
+  // What it saw is shown with what drains.
+  const { deployments } = await json("status", ...APP);
+  expect(deployments).toContainEqual(
+    expect.objectContaining({
+      state: "draining",
+      drain: expect.objectContaining({ reason: "sessions_unknown" }),
+    }),
+  );
+  expect(await screen("status", ...APP)).toMatch(/left at most; \d+ s ago: the app has no contract/);
 });
 
 test("open", async () => {

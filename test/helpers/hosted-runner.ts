@@ -89,7 +89,7 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
           if (isGone()) throw new Error(`Runner ${id} ended: ${output}`);
           return viewRunner(stack, id);
         },
-        (seen) => seen.connected && seen.epoch > epoch,
+        (seen) => seen.connected && seen.state !== "connecting" && seen.epoch > epoch,
       );
     },
     async stop() {
