@@ -28,8 +28,6 @@ export default defineConfig({
           name: "e2e",
           globalSetup: "test/helpers/build-worker.ts",
           include: ["test/{e2e,browser}/**/*.test.ts"],
-          // Cuts by the hundred and gigabytes through the tunnel: minutes each, and their limits aren't settled yet.
-          exclude: soak ? [] : ["test/e2e/runner-cuts.test.ts"],
           maxWorkers: 3,
           // CI's machine is shared: what fails once there and not again is shown as retried, not as passed silently.
           retry: process.env["CI"] === undefined ? 0 : 1,

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { AppController } from "./deployments/controller.ts";
 import { ROUTE_TTL_MS, RUNNER_LOST_AFTER_MS } from "./protocol/limits.ts";
 import { CALLS_PER_MINUTE, RAILWAY_API_URL, type RailwayToken } from "./railway/client.ts";
+import type { RailwaySettings } from "./providers/railway-access.ts";
 import type { RunnerHub } from "./runners/hub.ts";
 import type { EmbeddedStore } from "./state/embedded.ts";
 
@@ -46,17 +47,6 @@ export interface Config {
   trustClientAddress: boolean;
   /** Null: there is no Railway, and its targets are refused. */
   railway: RailwaySettings | null;
-}
-
-/** The one Railway project and environment that deployments go to. */
-export interface RailwaySettings {
-  token: RailwayToken;
-  /** Null: the project token names it. */
-  place: { project: string; environment: string } | null;
-  /** The service that holds the variables of all deployments. */
-  envService: string;
-  apiUrl: string;
-  callsPerMinute: number;
 }
 
 /** A setting that is missing or wrong. The message names it and never repeats its value. */

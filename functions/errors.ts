@@ -15,6 +15,8 @@ const statuses = {
   version_conflict: 409,
   host_taken: 409,
   idempotency_key_reused: 422,
+  operation_under_way: 409,
+  secret_shown_once: 409,
   target_refused: 422,
   body_too_large: 413,
   url_too_long: 414,
@@ -29,6 +31,8 @@ const statuses = {
   hold_timeout: 504,
 
   unknown_runner: 404,
+  unknown_source: 404,
+  source_refused: 422,
   runner_online: 409,
   stream_reset: 502,
   runner_failed: 502,

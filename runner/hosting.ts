@@ -69,6 +69,10 @@ export class Hosting implements RunnerPart {
     });
   }
 
+  pause(paused: boolean): void {
+    this.#host?.deployments.pause(paused);
+  }
+
   busy(): number {
     return this.#isDrained ? 0 : 1;
   }

@@ -1,6 +1,12 @@
 import { mkdir, stat } from "node:fs/promises";
 import { hostname, loadavg } from "node:os";
-import { commandTypes, type CommandType, type Fields } from "../functions/protocol/control.ts";
+import {
+  commandTypes,
+  drainOf,
+  type Command,
+  type CommandType,
+  type Fields,
+} from "../functions/protocol/control.ts";
 import { STOP_GRACE_MS } from "../functions/protocol/limits.ts";
 import { SettingError, type RunnerConfig } from "./config.ts";
 import { Commands, type CommandHandler } from "./connection/commands.ts";
@@ -28,6 +34,8 @@ export interface RunnerPart extends Partial<Services> {
   busy?(): number;
   /** Takes no new work from now on, and checkpoints what can't be finished soon. */
   drain?(): void;
+  /** Takes no new work while an operator drains the runner; what it has goes on. */
+  pause?(paused: boolean): void;
   /** Ends everything, verified gone. */
   stop?(): Promise<void>;
   /** Fields for `/health` and for heartbeats. */
@@ -54,7 +62,10 @@ export class Runner {
   readonly #commands: Commands;
   readonly #parts: RunnerPart[] = [];
   #health: HealthServer | undefined;
+  /** It is about to end. */
   #draining = false;
+  /** An operator gives it nothing new. */
+  #drainRequested = false;
   /** The last one that was reported. */
   #refusal = "";
 
@@ -74,7 +85,7 @@ export class Runner {
       timings: { ...connectionTimings, heartbeatIntervalMs: config.heartbeatIntervalMs, ...options.timings },
       log,
       openStreams: (link) => this.tunnel.openSession(link),
-      command: (command) => void this.#commands.dispatch(command),
+      command: (command) => this.#command(command),
       status: () => this.status(),
       stateChanged: (state) => this.#stateChanged(state),
     });
@@ -137,7 +148,7 @@ export class Runner {
   /** What heartbeats say. The first fields are what a SentryVibe broker's web app reads. */
   status(): Fields {
     return {
-      status: this.#draining ? "degraded" : "online",
+      status: this.#draining || this.#drainRequested ? "degraded" : "online",
       version,
       hostname: hostname(),
       platform: process.platform,
@@ -145,10 +156,30 @@ export class Runner {
       uptimeSeconds: Math.round(process.uptime()),
       load: loadavg()[0] ?? 0,
       draining: this.#draining,
+      drainRequested: this.#drainRequested,
       busy: this.#busy(),
       streams: this.tunnel.openStreams(),
       ...this.#partStatus(),
     };
+  }
+
+  #command(command: Command): void {
+    const draining = drainOf(command);
+    if (draining === null) return void this.#commands.dispatch(command);
+    this.#options.log.info(
+      draining
+        ? "[runner] an operator drains this runner: no new work"
+        : "[runner] the drain has been lifted",
+    );
+    this.#pause(draining);
+    this.send({ type: "ack", commandId: command.id });
+    this.connection.tell();
+  }
+
+  #pause(paused: boolean): void {
+    this.#drainRequested = paused;
+    this.#commands.pause(paused);
+    for (const part of this.#parts) part.pause?.(paused);
   }
 
   #busy(): number {
@@ -179,6 +210,7 @@ export class Runner {
       more: () => ({
         version,
         draining: this.#draining,
+        drainRequested: this.#drainRequested,
         connection: this.connection.state,
         ...this.#partStatus(),
       }),
@@ -192,7 +224,11 @@ export class Runner {
 
   /** A refusal needs a person, who is told once; a lost connection heals by itself. */
   #stateChanged({ name, reason }: ConnectionState): void {
-    if (name === "online") this.#refusal = "";
+    if (name === "online") {
+      this.#refusal = "";
+      // The hub says at once that it is drained, if it still is.
+      this.#pause(false);
+    }
     if ((name !== "refused" && name !== "replaced") || reason === this.#refusal) return;
     this.#refusal = reason;
     const error = new Error(`The connection was ${name}: ${reason}`);

@@ -12,6 +12,8 @@ export type WorkerSettings = Record<string, string>;
 export interface Workerd {
   port: number;
   pid: number;
+  /** Where its inspector listens; 0 unless it was asked for. */
+  inspectorPort: number;
   exited: Promise<number | null>;
   /** Fires the cron trigger, as Cloudflare would. */
   runCron(): Promise<void>;
@@ -31,6 +33,8 @@ export async function startWorkerd(options: {
   port: number;
   settings: WorkerSettings;
   stdout?: "inherit" | "pipe" | "ignore";
+  /** Lets a debugger in, on a free port of this machine, which may collect garbage. */
+  inspect?: boolean;
 }): Promise<Workerd> {
   await mkdir(options.stateDirectory, { recursive: true });
   const directory = await mkdtemp(join(tmpdir(), "signalbox-"));
@@ -39,7 +43,14 @@ export async function startWorkerd(options: {
   await writeFile(join(directory, "cron.js"), CRON_WORKER);
   const guarded = new GuardedProcess(
     workerdBinary(),
-    ["serve", "--experimental", `--import-path=${dirname(options.worker)}`, "--control-fd=3", configFile],
+    [
+      "serve",
+      "--experimental",
+      `--import-path=${dirname(options.worker)}`,
+      "--control-fd=3",
+      ...(options.inspect === true ? ["--inspector-addr=127.0.0.1:0"] : []),
+      configFile,
+    ],
     {
       // workerd takes what the settings name and nothing of this process's own secrets.
       env: { ...options.settings, PATH: process.env["PATH"] ?? "", TZ: "UTC" },
@@ -49,12 +60,14 @@ export async function startWorkerd(options: {
   );
   const control = guarded.child.stdio[3] as Readable;
   try {
-    const ports = await listening(control, guarded.exited, ["http", "cron"]);
+    const sockets = ["http", "cron", ...(options.inspect === true ? [INSPECTOR] : [])];
+    const ports = await listening(control, guarded.exited, sockets);
     const port = ports.get("http") ?? 0;
     const cronPort = ports.get("cron") ?? 0;
     return {
       port,
       pid: guarded.child.pid ?? 0,
+      inspectorPort: ports.get(INSPECTOR) ?? 0,
       exited: guarded.exited,
       async runCron() {
         const response = await fetch(`http://127.0.0.1:${cronPort}/`, { method: "POST" });
@@ -71,6 +84,9 @@ export async function startWorkerd(options: {
     await rm(directory, { recursive: true, force: true });
   }
 }
+
+/** What workerd calls the event of its inspector's port. */
+const INSPECTOR = "listen-inspector";
 
 function workerdBinary(): string {
   const require = createRequire(import.meta.url);
@@ -95,8 +111,9 @@ async function listening(
   const ready = new Promise<Map<string, number>>((resolve) => {
     createInterface({ input: control }).on("line", (line) => {
       const event: unknown = JSON.parse(line);
-      if (typeof event !== "object" || event === null || !("socket" in event) || !("port" in event)) return;
-      ports.set(String(event.socket), Number(event.port));
+      if (typeof event !== "object" || event === null || !("event" in event) || !("port" in event)) return;
+      const name = "socket" in event ? String(event.socket) : String(event.event);
+      ports.set(name, Number(event.port));
       if (sockets.every((socket) => ports.has(socket))) resolve(ports);
     });
   });
@@ -120,6 +137,7 @@ function capnp(options: {
   stateDirectory: string;
   port: number;
   settings: WorkerSettings;
+  inspect?: boolean;
 }): string {
   const text = (value: string): string => JSON.stringify(value);
   const settings = Object.keys(options.settings).map(
@@ -134,7 +152,7 @@ function capnp(options: {
     (name) => `(className = ${text(name)}, uniqueKey = ${text(`signalbox-${name}`)}, enableSql = true)`,
   );
   return `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
+const config :Workerd.Config = (${options.inspect === true ? '\n  v8Flags = ["--expose-gc"],' : ""}
   services = [
     (name = "signalbox", worker = .signalbox),
     (name = "cron", worker = .cron),

@@ -6,11 +6,12 @@ import { apps } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
-import { deploymentSource } from "./deployment-source.ts";
 import { logs } from "./logs.ts";
+import { deploymentSource } from "./deployment-source.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
+import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
 
 export const CONTROL_PREFIX = "/_signalbox/api/v1";
@@ -29,11 +30,12 @@ router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", {
 const api = router
   .route("/", apps)
   .route("/", deployments)
-  .route("/", deploymentSource)
   .route("/", logs)
+  .route("/", deploymentSource)
   .route("/", traffic)
   .route("/", operations)
-  .route("/", runners);
+  .route("/", runners)
+  .route("/", sources);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });

@@ -47,7 +47,11 @@ export async function recall<T>(
   return record === null ? null : replay(record, idempotency, answer);
 }
 
-export function replay<T>(record: OperationRecord, idempotency: Idempotency, answer: Answer<T>): T {
+export function replay<T>(
+  record: OperationRecord,
+  idempotency: Idempotency,
+  answer: Pick<Answer<T>, "schema">,
+): T {
   if (record.fingerprint !== idempotency?.fingerprint) {
     throw new Problem(
       "idempotency_key_reused",

@@ -30,7 +30,7 @@ export const problems = {
 
 export const operator = [{ controlToken: [] }];
 
-/** On every mutation of an app: repeats within a day answer as the first did and change nothing. */
+/** On every mutation: repeats within a day answer as the first did and change nothing. */
 export const idempotent = [
   {
     name: "Idempotency-Key",

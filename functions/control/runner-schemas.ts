@@ -53,6 +53,15 @@ export const credentialView = z
   })
   .openapi("RunnerCredential");
 
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be a SHA-256: 64 hexadecimal digits in lower case");
+
+export const sourcesHeaders = z.object({
+  /** What the archive's SHA-256 must be. The runner keeps nothing of one that has another. */
+  "x-signalbox-sha256": sha256.optional(),
+});
+
+export const sourcePath = runnerPath.extend({ sha256 });
+
 export const sourcesView = z.object({ sha256: z.string(), bytes: z.number() }).openapi("Sources");
 
 export const runnerView = z

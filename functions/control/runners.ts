@@ -1,13 +1,15 @@
 import { createRoute, z } from "@hono/zod-openapi";
+import type { Env } from "../config.ts";
 import { Problem } from "../errors.ts";
 import { hubOf } from "../runners/hub-call.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
 import { sendCommand } from "../runners/send-command.ts";
-import { putSources } from "../runners/sources.ts";
 import { runnerOffline } from "../runners/stream-problems.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
-import { controlRouter, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
+import { idempotencyOf } from "./mutation.ts";
+import { controlRouter, idempotent, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
+import { mutateRunner } from "./runner-mutation.ts";
 import {
   commandBody,
   commandQuery,
@@ -18,12 +20,12 @@ import {
   runnerPageQuery,
   runnerPath,
   runnerView,
-  sourcesView,
   viewDetails,
   viewRunner,
 } from "./runner-schemas.ts";
 
 const common = { security: operator, tags: ["runners"] };
+const mutation = { ...common, parameters: idempotent };
 
 const list = createRoute({
   ...common,
@@ -44,7 +46,7 @@ const read = createRoute({
 });
 
 const remove = createRoute({
-  ...common,
+  ...mutation,
   method: "delete",
   path: "/runners/{id}",
   summary: "Forgets a runner that isn't connected, and its credential",
@@ -53,16 +55,18 @@ const remove = createRoute({
 });
 
 const command = createRoute({
-  ...common,
+  ...mutation,
   method: "post",
   path: "/runners/{id}/commands",
-  summary: "Sends a command; with `wait` answers with the event that it ends with",
+  summary:
+    "Sends a command; with `wait` answers with the event that it ends with. A repetition under the same " +
+    "Idempotency-Key answers with the command's id alone",
   request: { params: runnerPath, query: commandQuery, body: jsonBody(commandBody) },
   responses: { 200: json(commandView), ...problems },
 });
 
 const drain = createRoute({
-  ...common,
+  ...mutation,
   method: "post",
   path: "/runners/{id}/drain",
   summary: "Gives the runner nothing new; what it has goes on",
@@ -71,36 +75,23 @@ const drain = createRoute({
 });
 
 const issue = createRoute({
-  ...common,
+  ...mutation,
   method: "post",
   path: "/runners/{id}/credentials",
-  summary: "A secret of the runner's own, in place of any former one; shown this once",
+  summary:
+    "A secret of the runner's own, in place of any former one; shown this once, so that a repetition under the same " +
+    "Idempotency-Key is refused (409 `secret_shown_once`)",
   request: { params: runnerPath, body: noBody },
   responses: { 201: json(credentialView, "Issued"), ...problems },
 });
 
 const revoke = createRoute({
-  ...common,
+  ...mutation,
   method: "delete",
   path: "/runners/{id}/credentials",
   summary: "Revokes the runner's own secret and ends a connection that was made with it",
   request: { params: runnerPath },
   responses: { 200: json(runnerView), ...problems },
-});
-
-const sources = createRoute({
-  ...common,
-  method: "put",
-  path: "/runners/{id}/sources",
-  summary: "Streams a source archive to the runner, which keeps it by its SHA-256",
-  request: {
-    params: runnerPath,
-    body: {
-      required: true,
-      content: { "application/gzip": { schema: z.string().openapi({ format: "binary" }) } },
-    },
-  },
-  responses: { 200: json(sourcesView), ...problems },
 });
 
 export const runners = controlRouter()
@@ -119,38 +110,46 @@ export const runners = controlRouter()
   .openapi(remove, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const record = await requireRunnerRecord(store, id);
-    const outcome = await hubOf(env, id).forget(id);
-    if (outcome === "unavailable") throw notWritten(id);
-    if (outcome === "connected") {
-      throw new Problem(
-        "runner_online",
-        `Runner ${id} is connected. Stop it first, or revoke its credential.`,
-      );
-    }
-    return c.json(viewRunner(record), 200);
+    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
+      ...asViewed(id, "runner.delete"),
+      act: async () => {
+        const record = await requireRunnerRecord(store, id);
+        const outcome = await hubOf(env, id).forget(id);
+        if (outcome === "unavailable") throw notWritten(id);
+        if (outcome === "connected") {
+          throw new Problem(
+            "runner_online",
+            `Runner ${id} is connected. Stop it first, or revoke its credential.`,
+          );
+        }
+        return viewRunner(record);
+      },
+    });
+    return c.json(answer, 200);
   })
   .openapi(command, async (c) => {
     const { env, now } = c.env.control;
     const { id } = c.req.valid("param");
     const { wait } = c.req.valid("query");
     const { type, projectId = null, payload = {} } = c.req.valid("json");
+    const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
     const commandId = crypto.randomUUID();
     const timestamp = new Date(now()).toISOString();
     const sent = { id: commandId, type, projectId, timestamp, payload };
-    const answer = await sendCommand(env, id, sent, wait * 1_000);
-    switch (answer.kind) {
+    const answer = await mutateRunner(c.env.control, idempotency, {
+      runnerId: id,
+      action: "runner.command",
+      act: () => runCommand(env, id, sent, wait),
+      details: ({ outcome }) => ({ command: commandId, type, project: projectId, outcome }),
+      // An event may hold a whole file.
+      remember: { schema: sentCommand, of: () => ({ commandId }) },
+      repeated: (remembered) => ({ ...remembered, outcome: "sent" as const }),
+    });
+    switch (answer.outcome) {
       case "sent":
-        return c.json({ ok: true as const, commandId }, 200);
+        return c.json({ ok: true as const, commandId: answer.commandId }, 200);
       case "result":
-        return c.json(
-          { ok: true as const, commandId, event: eventFields.parse(JSON.parse(answer.event)) },
-          200,
-        );
-      case "offline":
-        throw runnerOffline(id);
-      case "draining":
-        throw new Problem("runner_draining", `Runner ${id} is draining and takes no new work.`);
+        return c.json({ ok: true as const, commandId: answer.commandId, event: answer.event }, 200);
       case "timeout":
         throw new Problem(
           "command_timeout",
@@ -166,28 +165,90 @@ export const runners = controlRouter()
   .openapi(drain, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const known = await requireRunnerRecord(store, id);
-    const { record, published } = await hubOf(env, id).drain(id, c.req.valid("json").draining);
-    if (!published) throw notWritten(id);
-    return c.json(viewRunner(record ?? known), 200);
+    const { draining } = c.req.valid("json");
+    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, await c.req.text()), {
+      ...asViewed(id, draining ? "runner.drain" : "runner.undrain"),
+      act: async () => {
+        const known = await requireRunnerRecord(store, id);
+        const { record, published } = await hubOf(env, id).drain(id, draining);
+        if (!published) throw notWritten(id);
+        return viewRunner(record ?? known);
+      },
+    });
+    return c.json(answer, 200);
   })
   .openapi(issue, async (c) => {
     const { id } = c.req.valid("param");
-    const { secret, sha256 } = await newCredential();
-    if (!(await hubOf(c.env.control.env, id).setCredential(id, sha256))) throw notWritten(id);
-    return c.json({ id, secret }, 201);
+    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
+      runnerId: id,
+      action: "runner.issue-credential",
+      act: async () => {
+        const { secret, sha256 } = await newCredential();
+        if (!(await hubOf(c.env.control.env, id).setCredential(id, sha256))) throw notWritten(id);
+        return { id, secret };
+      },
+      remember: { schema: issued, of: () => ({ id }) },
+      repeated: () => {
+        throw new Problem(
+          "secret_shown_once",
+          `This Idempotency-Key was used to issue a credential of runner ${id}. Its secret was shown then and is ` +
+            "stored nowhere; a new key issues another one in its place.",
+          { errors: [{ field: "header.idempotency-key", message: "was used to issue a credential" }] },
+        );
+      },
+    });
+    return c.json(answer, 201);
   })
   .openapi(revoke, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const record = await requireRunnerRecord(store, id);
-    if (!(await hubOf(env, id).setCredential(id, null))) throw notWritten(id);
-    return c.json(viewRunner({ ...record, credentialSha256: null }), 200);
-  })
-  .openapi(sources, async (c) => {
-    const { id } = c.req.valid("param");
-    return c.json(await putSources(c.env.control.env, id, c.req.raw), 200);
+    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
+      ...asViewed(id, "runner.revoke-credential"),
+      act: async () => {
+        const record = await requireRunnerRecord(store, id);
+        if (!(await hubOf(env, id).setCredential(id, null))) throw notWritten(id);
+        return viewRunner({ ...record, credentialSha256: null });
+      },
+    });
+    return c.json(answer, 200);
   });
+
+/** A change whose answer is the runner's view. */
+const asViewed = (runnerId: string, action: string) => ({
+  runnerId,
+  action,
+  remember: { schema: runnerView, of: (view: z.infer<typeof runnerView>) => view },
+  repeated: (view: z.infer<typeof runnerView>) => view,
+});
+
+const sentCommand = z.object({ commandId: z.string() });
+const issued = z.object({ id: z.string() });
+
+type Ran = { commandId: string } & (
+  { outcome: "sent" | "timeout" | "lost" } | { outcome: "result"; event: Record<string, unknown> }
+);
+
+/** Throws where nothing was sent; what became of what was sent is an outcome. */
+async function runCommand(
+  env: Env,
+  id: string,
+  sent: Parameters<typeof sendCommand>[2],
+  waitSeconds: number,
+): Promise<Ran> {
+  const answer = await sendCommand(env, id, sent, waitSeconds * 1_000);
+  switch (answer.kind) {
+    case "offline":
+      throw runnerOffline(id);
+    case "draining":
+      throw new Problem("runner_draining", `Runner ${id} is draining and takes no new work.`);
+    case "result":
+      return { commandId: sent.id, outcome: "result", event: eventFields.parse(JSON.parse(answer.event)) };
+    case "sent":
+    case "timeout":
+    case "lost":
+      return { commandId: sent.id, outcome: answer.kind };
+  }
+}
 
 const eventFields = z.record(z.string(), z.unknown());
 

@@ -26,6 +26,17 @@ export const commandTypes = [
 ] as const;
 export type CommandType = (typeof commandTypes)[number];
 
+/**
+ * What the hub itself tells a runner, in a command's shape: that an operator drains it, or does no more. No operator
+ * sends it as a command, and a runner of before answers it like any command that it doesn't know.
+ */
+export const DRAIN_MESSAGE = "drain";
+
+/** The hub's word on whether a runner may be given new work; null for any other command. */
+export function drainOf({ type, payload }: Command): boolean | null {
+  return type === DRAIN_MESSAGE ? payload["draining"] !== false : null;
+}
+
 /** What a runner tells. */
 export const eventTypes = [
   "ack",

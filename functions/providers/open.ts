@@ -1,7 +1,8 @@
-import type { Env, RailwaySettings } from "../config.ts";
+import type { Env } from "../config.ts";
 import type { StateStore } from "../state/store.ts";
 import type { Providers } from "./provider.ts";
 import { railwayProvider } from "./railway.ts";
+import type { RailwaySettings } from "./railway-access.ts";
 import { runnerProvider } from "./runner.ts";
 import { urlProvider } from "./url.ts";
 

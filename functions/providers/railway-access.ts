@@ -1,7 +1,17 @@
-import type { RailwaySettings } from "../config.ts";
 import { CallBudget } from "../railway/budget.ts";
-import { RailwayClient } from "../railway/client.ts";
+import { RailwayClient, type RailwayToken } from "../railway/client.ts";
 import { projectToken } from "../railway/operations.ts";
+
+/** The one Railway project and environment that deployments go to. */
+export interface RailwaySettings {
+  token: RailwayToken;
+  /** Null: the project token names it. */
+  place: { project: string; environment: string } | null;
+  /** The service that holds the variables of all deployments. */
+  envService: string;
+  apiUrl: string;
+  callsPerMinute: number;
+}
 
 /** Where all deployments are: one project and one environment of it. */
 export interface RailwayPlace {

@@ -1,11 +1,10 @@
-import type { RailwaySettings } from "../config.ts";
 import type { AppDocument, Deployment } from "../deployments/app-document.ts";
 import { Problem } from "../errors.ts";
 import { RailwayError } from "../railway/error.ts";
 import { uploadSource } from "../railway/upload.ts";
 import type { SourceArchive } from "../runners/source-archive.ts";
 import { problemOf } from "./railway.ts";
-import { RailwayAccess } from "./railway-access.ts";
+import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
 import { RolloutMemories } from "./railway-memory.ts";
 import { isPrepared } from "./railway-rollout.ts";
 import { RailwayStep } from "./railway-step.ts";

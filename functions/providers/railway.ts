@@ -1,4 +1,3 @@
-import type { RailwaySettings } from "../config.ts";
 import type { AppDocument, Deployment } from "../deployments/app-document.ts";
 import { Problem } from "../errors.ts";
 import { RailwayError } from "../railway/error.ts";
@@ -6,7 +5,7 @@ import { nodesOf } from "../railway/operation.ts";
 import { projectServices, serviceVariables } from "../railway/operations.ts";
 import { sortVariables } from "../railway/reserved.ts";
 import type { Provider, Step } from "./provider.ts";
-import { RailwayAccess } from "./railway-access.ts";
+import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
 import { readLogs } from "./railway-logs.ts";
 import { RolloutMemories, type RolloutMemory } from "./railway-memory.ts";
 import { removeService } from "./railway-removal.ts";
@@ -114,8 +113,9 @@ async function checkEnvService(access: RailwayAccess): Promise<void> {
   if (reserved.length > 0) throw refused(reservedOnEnvService(env.name, reserved));
 }
 
+/** What may have worked all the same can be asked for again, which is harmless. */
 export function problemOf(error: RailwayError): Problem {
-  if (!error.retryable) return new Problem("railway_failed", error.message);
+  if (!error.retryable && !error.uncertain) return new Problem("railway_failed", error.message);
   const seconds = Math.max(1, Math.ceil(((error.retryAtMs ?? 0) - Date.now()) / 1_000));
   return new Problem("railway_unavailable", error.message, { headers: { "retry-after": String(seconds) } });
 }

@@ -3,6 +3,7 @@ import { readJson } from "../control/body.ts";
 import type { ControlContext } from "../control/context.ts";
 import { clientAddress } from "../edge/serve.ts";
 import { Problem } from "../errors.ts";
+import { DRAIN_MESSAGE } from "../protocol/control.ts";
 import {
   CONTROL_MESSAGE_LIMIT_BYTES,
   RUNNER_ID_PATTERN,
@@ -103,6 +104,7 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
   const { runnerId, command } = body.data;
   if (command === undefined) return json({ error: "Missing command payload" }, 400);
   if (!RUNNER_ID_PATTERN.test(runnerId)) return notConnected();
+  if (command.type === DRAIN_MESSAGE) return json({ error: "Use POST /runners/{id}/drain of the API" }, 400);
   const id = command.id ?? crypto.randomUUID();
   const timestamp = new Date(context.now()).toISOString();
   const answer = await sendCommand(env, runnerId, { timestamp, ...command, id }, 0);

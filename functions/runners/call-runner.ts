@@ -54,6 +54,11 @@ export async function callRunner(
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
+    // An answer to HEAD has no body to tell the runner's own failures from its hub's.
+    if (method === "HEAD" && response.status >= 500) {
+      const detail = `Runner ${runnerId} can't be asked just now (${response.status}).`;
+      return { kind: "unreachable", problem: new Problem("runner_offline", detail) };
+    }
     const text = await textWithin(response, RUNNER_ANSWER_LIMIT_BYTES);
     const json: unknown = text === "" ? null : JSON.parse(text);
     const problem = response.ok ? undefined : hubProblem.safeParse(json).data;

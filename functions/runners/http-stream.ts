@@ -25,7 +25,6 @@ export class HttpStream {
   readonly #receiveCredit = new ReceiveCredit(STREAM_WINDOW_BYTES);
   #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   #reader: ReadableStreamBYOBReader | null = null;
-  #wakeUpload = (): void => {};
   #headReceived = false;
   #answerEnded = false;
   #uploadEnded = false;
@@ -81,7 +80,7 @@ export class HttpStream {
 
   window(bytes: number): void {
     this.#sendCredit.grant(bytes);
-    this.#wakeUpload();
+    this.#link.turns.look();
   }
 
   /** Text, binary or close on a stream that is no WebSocket. */
@@ -175,7 +174,13 @@ export class HttpStream {
         if (this.#over) return;
         if (done) break;
         for (let rest: Uint8Array = value; rest.byteLength > 0;) {
-          const granted = await this.#uploadCredit(rest.byteLength);
+          const granted = await this.#link.turns.take(this.#sendCredit, rest.byteLength);
+          if (this.#over) {
+            // Nothing was sent for it: the next one may have it.
+            if (granted > 0) this.#link.turns.grant(granted);
+            return;
+          }
+          // The connection has ended, and ends every stream.
           if (granted === 0) return;
           this.#progressAt = Date.now();
           const part = rest.subarray(0, granted);
@@ -190,23 +195,6 @@ export class HttpStream {
     this.#uploadEnded = true;
     this.#link.send({ type: "data", stream: this.number, body: EMPTY, end: true });
     if (this.#answerEnded) this.#finish();
-  }
-
-  /** Waits for the stream's own credit first, so that a slow stream doesn't wait among those that could send. */
-  async #uploadCredit(wantedBytes: number): Promise<number> {
-    while (this.#sendCredit.bytes === 0) {
-      await new Promise<void>((resolve) => {
-        this.#wakeUpload = resolve;
-      });
-      if (this.#over) return 0;
-    }
-    const granted = await this.#link.turns.take(Math.min(wantedBytes, this.#sendCredit.bytes));
-    if (this.#over) {
-      // Nothing was sent for it: the next one may have it.
-      if (granted > 0) this.#link.turns.grant(granted);
-      return 0;
-    }
-    return this.#sendCredit.take(granted);
   }
 
   /** Counted from the last byte of the request's body, since a large one may take longer than any answer. */
@@ -242,7 +230,7 @@ export class HttpStream {
     if (this.#over) return;
     this.#over = true;
     this.#stopWatching();
-    this.#wakeUpload();
+    this.#link.turns.leave(this.#sendCredit);
     if (!this.#uploadEnded) this.#reader?.cancel().catch(() => undefined); // its client has broken it off
     this.#link.ended(this.number);
   }

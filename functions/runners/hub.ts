@@ -1,7 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { configOf, type Env } from "../config.ts";
 import { Problem, problemResponse } from "../errors.ts";
-import { parseEvent, type RunnerEvent } from "../protocol/control.ts";
+import { DRAIN_MESSAGE, parseEvent, type RunnerEvent } from "../protocol/control.ts";
 import { ProtocolError } from "../protocol/frames.ts";
 import {
   CLOSE_LOST,
@@ -20,7 +20,7 @@ import { callOf, type HubCall } from "./hub-call.ts";
 import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
-import { isConnected, type RunnerRecord } from "./registry.ts";
+import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { Session } from "./session.ts";
 import { connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, statusText } from "./status-event.ts";
@@ -125,6 +125,7 @@ export class RunnerHub extends DurableObject<Env> {
     const now = Date.now();
     this.#presence.decide(id, { drainRequested }, now);
     if (this.#session) {
+      tellDrain(this.#session.socket, this.#session.facts.protocol, drainRequested);
       if (drainRequested) this.#presence.moved("draining", "an operator asked for it", now);
       else this.#presence.moved("online", "an operator ended the drain", now);
     }
@@ -165,6 +166,7 @@ export class RunnerHub extends DurableObject<Env> {
       else if (session.facts.protocol === RUNNER_SUBPROTOCOL) session.receive(message);
       else throw new ProtocolError("Binary messages need a subprotocol.");
       session.heard(Date.now());
+      this.#presence.heard(Date.now());
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#cut(CLOSE_PROTOCOL_ERROR, "offline", error.message);
@@ -226,7 +228,9 @@ export class RunnerHub extends DurableObject<Env> {
       ungrantedBytes: 0,
     };
     this.#session = new Session(this.ctx, server, attachment);
-    this.ctx.waitUntil(this.#settle());
+    if (this.#presence.record?.drainRequested) tellDrain(server, call.protocol, true);
+    // Its first word follows at once, and makes one write of the registry out of two.
+    this.ctx.waitUntil(this.#presence.record?.state === "connecting" ? this.#arm() : this.#settle());
     const headers: Record<string, string> =
       call.protocol === RUNNER_SUBPROTOCOL ? { "sec-websocket-protocol": RUNNER_SUBPROTOCOL } : {};
     return new Response(null, { status: 101, webSocket: client, headers });
@@ -257,7 +261,7 @@ export class RunnerHub extends DurableObject<Env> {
     if (!record) return;
     if (isDraining(event)) this.#presence.moved("draining", "it is about to end", Date.now());
     else if (!record.drainRequested)
-      this.#presence.moved("online", record.state === "online" ? record.reason : "it goes on", Date.now());
+      this.#presence.moved("online", record.state === "draining" ? "it goes on" : record.reason, Date.now());
   }
 
   #cut(code: number, state: "offline" | "lost", reason: string): void {
@@ -297,6 +301,20 @@ export class RunnerHub extends DurableObject<Env> {
     this.#alarmAt = next;
     await this.ctx.storage.setAlarm(next);
   }
+}
+
+/** A runner that never heard of it takes it for a command that it doesn't know; SentryVibe's aren't asked to. */
+function tellDrain(socket: WebSocket, protocol: RunnerProtocol, draining: boolean): void {
+  if (protocol !== RUNNER_SUBPROTOCOL) return;
+  const timestamp = new Date().toISOString();
+  const message = {
+    id: crypto.randomUUID(),
+    type: DRAIN_MESSAGE,
+    projectId: null,
+    timestamp,
+    payload: { draining },
+  };
+  socket.send(JSON.stringify(message));
 }
 
 function answerOf(outcome: CommandOutcome): CommandAnswer {

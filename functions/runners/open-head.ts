@@ -1,5 +1,6 @@
 import { Problem } from "../errors.ts";
 import type { OpenHead, RawHeaders } from "../protocol/frames.ts";
+import { RUNNER_SERVICE } from "./call-runner.ts";
 
 /** Which of a runner's services a request is for, and its path and query as the client spelled them. */
 export interface TunnelTarget {
@@ -19,6 +20,9 @@ const OWN_TO_A_HOP = new Set([
   "sec-websocket-extensions",
 ]);
 
+/** For the runner itself: what an upload's hash must be. */
+export const SHA256_HEADER = "x-signalbox-sha256";
+
 /** HTTP/1.1 asks for one even where nobody was asked for by name: Signalbox's own calls. */
 const OWN_HOST = "signalbox.internal";
 
@@ -26,7 +30,9 @@ const OWN_HOST = "signalbox.internal";
 export function openHead(request: Request, { service, path }: TunnelTarget): OpenHead {
   const headers: RawHeaders = [["host", request.headers.get("x-forwarded-host") ?? OWN_HOST]];
   for (const [name, value] of request.headers) {
-    if (!OWN_TO_A_HOP.has(name) && !name.startsWith("x-signalbox-")) headers.push([name, value]);
+    const isInternal =
+      name.startsWith("x-signalbox-") && !(service === RUNNER_SERVICE && name === SHA256_HEADER);
+    if (!OWN_TO_A_HOP.has(name) && !isInternal) headers.push([name, value]);
   }
   const webSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   return { service, method: request.method, path: asciiPath(path), headers, webSocket };

@@ -14,6 +14,8 @@ import {
 
 /** For people to see what went on; ten are more than a minute of a conflict. */
 const CONNECTIONS_KEPT = 10;
+/** A connection that hasn't said anything for so long is published as one that is connecting. */
+const FIRST_WORD_MS = 1_000;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LIMIT_MS = 60_000;
 
@@ -25,6 +27,7 @@ export class Presence {
   readonly #kv: SyncKvStorage;
   readonly #store: StateStore;
   #record: RunnerRecord | null;
+  #revision: number;
   #unpublished: boolean;
   #publishing: Promise<void> | null = null;
   #failures = 0;
@@ -34,6 +37,7 @@ export class Presence {
     this.#kv = kv;
     this.#store = store;
     this.#record = parseRunner(kv.get("record"));
+    this.#revision = z.number().catch(0).parse(kv.get("revision"));
     this.#unpublished = kv.get("unpublished") !== undefined;
   }
 
@@ -60,7 +64,7 @@ export class Presence {
       before[0] = { ...before[0], state: "replaced", reason: "its id connected again", since: now };
     }
     const record = this.#record ?? newRunner(id, now);
-    const state = record.drainRequested ? "draining" : "online";
+    const state = record.drainRequested ? "draining" : "connecting";
     const reason = record.drainRequested
       ? "an operator asked for it"
       : replaces
@@ -70,7 +74,14 @@ export class Presence {
     this.#kv.put("connections", [current, ...before].slice(0, CONNECTIONS_KEPT));
     this.#change({ ...record, state, reason, since: now, protocol, epoch, connectedAt: now });
     this.lookForConflict(now);
+    if (state === "connecting") this.#retryAt = now + FIRST_WORD_MS;
     return epoch;
+  }
+
+  /** The connected runner has said something. */
+  heard(now: number): void {
+    const record = this.#record;
+    if (record?.state === "connecting") this.moved("online", record.reason, now);
   }
 
   /** Its latest connection has come to another state. */
@@ -105,12 +116,13 @@ export class Presence {
 
   /** Forgets all but the epoch, so that a runner that comes back isn't taken for its own past. */
   async forget(id: string): Promise<void> {
+    const revision = this.#nextRevision(0);
     this.#record = null;
     this.#kv.delete("record");
     this.#kv.delete("connections");
     this.#markPublished();
     await this.#publishing?.catch(() => undefined);
-    await deleteRunner(this.#store, id);
+    await deleteRunner(this.#store, id, revision);
   }
 
   /** Brings the registry up to date; rejects with `StoreUnavailable`, and `retryAt` says when to try again. */
@@ -125,7 +137,12 @@ export class Presence {
     while (this.#unpublished && this.#record) {
       const record = this.#record;
       try {
-        await writeRunner(this.#store, record);
+        const outcome = await writeRunner(this.#store, record, this.#revision);
+        if (!outcome.written) {
+          // The store knows of changes that this hub has no memory of: its storage was lost, or a clock was ahead.
+          this.#nextRevision(outcome.version);
+          continue;
+        }
       } catch (error) {
         this.#retryAt = Date.now() + Math.min(RETRY_LIMIT_MS, RETRY_FIRST_MS * 2 ** this.#failures);
         this.#failures += 1;
@@ -141,8 +158,19 @@ export class Presence {
     this.#kv.delete("unpublished");
   }
 
+  /**
+   * Higher than any before, and than what is given. A time, so that a hub whose storage was lost goes on above what it
+   * wrote before.
+   */
+  #nextRevision(above: number): number {
+    this.#revision = Math.max(this.#revision + 1, above + 1, Date.now());
+    this.#kv.put("revision", this.#revision);
+    return this.#revision;
+  }
+
   #change(record: RunnerRecord): void {
     this.#record = record;
+    this.#nextRevision(0);
     this.#unpublished = true;
     this.#retryAt = 0;
     this.#kv.put("record", record);

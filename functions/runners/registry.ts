@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RUNNER_SUBPROTOCOL } from "../protocol/limits.ts";
-import type { Page, StateStore } from "../state/store.ts";
+import type { Page, RecordWrite, StateStore } from "../state/store.ts";
 
 export const protocols = [RUNNER_SUBPROTOCOL, "sentryvibe"] as const;
 export type RunnerProtocol = (typeof protocols)[number];
@@ -73,10 +73,11 @@ export async function listRunners(store: StateStore, page: Page): Promise<Runner
   return rows.map(({ body }) => parseRunner(JSON.parse(body))).filter((record) => record !== null);
 }
 
-export async function writeRunner(store: StateStore, record: RunnerRecord): Promise<void> {
-  await store.writeRecord(KIND, record.id, JSON.stringify(record));
+/** `revision` rises with every change of a runner's record; an older one doesn't replace a newer one. */
+export function writeRunner(store: StateStore, record: RunnerRecord, revision: number): Promise<RecordWrite> {
+  return store.writeRecord(KIND, record.id, JSON.stringify(record), revision);
 }
 
-export async function deleteRunner(store: StateStore, id: string): Promise<void> {
-  await store.deleteRecord(KIND, id);
+export async function deleteRunner(store: StateStore, id: string, revision: number): Promise<void> {
+  await store.deleteRecord(KIND, id, revision);
 }

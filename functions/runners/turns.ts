@@ -1,9 +1,18 @@
-import { SendCredit } from "../protocol/flow.ts";
+import { frameBudget, SendCredit } from "../protocol/flow.ts";
 
-/** The connection's credit for bodies: those that wait for it get one frame's worth each, in turn. */
+interface Waiting {
+  stream: SendCredit;
+  wantedBytes: number;
+  resolve: (granted: number) => void;
+}
+
+/**
+ * The connection's credit for bodies: streams that wait for it get one frame's worth each, in turn, and one whose
+ * receiver is slow no more than leaves room for the others.
+ */
 export class Turns {
   readonly #credit: SendCredit;
-  readonly #waiting: { wantedBytes: number; resolve: (granted: number) => void }[] = [];
+  readonly #waiting = new Set<Waiting>();
 
   constructor(initialBytes: number) {
     this.#credit = new SendCredit(initialBytes);
@@ -13,24 +22,44 @@ export class Turns {
     return this.#credit.bytes;
   }
 
-  /** Up to `wantedBytes`; 0 when the connection has ended. */
-  take(wantedBytes: number): Promise<number> {
-    if (this.#waiting.length === 0 && this.#credit.bytes > 0) {
-      return Promise.resolve(this.#credit.take(wantedBytes));
-    }
-    return new Promise((resolve) => this.#waiting.push({ wantedBytes, resolve }));
+  /** Up to `wantedBytes` of the stream's credit and of the connection's; 0 when either has ended. */
+  take(stream: SendCredit, wantedBytes: number): Promise<number> {
+    return new Promise((resolve) => {
+      this.#waiting.add({ stream, wantedBytes, resolve });
+      this.look();
+    });
   }
 
+  /** Gives credit of the connection back, or grants more. */
   grant(bytes: number): void {
     this.#credit.grant(bytes);
-    while (this.#credit.bytes > 0) {
-      const next = this.#waiting.shift();
-      if (!next) return;
-      next.resolve(this.#credit.take(next.wantedBytes));
+    this.look();
+  }
+
+  /** A stream's credit has grown: it may be its turn. */
+  look(): void {
+    for (const waiting of this.#waiting) {
+      if (this.#credit.bytes === 0) return;
+      const { stream, wantedBytes, resolve } = waiting;
+      const granted = Math.min(wantedBytes, frameBudget(stream, this.#credit));
+      if (granted === 0) continue;
+      this.#waiting.delete(waiting);
+      this.#credit.take(granted);
+      resolve(stream.take(granted));
+    }
+  }
+
+  /** A stream has ended: it waits no more. */
+  leave(stream: SendCredit): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.stream !== stream) continue;
+      this.#waiting.delete(waiting);
+      waiting.resolve(0);
     }
   }
 
   end(): void {
-    for (const { resolve } of this.#waiting.splice(0)) resolve(0);
+    for (const { resolve } of this.#waiting) resolve(0);
+    this.#waiting.clear();
   }
 }

@@ -1,11 +1,15 @@
 import { EMBEDDED_STORE_NAME, type EmbeddedStore } from "./embedded.ts";
 import {
   type AppChange,
+  type AuditEntry,
   type AuditRow,
   type CommitResult,
   type LeaseResult,
+  type Operation,
   type OperationRecord,
+  type OperationResult,
   type Page,
+  type RecordWrite,
   type StateStore,
   type StoredApp,
   StoreUnavailable,
@@ -50,6 +54,13 @@ export class EmbeddedStoreClient implements StateStore {
     return this.#call("readOperation", (stub) => stub.readOperation(key));
   }
 
+  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    return this.#call<OperationResult>(
+      "recordOperation",
+      async (stub) => await stub.recordOperation(audit, operation),
+    );
+  }
+
   acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult> {
     return this.#call<LeaseResult>(
       "acquireLease",
@@ -73,12 +84,15 @@ export class EmbeddedStoreClient implements StateStore {
     return this.#call("listRecords", (stub) => stub.listRecords(kind, page));
   }
 
-  writeRecord(kind: string, id: string, body: string): Promise<void> {
-    return this.#call("writeRecord", (stub) => stub.writeRecord(kind, id, body));
+  writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite> {
+    return this.#call<RecordWrite>(
+      "writeRecord",
+      async (stub) => await stub.writeRecord(kind, id, body, version),
+    );
   }
 
-  deleteRecord(kind: string, id: string): Promise<boolean> {
-    return this.#call("deleteRecord", (stub) => stub.deleteRecord(kind, id));
+  deleteRecord(kind: string, id: string, version?: number): Promise<boolean> {
+    return this.#call("deleteRecord", (stub) => stub.deleteRecord(kind, id, version));
   }
 
   listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]> {

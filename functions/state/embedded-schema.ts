@@ -35,6 +35,17 @@ const MIGRATIONS: readonly string[] = [
   CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, app TEXT, entry TEXT NOT NULL);
   CREATE INDEX audit_by_app ON audit (app, id);
   `,
+  `
+  ALTER TABLE records ADD COLUMN version INTEGER;
+  CREATE TABLE record_tombstones (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (kind, id)
+  );
+  CREATE INDEX record_tombstones_by_expiry ON record_tombstones (expires_at);
+  `,
 ];
 
 /** Brings the object's database to the schema that this build knows; throws when it is already past it. */

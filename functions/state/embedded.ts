@@ -4,13 +4,18 @@ import { migrate } from "./embedded-schema.ts";
 import {
   AUDIT_ENTRIES_KEPT,
   type AppChange,
+  type AuditEntry,
   type AuditRow,
   type CommitResult,
   type LeaseResult,
+  type Operation,
   type OperationRecord,
+  type OperationResult,
   type Page,
+  type RecordWrite,
   type StateStore,
   type StoredApp,
+  TOMBSTONE_TTL_MS,
 } from "./store.ts";
 
 /** The one object that holds an installation's state. */
@@ -70,8 +75,8 @@ export class EmbeddedStore extends DurableObject implements StateStore {
       if (refusal) return refusal;
       const version =
         change.body === null ? this.#deleteApp(change.app) : this.#writeApp(change, change.body);
-      this.#appendAudit(change);
-      this.#recordOperation(change, now);
+      this.#appendAudit(change.audit);
+      this.#recordOperation(change.operation, now);
       this.#prune(now);
       return { outcome: "committed", version };
     });
@@ -84,6 +89,18 @@ export class EmbeddedStore extends DurableObject implements StateStore {
 
   async readOperation(key: string): Promise<OperationRecord | null> {
     return this.#operation(key, Date.now());
+  }
+
+  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    const now = Date.now();
+    return this.#storage.transactionSync(() => {
+      const record = operation ? this.#operation(operation.key, now) : null;
+      if (record) return { outcome: "repeated", record };
+      this.#appendAudit(audit);
+      this.#recordOperation(operation, now);
+      this.#prune(now);
+      return { outcome: "recorded" };
+    });
   }
 
   async acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult> {
@@ -144,12 +161,40 @@ export class EmbeddedStore extends DurableObject implements StateStore {
       .toArray();
   }
 
-  async writeRecord(kind: string, id: string, body: string): Promise<void> {
-    this.#sql.exec("INSERT OR REPLACE INTO records (kind, id, body) VALUES (?, ?, ?)", kind, id, body);
+  async writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite> {
+    return this.#storage.transactionSync(() => {
+      const newest = version === undefined ? null : this.#recordVersion(kind, id);
+      if (version !== undefined && newest !== null && newest > version)
+        return { written: false, version: newest };
+      this.#sql.exec("DELETE FROM record_tombstones WHERE kind = ? AND id = ?", kind, id);
+      this.#sql.exec(
+        "INSERT OR REPLACE INTO records (kind, id, body, version) VALUES (?, ?, ?, ?)",
+        kind,
+        id,
+        body,
+        version ?? null,
+      );
+      return { written: true };
+    });
   }
 
-  async deleteRecord(kind: string, id: string): Promise<boolean> {
-    return this.#changes("DELETE FROM records WHERE kind = ? AND id = ? RETURNING id", kind, id);
+  async deleteRecord(kind: string, id: string, version?: number): Promise<boolean> {
+    const now = Date.now();
+    return this.#storage.transactionSync(() => {
+      if (version !== undefined) {
+        const newest = this.#recordVersion(kind, id);
+        if (newest !== null && newest > version) return false;
+        this.#sql.exec(
+          "INSERT OR REPLACE INTO record_tombstones (kind, id, version, expires_at) VALUES (?, ?, ?, ?)",
+          kind,
+          id,
+          version,
+          now + TOMBSTONE_TTL_MS,
+        );
+        this.#prune(now);
+      }
+      return this.#changes("DELETE FROM records WHERE kind = ? AND id = ? RETURNING id", kind, id);
+    });
   }
 
   async listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]> {
@@ -224,14 +269,25 @@ export class EmbeddedStore extends DurableObject implements StateStore {
     return version;
   }
 
-  #appendAudit(change: AppChange): void {
-    const { audit } = change;
+  /** Of the record, or of its deletion; null where nobody has given one. */
+  #recordVersion(kind: string, id: string): number | null {
+    const row = this.#first<{ version: number | null }>(
+      `SELECT version FROM records WHERE kind = ? AND id = ? UNION ALL
+       SELECT version FROM record_tombstones WHERE kind = ? AND id = ?`,
+      kind,
+      id,
+      kind,
+      id,
+    );
+    return row?.version ?? null;
+  }
+
+  #appendAudit(audit: AuditEntry): void {
     this.#sql.exec("INSERT INTO audit (app, entry) VALUES (?, ?)", audit.app, JSON.stringify(audit));
     this.#sql.exec("DELETE FROM audit WHERE id <= (SELECT MAX(id) FROM audit) - ?", AUDIT_ENTRIES_KEPT);
   }
 
-  #recordOperation(change: AppChange, now: number): void {
-    const { operation } = change;
+  #recordOperation(operation: Operation | null, now: number): void {
     if (!operation) return;
     this.#sql.exec(
       "INSERT OR REPLACE INTO operations (key, fingerprint, result, expires_at) VALUES (?, ?, ?, ?)",
@@ -243,7 +299,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
   }
 
   #prune(now: number): void {
-    for (const table of ["operations", "leases"]) {
+    for (const table of ["operations", "leases", "record_tombstones"]) {
       this.#sql.exec(
         `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expires_at <= ? LIMIT ?)`,
         now,

@@ -25,8 +25,14 @@ export interface StateStore {
   /** Names of the apps whose last commit said `hasWork`: all that a sweep has to look at. */
   listWork(): Promise<string[]>;
 
-  /** What an earlier commit recorded under this operation key, until its time to live has passed. */
+  /** What an earlier change recorded under this operation key, until its time to live has passed. */
   readOperation(key: string): Promise<OperationRecord | null>;
+
+  /**
+   * For changes that are no app's document: writes audit entry and operation record together. Nothing is written when
+   * the operation has happened before.
+   */
+  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult>;
 
   /** Takes a free or expired lease; `token` identifies the holder. */
   acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult>;
@@ -39,9 +45,16 @@ export interface StateStore {
   readRecord(kind: string, id: string): Promise<string | null>;
   /** Ids in alphabetical order, at most `limit`, strictly after `after`. */
   listRecords(kind: string, page: Page): Promise<{ id: string; body: string }[]>;
-  writeRecord(kind: string, id: string, body: string): Promise<void>;
-  /** False when there was none. */
-  deleteRecord(kind: string, id: string): Promise<boolean>;
+  /**
+   * With a version, which must rise from write to write, an older record never takes the place of a newer one or of a
+   * newer deletion, however late it arrives. Without one the last writer wins.
+   */
+  writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite>;
+  /**
+   * False when there was none, or a newer one. What a deletion with a version has deleted stays so for older writes:
+   * for {@link TOMBSTONE_TTL_MS}, longer than any request is under way.
+   */
+  deleteRecord(kind: string, id: string, version?: number): Promise<boolean>;
 
   /** Newest first, at most `limit`, strictly older than `before` (an entry's id). */
   listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]>;
@@ -76,8 +89,10 @@ export interface AppChange {
   hasWork: boolean;
   audit: AuditEntry;
   /** Makes the commit happen at most once, however often it is sent. */
-  operation: (OperationRecord & { key: string; ttlSeconds: number }) | null;
+  operation: Operation | null;
 }
+
+export type Operation = OperationRecord & { key: string; ttlSeconds: number };
 
 export interface OperationRecord {
   /** Hash of the request that this operation stands for: the same key with another request is an error. */
@@ -93,6 +108,14 @@ export type CommitResult =
   /** This operation has happened before. */
   | { outcome: "repeated"; record: OperationRecord }
   | { outcome: "host_taken"; host: string; app: string };
+
+export type OperationResult =
+  | { outcome: "recorded" }
+  /** This operation has happened before. */
+  | { outcome: "repeated"; record: OperationRecord };
+
+/** `version` is what the store holds, or has deleted, at that id. */
+export type RecordWrite = { written: true } | { written: false; version: number };
 
 export type LeaseResult = { acquired: true } | { acquired: false; expiresInMs: number };
 
@@ -118,3 +141,6 @@ export class StoreUnavailable extends Error {
 
 /** The newest audit entries that a store keeps, per installation. Source: about 200 B each, 4 MB in all. */
 export const AUDIT_ENTRIES_KEPT = 20_000;
+
+/** How long a deleted record's version is remembered. */
+export const TOMBSTONE_TTL_MS = 24 * 60 * 60 * 1_000;

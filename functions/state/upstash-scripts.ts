@@ -79,6 +79,23 @@ end
 return { 'committed', deleted and '0' or ARGV[3] }
 `;
 
+/**
+ * KEYS: audit, operation. ARGV: audit's app, audit entry, audit entries kept, operation's time to live in ms ('' for
+ * none), fingerprint, result.
+ */
+export const RECORD_OPERATION = `
+if ARGV[4] ~= '' then
+  local done = redis.call('HMGET', KEYS[2], 'fingerprint', 'result')
+  if done[1] then return { 'repeated', done[1], done[2] } end
+end
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'app', ARGV[1], 'entry', ARGV[2])
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[2], 'fingerprint', ARGV[5], 'result', ARGV[6])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
+return { 'recorded' }
+`;
+
 /** KEYS: lease. ARGV: token, time to live in ms. Answers -1 when acquired, else how long it is still held. */
 export const ACQUIRE_LEASE = `
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return -1 end
@@ -110,16 +127,33 @@ end
 return rows
 `;
 
-/** KEYS: ids, bodies. ARGV: id, body. */
+/**
+ * KEYS: ids, bodies, versions, tombstone. ARGV: id, body, version ('' for none). Answers '' when written, else the
+ * version that is newer. Versions are compared as doubles, which are exact up to 2^53.
+ */
 export const WRITE_RECORD = `
+if ARGV[3] ~= '' then
+  local newest = redis.call('HGET', KEYS[3], ARGV[1]) or redis.call('GET', KEYS[4])
+  if newest and tonumber(newest) > tonumber(ARGV[3]) then return newest end
+  redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
+else
+  redis.call('HDEL', KEYS[3], ARGV[1])
+end
+redis.call('DEL', KEYS[4])
 redis.call('ZADD', KEYS[1], '0', ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-return 1
+return ''
 `;
 
-/** KEYS: ids, bodies. ARGV: id. */
+/** KEYS: ids, bodies, versions, tombstone. ARGV: id, version ('' for none), how long to remember it in ms. */
 export const DELETE_RECORD = `
+if ARGV[2] ~= '' then
+  local newest = redis.call('HGET', KEYS[3], ARGV[1]) or redis.call('GET', KEYS[4])
+  if newest and tonumber(newest) > tonumber(ARGV[2]) then return 0 end
+  redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[3])
+end
 redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
 return redis.call('HDEL', KEYS[2], ARGV[1])
 `;
 

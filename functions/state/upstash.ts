@@ -4,14 +4,19 @@ import { parseAuditEntry } from "./audit.ts";
 import {
   AUDIT_ENTRIES_KEPT,
   type AppChange,
+  type AuditEntry,
   type AuditRow,
   type CommitResult,
   type LeaseResult,
+  type Operation,
   type OperationRecord,
+  type OperationResult,
   type Page,
+  type RecordWrite,
   type StateStore,
   type StoredApp,
   StoreUnavailable,
+  TOMBSTONE_TTL_MS,
 } from "./store.ts";
 import {
   ACQUIRE_LEASE,
@@ -20,6 +25,7 @@ import {
   LIST_AUDIT,
   LIST_RECORDS,
   READ_APP,
+  RECORD_OPERATION,
   RELEASE_LEASE,
   RENEW_LEASE,
   RESOLVE,
@@ -66,6 +72,18 @@ const commitResult = z.union([
   z
     .tuple([z.literal("host_taken"), z.string(), z.string()])
     .transform(([outcome, host, app]) => ({ outcome, host, app })),
+]);
+
+const operationResult = z.union([
+  z.tuple([z.literal("recorded")]).transform(([outcome]) => ({ outcome })),
+  z
+    .tuple([z.literal("repeated"), z.string(), z.string()])
+    .transform(([outcome, fingerprint, result]) => ({ outcome, record: { fingerprint, result } })),
+]);
+
+const recordWrite = z.union([
+  z.literal("").transform(() => ({ written: true as const })),
+  count.transform((version) => ({ written: false as const, version })),
 ]);
 
 const leaseResult = z
@@ -154,12 +172,7 @@ export class UpstashStore implements StateStore {
       body ?? "",
       change.isDefault ? "1" : "0",
       change.hasWork ? "1" : "0",
-      JSON.stringify(change.audit.app),
-      JSON.stringify(change.audit),
-      String(AUDIT_ENTRIES_KEPT),
-      operation ? ttl(operation.ttlSeconds * 1000) : "",
-      operation?.fingerprint ?? "",
-      operation?.result ?? "",
+      ...recorded(change.audit, operation),
       ...change.hosts,
     ];
     return this.#run("commit", COMMIT, keys, args, commitResult);
@@ -173,6 +186,11 @@ export class UpstashStore implements StateStore {
   readOperation(key: string): Promise<OperationRecord | null> {
     const command: Command = ["HMGET", this.#key("operation", key), "fingerprint", "result"];
     return this.#send("readOperation", command, operationRecord);
+  }
+
+  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    const keys = [this.#key("audit"), this.#key("operation", operation?.key ?? "")];
+    return this.#run("recordOperation", RECORD_OPERATION, keys, recorded(audit, operation), operationResult);
   }
 
   acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult> {
@@ -197,12 +215,14 @@ export class UpstashStore implements StateStore {
     return this.#run("listRecords", LIST_RECORDS, this.#recordKeys(kind), args, records);
   }
 
-  async writeRecord(kind: string, id: string, body: string): Promise<void> {
-    await this.#run("writeRecord", WRITE_RECORD, this.#recordKeys(kind), [id, body], z.literal(1));
+  writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite> {
+    const args = [id, body, version === undefined ? "" : String(version)];
+    return this.#run("writeRecord", WRITE_RECORD, this.#changedRecordKeys(kind, id), args, recordWrite);
   }
 
-  deleteRecord(kind: string, id: string): Promise<boolean> {
-    return this.#run("deleteRecord", DELETE_RECORD, this.#recordKeys(kind), [id], flag);
+  deleteRecord(kind: string, id: string, version?: number): Promise<boolean> {
+    const args = [id, version === undefined ? "" : String(version), ttl(TOMBSTONE_TTL_MS)];
+    return this.#run("deleteRecord", DELETE_RECORD, this.#changedRecordKeys(kind, id), args, flag);
   }
 
   async listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]> {
@@ -218,6 +238,12 @@ export class UpstashStore implements StateStore {
 
   #recordKeys(kind: string): string[] {
     return [this.#key("record-ids", kind), this.#key("records", kind)];
+  }
+
+  #changedRecordKeys(kind: string, id: string): string[] {
+    // Encoded, so that no kind and id share a name with another two.
+    const tombstone = this.#key("record-tombstone", `${encodeURIComponent(kind)}:${id}`);
+    return [...this.#recordKeys(kind), this.#key("record-versions", kind), tombstone];
   }
 
   #run<T>(method: string, script: string, keys: string[], args: string[], answer: z.ZodType<T>): Promise<T> {
@@ -282,6 +308,18 @@ function lowerBound(page: Page): string {
 /** Redis takes whole milliseconds and deletes on zero. */
 function ttl(milliseconds: number): string {
   return String(Math.max(1, Math.ceil(milliseconds)));
+}
+
+/** The arguments of a script that writes an audit entry and an operation record. */
+function recorded(audit: AuditEntry, operation: Operation | null): string[] {
+  return [
+    JSON.stringify(audit.app),
+    JSON.stringify(audit),
+    String(AUDIT_ENTRIES_KEPT),
+    operation ? ttl(operation.ttlSeconds * 1000) : "",
+    operation?.fingerprint ?? "",
+    operation?.result ?? "",
+  ];
 }
 
 /** Stream ids (`1700000000000-7`) padded so that they sort as text, too. */

@@ -57,6 +57,7 @@ export class Commands {
   readonly #report: (error: unknown, command: Command) => void;
   #running = 0;
   #draining = false;
+  #paused = false;
 
   constructor(send: (event: NewEvent) => void, report: (error: unknown, command: Command) => void) {
     this.#send = send;
@@ -81,6 +82,11 @@ export class Commands {
   /** From now on, commands that start work are refused. */
   drain(): void {
     this.#draining = true;
+  }
+
+  /** While paused, commands that start work are refused; an operator may lift it again. */
+  pause(paused: boolean): void {
+    this.#paused = paused;
   }
 
   async dispatch(command: Command): Promise<void> {
@@ -117,6 +123,8 @@ export class Commands {
       throw new CommandError("unknown_command", "This runner doesn't know such a command.");
     if (this.#draining && startsWork[type])
       throw new CommandError("draining", "This runner is about to stop and takes no new work.");
+    if (this.#paused && startsWork[type])
+      throw new CommandError("draining", "An operator drains this runner: it takes no new work.");
     if (this.#running >= RUNNING_COMMANDS_LIMIT)
       throw new CommandError("busy", "This runner has too many commands under way.");
     return handler;

@@ -36,6 +36,7 @@ export class DeploymentManager {
   readonly #creations = new Map<string, Promise<DeploymentStatus>>();
   readonly #changes = new EventEmitter();
   #isDraining = false;
+  #isPaused = false;
 
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
@@ -87,6 +88,8 @@ export class DeploymentManager {
       );
     }
     if (this.#isDraining) throw new Problem("draining", "The runner is draining: it takes no new work.");
+    if (this.#isPaused)
+      throw new Problem("draining", "An operator drains this runner: it takes no new deployments.");
     const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
     this.#creations.set(key, creation);
     return creation;
@@ -129,6 +132,11 @@ export class DeploymentManager {
     }
     this.#changes.emit("change");
     return true;
+  }
+
+  /** While paused, no new deployment is accepted; those that it has go on. */
+  pause(paused: boolean): void {
+    this.#isPaused = paused;
   }
 
   /** Where the tunnel finds a service; only while it is running. */

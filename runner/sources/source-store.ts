@@ -79,7 +79,7 @@ export class SourceStore {
       if (expected.sha256 !== undefined && expected.sha256 !== stored.sha256) {
         throw new Problem(
           "hash_mismatch",
-          `The upload's SHA-256 is ${stored.sha256}: it was damaged on the way.`,
+          `The upload's SHA-256 is ${stored.sha256} and not ${expected.sha256}: it was damaged on the way, or is another.`,
         );
       }
       await rename(temporary, this.#file(stored.sha256));

@@ -12,6 +12,10 @@ export function everyMethod(store: StateStore): { method: keyof StateStore; call
     { method: "commit", call: () => store.commit(change("shop", 0, { operation: operation("key") })) },
     { method: "listWork", call: () => store.listWork() },
     { method: "readOperation", call: () => store.readOperation("key") },
+    {
+      method: "recordOperation",
+      call: () => store.recordOperation(change("shop", 0).audit, operation("other-key")),
+    },
     { method: "acquireLease", call: () => store.acquireLease("janitor", "one", LONG) },
     { method: "renewLease", call: () => store.renewLease("janitor", "one", LONG) },
     { method: "releaseLease", call: () => store.releaseLease("janitor", "one") },
@@ -50,7 +54,7 @@ export function operation(key: string): NonNullable<AppChange["operation"]> {
   return { key, fingerprint: `print-${key}`, result: `result-${key}`, ttlSeconds: 60 };
 }
 
-export function repeated(key: string): CommitResult {
+export function repeated(key: string): Extract<CommitResult, { outcome: "repeated" }> {
   return { outcome: "repeated", record: { fingerprint: `print-${key}`, result: `result-${key}` } };
 }
 

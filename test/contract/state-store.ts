@@ -431,6 +431,111 @@ export function describeStateStore(name: string, open: OpenStore): void {
       });
     });
 
+    describe("versions of records", () => {
+      test("an older record never takes the place of a newer one, and is told which that is", async () => {
+        expect(await store.writeRecord("runner", "r1", "second", 2)).toEqual({ written: true });
+        expect(await store.writeRecord("runner", "r1", "first", 1)).toEqual({ written: false, version: 2 });
+        expect(await store.readRecord("runner", "r1")).toBe("second");
+        expect(await store.writeRecord("runner", "r1", "second", 2)).toEqual({ written: true });
+        expect(await store.writeRecord("runner", "r1", "tenth", 10)).toEqual({ written: true });
+        expect(await store.writeRecord("runner", "r1", "ninth", 9)).toEqual({ written: false, version: 10 });
+        expect(await store.writeRecord("runner", "r2", "first", 1)).toEqual({ written: true });
+        expect(await store.writeRecord("project", "r1", "first", 1)).toEqual({ written: true });
+        expect(await store.listRecords("runner", all)).toEqual([
+          { id: "r1", body: "tenth" },
+          { id: "r2", body: "first" },
+        ]);
+      });
+
+      test("a deletion stands against older writes that arrive after it, and gives way to newer ones", async () => {
+        await store.writeRecord("runner", "r1", "first", 1);
+        expect(await store.deleteRecord("runner", "r1", 3)).toBe(true);
+        expect(await store.writeRecord("runner", "r1", "second", 2)).toEqual({ written: false, version: 3 });
+        expect(await store.readRecord("runner", "r1")).toBeNull();
+        expect(await store.listRecords("runner", all)).toEqual([]);
+        expect(await store.writeRecord("runner", "r1", "fourth", 4)).toEqual({ written: true });
+        expect(await store.deleteRecord("runner", "r1", 3)).toBe(false);
+        expect(await store.readRecord("runner", "r1")).toBe("fourth");
+        expect(await store.deleteRecord("runner", "r1", 5)).toBe(true);
+        expect(await store.deleteRecord("runner", "r1", 4)).toBe(false);
+        expect(await store.writeRecord("runner", "r1", "fourth", 4)).toEqual({ written: false, version: 5 });
+      });
+
+      test("of 20 versions that are written at once the highest stays", async () => {
+        await Promise.all(range(20).map((n) => store.writeRecord("runner", "r1", `n${n}`, n + 1)));
+        expect(await store.readRecord("runner", "r1")).toBe("n19");
+      });
+
+      test("times in milliseconds are versions, and whoever gives none overwrites any", async () => {
+        const now = 1_764_000_000_000;
+        await store.writeRecord("runner", "r1", "late", now + 1);
+        expect(await store.writeRecord("runner", "r1", "early", now)).toEqual({
+          written: false,
+          version: now + 1,
+        });
+        expect(await store.writeRecord("runner", "r1", "plain")).toEqual({ written: true });
+        expect(await store.writeRecord("runner", "r1", "early", now)).toEqual({ written: true });
+        expect(await store.deleteRecord("runner", "r1")).toBe(true);
+        expect(await store.readRecord("runner", "r1")).toBeNull();
+      });
+
+      test("deletions with hostile kinds and ids stay apart", async () => {
+        for (const name of HOSTILE_NAMES) {
+          await store.deleteRecord(name, "id", 5);
+          await store.deleteRecord("kind", name, 5);
+        }
+        for (const name of HOSTILE_NAMES) {
+          expect(await store.writeRecord(name, "id", "old", 4)).toEqual({ written: false, version: 5 });
+          expect(await store.writeRecord("kind", name, "old", 4)).toEqual({ written: false, version: 5 });
+        }
+        expect(await store.writeRecord("a", "b:id", "other", 4)).toEqual({ written: true });
+        expect(await store.writeRecord("kind:a", "b", "other", 4)).toEqual({ written: true });
+      });
+    });
+
+    describe("operations on nothing but the log", () => {
+      const audit = {
+        ...change("shop", 0).audit,
+        app: null,
+        action: "runner.drain",
+        details: { runner: "r1" },
+      };
+
+      test("the entry and the operation are written together, once", async () => {
+        expect(await store.recordOperation(audit, operation("key-1"))).toEqual({ outcome: "recorded" });
+        expect(await store.readOperation("key-1")).toEqual(repeated("key-1").record);
+        expect(await store.recordOperation(audit, operation("key-1"))).toEqual(repeated("key-1"));
+        expect(await store.recordOperation(audit, null)).toEqual({ outcome: "recorded" });
+        const rows = await store.listAudit({ app: null, limit: 10, before: null });
+        expect(rows).toEqual([audit, audit].map((entry) => ({ ...entry, id: expect.any(String) })));
+        expect(await store.listAudit({ app: "shop", limit: 10, before: null })).toEqual([]);
+      });
+
+      test("a key is one operation's, whatever it was recorded with", async () => {
+        await store.commit(change("shop", 0, { operation: operation("key-1") }));
+        expect(await store.recordOperation(audit, operation("key-1"))).toEqual(repeated("key-1"));
+        await store.recordOperation(audit, operation("key-2"));
+        expect(await store.commit(change("shop", 1, { operation: operation("key-2") }))).toEqual(
+          repeated("key-2"),
+        );
+        expect((await store.readApp("shop"))?.version).toBe(1);
+      });
+
+      test("of 20 that are sent at once one is recorded", async () => {
+        const results = await Promise.all(
+          range(20).map(() => store.recordOperation(audit, operation("key-1"))),
+        );
+        expect(results.filter(({ outcome }) => outcome === "recorded")).toHaveLength(1);
+        expect(await store.listAudit({ app: null, limit: 50, before: null })).toHaveLength(1);
+      });
+
+      test("it is forgotten once its time to live has passed", async () => {
+        await store.recordOperation(audit, { ...operation("key-1"), ttlSeconds: SHORT / 1000 });
+        await until(async () => (await store.readOperation("key-1")) === null);
+        expect(await store.recordOperation(audit, operation("key-1"))).toEqual({ outcome: "recorded" });
+      });
+    });
+
     describe("audit", () => {
       test("an entry comes back as it was written", async () => {
         const audit = {

@@ -183,3 +183,48 @@ test.each([
     expect(await cli.done(["ensure", ...HERE])).toMatchObject({ changed: false });
   },
 );
+
+interface Diagnosis {
+  ok: boolean;
+  checks: { name: string; state: string; detail: string; remedy?: string }[];
+}
+
+/** What doctor finds about Railway; the server that it asks for doesn't exist. */
+async function diagnose(env: Record<string, string> = {}): Promise<Record<string, string>> {
+  const { code, stdout } = await cli.run(["doctor", ...HERE, "--json"], {
+    SIGNALBOX_URL: "http://127.0.0.1:9",
+    SIGNALBOX_TOKEN: "control-token-for-tests",
+    ...env,
+  });
+  expect(code).toBe(1);
+  const { checks } = JSON.parse(stdout) as Diagnosis;
+  for (const { state, remedy } of checks) if (state === "wrong") expect(remedy).toBeTruthy();
+  return Object.fromEntries(checks.map(({ name, state, detail }) => [name, `${state}: ${detail}`]));
+}
+
+test("doctor says what is wrong on Railway, from the token to the runner's settings", async () => {
+  expect((await diagnose({ RAILWAY_API_TOKEN: "not-a-token" }))["railway token"]).toMatch(/^wrong: /);
+  const nothing = await diagnose();
+  expect(nothing["railway token"]).toContain("ok: an account's or workspace's, from RAILWAY_API_TOKEN");
+  expect(nothing["railway target"]).toBe("ok: project signalbox, environment production");
+  expect(nothing["baseline"]).toContain("wrong: ");
+
+  await cli.done(["scaffold", ...HERE, ...MAKE]);
+  const fine = await diagnose();
+  expect(fine["env service"]).toBe("ok: pulse-env; Redis mode upstash");
+  expect(fine["runner service"]).toMatch(/^ok: signalbox-runner, deployment /);
+  expect(fine).not.toHaveProperty("baseline");
+
+  const runner = railway.state.instance("signalbox-runner");
+  railway.state.instance("pulse-env")?.variables.set("SIGNALBOX_APP", "x");
+  if (runner) runner.settings.drainingSeconds = 0;
+  const drifted = await diagnose();
+  expect(drifted["env service"]).toContain("wrong: pulse-env has SIGNALBOX_APP");
+  expect(drifted["runner service"]).toContain("set drainingSeconds on signalbox-runner");
+  runner?.variables.set("HEALTH_PORT", "8080");
+  expect((await diagnose())["runner service"]).toContain("HEALTH_PORT");
+
+  const { text } = await cli.runInTerminal(["doctor", ...HERE], { NO_COLOR: "1" });
+  expect(text).toContain("✗ env service");
+  expect(text).toContain("✓ railway target");
+});

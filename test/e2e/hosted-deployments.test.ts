@@ -134,7 +134,7 @@ test("an upload that can't be a source is refused and leaves nothing", async () 
   const archive = new Uint8Array(await anySource());
   expect((await putSource(stack, runner.id, archive, "application/zip")).status).toBe(415);
   const notGzip = await putSource(stack, runner.id, "plain text");
-  expect(notGzip.status).toBe(502);
+  expect(notGzip.status).toBe(422);
   expect(notGzip.text).toContain("isn't a gzip file");
   expect((await putSource(stack, "nobody", archive)).status).toBe(503);
   const tooLarge = await new Promise<number>((resolve, reject) => {

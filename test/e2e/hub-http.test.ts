@@ -7,8 +7,10 @@ import {
   type ServerResponse,
 } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { CONNECTION_WINDOW_BYTES } from "../../functions/protocol/limits.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { header, headers, rawGet, rawRequest } from "../helpers/raw-http.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
@@ -231,6 +233,38 @@ describe("a request through the tunnel", () => {
     // What they are allowed to hold back is all used up; they are given up, and it goes on.
     expect((await get("/quick")).body.toString()).toBe("quick");
     for (const request of idle) request.destroy();
+  });
+
+  test("with a body isn't stopped by services that take nothing of theirs", async () => {
+    handle = (request, response) => void request.resume().on("end", () => response.end("stored"));
+    const stuck = new Set<number>();
+    let heldBytes = 0;
+    runner.intercept = (frame) => {
+      if (frame.type === "open" && frame.head.path === "/stuck") stuck.add(frame.stream);
+      if (!stuck.has(frame.stream)) return false;
+      if (frame.type === "data") heldBytes += frame.body.byteLength;
+      return true;
+    };
+    const body = Buffer.alloc(2 * 1024 * 1024);
+    const uploads = Array.from({ length: 30 }, () => {
+      const request = open("/stuck", "POST", { "content-length": String(body.length) });
+      request.on("error", () => undefined);
+      request.end(body);
+      return request;
+    });
+    await until(
+      () => heldBytes,
+      (bytes) => bytes >= CONNECTION_WINDOW_BYTES * 0.4,
+    );
+    for (let count = 0; count < 10; count++) {
+      const quick = open("/quick", "POST");
+      quick.end(Buffer.alloc(200_000));
+      const answer = await answerOf(quick);
+      expect(await text(answer)).toBe("stored");
+    }
+    for (const stream of stuck) runner.send({ type: "reset", stream, code: "overflow", reason: "stuck" });
+    for (const request of uploads) request.destroy();
+    runner.send({ type: "window", stream: 0, bytes: heldBytes });
   });
 
   test("that its client breaks off breaks off at the backend", async () => {

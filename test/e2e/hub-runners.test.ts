@@ -5,7 +5,7 @@ import type { WebSocket } from "ws";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { rawGet, rawRequest } from "../helpers/raw-http.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
-import { startTestStack, until } from "../helpers/stack.ts";
+import { RUNNER_SECRET, startTestStack, until } from "../helpers/stack.ts";
 import {
   connectRunner,
   refusal,
@@ -142,6 +142,30 @@ describe("a runner's socket", () => {
     await new Promise((resolve) => setTimeout(resolve, LOST_AFTER_MS));
     expect(await details(alive)).toMatchObject({ state: "online" });
     clearInterval(timer);
+  });
+
+  test("that was accepted is connecting until its runner says something, and gets nothing to host", async () => {
+    const id = fresh();
+    const socket = runnerSocket(world.stack, id);
+    try {
+      expect(await state(id, "connecting")).toMatchObject({ connected: true, epoch: 1 });
+      await until(
+        () => world.store.readRecord("runner", id),
+        (record) => record?.includes('"state":"connecting"') === true,
+      );
+      await world.stack.api("PUT", "/apps/hopeful", {});
+      const refused = await world.stack.api("POST", "/apps/hopeful/deployments", {
+        target: { kind: "runner", runnerId: id, source: { sha256: "0".repeat(64) }, start: "true" },
+      });
+      expect([refused.status, refused.body["detail"]]).toEqual([
+        422,
+        "target.runnerId is connecting: connected.",
+      ]);
+      socket.send(JSON.stringify({ type: "runner-status", payload: {} }));
+      expect((await state(id, "online"))["connections"]).toMatchObject([{ epoch: 1, state: "online" }]);
+    } finally {
+      socket.close();
+    }
   });
 
   test("that closes is offline with the reason, and online again when it comes back", async () => {
@@ -290,6 +314,53 @@ describe("the control API", () => {
     await state(id, "draining");
   });
 
+  test("tells a runner of its drain, at once and whenever it connects, until that is lifted", async () => {
+    const id = fresh();
+    const drains = (runner: TunnelClient) =>
+      runner.commands.filter(({ type }) => type === "drain").map(({ payload }) => payload);
+    const runner = await connect(id);
+    await world.stack.api("POST", `/runners/${id}/drain`);
+    await until(
+      () => drains(runner),
+      (seen) => seen.length === 1,
+    );
+    // As one that never heard of such a message answers it.
+    runner.event({ type: "error", commandId: runner.commands[0]?.["id"], code: "unknown_command" });
+    const again = await connect(id);
+    await world.stack.api("POST", `/runners/${id}/drain`, { draining: false });
+    await until(
+      () => drains(again),
+      (seen) => seen.length === 2,
+    );
+    expect([drains(runner), drains(again)]).toEqual([
+      [{ draining: true }],
+      [{ draining: true }, { draining: false }],
+    ]);
+    const undrained = await connect(id);
+    const old = await connect(fresh(), { subprotocol: null });
+    await world.stack.api("POST", `/runners/runner-${count}/drain`);
+    await world.stack.api("POST", `/runners/${id}/commands`, { type: "fetch-logs" });
+    await until(
+      () => undrained.commands.length,
+      (length) => length === 1,
+    );
+    expect([drains(undrained), drains(old)]).toEqual([[], []]);
+  });
+
+  test("doesn't take a drain for a command, from nobody", async () => {
+    const id = fresh();
+    const runner = await connect(id);
+    const sent = await world.stack.api("POST", `/runners/${id}/commands`, { type: "drain" });
+    expect(sent.status).toBe(400);
+    const relayed = await fetch(`${world.stack.origin}/_signalbox/commands`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${RUNNER_SECRET}`, "content-type": "application/json" },
+      body: JSON.stringify({ runnerId: id, command: { type: "drain" } }),
+    });
+    expect(relayed.status).toBe(400);
+    expect(runner.commands).toEqual([]);
+  });
+
   test("streams sources to the runner", async () => {
     const id = fresh();
     const runner = await connect(id);
@@ -332,7 +403,8 @@ describe("the registry", () => {
       runner.event({ type: "log-chunk", data: "x" });
     }
     await world.stack.api("POST", `/runners/${id}/commands`, { type: "fetch-logs" });
-    expect(world.front.commands()).toBe(before);
+    // The command's entry in the audit log.
+    expect(world.front.commands()).toBe(before + 1);
   });
 
   test("catches up after an outage, in which runners connect all the same", async () => {

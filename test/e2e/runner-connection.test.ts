@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, expect, test } from "vitest";
 import type { ConnectionTimings } from "../../runner/connection/connection.ts";
-import { startHub, type Hub, type HubOptions } from "../helpers/hub-client.ts";
+import { startHub, type Hub, type HubConnection, type HubOptions } from "../helpers/hub-client.ts";
 import { startLocalService } from "../helpers/local-service.ts";
 import { bundleFixture, runtimeCommand, startRunner, type RunnerProcess } from "../helpers/runner-process.ts";
 import { until } from "../helpers/stack.ts";
@@ -106,11 +105,17 @@ test("heartbeats and pings keep their intervals", async () => {
     { args: ["runner", "--heartbeatInterval", "1000"] },
   );
   const link = await hub.connection(0);
-  await sleep(2_500);
-  const beats = link.events.filter(({ type }) => type === "runner-status").length;
-  expect(beats).toBeGreaterThanOrEqual(3);
-  expect(beats).toBeLessThanOrEqual(4);
-  expect(link.texts.length).toBeGreaterThan(15);
+  const beats = (): number[] =>
+    link.events.filter(({ type }) => type === "runner-status").map(({ timestamp }) => Date.parse(timestamp));
+  // The first one greets, the next comes when the interval has it.
+  await until(beats, ({ length }) => length === 4);
+  const times = beats().slice(1);
+  for (const [index, at] of times.slice(1).entries()) {
+    const pauseMs = at - (times[index] ?? 0);
+    expect(pauseMs).toBeGreaterThan(900);
+    expect(pauseMs).toBeLessThan(2_000);
+  }
+  expect(link.texts.length).toBeGreaterThan(12);
 });
 
 test("a socket that falls silent is given up; pongs alone keep it", async () => {
@@ -126,7 +131,7 @@ test("a socket that falls silent is given up; pongs alone keep it", async () => 
 test("pauses between attempts double with jitter, and only a stable connection starts them over", async () => {
   const { hub, runner } = await hubAndRunner(
     {},
-    { reconnectFirstMs: 40, reconnectLimitMs: 1_000, stableMs: 1_000 },
+    { reconnectFirstMs: 40, reconnectLimitMs: 1_000, stableMs: 1_000, pingIntervalMs: 100 },
   );
   const pauses = (): number[] =>
     runner.lines.flatMap((line) => {
@@ -141,7 +146,11 @@ test("pauses between attempts double with jitter, and only a stable connection s
   expect(pauses().length).toBe(8);
   // Full jitter has no lower bound; that all of four pauses of up to a second were below 40 ms would be a wonder.
   expect(Math.max(...pauses().slice(4))).toBeGreaterThan(0.04);
-  await sleep(1_300);
+  // By the runner's own clock the connection is stable by then.
+  await until(
+    () => link.texts.length,
+    (pings) => pings >= 13,
+  );
   link.socket.terminate();
   await hub.connection(9);
   expect(pauses().at(-1)).toBeLessThanOrEqual(0.1);
@@ -172,9 +181,9 @@ test("a replaced runner says so, and comes back later and not at once", async ()
   const link = await hub.connection(0);
   link.socket.close(4009, "replaced");
   await runner.line("Replaced: another runner connected with the same id (runner-under-test)");
-  await sleep(700);
-  expect(hub.connections.length).toBe(1);
+  const saidAt = Date.now();
   await hub.connection(1);
+  expect(Date.now() - saidAt).toBeGreaterThan(1_000);
 });
 
 test("commands are acknowledged and answered; unknown and failing ones are errors", async () => {
@@ -202,6 +211,40 @@ test("events that are raised while there is no connection come with the next one
   first.socket.terminate();
   const second = await hub.connection(1);
   expect(await second.event("build-completed")).toMatchObject({ commandId: "b1" });
+});
+
+test("a runner that the hub drains says so and refuses new work, until it is told otherwise or connects anew", async () => {
+  const { hub, runner } = await hubAndRunner({}, quick);
+  const first = await hub.connection(0);
+  const health = await runner.healthUrl();
+  const drainedBy = async (link: HubConnection, draining: boolean, id: string): Promise<void> => {
+    link.command("drain", { draining }, id);
+    await link.event("ack", ({ commandId }) => commandId === id);
+    await link.event("runner-status", ({ payload }) =>
+      JSON.stringify(payload).includes(`"drainRequested":${draining}`),
+    );
+    expect(await status(`${health}/health`)).toMatchObject({
+      body: { draining: false, drainRequested: draining },
+    });
+    expect((await status(`${health}/ready`)).status).toBe(200);
+  };
+  await drainedBy(first, true, "d1");
+  first.command("start-build", {}, "b1");
+  expect(await first.event("error", ({ commandId }) => commandId === "b1")).toMatchObject({
+    code: "draining",
+    error: "An operator drains this runner: it takes no new work.",
+  });
+  await drainedBy(first, false, "d2");
+  first.command("start-build", {}, "b2");
+  await first.event("build-completed", ({ commandId }) => commandId === "b2");
+  await drainedBy(first, true, "d3");
+
+  first.socket.terminate();
+  const second = await hub.connection(1);
+  const greeting = await second.event("runner-status");
+  expect(greeting["payload"]).toMatchObject({ drainRequested: false });
+  second.command("start-build", {}, "b3");
+  await second.event("build-completed", ({ commandId }) => commandId === "b3");
 });
 
 test("SIGTERM drains: work finishes, heartbeats go on, new work is refused, requests are served", async () => {
@@ -279,6 +322,7 @@ test("a hundred cuts, of every kind, and each time it is back", async () => {
   const kinds = ["reset", "end", "stall", "corrupt"] as const;
   const startedAt = Date.now();
   const slowest: Record<string, number> = {};
+  const disconnects = (): number => runner.lines.filter((line) => line.includes("Disconnected")).length;
   for (let n = 0; n < 100; n += 1) {
     const link = await until(
       () => hub.connections.at(-1),
@@ -289,13 +333,14 @@ test("a hundred cuts, of every kind, and each time it is back", async () => {
     await running.head();
     const kind = kinds[n % kinds.length] ?? "reset";
     const count = hub.connections.length;
+    const noticed = disconnects();
     const cutAt = Date.now();
     if (kind === "reset" || kind === "end") proxy.cut(kind);
     else {
       proxy.mode = kind;
       void running.body().catch(() => undefined);
       if (kind === "corrupt") link.command("runner-health-check");
-      await runnerNotices(link);
+      await until(disconnects, (seen) => seen > noticed);
       proxy.mode = "pass";
       proxy.cut("reset");
     }
@@ -316,9 +361,4 @@ test("a hundred cuts, of every kind, and each time it is back", async () => {
     () => local.broken.length,
     (broken) => broken >= 100,
   );
-
-  /** A corrupted byte may hit a length, and then only silence tells. */
-  async function runnerNotices(link: { end(): Promise<unknown> }): Promise<void> {
-    await Promise.race([link.end(), sleep(1_500)]);
-  }
 });

@@ -4,25 +4,17 @@ import { z } from "zod";
 import { startBadProxy, faults, type BadProxy } from "../helpers/bad-proxy.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { seededRandom } from "../helpers/random.ts";
-import {
-  commandOf,
-  deployTunnelApp,
-  residentMiB,
-  startRunner,
-  viewRunner,
-  type RunnerProcess,
-} from "../helpers/hosted-runner.ts";
+import { deployTunnelApp, startRunner, viewRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
+import { liveHeapMiB } from "../helpers/worker-heap.ts";
 
 const CUTS = process.env["SIGNALBOX_SOAK"] === "1" ? 100 : 25;
 const VISITORS = 16;
 /** The longest cut takes 1.2 s and the way back 3 s; what takes three times that hangs. */
 const HANGS_AFTER_MS = 15_000;
 const BACK_WITHIN_MS = 3_000;
-/** Of what a burst leaves to the allocators; a leak per request or per cut would be more. */
-const RUNNER_SLACK_MIB = 80;
-/** Measured: 100 cuts took workerd from 151 to 283 MiB, ever more slowly. Why isn't known; this only bounds it. */
-const EDGE_SLACK_MIB = 256;
+/** Of what is in use after a collection; what stays behind of each request or each cut would be more. */
+const SLACK_MIB = 3;
 const HOST = "cut.test";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
@@ -31,7 +23,7 @@ afterEach(async () => {
 });
 
 async function open(entry?: string): Promise<{ stack: TestStack; runner: RunnerProcess; proxy: BadProxy }> {
-  const stack = await startTestStack();
+  const stack = await startTestStack({ inspect: true });
   cleanUps.push(() => stack.stop());
   const proxy = await startBadProxy(stack.port);
   cleanUps.push(() => proxy.close());
@@ -81,7 +73,6 @@ async function visit(stack: TestStack, tally: Tally, over: AbortSignal, bodyByte
 test(`${CUTS} cuts under load: each request is answered rightly or cleanly refused, and the runner comes back`, async () => {
   const { seed, random } = seededRandom();
   const { stack, runner, proxy } = await open("test/helpers/hasty-runner.ts");
-  const edgePid = commandOf(stack.workerd.pid);
   const over = new AbortController();
   const tally: Tally = { right: 0, refused: {}, wrong: [], slowestMs: 0 };
   const visitors = Array.from({ length: VISITORS }, (_, index) =>
@@ -90,14 +81,17 @@ test(`${CUTS} cuts under load: each request is answered rightly or cleanly refus
   const watch = watchSessions(stack, over.signal);
   const backMs: number[] = [];
   const slow: string[] = [];
-  const course: string[] = [];
+  const memory = async (): Promise<{ runner: number; edge: number }> => ({
+    runner: await runner.liveMiB(),
+    edge: await liveHeapMiB(stack.workerd.inspectorPort),
+  });
   let base = { runner: 0, edge: 0 };
   try {
     await until(
       () => tally.right,
       (right) => right > 1_000,
     );
-    base = { runner: runner.residentMiB(), edge: residentMiB(edgePid) };
+    base = await memory();
     for (let cut = 0; cut < CUTS; cut++) {
       const fault = faults[Math.floor(random() * faults.length)] ?? "drop";
       const lengthMs = Math.round(fault === "drop" ? random() * 400 : 200 + random() * 1_000);
@@ -113,27 +107,22 @@ test(`${CUTS} cuts under load: each request is answered rightly or cleanly refus
       backMs.push(took);
       if (took > BACK_WITHIN_MS) slow.push(`${fault} of ${lengthMs} ms: back after ${took} ms`);
       await new Promise((resolve) => setTimeout(resolve, 250 + random() * 500));
-      if (cut % 5 === 4) course.push(residentMiB(edgePid).toFixed(0));
     }
   } finally {
     over.abort();
     await Promise.all(visitors);
   }
   const { looks, most } = await watch;
-  const left = (): { runner: number; edge: number } => ({
-    runner: runner.residentMiB(),
-    edge: residentMiB(edgePid),
-  });
   const isBack = ({ runner, edge }: typeof base): boolean =>
-    runner < base.runner + RUNNER_SLACK_MIB && edge < base.edge + EDGE_SLACK_MIB;
-  const rest = await until(left, isBack).catch(left);
+    runner < base.runner + SLACK_MIB && edge < base.edge + SLACK_MIB;
+  const rest = await until(memory, isBack).catch(memory);
   backMs.sort((one, other) => one - other);
   const mib = ({ runner, edge }: typeof base): string =>
-    `runner ${runner.toFixed(0)} MiB, workerd ${edge.toFixed(0)} MiB`;
+    `in use: runner ${runner.toFixed(1)} MiB, Worker ${edge.toFixed(1)} MiB`;
   console.log(
     `seed ${seed}: ${CUTS} cuts, ${tally.right} right answers, refused ${JSON.stringify(tally.refused)}, ` +
       `slowest ${tally.slowestMs} ms; back after median ${backMs[Math.floor(CUTS / 2)]} ms, worst ${backMs.at(-1)} ms; ` +
-      `${looks} looks at the sessions; workerd after each fifth cut ${course.join(", ")} MiB; before ${mib(base)}, after ${mib(rest)}`,
+      `${looks} looks at the sessions; before ${mib(base)}, after ${mib(rest)}`,
   );
   expect(tally.wrong).toEqual([]);
   expect(slow).toEqual([]);

@@ -41,6 +41,23 @@ test("a draining runner takes no new deployment, brings up what it has accepted,
   expect(deployments.lookup("../shop/v1")).toBeNull();
 });
 
+test("a runner that an operator drains takes no new deployment until that is lifted, and keeps those it has", async () => {
+  const { deployments } = host;
+  const source = { sha256: await upload() };
+  await deployments.put("shop/v1", { source, start });
+  deployments.pause(true);
+  await expect(deployments.put("shop/v2", { source, start })).rejects.toMatchObject({
+    code: "draining",
+    message: "An operator drains this runner: it takes no new deployments.",
+  });
+  expect(await deployments.put("shop/v1", { source, start })).toMatchObject({ id: "v1" });
+  await until("it serves", () => deployments.lookup("shop/v1"));
+  await deployments.restart("shop/v1");
+  await until("it serves again", () => deployments.lookup("shop/v1"));
+  deployments.pause(false);
+  expect(await deployments.put("shop/v2", { source, start })).toMatchObject({ id: "v2" });
+});
+
 test("a closed runner's deployments come back with the next one, the failed ones still failed", async () => {
   const source = { sha256: await upload() };
   await host.deployments.put("shop/good", { source, start });

@@ -25,6 +25,8 @@ export interface RunnerProcess {
   /** SIGKILL: what it hosts stays behind. */
   kill(): Promise<void>;
   residentMiB(): number;
+  /** Of `hasty-runner` only: what is in use after a full collection. */
+  liveMiB(): Promise<number>;
   /** What runs on its account: processes with its marker, by their ids. */
   hosted(): number[];
   /** Ends it and everything that it hosts, and deletes its workspace. */
@@ -87,7 +89,7 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
           if (isGone()) throw new Error(`Runner ${id} ended: ${output}`);
           return viewRunner(stack, id);
         },
-        (seen) => seen.connected && seen.epoch > epoch,
+        (seen) => seen.connected && seen.state !== "connecting" && seen.epoch > epoch,
       );
     },
     async stop() {
@@ -102,6 +104,15 @@ export async function startRunner(stack: TestStack, options: RunnerProcessOption
       running = null;
     },
     residentMiB: () => residentMiB(commandOf(running?.child.pid ?? 0)),
+    async liveMiB() {
+      output = output.replaceAll("[live", "[formerly live");
+      process.kill(commandOf(running?.child.pid ?? 0), "SIGUSR2");
+      const told = await until(
+        () => /\[live bytes (\d+)\]/.exec(output),
+        (found) => found !== null,
+      );
+      return Number(told?.[1]) / 1024 ** 2;
+    },
     hosted: () => hostedBy(workspace),
     async remove() {
       await runner.kill();

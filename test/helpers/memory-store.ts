@@ -5,7 +5,10 @@ import {
   type AuditRow,
   type CommitResult,
   type LeaseResult,
+  type Operation,
   type OperationRecord,
+  type OperationResult,
+  type RecordWrite,
   type StateStore,
   type StoredApp,
 } from "../../functions/state/store.ts";
@@ -67,6 +70,16 @@ export class MemoryStore implements StateStore {
     return this.#call(() => this.#operations.get(key) ?? null);
   }
 
+  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    return this.#call(() => {
+      const record = operation && this.#operations.get(operation.key);
+      if (record) return { outcome: "repeated", record };
+      this.audit.push(audit);
+      if (operation) this.#operations.set(operation.key, operation);
+      return { outcome: "recorded" };
+    });
+  }
+
   acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult> {
     return this.#call(() => {
       const held = this.leases.get(name);
@@ -98,8 +111,11 @@ export class MemoryStore implements StateStore {
     return this.#call(() => []);
   }
 
-  async writeRecord(kind: string, id: string, body: string): Promise<void> {
-    await this.#call(() => this.records.set(`${kind}/${id}`, body));
+  writeRecord(kind: string, id: string, body: string): Promise<RecordWrite> {
+    return this.#call(() => {
+      this.records.set(`${kind}/${id}`, body);
+      return { written: true };
+    });
   }
 
   deleteRecord(kind: string, id: string): Promise<boolean> {

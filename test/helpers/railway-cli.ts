@@ -55,6 +55,11 @@ export class RailwayCli {
     await writeFile(join(this.directory, "signalbox.json"), text);
   }
 
+  /** The same operator in another directory. */
+  in(directory: string): RailwayCli {
+    return new RailwayCli(this.home, directory, this.env);
+  }
+
   start(args: string[], env: Record<string, string> = {}): CliRun {
     return this.#spawn(process.execPath, [join(projectRoot, "scripts/cli/index.ts"), ...args], env);
   }
@@ -125,7 +130,9 @@ export function mutations(railway: RailwayStandIn): string[] {
   return railway.faults.calls.flatMap(({ operations }) => operations).filter((name) => MUTATION.test(name));
 }
 
-export async function readSecretsFile({ secretsFile }: Outcome): Promise<Record<string, string>> {
+export async function readSecretsFile({
+  secretsFile,
+}: Pick<Outcome, "secretsFile">): Promise<Record<string, string>> {
   return JSON.parse(await readFile(secretsFile ?? "", "utf8")) as Record<string, string>;
 }
 

@@ -24,7 +24,11 @@ export interface RailwayStack {
 }
 
 export async function startRailwayStack(
-  options: { variables?: Record<string, string>; settings?: Record<string, string> } = {},
+  options: {
+    variables?: Record<string, string>;
+    /** The Worker's settings about Railway, instead of a project token and nothing else. */
+    settings?: (railway: RailwayStandIn) => Record<string, string>;
+  } = {},
 ): Promise<RailwayStack> {
   const railway = await startRailwayStandIn({
     images: { "shop:1": image("one"), "shop:2": image("two"), "shop:deaf": { command: ["sleep", "600"] } },
@@ -34,10 +38,9 @@ export async function startRailwayStack(
   railway.state.addService("pulse-env", { variables: options.variables ?? { GREETING: "hello" } });
   const stack = await startTestStack({
     settings: {
-      RAILWAY_TOKEN: railway.projectToken,
       RAILWAY_API_URL: railway.url,
       RAILWAY_CALLS_PER_MINUTE: "10000",
-      ...options.settings,
+      ...(options.settings?.(railway) ?? { RAILWAY_TOKEN: railway.projectToken }),
     },
   });
   return {

@@ -53,6 +53,8 @@ export async function startTestStack(
     /** Null leaves RUNNER_SHARED_SECRET unset. */
     runnerSecret?: null;
     stdout?: "inherit" | "ignore";
+    /** Lets a debugger in. */
+    inspect?: boolean;
   } = {},
 ): Promise<TestStack> {
   const state = await mkdtemp(join(tmpdir(), "signalbox-test-"));
@@ -62,6 +64,7 @@ export async function startTestStack(
       stateDirectory: state,
       port,
       stdout: options.stdout ?? "ignore",
+      inspect: options.inspect ?? false,
       settings: {
         CONTROL_TOKEN,
         PULSE_RAILWAY_INTERNAL_TOKEN: INTERNAL_TOKEN,

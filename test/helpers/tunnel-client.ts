@@ -110,6 +110,7 @@ export async function connectRunner(
   // As a runner does, and not only for looks: workerd ends the TCP connection of a socket that it has received nothing
   // from ten seconds after the close frames.
   socket.send("ping");
+  client.event({ type: "runner-status", payload: { status: "online" } });
   return client;
 }
 

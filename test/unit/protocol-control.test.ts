@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import {
   commandTypes,
+  DRAIN_MESSAGE,
+  drainOf,
   eventTypes,
   isCommandType,
   parseCommand,
@@ -38,6 +40,16 @@ describe("commands", () => {
   ])("with %s are refused", (_name, message) => {
     expect(() => parseCommand(JSON.stringify(message))).toThrow(ProtocolError);
   });
+});
+
+test.each([
+  ["drain", { draining: true }, true],
+  ["drain", { draining: false }, false],
+  ["drain", {}, true],
+  ["start-build", { draining: true }, null],
+])("the hub's word %s with %j says about a drain: %j", (type, payload, wanted) => {
+  expect(drainOf(parseCommand(JSON.stringify({ id: "c", type, payload })))).toBe(wanted);
+  expect(isCommandType(DRAIN_MESSAGE)).toBe(false);
 });
 
 describe("events", () => {

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { parseFrames, type Frame } from "../../functions/protocol/frames.ts";
-import { BATCH_BYTES } from "../../functions/protocol/limits.ts";
+import { SendCredit } from "../../functions/protocol/flow.ts";
+import {
+  BATCH_BYTES,
+  CONNECTION_WINDOW_BYTES,
+  FRAME_BODY_BYTES,
+  STREAM_WINDOW_BYTES,
+} from "../../functions/protocol/limits.ts";
 import { bodyLength } from "../../functions/runners/answer.ts";
 import { parseRunnerUrl, runnerOrigin } from "../../functions/runners/origin.ts";
 import { Outbox } from "../../functions/runners/outbox.ts";
@@ -63,11 +69,14 @@ describe("frames that come up in one turn", () => {
 });
 
 describe("the connection's credit", () => {
+  const stream = (): SendCredit => new SendCredit(STREAM_WINDOW_BYTES);
+
   test("goes to those that wait in turn, a frame each", async () => {
     const turns = new Turns(0);
     const order: string[] = [];
     const ask = async (name: string): Promise<void> => {
-      for (let times = 0; times < 3; times++) order.push(`${name}${await turns.take(10)}`);
+      const credit = stream();
+      for (let times = 0; times < 3; times++) order.push(`${name}${await turns.take(credit, 10)}`);
     };
     const asking = [ask("a"), ask("b")];
     for (let times = 0; times < 6; times++) {
@@ -78,12 +87,41 @@ describe("the connection's credit", () => {
     expect(order).toEqual(["a10", "b10", "a10", "b10", "a10", "b10"]);
   });
 
-  test("is given as far as it goes, and nothing once the connection has ended", async () => {
+  test("is given as far as it goes, and nothing once the connection or the stream has ended", async () => {
     const turns = new Turns(7);
-    expect(await turns.take(10)).toBe(7);
-    const waiting = turns.take(10);
+    expect(await turns.take(stream(), 10)).toBe(7);
+    const gone = stream();
+    const ended = turns.take(gone, 10);
+    const waiting = turns.take(stream(), 10);
+    turns.leave(gone);
+    expect(await ended).toBe(0);
     turns.end();
     expect(await waiting).toBe(0);
+  });
+
+  test("waits for the stream's own, which is told when it has grown", async () => {
+    const turns = new Turns(CONNECTION_WINDOW_BYTES);
+    const empty = new SendCredit(0);
+    const waiting = turns.take(empty, 10);
+    expect(await turns.take(stream(), 10)).toBe(10);
+    empty.grant(STREAM_WINDOW_BYTES);
+    turns.look();
+    expect(await waiting).toBe(10);
+    expect(empty.bytes).toBe(STREAM_WINDOW_BYTES - 10);
+  });
+
+  test("isn't all taken by receivers that take nothing: half of it is left to those that have less", async () => {
+    const turns = new Turns(CONNECTION_WINDOW_BYTES);
+    const greedy = async (): Promise<void> => {
+      const credit = stream();
+      while ((await turns.take(credit, FRAME_BODY_BYTES)) > 0);
+    };
+    const stuck = Array.from({ length: 30 }, greedy);
+    for (let turn = 0; turn < 1_000; turn++) await Promise.resolve();
+    expect(turns.bytes).toBeGreaterThan(CONNECTION_WINDOW_BYTES / 4);
+    expect(await turns.take(stream(), FRAME_BODY_BYTES)).toBe(FRAME_BODY_BYTES);
+    turns.end();
+    await Promise.all(stuck);
   });
 });
 

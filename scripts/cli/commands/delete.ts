@@ -5,6 +5,9 @@ import { Display } from "../progress/display.ts";
 import { followDeployment } from "../progress/follow.ts";
 import type { Session } from "../session.ts";
 
+/** `NAME-YYMMDD-HHMMSS` */
+const GENERATED_ID = /-\d{6}-\d{6}$/;
+
 const waiting = {
   wait: { type: "boolean", summary: "until it is gone: pages are told to reload, and get time to" },
 } as const;
@@ -64,15 +67,10 @@ export const removeDeployment = command({
   },
 });
 
-/** Whether its id was generated from this name, and it is still there. Long names are cut in ids. */
-export function isNamed({ id, name, state }: DeploymentView, wanted: string): boolean {
-  return (
-    state !== "removed" &&
-    state !== "failed" &&
-    name === wanted &&
-    /^.+-\d{6}-\d{6}$/.test(id) &&
-    wanted.startsWith(id.slice(0, -14))
-  );
+/** Whether its id was generated from this name, and nothing takes it away yet. Long names are cut in ids. */
+export function isNamed({ id, name, state, retirement }: DeploymentView, wanted: string): boolean {
+  if (state === "removed" || state === "failed" || retirement !== null) return false;
+  return name === wanted && GENERATED_ID.test(id) && wanted.startsWith(id.replace(GENERATED_ID, ""));
 }
 
 async function retire(session: Session, app: string, id: string, wait: boolean): Promise<void> {

@@ -2,7 +2,6 @@ import { resolve } from "node:path";
 import type { DeploymentView } from "../../control-types.ts";
 import { age, bytes } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
-import { ensureApp } from "../deploy/ensure-app.ts";
 import { planDeployment, type Plan } from "../deploy/plan.ts";
 import { followRollout } from "../deploy/rollout.ts";
 import { packSource, prepareTree } from "../deploy/source.ts";
@@ -77,11 +76,8 @@ Ctrl-C ends only this command: the rollout goes on.`,
     const plan = planDeployment(flags, loaded, named);
     if (flags["dry-run"]) return dryRun(session, display, plan);
     session.interruption = "Interrupted. Nothing was deployed.";
-    const control = await session.control();
     // Strict, as pulse-railway's: what is missing isn't made here.
     if (plan.target.kind === "railway") await requireBaseline(session, flags);
-    const change = await ensureApp(control, plan);
-    if (change !== null) display.step("app", "done", `${plan.app} ${change}`);
     const deployment = await submit(session, display, plan);
     if (flags.detach) {
       display.stop();

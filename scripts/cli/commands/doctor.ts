@@ -2,19 +2,20 @@ import { command, connection } from "../command.ts";
 import type { Check, Checks } from "../doctor/check.ts";
 import { localChecks } from "../doctor/local-checks.ts";
 import { serverChecks } from "../doctor/server-checks.ts";
+import { railwayChecks } from "../doctor/railway-checks.ts";
 import { Failure } from "../failure.ts";
+import { railwayTarget } from "../railway/settings.ts";
 import type { Output } from "../output.ts";
-
-/** In the order in which one rests on the other. */
-const parts: readonly Checks[] = [localChecks, serverChecks];
 
 export const doctor = command({
   name: "doctor",
   summary: "checks every setting and says how to mend what is wrong",
-  flags: connection,
-  async run(session) {
+  flags: { ...connection, ...railwayTarget },
+  async run(session, { flags }) {
     const { output } = session;
     const checks: Check[] = [];
+    // In the order in which one rests on the other.
+    const parts: Checks[] = [localChecks, serverChecks, () => railwayChecks(session, flags)];
     for (const part of parts) {
       for await (const check of part(session)) {
         checks.push(check);

@@ -1,5 +1,6 @@
+import type { ControlClient } from "../../control-client.ts";
 import type { AppView, DeploymentView } from "../../control-types.ts";
-import { age } from "../ages.ts";
+import { age, span } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
 import type { Output } from "../output.ts";
@@ -22,19 +23,38 @@ export const status = command({
         "There is no app yet. Deploy one: signalbox deploy DIRECTORY.",
       );
     }
-    const [only] = apps;
+    const drains = await drainsOf(control, apps);
     const shown = apps.map((app) => ({
       ...app,
-      deployments: app.deployments.filter(
-        (deployment) => flags.all || isAlive(deployment) || isLatestFailure(app, deployment),
-      ),
+      deployments: app.deployments
+        .filter((deployment) => flags.all || isAlive(deployment) || isLatestFailure(app, deployment))
+        .map((deployment) => ({ ...deployment, drain: drains.get(`${app.name}/${deployment.id}`) ?? null })),
     }));
-    session.output.result(
-      named !== null || apps.length === 1 ? { ...only, ...shown[0] } : { apps: shown },
-      () => shown.map((app) => describe(app, session.output)).join("\n\n"),
+    const [only] = shown;
+    session.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
+      shown.map((app) => describe(app, session.output)).join("\n\n"),
     );
   },
 });
+
+/** What the janitor last saw of a deployment that drains. */
+interface Drain {
+  seenAt: string;
+  reason: string;
+  detail: string;
+}
+type ShownDeployment = DeploymentView & { drain: Drain | null };
+type ShownApp = Omit<AppView, "deployments"> & { deployments: ShownDeployment[] };
+
+async function drainsOf(control: ControlClient, apps: AppView[]): Promise<Map<string, Drain>> {
+  const drains = new Map<string, Drain>();
+  if (!apps.some(({ deployments }) => deployments.some(({ state }) => state === "draining"))) return drains;
+  const { report } = await control.lastJanitor();
+  for (const { app, deployment, reason, detail } of report?.decisions ?? []) {
+    drains.set(`${app}/${deployment}`, { seenAt: report?.finishedAt ?? "", reason, detail });
+  }
+  return drains;
+}
 
 function isAlive({ state }: DeploymentView): boolean {
   return state !== "failed" && state !== "removed";
@@ -45,7 +65,7 @@ function isLatestFailure(app: AppView, deployment: DeploymentView): boolean {
   return deployment.state === "failed" && app.deployments[0]?.id === deployment.id;
 }
 
-function describe(app: AppView, output: Output): string {
+function describe(app: ShownApp, output: Output): string {
   const { style } = output;
   const now = Date.now();
   const facts = [
@@ -67,7 +87,7 @@ function describe(app: AppView, output: Output): string {
   return `${head}\n${output.table(["DEPLOYMENT", "STATE", "FOR", "WHERE", ""], rows)}`;
 }
 
-function role(app: AppView, { id, state, redeploying }: DeploymentView, { style }: Output): string {
+function role(app: ShownApp, { id, state, redeploying }: DeploymentView, { style }: Output): string {
   const words: string[] = [state];
   if (app.canary?.id === id) words.push(`canary ${app.canary.weight} %`);
   if (app.previous?.id === id) words.push("previous");
@@ -93,11 +113,12 @@ function where({ target, url }: DeploymentView): string {
   return url ?? target.kind;
 }
 
-function remark(deployment: DeploymentView, now: number): string {
-  const { failure, retirement, drainDeadline } = deployment;
+function remark(deployment: ShownDeployment, now: number): string {
+  const { failure, retirement, drain, drainDeadline } = deployment;
   if (failure) return failure.reason.split("\n")[0]?.slice(0, 100) ?? "";
   if (retirement) return `leaves: ${retirement.reason}`;
-  if (drainDeadline !== null)
-    return `until ${new Date(drainDeadline).toISOString().slice(0, 16)}Z at the latest, ${age(new Date(now).toISOString(), Date.parse(drainDeadline))} left`;
-  return "";
+  if (drainDeadline === null) return "";
+  const left = `${span(Date.parse(drainDeadline) - now)} left at most`;
+  if (drain === null || drain.reason === "kept_for_rollback") return left;
+  return `${left}; ${age(drain.seenAt, now)} ago: ${drain.detail}`;
 }

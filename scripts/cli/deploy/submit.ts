@@ -6,6 +6,7 @@ import { Failure, failureOf } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";
 import type { Display } from "../progress/display.ts";
 import type { Session } from "../session.ts";
+import { ensureApp } from "./ensure-app.ts";
 import type { Plan, TargetPlan } from "./plan.ts";
 import { chooseRunner } from "./runner-choice.ts";
 import { packSource } from "./source.ts";
@@ -17,6 +18,7 @@ export async function submit(session: Session, display: Display, plan: Plan): Pr
   const control = await session.control();
   switch (target.kind) {
     case "url":
+      await settleApp(control, display, plan);
       return create(control, plan, { kind: "url", url: target.url });
     case "runner":
       return submitToRunner(session, display, plan, target);
@@ -42,6 +44,7 @@ async function submitToRunner(
     ...target.settings,
   };
   try {
+    await settleApp(control, display, plan);
     display.step("upload", "started", `to runner ${runnerId}`);
     // The control plane looks whether the runner has the source, and refuses before anything is written if not.
     const there = await create(control, plan, body).catch((error: unknown) => {
@@ -70,9 +73,13 @@ async function submitToRailway(
 ): Promise<DeploymentView> {
   const control = await session.control();
   const shape = { kind: "railway", ...(dockerfile === undefined ? {} : { dockerfile }), ...settings };
-  if (!("source" in from)) return create(control, plan, { ...shape, ...from });
+  if (!("source" in from)) {
+    await settleApp(control, display, plan);
+    return create(control, plan, { ...shape, ...from });
+  }
   const archive = await packSource(session, display, from.source);
   try {
+    await settleApp(control, display, plan);
     const deployment = await create(control, plan, { ...shape, upload: true });
     await uploadToRailway(control, display, deployment, archive);
     return deployment;
@@ -103,6 +110,12 @@ export async function uploadToRailway(
     const remedy = `${id} waits for its source: signalbox deploy DIRECTORY --resume --app ${app} --id ${id} sends it again.`;
     throw new Failure(failure.reason, failure.code, `${failure.message} ${remedy}`);
   }
+}
+
+/** Not before everything that can fail here has been done: what isn't deployed changes nothing. */
+async function settleApp(control: ControlClient, display: Display, plan: Plan): Promise<void> {
+  const change = await ensureApp(control, plan);
+  if (change !== null) display.step("app", "done", `${plan.app} ${change}`);
 }
 
 function create(control: ControlClient, plan: Plan, target: object): Promise<DeploymentView> {

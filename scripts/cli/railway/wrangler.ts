@@ -10,17 +10,21 @@ const CONFIG_FILES = ["wrangler.toml", "wrangler.json", "wrangler.jsonc"];
 
 /** The directory of the Worker: the nearest with a wrangler configuration, from here or from this program upward. */
 export function workerDirectory(cwd: string): string {
-  for (const start of [cwd, dirname(fileURLToPath(import.meta.url))]) {
-    for (let at = start; ; at = dirname(at)) {
-      if (CONFIG_FILES.some((file) => existsSync(join(at, file)))) return at;
-      if (dirname(at) === at) break;
-    }
-  }
+  const found = workerConfiguredAt(cwd) ?? workerConfiguredAt(dirname(fileURLToPath(import.meta.url)));
+  if (found !== null) return found;
   throw new Failure(
     "usage",
     "no_worker",
     `There is no wrangler.toml in ${cwd} or above it. Run --apply in a checkout of Signalbox.`,
   );
+}
+
+/** The nearest directory with a wrangler configuration, upward; null: none has one. */
+export function workerConfiguredAt(directory: string): string | null {
+  for (let at = directory; ; at = dirname(at)) {
+    if (CONFIG_FILES.some((file) => existsSync(join(at, file)))) return at;
+    if (dirname(at) === at) return null;
+  }
 }
 
 export interface WranglerRun {

@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { putApp } from "../helpers/deploy.ts";
+import {
+  archiveOf,
+  deploy,
+  startRunner,
+  TUNNEL_APP,
+  uploadSource,
+  type RunnerProcess,
+} from "../helpers/hosted-runner.ts";
+import { startTestStack, until, type ApiAnswer, type TestStack } from "../helpers/stack.ts";
+
+let stack: TestStack;
+let europe: RunnerProcess;
+let america: RunnerProcess;
+let sha256: string;
+
+beforeAll(async () => {
+  stack = await startTestStack();
+  europe = await startRunner(stack, { id: "europe", env: { RUNNER_LABELS: "region=eu" } });
+  america = await startRunner(stack, { id: "america", env: { RUNNER_LABELS: "region=us,gpu=yes" } });
+  const archive = await archiveOf({ "README.md": "An app for tests.\n" });
+  await uploadSource(stack, europe.id, archive);
+  sha256 = await uploadSource(stack, america.id, archive);
+});
+
+afterAll(async () => {
+  await Promise.all([europe.remove(), america.remove()]);
+  await stack.stop();
+});
+
+const status = z.object({
+  status: z.object({
+    payload: z.object({
+      labels: z.record(z.string(), z.string()),
+      deployments: z.number(),
+      drainRequested: z.boolean(),
+      status: z.string(),
+    }),
+  }),
+});
+
+/** What a runner has said of itself. */
+async function said(id: string): Promise<z.infer<typeof status>["status"]["payload"]> {
+  const body = await until(
+    async () => (await stack.api("GET", `/runners/${id}`)).body,
+    (seen) => seen["status"] !== null,
+  );
+  return status.parse(body).status.payload;
+}
+
+/** Deploys and says where to; the load that placement goes by is what the runner has said by then. */
+async function place(app: string, labels?: Record<string, string>): Promise<string> {
+  await putApp(stack, app, { hosts: [`${app}.test`] });
+  await deploy(stack, app, "v1", { sha256, ...(labels === undefined ? {} : { labels }) });
+  await stack.control.until(app, "v1", ["active"], 60_000);
+  const { body } = await stack.api("GET", `/apps/${app}/deployments/v1`);
+  return String(Object(body["target"]).runnerId);
+}
+
+async function refused(labels: Record<string, string>): Promise<ApiAnswer> {
+  await putApp(stack, "refused", {});
+  return stack.api("POST", "/apps/refused/deployments", {
+    target: { kind: "runner", source: { sha256 }, start: TUNNEL_APP, labels },
+  });
+}
+
+/** Until a runner's heartbeat counts so many deployments. */
+async function counted(id: string, deployments: number): Promise<void> {
+  await stack.api("POST", `/runners/${id}/commands?wait=10`, { type: "runner-health-check" });
+  await until(
+    () => said(id),
+    (seen) => seen.deployments === deployments,
+  );
+}
+
+test("a deployment goes to a runner with all of its labels, else to the least loaded, never to a drained one", async () => {
+  expect((await said("america")).labels).toEqual({ region: "us", gpu: "yes" });
+  expect(await place("american", { region: "us" })).toBe("america");
+  expect(await place("computing", { gpu: "yes", region: "us" })).toBe("america");
+  const none = await refused({ gpu: "yes", region: "eu" });
+  expect([none.status, none.body["code"]]).toEqual([422, "target_refused"]);
+  expect(none.body["errors"]).toMatchObject([{ field: "target.labels" }]);
+
+  await counted("america", 2);
+  expect(await place("anywhere")).toBe("europe");
+  await counted("europe", 1);
+
+  // America is fuller, and the only one that is left.
+  await stack.api("POST", "/runners/europe/drain", {});
+  expect(await place("elsewhere")).toBe("america");
+  const drained = await refused({ region: "eu" });
+  expect(drained.body["errors"]).toMatchObject([{ field: "target.labels" }]);
+  expect((await stack.request("anywhere.test", "/here")).text).toBe("v1 /here");
+  await stack.api("POST", "/runners/europe/drain", { draining: false });
+  expect(await place("european", { region: "eu" })).toBe("europe");
+});
+
+test("a drained runner knows it, takes nothing that was meant for it before, and serves what it has", async () => {
+  await place("standing", { region: "us" });
+  await stack.api("POST", "/runners/america/drain", {});
+  await until(
+    () => said("america"),
+    (seen) => seen.drainRequested && seen.status === "degraded",
+  );
+  const port = /Health endpoint listening on port (\d+)/.exec(america.output())?.[1];
+  const health = async (): Promise<unknown> => (await fetch(`http://127.0.0.1:${port}/health`)).json();
+  expect(await health()).toMatchObject({ status: "healthy", draining: false, drainRequested: true });
+  expect((await fetch(`http://127.0.0.1:${port}/ready`)).status).toBe(200);
+  const work = await stack.api("POST", "/runners/america/commands", { type: "start-build", projectId: "p" });
+  expect([work.status, work.body["code"]]).toEqual([503, "runner_draining"]);
+  expect((await stack.request("standing.test", "/here")).text).toBe("v1 /here");
+
+  // A new process is told as soon as it connects, and brings back what it had.
+  await america.kill();
+  await america.start();
+  await until(
+    () => said("america"),
+    (seen) => seen.drainRequested,
+  );
+  await until(
+    () => stack.request("standing.test", "/again"),
+    ({ status }) => status === 200,
+  );
+  await stack.api("POST", "/runners/america/drain", { draining: false });
+  await until(
+    () => said("america"),
+    (seen) => !seen.drainRequested && seen.status === "online",
+  );
+  expect(await place("late", { region: "us" })).toBe("america");
+});
