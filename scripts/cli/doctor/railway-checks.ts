@@ -1,9 +1,10 @@
+import { REDIS_VARIABLE } from "../../../functions/railway/reserved.ts";
 import type { FlagValues } from "../command.ts";
 import type { Config } from "../config-schema.ts";
 import {
   BASELINE_MARK,
+  inspectBaseline,
   missingParts,
-  REDIS_VARIABLE,
   refuseForeign,
   reservedVariables,
   RUNNER_MARK,
@@ -12,7 +13,6 @@ import {
 import { describeChange, planBaseline, runnerIdOf } from "../railway/plan.ts";
 import { visibleProjects } from "../railway/projects.ts";
 import { baselineNames, targetChoice, type railwayTarget } from "../railway/settings.ts";
-import { inspectBaseline } from "../railway/baseline.ts";
 import { placeOf, refuseIncomplete } from "../railway/stack.ts";
 import { resolveTarget } from "../railway/target.ts";
 import { openRailway, type RailwaySession, type RailwayTarget } from "../railway/token.ts";

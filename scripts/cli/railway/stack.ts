@@ -1,3 +1,4 @@
+import { REDIS_VARIABLE } from "../../../functions/railway/reserved.ts";
 import { Failure } from "../failure.ts";
 import type { FlagValues } from "../command.ts";
 import type { Session } from "../session.ts";
@@ -6,7 +7,6 @@ import {
   existingParts,
   inspectBaseline,
   missingParts,
-  REDIS_VARIABLE,
   refuseForeign,
   refuseReserved,
   type Baseline,
