@@ -1,6 +1,8 @@
 import { z } from "zod";
 import type { AppController } from "./deployments/controller.ts";
 import { ROUTE_TTL_MS, RUNNER_LOST_AFTER_MS } from "./protocol/limits.ts";
+import { CALLS_PER_MINUTE, RAILWAY_API_URL, type RailwayToken } from "./railway/client.ts";
+import type { RailwaySettings } from "./providers/railway-access.ts";
 import type { RunnerHub } from "./runners/hub.ts";
 import type { EmbeddedStore } from "./state/embedded.ts";
 
@@ -20,6 +22,13 @@ export interface Env {
   APP_DOMAIN?: string;
   ALLOW_PRIVATE_TARGETS?: string;
   TRUST_CLIENT_ADDRESS?: string;
+  RAILWAY_TOKEN?: string;
+  RAILWAY_API_TOKEN?: string;
+  RAILWAY_PROJECT_ID?: string;
+  RAILWAY_ENVIRONMENT_ID?: string;
+  RAILWAY_ENV_SERVICE?: string;
+  RAILWAY_API_URL?: string;
+  RAILWAY_CALLS_PER_MINUTE?: string;
 }
 
 export interface Config {
@@ -36,6 +45,8 @@ export interface Config {
   allowPrivateTargets: boolean;
   /** Whether `cf-connecting-ip` comes from Cloudflare (it does there) or from whoever is calling (elsewhere). */
   trustClientAddress: boolean;
+  /** Null: there is no Railway, and its targets are refused. */
+  railway: RailwaySettings | null;
 }
 
 /** A setting that is missing or wrong. The message names it and never repeats its value. */
@@ -47,6 +58,8 @@ const flag = z.enum(["0", "1"], "must be 0 or 1");
 const secret = z
   .string("is not set: `npx wrangler secret put` it")
   .min(16, "must have at least 16 characters");
+
+const railwayId = z.string().regex(/^[\w-]{1,64}$/, "must be an id as Railway shows it");
 
 const schema = z.object({
   CONTROL_TOKEN: secret,
@@ -67,6 +80,19 @@ const schema = z.object({
     .optional(),
   ALLOW_PRIVATE_TARGETS: flag.default("0"),
   TRUST_CLIENT_ADDRESS: flag.default("1"),
+  RAILWAY_TOKEN: z.string().min(1).optional(),
+  RAILWAY_API_TOKEN: z.string().min(1).optional(),
+  RAILWAY_PROJECT_ID: railwayId.optional(),
+  RAILWAY_ENVIRONMENT_ID: railwayId.optional(),
+  RAILWAY_ENV_SERVICE: z
+    .string()
+    .regex(/^[A-Za-z0-9][\w-]{0,31}$/, "must be a service's name: letters, digits, - and _, at most 32")
+    .default("pulse-env"),
+  RAILWAY_API_URL: z.url({ protocol: /^https?$/, error: "must be a URL" }).default(RAILWAY_API_URL),
+  RAILWAY_CALLS_PER_MINUTE: z
+    .string()
+    .regex(/^[1-9]\d{0,4}$/, "must be a number from 1 to 99999")
+    .default(String(CALLS_PER_MINUTE)),
 });
 
 const checked = new WeakMap<Env, Config>();
@@ -91,7 +117,35 @@ export function configOf(env: Env): Config {
     appDomain: result.data.APP_DOMAIN ?? null,
     allowPrivateTargets: result.data.ALLOW_PRIVATE_TARGETS === "1",
     trustClientAddress: result.data.TRUST_CLIENT_ADDRESS === "1",
+    railway: railwayOf(result.data),
   };
   checked.set(env, config);
   return config;
+}
+
+/** A project token wins over an account's, as with Railway's own tools. */
+function railwayOf(data: z.infer<typeof schema>): RailwaySettings | null {
+  const { RAILWAY_PROJECT_ID: project, RAILWAY_ENVIRONMENT_ID: environment } = data;
+  const token: RailwayToken | null =
+    data.RAILWAY_TOKEN !== undefined
+      ? { kind: "project", value: data.RAILWAY_TOKEN }
+      : data.RAILWAY_API_TOKEN !== undefined
+        ? { kind: "account", value: data.RAILWAY_API_TOKEN }
+        : null;
+  if (token === null) return null;
+  const place = project !== undefined && environment !== undefined ? { project, environment } : null;
+  if (place === null && (token.kind === "account" || project !== undefined || environment !== undefined)) {
+    throw new ConfigError(
+      "The Worker's settings are incomplete: set RAILWAY_PROJECT_ID and RAILWAY_ENVIRONMENT_ID, both; only a " +
+        "project's own token (RAILWAY_TOKEN) names them itself, if both are left out.",
+    );
+  }
+  const { RAILWAY_ENV_SERVICE, RAILWAY_API_URL, RAILWAY_CALLS_PER_MINUTE } = data;
+  return {
+    token,
+    place,
+    envService: RAILWAY_ENV_SERVICE,
+    apiUrl: RAILWAY_API_URL,
+    callsPerMinute: Number(RAILWAY_CALLS_PER_MINUTE),
+  };
 }

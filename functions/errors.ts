@@ -44,6 +44,10 @@ const statuses = {
   stream_timeout: 504,
   command_timeout: 504,
 
+  railway_failed: 502,
+  railway_unavailable: 503,
+  source_not_expected: 409,
+
   unknown_deployment: 404,
   deployment_exists: 409,
   too_many_deployments: 409,

@@ -1,10 +1,12 @@
 import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { relative } from "node:path";
+import { bundleCli } from "./build-cli.ts";
 import { buildExecutable, bundleRunner } from "./build-runner.ts";
 import { buildWorker, projectRoot } from "./build-worker.ts";
 
 await report(await buildWorker());
+await report(await bundleCli());
 const bundle = await bundleRunner();
 await report(bundle);
 await report(await buildExecutable(bundle));

@@ -1,35 +1,32 @@
-import { build } from "esbuild";
-import { packTar } from "modern-tar";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
 import { projectRoot } from "./build-worker.ts";
+import { readConfig } from "./cli/config-file.ts";
+import { runPrepare } from "./cli/deploy/prepare.ts";
+import { planDeployment, type TargetPlan } from "./cli/deploy/plan.ts";
+import { packTree, type Archive } from "./cli/packing/archive.ts";
+import { readSourceTree } from "./cli/packing/source-tree.ts";
+
+const directory = join(projectRoot, "examples/live-counter");
 
 /** What starts the example once its source is unpacked. */
-export const EXAMPLE_START = "node server.mjs";
+export const EXAMPLE_START = examplePlan().start;
 
-/** `examples/live-counter` as one file in a gzipped tar: a source that needs no installation. */
-export async function packExample(): Promise<Uint8Array<ArrayBuffer>> {
-  const client = await build({
-    entryPoints: [join(projectRoot, "sdk/browser/client.ts")],
-    bundle: true,
-    format: "iife",
-    minify: true,
-    write: false,
-  });
-  const server = await build({
-    entryPoints: [join(projectRoot, "examples/live-counter/server.ts")],
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node20",
-    write: false,
-    define: { SIGNALBOX_CLIENT_SCRIPT: JSON.stringify(client.outputFiles[0]?.text ?? "") },
-    banner: {
-      js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
-    },
-  });
-  const body = server.outputFiles[0]?.contents ?? new Uint8Array();
-  // A fixed time, so that the same source has the same hash.
-  const header = { name: "server.mjs", size: body.byteLength, mtime: new Date(0) };
-  return new Uint8Array(gzipSync(await packTar([{ header, body }])));
+/** `examples/live-counter` as `signalbox deploy` packs it. Whoever calls removes it. */
+export async function packExample(): Promise<Archive> {
+  const { source } = examplePlan();
+  const lines: string[] = [];
+  if (source.prepare !== null) {
+    await runPrepare(source.prepare, { env: process.env, log: (line) => lines.push(line) }).catch(
+      (error: unknown) => {
+        throw new Error(`The example can't be prepared: ${lines.join("\n")}`, { cause: error });
+      },
+    );
+  }
+  return packTree(await readSourceTree(source.directory, { alone: source.prepare !== null }));
+}
+
+function examplePlan(): Extract<TargetPlan, { kind: "runner" }> {
+  const { target } = planDeployment({}, readConfig(join(directory, "signalbox.json")), null);
+  if (target.kind !== "runner") throw new Error("The example is meant for a runner.");
+  return target;
 }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { projectRoot } from "./build-worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
+import { upload } from "./cli/deploy/upload.ts";
 import { packExample } from "./example-source.ts";
 import type { Stack } from "./stack.ts";
 
@@ -49,10 +50,12 @@ export async function startLocalRunner(
 /** Puts the example's source on the local runner; returns what a deployment names it by. */
 export async function uploadExample({ control }: Stack): Promise<{ sha256: string }> {
   const archive = await packExample();
-  const answer = await control.put(`/runners/${LOCAL_RUNNER}/sources`, archive, "application/gzip");
-  const sha256 = answer !== null && typeof answer === "object" && "sha256" in answer ? answer.sha256 : null;
-  if (typeof sha256 !== "string") throw new Error("The local runner didn't say what it stored.");
-  return { sha256 };
+  try {
+    await upload(control, `/runners/${LOCAL_RUNNER}/sources`, archive, () => undefined);
+    return { sha256: archive.sha256 };
+  } finally {
+    await archive.remove();
+  }
 }
 
 async function isOnline({ control }: Stack): Promise<void> {

@@ -3,4 +3,5 @@ import { requirePrograms } from "./debian-packages.ts";
 requirePrograms([
   { program: "redis-server", package: "redis-server" },
   { program: "chromium", package: "chromium" },
+  { program: "script", package: "bsdutils" },
 ]);

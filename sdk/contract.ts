@@ -28,7 +28,15 @@ export interface Signalbox extends Readonly<Pick<Settings, "deploymentId" | "ser
   readonly scriptTag: string;
   /** True when a request's address is pinned to another deployment: its page should reload, not be served. */
   isStale(url: URL | string): boolean;
-  /** Answers the contract's own paths; null, at once, for every other path. Never rejects. */
+  /**
+   * Whether the guard, where it is on, lets a request in: it has the internal token, or asks for the health path.
+   * `path` as it was sent, without the query; `token` from {@link INTERNAL_TOKEN_HEADER}.
+   */
+  admits(method: string, path: string, token: string | null): boolean;
+  /**
+   * Answers the contract's own paths, and everything that the guard doesn't let in; null, at once, for every other
+   * request. Never rejects.
+   */
   respond(request: Request): Promise<Response> | null;
   /** Takes over an accepted control socket. `url` is the address that it asked for. */
   connect(socket: ControlSocket, url: URL): ControlConnection;
@@ -39,7 +47,7 @@ export interface Signalbox extends Readonly<Pick<Settings, "deploymentId" | "ser
 export const CONTRACT_PREFIX = "/_pulse/";
 export const SESSION_PATH = "/_pulse/session";
 
-const INTERNAL_TOKEN_HEADER = "x-pulse-railway-internal-token";
+export const INTERNAL_TOKEN_HEADER = "x-pulse-railway-internal-token";
 const DEFAULT_PING_INTERVAL_MS = 15_000;
 // A deployment drains for a day by default, and a page asks its own deployment only: more would keep nothing alive.
 const CLIENT_MAX_AGE_SECONDS = 86_400;
@@ -66,6 +74,11 @@ export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
   const pingIntervalMs = options.pingIntervalMs ?? DEFAULT_PING_INTERVAL_MS;
   const connections = new Set<ControlConnection>();
   const scriptUrl = `/_pulse/client.js${deploymentId === null ? "" : `?${PIN_QUERY}=${deploymentId}`}`;
+  const guard = settings.guard ? { token: internalToken ?? "", openPath: settings.healthPath } : null;
+  const admits = (method: string, path: string, token: string | null): boolean =>
+    guard === null ||
+    isSame(token ?? "", guard.token) ||
+    (path === guard.openPath && (method === "GET" || method === "HEAD"));
   const isStale = (url: URL | string) => isStalePin(new URL(url, "http://localhost"), deploymentId);
 
   const endpoints = new Map<string, Endpoint>([
@@ -106,8 +119,12 @@ export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
     scriptUrl,
     scriptTag: `<script src="${scriptUrl}"></script>`,
     isStale,
+    admits,
     respond(request) {
       const url = new URL(request.url);
+      if (!admits(request.method, url.pathname, request.headers.get(INTERNAL_TOKEN_HEADER))) {
+        return Promise.resolve(json(NOT_HERE, 404));
+      }
       const endpoint = endpoints.get(url.pathname);
       return endpoint === undefined ? null : guarded(endpoint, request, url, internalToken);
     },
@@ -152,6 +169,18 @@ async function guarded(
   if (method !== endpoint.method)
     return json({ detail: "method not allowed" }, 405, { allow: endpoint.method });
   return endpoint.answer(request, url);
+}
+
+/** What somebody hears who comes past the router. */
+export const NOT_HERE = { detail: "not found" };
+
+/** Takes the same time for every guess, whatever its length: as long as the secret has. At once, unlike a digest. */
+function isSame(given: string, expected: string): boolean {
+  let difference = given.length ^ expected.length;
+  for (let index = 0; index < expected.length; index++) {
+    difference |= expected.charCodeAt(index) ^ (given.charCodeAt(index) | 0);
+  }
+  return difference === 0;
 }
 
 /** Compares digests, so that the time taken tells neither the secret's bytes nor its length. */

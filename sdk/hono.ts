@@ -2,7 +2,13 @@ import type { Context, MiddlewareHandler } from "hono";
 import type { WSContext, WSEvents } from "hono/ws";
 import { clientScript } from "./client-script.ts";
 import type { ControlConnection, ControlSocket } from "./control-socket.ts";
-import { createSignalbox, SESSION_PATH, type Signalbox, type SignalboxOptions } from "./contract.ts";
+import {
+  createSignalbox,
+  INTERNAL_TOKEN_HEADER,
+  SESSION_PATH,
+  type Signalbox,
+  type SignalboxOptions,
+} from "./contract.ts";
 
 export interface HonoSignalboxOptions extends SignalboxOptions {
   /** The runtime's own helper, e.g. `upgradeWebSocket` of `@hono/node-server`. */
@@ -30,7 +36,12 @@ export function signalbox(options: HonoSignalboxOptions): MiddlewareHandler {
   return async (context, next) => {
     const url = new URL(context.req.url);
     const upgrade = context.req.header("upgrade")?.toLowerCase();
-    if (url.pathname === SESSION_PATH && upgrade === "websocket") {
+    const isIn = box.admits(
+      context.req.method,
+      url.pathname,
+      context.req.header(INTERNAL_TOKEN_HEADER) ?? null,
+    );
+    if (isIn && url.pathname === SESSION_PATH && upgrade === "websocket") {
       return options.upgradeWebSocket(context, controlEvents(box, url));
     }
     return box.respond(context.req.raw) ?? next();

@@ -6,6 +6,8 @@ import { clientScript } from "./client-script.ts";
 import {
   CONTRACT_PREFIX,
   createSignalbox,
+  INTERNAL_TOKEN_HEADER,
+  NOT_HERE,
   SESSION_PATH,
   type Signalbox,
   type SignalboxOptions,
@@ -36,6 +38,9 @@ export function attachSignalbox(server: Server | SecureServer, options: Signalbo
   server.emit = new Proxy(server.emit, {
     apply(emit, self, args: unknown[]) {
       const [event, request, peer, head] = args;
+      if (request instanceof IncomingMessage && !isAdmitted(signalbox, request)) {
+        if (turnAway(request, peer)) return true;
+      }
       if (request instanceof IncomingMessage && isUnderPrefix(request)) {
         if (event === "request" && peer instanceof ServerResponse && answer(signalbox, request, peer))
           return true;
@@ -55,6 +60,31 @@ export function attachSignalbox(server: Server | SecureServer, options: Signalbo
     return server;
   };
   return signalbox;
+}
+
+/** The path alone decides which handler a request has; the guard comes before all of them. */
+function isAdmitted(signalbox: Signalbox, request: IncomingMessage): boolean {
+  const [path = "/"] = (request.url ?? "/").split("?", 1);
+  const token = request.headers[INTERNAL_TOKEN_HEADER];
+  const isPlain = request.headers.upgrade === undefined;
+  return signalbox.admits(
+    isPlain ? (request.method ?? "") : "UPGRADE",
+    path,
+    typeof token === "string" ? token : null,
+  );
+}
+
+/** Answers as if nothing were here; false where the event isn't one that asks for an answer. */
+function turnAway(request: IncomingMessage, peer: unknown): boolean {
+  if (peer instanceof ServerResponse) {
+    request.resume();
+    peer.writeHead(404, { "content-type": "application/json", "cache-control": "no-store" });
+    peer.end(JSON.stringify(NOT_HERE));
+    return true;
+  }
+  if (!(peer instanceof Duplex)) return false;
+  peer.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+  return true;
 }
 
 /** Node upgrades only while somebody listens; an app without sockets must go on seeing such requests as plain ones. */

@@ -8,6 +8,10 @@ export interface Settings {
   serverAddress: string | null;
   /** `PORT`. */
   port: number | null;
+  /** `PULSE_RAILWAY_GUARD=1`: nobody is answered who doesn't send the internal token. */
+  guard: boolean;
+  /** `PULSE_RAILWAY_HEALTH_PATH`: the one path that the guard leaves open, for the platform's own health check. */
+  healthPath: string;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -28,9 +32,18 @@ export function readSettings(options: Partial<Settings>, env: Environment = envi
         "use 1 to 24 lower-case letters, digits and dashes, not starting with a dash",
     );
   }
+  const internalToken = present(options.internalToken ?? env["PULSE_RAILWAY_INTERNAL_TOKEN"]);
+  const guard = options.guard ?? readFlag("PULSE_RAILWAY_GUARD", env);
+  if (guard && internalToken === null) {
+    throw new Error(
+      "PULSE_RAILWAY_GUARD is set and PULSE_RAILWAY_INTERNAL_TOKEN isn't: nobody could be let in",
+    );
+  }
   return {
     deploymentId,
-    internalToken: present(options.internalToken ?? env["PULSE_RAILWAY_INTERNAL_TOKEN"]),
+    internalToken,
+    guard,
+    healthPath: options.healthPath ?? present(env["PULSE_RAILWAY_HEALTH_PATH"]) ?? "/_pulse/health",
     serverAddress: present(options.serverAddress ?? env["PULSE_SERVER_ADDRESS"]),
     port: options.port ?? readPort(env["PORT"]),
   };
@@ -49,6 +62,14 @@ function readPort(text: string | undefined): number | null {
     throw new Error(`PORT ${JSON.stringify(given)} is no port number: use 0 to ${HIGHEST_PORT}`);
   }
   return port;
+}
+
+function readFlag(name: string, env: Environment): boolean {
+  const given = present(env[name]);
+  if (given !== null && given !== "0" && given !== "1") {
+    throw new Error(`${name} ${JSON.stringify(given)} is no switch: use 0 or 1`);
+  }
+  return given === "1";
 }
 
 function present(text: string | null | undefined): string | null {

@@ -7,6 +7,7 @@ import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
 import { logs } from "./logs.ts";
+import { deploymentSource } from "./deployment-source.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
@@ -30,6 +31,7 @@ const api = router
   .route("/", apps)
   .route("/", deployments)
   .route("/", logs)
+  .route("/", deploymentSource)
   .route("/", traffic)
   .route("/", operations)
   .route("/", runners)
@@ -71,9 +73,9 @@ export function openApiDocument(): unknown {
   return api.getOpenAPI31Document(description);
 }
 
-/** A source archive goes on to its runner as it comes. */
+/** A source archive goes on to its runner, or to Railway, as it comes. */
 function isStreamed(path: string): boolean {
-  return /^\/runners\/[^/]+\/sources$/.test(path);
+  return /^\/(?:runners\/[^/]+\/sources|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(path);
 }
 
 /** Commands carry the contents of files. */

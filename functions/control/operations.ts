@@ -1,5 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { lastRun, reportSchema, sweep } from "../janitor/sweep.ts";
+import { reportSchema } from "../janitor/report.ts";
+import { lastRun, sweep } from "../janitor/sweep.ts";
 import { controllerOf } from "./context.ts";
 import { controlRouter, json, jsonBody, operator, problems } from "./openapi.ts";
 import { auditQuery, auditView, janitorBody } from "./schemas.ts";

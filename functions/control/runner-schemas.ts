@@ -2,9 +2,8 @@ import { z } from "@hono/zod-openapi";
 import { runnerId } from "../deployments/app-document.ts";
 import { commandTypes } from "../protocol/control.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
-import { protocols } from "../runners/attachments.ts";
-import type { HubView } from "../runners/hub.ts";
-import { isConnected, runnerStates, type RunnerRecord } from "../runners/registry.ts";
+import type { HubView } from "../runners/hub-view.ts";
+import { isConnected, protocols, runnerStates, type RunnerRecord } from "../runners/registry.ts";
 
 const timestamp = z.iso.datetime();
 /** What a runner says in its own words. */

@@ -32,7 +32,7 @@ export const auditQuery = z.object({
 const digits = (most: number) =>
   z
     .string()
-    .regex(/^\d{1,15}$/, "must be a whole number")
+    .regex(/^\d{1,16}$/, "must be a whole number")
     .transform(Number)
     .refine((value) => value <= most, `must be at most ${most}`);
 export const logQuery = z.object({

@@ -1,6 +1,6 @@
 import { html } from "hono/html";
 import type { AppDocument, Deployment } from "../deployments/app-document.ts";
-import type { Report } from "../janitor/sweep.ts";
+import type { Report } from "../janitor/report.ts";
 
 type Html = ReturnType<typeof html>;
 
@@ -95,6 +95,8 @@ function where({ target }: Deployment): string {
       return target.url;
     case "runner":
       return `runner ${target.runnerId ?? "(not placed)"}`;
+    case "railway":
+      return `Railway: ${target.image ?? target.repo?.repo ?? "an uploaded source"}`;
   }
 }
 

@@ -31,6 +31,14 @@ function isReservedVariable(name: string): boolean {
   return name === "PORT" || name === "HOST" || /^(?:PULSE|SIGNALBOX)_/.test(name);
 }
 
+const variables = z
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "a variable's name"), z.string().max(16_384))
+  .refine((env) => Object.keys(env).length <= 200, "has more than 200 variables")
+  .refine(
+    (env) => !Object.keys(env).some(isReservedVariable),
+    "sets a variable that Signalbox sets: PORT, HOST or one that starts with PULSE_ or SIGNALBOX_",
+  );
+
 /** What an operator sets for an app. `PUT` replaces it whole: what is left out returns to its default. */
 export const appConfig = z.strictObject({
   /** Host names whose requests go to this app. */
@@ -87,20 +95,66 @@ export const runnerTarget = z.strictObject({
   build: command.optional(),
   /** Listens on `PORT`. */
   start: command,
-  env: z
-    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "a variable's name"), z.string().max(16_384))
-    .refine((env) => Object.keys(env).length <= 200, "has more than 200 variables")
-    .refine(
-      (env) => !Object.keys(env).some(isReservedVariable),
-      "sets a variable that Signalbox sets: PORT, HOST or one that starts with PULSE_ or SIGNALBOX_",
-    )
-    .optional(),
+  env: variables.optional(),
   /** Asked until it answers, before verification; without one, the port has to be open. */
   healthPath: absolutePath.optional(),
   /** The host that it is told it is opened at; `local` (localhost and its port) is for development servers. */
   host: z.enum(["public", "local"]).optional(),
 });
-export const target = z.discriminatedUnion("kind", [urlTarget, runnerTarget]);
+
+/** A service of the Railway project that the Worker is set up for, made of exactly one of `image`, `repo`, `upload`. */
+export const railwayTarget = z
+  .strictObject({
+    kind: z.literal("railway"),
+    image: z
+      .string()
+      .max(512)
+      .regex(/^[a-z0-9][\w./:@-]*$/i, "an image's name, like ghcr.io/owner/name:tag")
+      .optional(),
+    repo: z
+      .strictObject({
+        repo: z.string().regex(/^[\w.-]{1,100}\/[\w.-]{1,100}$/, "a GitHub repository, like owner/name"),
+        branch: z
+          .string()
+          .regex(/^[\w./+@#-]{1,255}$/, "a branch's name")
+          .optional(),
+        /** What is built whatever the branch holds; without one, the branch's newest commit. */
+        commit: z
+          .string()
+          .regex(/^[0-9a-f]{40}$/, "a commit's full SHA")
+          .optional(),
+      })
+      .optional(),
+    /** An archive that is sent afterwards: `PUT /apps/{app}/deployments/{id}/source`. */
+    upload: z.literal(true).optional(),
+    /** Listens on `PORT`. Without one, the image or Railway's builder decides. */
+    start: command.optional(),
+    build: command.optional(),
+    /** Where the Dockerfile lies in the source. */
+    dockerfile: z
+      .string()
+      .regex(/^[\w\-./]{1,256}$/, "a path of letters, digits and -._/")
+      .optional(),
+    /** Railway takes the service for up once this answers 200; with contract `pulse` the app's health path. */
+    healthPath: absolutePath.optional(),
+    env: variables
+      .refine(
+        (env) => !Object.keys(env).some((name) => name.startsWith("RAILWAY_")),
+        "sets a variable that Railway sets or reads: one that starts with RAILWAY_",
+      )
+      .optional(),
+  })
+  .refine(
+    ({ image, repo, upload }) => [image, repo, upload].filter((one) => one !== undefined).length === 1,
+    "needs exactly one of image, repo and upload",
+  )
+  .refine(
+    ({ image, build, dockerfile }) =>
+      image === undefined || (build === undefined && dockerfile === undefined),
+    "has an image, which is built already: leave out build and dockerfile",
+  );
+
+export const target = z.discriminatedUnion("kind", [urlTarget, runnerTarget, railwayTarget]);
 export type Target = z.infer<typeof target>;
 
 export const deploymentStates = ["pending", "ready", "active", "draining", "failed", "removed"] as const;

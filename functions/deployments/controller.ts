@@ -1,6 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { configOf, type Env } from "../config.ts";
-import type { Decision } from "../janitor/decide.ts";
+import type { Decision } from "../janitor/report.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
 import { STORE_RETRY_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { openProviders } from "../providers/open.ts";
@@ -73,6 +73,12 @@ export class AppController extends DurableObject<Env> {
     this.#wake();
     this.#running ??= this.#run(app);
     return this.#running;
+  }
+
+  /** Does a deployment's next step now, whatever it was put off for. */
+  async hurry(app: string, deployment: string): Promise<void> {
+    this.#context.waits.end(deployment);
+    return this.reconcile(app);
   }
 
   /** The janitor's look at this app; unless `dryRun`, what it decided is begun before this returns. */

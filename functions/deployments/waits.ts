@@ -30,6 +30,11 @@ export class Waits {
     this.putOff(deployment, now + Math.min(limitMs, firstMs * 2 ** attempts));
   }
 
+  /** What a step waits for has come. */
+  end(id: string): void {
+    this.#waits.delete(id);
+  }
+
   /** Forgets all but these. */
   keep(deployments: Record<string, Deployment>): void {
     for (const id of this.#waits.keys()) if (!Object.hasOwn(deployments, id)) this.#waits.delete(id);

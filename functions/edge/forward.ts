@@ -13,9 +13,11 @@ const HOP_BY_HOP = [
   "upgrade",
 ];
 
+const TOKEN_HEADER = "x-pulse-railway-internal-token";
+
 /** What only Signalbox may say to a backend; a client's own word for it is dropped at the door. */
 const INTERNAL = [
-  "x-pulse-railway-internal-token",
+  TOKEN_HEADER,
   "forwarded",
   "x-real-ip",
   "x-client-ip",
@@ -38,6 +40,8 @@ export interface Destination {
   url: string;
   deploymentId: string;
   via: "pinned" | "active" | "canary" | "fallback";
+  /** What a backend with an address of its own knows us by, so that it can turn away who comes past us. */
+  internalToken?: string;
 }
 
 /** Who is asking, as far as somebody trustworthy says it. */
@@ -66,6 +70,7 @@ export async function forward(
 ): Promise<Response> {
   const target = destination.url + pathAndQuery(request.url);
   const headers = requestHeaders(request, requestUrl, caller);
+  if (destination.internalToken !== undefined) headers.set(TOKEN_HEADER, destination.internalToken);
   const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
   let send = (): Promise<Response> => fetchTarget(target, init);

@@ -1,9 +1,9 @@
 import { sameSecret } from "../auth.ts";
 import type { Config } from "../config.ts";
-import { deploymentOf, type AppDocument } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument, type Deployment } from "../deployments/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
-import { forward, isWebSocket, pathAndQuery, type ForwardOptions } from "./forward.ts";
+import { forward, isWebSocket, pathAndQuery, type Destination, type ForwardOptions } from "./forward.ts";
 import { isInternalPath } from "./internal-paths.ts";
 import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
 import { staleResponse } from "./stale.ts";
@@ -71,13 +71,19 @@ export async function serveApp(
     case "stale":
       return staleResponse(request, url);
     case "forward": {
-      const destination = { url: route.url, deploymentId: route.deployment.id, via: route.via };
+      const destination: Destination = { url: route.url, deploymentId: route.deployment.id, via: route.via };
+      if (isGuarded(app, route.deployment)) destination.internalToken = config.internalToken;
       const caller = { address, throughCloudflare: config.trustClientAddress };
       const response = await forward(request, url, destination, caller, { signal, fetchTarget });
       if (app.canary && pin === null && isNavigation(request)) rememberClient(request, response, client());
       return response;
     }
   }
+}
+
+/** A service on Railway has a public address of its own; with the app contract it answers to nobody but us. */
+function isGuarded(app: AppDocument, { target }: Deployment): boolean {
+  return target.kind === "railway" && app.config.contract === "pulse";
 }
 
 /** The address of the caller, where somebody trustworthy says it; null where nobody does. */

@@ -1,22 +1,6 @@
 import type { AppDocument, Deployment } from "../deployments/app-document.ts";
 import type { SessionProbe } from "../deployments/contract.ts";
-
-export interface Decision {
-  app: string;
-  deployment: string;
-  /** `delete`: tell browsers, grace, unroute, take away. `keep`: nothing. */
-  action: "delete" | "keep";
-  reason:
-    | "deadline_passed"
-    | "no_sessions"
-    | "live_sessions"
-    | "sessions_unknown"
-    | "kept_for_rollback"
-    | "already_retiring"
-    | "no_longer_draining";
-  /** For people: what was seen. */
-  detail: string;
-}
+import type { Decision } from "./report.ts";
 
 /**
  * What the janitor does about one draining deployment, and why. Only a backend's own clear word that nobody is

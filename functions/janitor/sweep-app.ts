@@ -2,7 +2,8 @@ import { parseAppDocument, type AppDocument, type Deployment } from "../deployme
 import { applyCommand } from "../deployments/commit.ts";
 import type { SessionProbe } from "../deployments/contract.ts";
 import type { StateStore } from "../state/store.ts";
-import { decide, type Decision } from "./decide.ts";
+import { decide } from "./decide.ts";
+import type { Decision } from "./report.ts";
 
 /** Probes at once; a Worker may wait for six answers' headers at a time. */
 const PROBES_AT_ONCE = 6;

@@ -1,35 +1,6 @@
-import { z } from "zod";
 import { JANITOR_LEASE_MS, JANITOR_STALE_MS } from "../protocol/limits.ts";
 import type { StateStore } from "../state/store.ts";
-import type { Decision } from "./decide.ts";
-
-export const decisionSchema = z.object({
-  app: z.string(),
-  deployment: z.string(),
-  action: z.enum(["delete", "keep"]),
-  reason: z.enum([
-    "deadline_passed",
-    "no_sessions",
-    "live_sessions",
-    "sessions_unknown",
-    "kept_for_rollback",
-    "already_retiring",
-    "no_longer_draining",
-  ]),
-  detail: z.string(),
-}) satisfies z.ZodType<Decision>;
-
-export const reportSchema = z.object({
-  /** `lease_held`: another janitor is at work, this one did nothing. */
-  outcome: z.enum(["completed", "lease_held", "lease_lost"]),
-  dryRun: z.boolean(),
-  startedAt: z.iso.datetime(),
-  finishedAt: z.iso.datetime(),
-  decisions: z.array(decisionSchema),
-  /** Apps that couldn't be looked at, with the reason; the next run looks again. */
-  errors: z.array(z.object({ app: z.string(), message: z.string() })),
-});
-export type Report = z.infer<typeof reportSchema>;
+import { reportSchema, type Decision, type Report } from "./report.ts";
 
 export interface SweepContext {
   store: StateStore;

@@ -1,10 +1,7 @@
 import { z } from "zod";
-import { RUNNER_SUBPROTOCOL } from "../protocol/limits.ts";
+import { protocols } from "./registry.ts";
 
 /** What the hub must still know of a socket when it wakes from hibernation; at most 16,384 bytes. */
-
-export const protocols = [RUNNER_SUBPROTOCOL, "sentryvibe"] as const;
-export type RunnerProtocol = (typeof protocols)[number];
 
 const runnerAttachment = z.object({
   kind: z.literal("runner"),

@@ -10,7 +10,7 @@ import {
   RUNNER_SUBPROTOCOL,
   STATUS_CONNECTIONS_LIMIT,
 } from "../protocol/limits.ts";
-import type { RunnerProtocol } from "./attachments.ts";
+import type { RunnerProtocol } from "./registry.ts";
 import { fetchHub, hubOf } from "./hub-call.ts";
 import { isConnected, listRunners } from "./registry.ts";
 import { requireRunner, requireSharedSecret } from "./runner-auth.ts";

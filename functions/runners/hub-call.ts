@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Env } from "../config.ts";
-import { protocols } from "./attachments.ts";
+import { protocols } from "./registry.ts";
 
 /** Says what a request to a hub is for. No client can send it: the edge drops every header with this prefix. */
 const HEADER = "x-signalbox-hub";

@@ -13,29 +13,17 @@ import {
 } from "../protocol/limits.ts";
 import { openStore } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
-import { attachmentOf, RUNNER_TAG, type RunnerAttachment, type RunnerProtocol } from "./attachments.ts";
+import { attachmentOf, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
 import { callOf, type HubCall } from "./hub-call.ts";
-import { Presence, type Connection } from "./presence.ts";
+import type { HubView } from "./hub-view.ts";
+import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
-import { isConnected, type RunnerRecord } from "./registry.ts";
+import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { Session } from "./session.ts";
 import { connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, statusText } from "./status-event.ts";
-
-/** What a hub says of its runner beyond the registry's record. */
-export interface HubView {
-  record: RunnerRecord | null;
-  lastHeardAt: number | null;
-  /** The latest runner-status event and the recent others, as JSON. */
-  status: string | null;
-  recentEvents: string;
-  connections: Connection[];
-  openStreams: number;
-  /** When the hub was last made or woke from hibernation. */
-  awakeSince: number;
-}
 
 /** `offline`: nothing was sent. An event is JSON text. */
 export type CommandAnswer =

@@ -1,25 +1,16 @@
 import { z } from "zod";
 import { CONFLICT_MEMORY_MS, CONFLICT_REPLACEMENTS, CONFLICT_WINDOW_MS } from "../protocol/limits.ts";
 import type { StateStore } from "../state/store.ts";
-import type { RunnerProtocol } from "./attachments.ts";
+import { connection, type Connection } from "./hub-view.ts";
 import {
   deleteRunner,
   newRunner,
   parseRunner,
-  runnerStates,
   writeRunner,
+  type RunnerProtocol,
   type RunnerRecord,
   type RunnerState,
 } from "./registry.ts";
-
-const connection = z.object({
-  epoch: z.number(),
-  state: z.enum(runnerStates),
-  reason: z.string(),
-  since: z.number(),
-  connectedAt: z.number(),
-});
-export type Connection = z.infer<typeof connection>;
 
 /** For people to see what went on; ten are more than a minute of a conflict. */
 const CONNECTIONS_KEPT = 10;

@@ -1,6 +1,9 @@
 import { z } from "zod";
+import { RUNNER_SUBPROTOCOL } from "../protocol/limits.ts";
 import type { Page, RecordWrite, StateStore } from "../state/store.ts";
-import { protocols } from "./attachments.ts";
+
+export const protocols = [RUNNER_SUBPROTOCOL, "sentryvibe"] as const;
+export type RunnerProtocol = (typeof protocols)[number];
 
 /**
  * Where a runner stands. `connecting` and `replaced` are a connection's first and last state: accepted but not heard

@@ -2,10 +2,11 @@ import { z } from "zod";
 import type { Env } from "../config.ts";
 import { textWithin } from "../deployments/contract.ts";
 import { Problem } from "../errors.ts";
-import { CONTRACT_ANSWER_LIMIT_BYTES, SOURCES_LIMIT_BYTES } from "../protocol/limits.ts";
+import { CONTRACT_ANSWER_LIMIT_BYTES } from "../protocol/limits.ts";
 import { callRunner, hubProblem, RUNNER_SERVICE, runnerRefusal } from "./call-runner.ts";
 import { fetchHub } from "./hub-call.ts";
 import { SHA256_HEADER } from "./open-head.ts";
+import { sourceArchive } from "./source-archive.ts";
 
 const stored = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
@@ -19,22 +20,13 @@ export async function putSources(
   request: Request,
   sha256: string | null,
 ): Promise<z.infer<typeof stored>> {
-  if (!/^application\/(?:x-)?gzip\s*(?:;|$)/i.test(request.headers.get("content-type") ?? "")) {
-    const message = "must be application/gzip";
-    throw new Problem("unsupported_media_type", `Content-Type ${message}: send a gzipped tar.`, {
-      errors: [{ field: "header.content-type", message }],
-    });
-  }
-  if (request.body === null) throw invalid("is required: send a gzipped tar");
-  const length = request.headers.get("content-length");
-  if (length !== null && Number(length) > SOURCES_LIMIT_BYTES) throw tooLarge();
-  const limited = length === null ? limit(request.body) : { body: request.body, exceeded: () => false };
+  const archive = sourceArchive(request);
   const headers = new Headers({ "content-type": "application/gzip" });
-  if (length !== null) headers.set("content-length", length);
+  if (archive.length !== null) headers.set("content-length", String(archive.length));
   if (sha256 !== null) headers.set(SHA256_HEADER, sha256);
   const call = { kind: "tunnel", runnerId, service: RUNNER_SERVICE, path: "/sources" } as const;
-  const answer = await fetchHub(env, call, { method: "PUT", headers, body: limited.body });
-  if (limited.exceeded()) throw tooLarge();
+  const answer = await fetchHub(env, call, { method: "PUT", headers, body: archive.body });
+  archive.check();
   return sourcesOf(answer);
 }
 
@@ -79,30 +71,4 @@ function jsonOf(text: string): unknown {
   } catch {
     return null; // judged like any other answer that isn't the expected one
   }
-}
-
-/** Counts what has no declared length, and breaks it off beyond the limit. */
-function limit(body: ReadableStream<Uint8Array>): {
-  body: ReadableStream<Uint8Array>;
-  exceeded: () => boolean;
-} {
-  let bytes = 0;
-  const counter = new TransformStream<Uint8Array, Uint8Array>({
-    transform(chunk, controller) {
-      bytes += chunk.byteLength;
-      if (bytes > SOURCES_LIMIT_BYTES) controller.error(tooLarge());
-      else controller.enqueue(chunk);
-    },
-  });
-  return { body: body.pipeThrough(counter), exceeded: () => bytes > SOURCES_LIMIT_BYTES };
-}
-
-function tooLarge(): Problem {
-  return new Problem("body_too_large", `A source archive has at most ${SOURCES_LIMIT_BYTES} bytes.`, {
-    errors: [{ field: "body", message: `must be at most ${SOURCES_LIMIT_BYTES} bytes` }],
-  });
-}
-
-function invalid(message: string): Problem {
-  return new Problem("invalid_request", `The body ${message}.`, { errors: [{ field: "body", message }] });
 }

@@ -43,16 +43,8 @@ export async function benchFleet(): Promise<FleetResults> {
     const silent = await connect(stack.port, "silent");
     const before = residentMiB(edge);
     const startedAt = performance.now();
-    const sockets: WebSocket[] = [];
+    const sockets = [silent];
     cleanUps.push(() => sockets.forEach((socket) => socket.terminate()));
-    while (sockets.length < RUNNERS) {
-      const first = sockets.length;
-      const batch = Math.min(CONNECTING_AT_ONCE, RUNNERS - first);
-      const ids = Array.from({ length: batch }, (_, index) => `runner-${first + index}`);
-      sockets.push(...(await Promise.all(ids.map((id) => connect(stack.port, id)))));
-    }
-    const connectSeconds = (performance.now() - startedAt) / 1_000;
-    const after = residentMiB(edge);
     // Spread evenly, as those of real runners are by their starts.
     let turn = 0;
     const every = STATUS_INTERVAL_MS / 100;
@@ -61,7 +53,16 @@ export async function benchFleet(): Promise<FleetResults> {
       turn += 1;
     }, 100);
     cleanUps.push(() => clearInterval(beats));
+    while (sockets.length <= RUNNERS) {
+      const first = sockets.length;
+      const batch = Math.min(CONNECTING_AT_ONCE, RUNNERS + 1 - first);
+      const ids = Array.from({ length: batch }, (_, index) => `runner-${first + index}`);
+      sockets.push(...(await Promise.all(ids.map((id) => connect(stack.port, id)))));
+    }
+    const connectSeconds = (performance.now() - startedAt) / 1_000;
+    const after = residentMiB(edge);
     await sleep(STATUS_INTERVAL_MS);
+    sockets.shift();
     tell(silent);
     const lastWordAt = Date.now();
     const commands = front.commands();

@@ -9,6 +9,7 @@ import { startWorkerd } from "../../scripts/workerd.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
 import { measure, median, type Measurement } from "./load.ts";
+import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
 import { startNginx } from "./nginx.ts";
 import { benchTunnel, printTunnel } from "./tunnel.ts";
@@ -20,8 +21,6 @@ import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const SECONDS = Number(process.env["BENCH_SECONDS"] ?? 3);
-/** The tunnel's part takes minutes, and no run of it has been seen to its end yet. */
-const WITH_TUNNEL = process.env["BENCH_TUNNEL"] === "1";
 const CONNECTIONS = [16, 64];
 const CONTROL_TOKEN = "control-token-for-the-bench";
 
@@ -125,12 +124,14 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   };
   print(routing);
   await save(routing);
-  if (!WITH_TUNNEL) return;
   const tunnel = await benchTunnel({ nginx, directory, rounds: ROUNDS, seconds: SECONDS });
   printTunnel(tunnel);
+  const executable = await benchExecutable(directory);
+  printExecutable(executable);
+  await save({ ...routing, tunnel, executable });
   const fleet = await benchFleet();
   printFleet(fleet);
-  await save({ ...routing, tunnel, fleet });
+  await save({ ...routing, tunnel, executable, fleet });
 }
 
 async function save(results: object): Promise<void> {

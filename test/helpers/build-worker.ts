@@ -1,9 +1,14 @@
 import { join } from "node:path";
+import { bundleCli } from "../../scripts/build-cli.ts";
 import { buildWorker, projectRoot } from "../../scripts/build-worker.ts";
 
 /** Where the Worker under test lies; built once for each run. */
 export const workerFile = join(projectRoot, "dist/test/worker.js");
 
+/** And the command line, in the one file that it is published as. */
+export const cliFile = join(projectRoot, "dist/test/signalbox.mjs");
+
 export default async function setup(): Promise<void> {
   await buildWorker(join(projectRoot, "dist/test"));
+  await bundleCli(join(projectRoot, "dist/test"));
 }

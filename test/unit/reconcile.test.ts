@@ -79,7 +79,7 @@ class World {
     };
     return {
       store: this.store,
-      providers: { url: provider, runner: provider },
+      providers: { url: provider, runner: provider, railway: provider },
       verify: (_, deployment) => this.#called("verify", deployment, this.verify),
       tellReload: (_, deployment) => this.#called("reload", deployment, this.tell),
       probeSessions: (_, deployment) => this.#called("probe", deployment, this.probe),

@@ -73,3 +73,17 @@ test("its stale control sockets are told and closed", async () => {
   expect(code).toBe(4409);
   expect(box.sessions.count).toBe(0);
 });
+
+test("a guarded Hono app answers nobody without the token, on WebSockets neither", async () => {
+  const guarded = honoSignalbox({ internalToken: "t", guard: true, env: {} });
+  const app = new Hono();
+  app.use(signalbox({ upgradeWebSocket, signalbox: guarded }));
+  app.get("*", (context) => context.text("app"));
+  expect((await app.request("/page")).status).toBe(404);
+  expect((await app.request("/_pulse/health")).status).toBe(200);
+  const upgrade = { connection: "upgrade", upgrade: "websocket" };
+  expect((await app.request("/_pulse/session", { headers: upgrade })).status).toBe(404);
+  const letIn = { headers: { "x-pulse-railway-internal-token": "t" } };
+  expect(await (await app.request("/page", letIn)).text()).toBe("app");
+  guarded.close();
+});

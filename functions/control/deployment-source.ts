@@ -1,0 +1,69 @@
+import { createRoute, z } from "@hono/zod-openapi";
+import { deploymentOf, type Deployment } from "../deployments/app-document.ts";
+import { Problem } from "../errors.ts";
+import { sendSource } from "../providers/railway-source.ts";
+import { sourceArchive } from "../runners/source-archive.ts";
+import { requireApp } from "./apps.ts";
+import { controllerOf } from "./context.ts";
+import { unknownDeployment } from "./mutation.ts";
+import { controlRouter, json, operator, problems } from "./openapi.ts";
+import { deploymentPath } from "./schemas.ts";
+
+const put = createRoute({
+  security: operator,
+  tags: ["deployments"],
+  method: "put",
+  path: "/apps/{app}/deployments/{id}/source",
+  summary:
+    "Streams the source of a new deployment with an upload target to where it is built; safe to repeat",
+  request: {
+    params: deploymentPath,
+    body: {
+      required: true,
+      content: { "application/gzip": { schema: z.string().openapi({ format: "binary" }) } },
+    },
+  },
+  responses: {
+    200: json(
+      z
+        .object({ deploymentId: z.string().openapi({ description: "Railway's id of what it builds" }) })
+        .openapi("DeploymentSource"),
+    ),
+    ...problems,
+  },
+});
+
+export const deploymentSource = controlRouter().openapi(put, async (c) => {
+  const { config, env, waitUntil } = c.env.control;
+  const { app: name, id } = c.req.valid("param");
+  const { app } = await requireApp(c.env.control, name);
+  const deployment = deploymentOf(app, id);
+  if (!deployment) throw unknownDeployment(name, id);
+  const archive = sourceArchive(c.req.raw);
+  const why = whyNot(deployment);
+  if (why !== null) {
+    throw new Problem("source_not_expected", `Deployment ${id} of app ${name} ${why}.`);
+  }
+  const built = deployment.resources["railwayDeployment"];
+  if (built !== undefined) {
+    // Sent again after a lost answer: it is built, and about to be verified.
+    await archive.body.cancel();
+    return c.json({ deploymentId: built }, 200);
+  }
+  const { railway, internalToken } = config;
+  if (railway === null) throw new Problem("railway_failed", "The Worker has no Railway token any more.");
+  // The rollout may not have begun: whoever created the deployment a moment ago is as fast as its controller.
+  const controller = controllerOf(env, name);
+  waitUntil(controller.reconcile(name).catch(() => undefined));
+  const sent = await sendSource({ railway, internalToken, app, deployment }, archive);
+  // The cron sweep would find it too; this way the rollout sees at once what it waits for.
+  waitUntil(controller.hurry(name, id).catch(() => undefined));
+  return c.json(sent, 200);
+});
+
+function whyNot({ target, state }: Deployment): string | null {
+  if (target.kind !== "railway" || target.upload !== true) {
+    return 'isn\'t built from an upload; its target has to be {"kind":"railway","upload":true}';
+  }
+  return state === "pending" ? null : `is ${state} already: a new source is a new deployment`;
+}

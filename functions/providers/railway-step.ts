@@ -1,0 +1,182 @@
+import type { AppDocument, Deployment } from "../deployments/app-document.ts";
+import { RailwayError } from "../railway/error.ts";
+import { nodesOf, type Operation } from "../railway/operation.ts";
+import {
+  projectServices,
+  serviceDelete,
+  serviceDomainCreate,
+  serviceState,
+  type RailwayService,
+  type RailwayServiceState,
+} from "../railway/operations.ts";
+import type { Step } from "./provider.ts";
+import type { RailwayAccess, RailwayPlace } from "./railway-access.ts";
+import type { RolloutMemory } from "./railway-memory.ts";
+import {
+  judgeOwnership,
+  ownerOf,
+  SERVICE_PORT,
+  serviceName,
+  type Ownership,
+  type RailwayTarget,
+} from "./railway-service.ts";
+
+/** What a look at the project finds of a deployment. */
+export interface Found {
+  mine: RailwayServiceState | null;
+  /** A service that has the deployment's name and isn't ours. */
+  foreign: string | null;
+  env: RailwayService | null;
+  /** Something was taken away, so that what was seen is over. */
+  changed: boolean;
+}
+
+export const SOON_MS = 1_000;
+
+/** One step of one deployment on Railway: what it works with, and how it looks around. */
+export class RailwayStep {
+  readonly access: RailwayAccess;
+  readonly internalToken: string;
+  readonly app: AppDocument;
+  readonly deployment: Deployment;
+  readonly target: RailwayTarget;
+  readonly memory: RolloutMemory;
+  readonly #signal: AbortSignal;
+  #place: RailwayPlace | null = null;
+
+  constructor(parts: {
+    access: RailwayAccess;
+    internalToken: string;
+    app: AppDocument;
+    deployment: Deployment;
+    target: RailwayTarget;
+    memory: RolloutMemory;
+    signal: AbortSignal;
+  }) {
+    this.access = parts.access;
+    this.internalToken = parts.internalToken;
+    this.app = parts.app;
+    this.deployment = parts.deployment;
+    this.target = parts.target;
+    this.memory = parts.memory;
+    this.#signal = parts.signal;
+  }
+
+  async place(): Promise<RailwayPlace> {
+    return (this.#place ??= await this.access.place(this.#signal));
+  }
+
+  name(): Promise<string> {
+    return serviceName(this.app, this.deployment);
+  }
+
+  owner(): Promise<string> {
+    return ownerOf(this.internalToken);
+  }
+
+  async call<Variables, Result>(
+    operation: Operation<Variables, Result>,
+    variables: Variables,
+    name?: string,
+  ): Promise<Result> {
+    const about = `service ${name ?? (await this.name())}`;
+    return this.access.client.call(operation, variables, { about, signal: this.#signal });
+  }
+
+  async ownership(variables: Record<string, string>): Promise<Ownership> {
+    return judgeOwnership(variables, await this.owner(), this.app, this.deployment);
+  }
+
+  /** What there is of this deployment. Of two services of the same deployment one stays. */
+  async find(): Promise<Found> {
+    const place = await this.place();
+    const { candidates, env } = await this.services();
+    const found: Found = { mine: null, foreign: null, env, changed: false };
+    const mine: RailwayServiceState[] = [];
+    for (const { id, name } of candidates) {
+      const state = await unlessGone(this.call(serviceState, { ...place, service: id }));
+      if (state === null) continue;
+      const ownership = await this.ownership(state.variables);
+      if (ownership === "ours") mine.push(state);
+      else if (ownership === "foreign") found.foreign = name;
+      else {
+        await this.delete(id, name);
+        found.changed = true;
+      }
+    }
+    const [keep, ...others] = mine.sort(byUse);
+    for (const { service } of others) await this.delete(service.id, service.name);
+    found.mine = keep ?? null;
+    return found;
+  }
+
+  /** The deployment's service, if there is one; changes nothing. */
+  async seek(): Promise<RailwayServiceState | null> {
+    const place = await this.place();
+    for (const { id } of (await this.services()).candidates) {
+      const state = await unlessGone(this.call(serviceState, { ...place, service: id }));
+      if (state !== null && (await this.ownership(state.variables)) === "ours") return state;
+    }
+    return null;
+  }
+
+  /** Services that may be this deployment's, by name or as they were remembered, and the one with users' variables. */
+  async services(): Promise<{ candidates: RailwayService[]; env: RailwayService | null }> {
+    const { project } = await this.call(projectServices, { project: (await this.place()).project });
+    const there = nodesOf(project.services).filter(({ deletedAt }) => deletedAt === null);
+    const name = await this.name();
+    const { service } = this.deployment.resources;
+    return {
+      candidates: there.filter((one) => one.name === name || one.id === service),
+      env: there.find((one) => one.name === this.access.envService) ?? null,
+    };
+  }
+
+  /** Only for what was just read and found to carry our mark. */
+  async delete(service: string, name: string): Promise<void> {
+    const { environment } = await this.place();
+    await unlessGone(this.call(serviceDelete, { environment, service }, name));
+  }
+
+  async createDomain(service: string): Promise<string> {
+    const { environment } = await this.place();
+    const input = { environmentId: environment, serviceId: service, targetPort: SERVICE_PORT };
+    return (await this.call(serviceDomainCreate, { input })).serviceDomainCreate.domain;
+  }
+
+  /** Often at first, then more and more rarely: a build of four minutes is looked at twenty times. */
+  pollMs(): number {
+    const now = Date.now();
+    const ageMs = now - (this.memory.followedSince ??= now);
+    return Math.min(Math.max(SOON_MS, ageMs / 2.5), ageMs > 600_000 ? 60_000 : 20_000);
+  }
+}
+
+export function wait(ms: number, detail: string): Step<never> {
+  return { status: "wait", untilMs: Date.now() + ms, detail };
+}
+
+export function failed(reason: string): Step<never> {
+  return { status: "failed", reason: reason.slice(0, 4_000) };
+}
+
+/** Null where what was asked about isn't there any more. */
+export async function unlessGone<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof RailwayError && error.kind === "not_found") return null;
+    throw error;
+  }
+}
+
+/** The one that something was deployed to goes first, then the older one. */
+function byUse(one: RailwayServiceState, other: RailwayServiceState): number {
+  const unused = ({ serviceInstance }: RailwayServiceState): number =>
+    serviceInstance.latestDeployment === null ? 1 : 0;
+  return (
+    unused(one) - unused(other) ||
+    Date.parse(one.service.createdAt) - Date.parse(other.service.createdAt) ||
+    (one.service.id < other.service.id ? -1 : 1)
+  );
+}

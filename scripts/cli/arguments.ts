@@ -1,0 +1,132 @@
+import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
+import { everywhere, type Command, type Flag, type Flags } from "./command.ts";
+import { Failure } from "./failure.ts";
+
+export interface Invocation {
+  /** Null: none was named. */
+  command: Command | null;
+  flags: Record<string, unknown>;
+  arguments: (string | undefined)[];
+}
+
+/** Reads a command line. Throws {@link Failure} `usage` for whatever isn't exactly what a command takes. */
+export function parseInvocation(argv: readonly string[], commands: readonly Command[]): Invocation {
+  const { words, rest } = splitCommand(argv, commands);
+  const command = commands.find(({ name }) => name === words.join(" ")) ?? null;
+  if (command === null) {
+    const named = rest.filter((word) => !word.startsWith("-"));
+    if (words.length > 0 || named.length > 0)
+      throw unknownCommand([...words, ...named].slice(0, 2), commands);
+    return { command, flags: parseFlags(rest, everywhere, null).values, arguments: [] };
+  }
+  const { values, positionals } = parseFlags(rest, { ...everywhere, ...command.flags }, command);
+  const expected = command.arguments ?? [];
+  if (values["help"] === true) return { command, flags: values, arguments: [] };
+  if (positionals.length > expected.length) {
+    const extra = positionals[expected.length] ?? "";
+    throw usage(`${command.name} doesn't take the argument ${JSON.stringify(extra)}.`, command);
+  }
+  const missing = expected.find(
+    ({ optional }, index) => optional !== true && positionals[index] === undefined,
+  );
+  if (missing) throw usage(`${command.name} needs ${missing.name}: ${missing.summary}.`, command);
+  return { command, flags: values, arguments: expected.map((_, index) => positionals[index]) };
+}
+
+/** The words that name the command, wherever flags that every command takes stand. */
+function splitCommand(
+  argv: readonly string[],
+  commands: readonly Command[],
+): { words: string[]; rest: string[] } {
+  const before: string[] = [];
+  let at = 0;
+  for (let word = argv[at]; word?.startsWith("-") === true && word !== "--"; word = argv[at]) {
+    before.push(word);
+    at += 1;
+    const flag: Flag | undefined = Object.entries(everywhere).find(([name]) => `--${name}` === word)?.[1];
+    const value = argv[at];
+    if (flag?.type === "string" && value !== undefined) {
+      before.push(value);
+      at += 1;
+    }
+  }
+  for (const length of [2, 1]) {
+    const words = argv.slice(at, at + length);
+    if (words.length === length && commands.some(({ name }) => name === words.join(" "))) {
+      return { words, rest: [...before, ...argv.slice(at + length)] };
+    }
+  }
+  return { words: [], rest: [...before, ...argv.slice(at)] };
+}
+
+function parseFlags(
+  argv: string[],
+  flags: Flags,
+  command: Command | null,
+): { values: Record<string, unknown>; positionals: string[] } {
+  const options: ParseArgsOptionsConfig = {};
+  for (const [name, { type, short, multiple }] of Object.entries(flags)) {
+    options[name] = {
+      type,
+      ...(short === undefined ? {} : { short }),
+      ...(multiple ? { multiple } : {}),
+    };
+  }
+  const { tokens, positionals } = parseArgs({
+    args: argv,
+    options,
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+  });
+  const values: Record<string, unknown> = {};
+  for (const [name, flag] of Object.entries(flags)) {
+    values[name] = flag.multiple ? [] : flag.type === "boolean" ? false : undefined;
+  }
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const flag = flags[token.name];
+    if (!flag) throw usage(`${token.rawName} isn't a flag${closest(token.name, flags)}.`, command);
+    if (flag.type === "boolean") {
+      if (token.value !== undefined) throw usage(`${token.rawName} takes no value.`, command);
+      values[token.name] = true;
+      continue;
+    }
+    const { value } = token;
+    // What begins with a hyphen is the next flag, unless it was given with an equals sign.
+    if (value === undefined || (!token.inlineValue && value.startsWith("-"))) {
+      throw usage(`${token.rawName} needs a value: ${flag.summary}.`, command);
+    }
+    if (flag.choices && !flag.choices.includes(value)) {
+      throw usage(
+        `${token.rawName} must be ${flag.choices.join(" or ")}, not ${JSON.stringify(value)}.`,
+        command,
+      );
+    }
+    values[token.name] = flag.multiple ? [...(values[token.name] as string[]), value] : value;
+  }
+  return { values, positionals };
+}
+
+function closest(name: string, flags: Flags): string {
+  const near = Object.keys(flags).find((known) => known.startsWith(name) || name.startsWith(known));
+  return near === undefined ? "" : `; did you mean --${near}?`;
+}
+
+function unknownCommand(words: string[], commands: readonly Command[]): Failure {
+  const [first = ""] = words;
+  const below = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name);
+  if (below.length > 0) {
+    return new Failure("usage", "unknown_command", `Say which: ${below.join(", ")}.`);
+  }
+  return new Failure(
+    "usage",
+    "unknown_command",
+    `There is no command ${JSON.stringify(first)}. signalbox --help lists them.`,
+  );
+}
+
+function usage(message: string, command: Command | null): Failure {
+  const help = command === null ? "signalbox --help" : `signalbox ${command.name} --help`;
+  return new Failure("usage", "wrong_usage", `${message} See ${help}.`);
+}

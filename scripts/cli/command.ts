@@ -1,0 +1,96 @@
+import type { Session } from "./session.ts";
+
+/** One flag. Its name is its key in the command's `flags`. */
+export interface Flag {
+  type: "boolean" | "string";
+  summary: string;
+  short?: string;
+  /** What stands for the value in the help: `--name NAME`. */
+  value?: string;
+  /** The only values that are taken. */
+  choices?: readonly string[];
+  /** May be given more than once. */
+  multiple?: true;
+}
+export type Flags = Record<string, Flag>;
+
+type ValueOf<F extends Flag> = F extends { multiple: true }
+  ? string[]
+  : F extends { type: "boolean" }
+    ? boolean
+    : string | undefined;
+export type FlagValues<F extends Flags> = { [Name in keyof F]: ValueOf<F[Name]> };
+
+export interface Argument {
+  name: string;
+  summary: string;
+  optional?: true;
+}
+
+export interface Definition<F extends Flags> {
+  /** One word, or two: `runners drain`. */
+  name: string;
+  /** One line, for the overview. */
+  summary: string;
+  /** What else there is to say, below the flags. */
+  notes?: string;
+  arguments?: readonly Argument[];
+  flags: F;
+  run(session: Session, input: Input<F>): Promise<void>;
+}
+
+export interface Input<F extends Flags> {
+  flags: FlagValues<F>;
+  /** As many as the command declares; those that were left out are undefined. */
+  arguments: (string | undefined)[];
+}
+
+/** A command as the table knows it. */
+export type Command = Omit<Definition<Flags>, "run"> & {
+  run(
+    session: Session,
+    input: { flags: Record<string, unknown>; arguments: (string | undefined)[] },
+  ): Promise<void>;
+};
+
+/** Declares a command; its flags' values get their types from its flags. */
+export function command<const F extends Flags>(definition: Definition<F>): Command {
+  return {
+    ...definition,
+    // The parser has made the values by these very flags.
+    run: (session, input) => definition.run(session, input as Input<F>),
+  };
+}
+
+/** Every command takes these. */
+export const everywhere = {
+  json: { type: "boolean", summary: "one JSON document on standard output, for programs" },
+  "no-color": { type: "boolean", summary: "no colours; so does NO_COLOR" },
+  config: { type: "string", value: "FILE", summary: "the configuration file (signalbox.json, found upward)" },
+  help: { type: "boolean", short: "h", summary: "this help" },
+} satisfies Flags;
+
+/** Commands that speak to Signalbox. */
+export const connection = {
+  server: { type: "string", value: "URL", summary: "address of Signalbox" },
+  "control-token": {
+    type: "string",
+    value: "TOKEN",
+    summary: "the control token; better in SIGNALBOX_TOKEN",
+  },
+} satisfies Flags;
+
+/** Commands about one app. */
+export const ofApp = {
+  ...connection,
+  app: {
+    type: "string",
+    value: "APP",
+    summary: "the app; without it, the one of signalbox.json or the only one",
+  },
+} satisfies Flags;
+
+/** Commands that take something away. */
+export const confirmed = {
+  yes: { type: "boolean", short: "y", summary: "don't ask for confirmation" },
+} satisfies Flags;

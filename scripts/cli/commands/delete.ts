@@ -1,0 +1,106 @@
+import type { DeploymentView } from "../../control-types.ts";
+import { command, confirmed, ofApp } from "../command.ts";
+import { Failure } from "../failure.ts";
+import { Display } from "../progress/display.ts";
+import { followDeployment } from "../progress/follow.ts";
+import type { Session } from "../session.ts";
+
+/** `NAME-YYMMDD-HHMMSS` */
+const GENERATED_ID = /-\d{6}-\d{6}$/;
+
+const waiting = {
+  wait: { type: "boolean", summary: "until it is gone: pages are told to reload, and get time to" },
+} as const;
+
+export const deleteDeployment = command({
+  name: "delete",
+  summary: "has the pages of a deployment reload, and takes it away",
+  flags: {
+    ...ofApp,
+    "deployment-id": { type: "string", value: "ID", summary: "the deployment" },
+    ...waiting,
+    ...confirmed,
+  },
+  async run(session, { flags }) {
+    const id = flags["deployment-id"];
+    if (id === undefined) throw new Failure("usage", "wrong_usage", "delete needs --deployment-id ID.");
+    await retire(session, await session.app(), id, flags.wait);
+  },
+});
+
+export const removeDeployment = command({
+  name: "remove",
+  summary: "the same for the one deployment with a name",
+  flags: {
+    ...ofApp,
+    "deployment-name": {
+      type: "string",
+      value: "NAME",
+      summary: "what the deployment's generated id begins with",
+    },
+    ...waiting,
+    ...confirmed,
+  },
+  async run(session, { flags }) {
+    const name = flags["deployment-name"];
+    if (name === undefined) throw new Failure("usage", "wrong_usage", "remove needs --deployment-name NAME.");
+    const app = await session.app();
+    const { deployments } = await (await session.control()).app(app);
+    const found = deployments.filter((deployment) => isNamed(deployment, name));
+    const [only, other] = found;
+    if (only === undefined) {
+      throw new Failure(
+        "notFound",
+        "unknown_deployment",
+        `App ${app} has no deployment named ${name}: none has an id like ${name}-YYMMDD-HHMMSS.`,
+      );
+    }
+    if (other !== undefined) {
+      const retry = found.map(({ id }) => `  signalbox delete --app ${app} --deployment-id ${id}`).join("\n");
+      throw new Failure(
+        "ambiguous",
+        "ambiguous_name",
+        `${found.length} deployments of ${app} are named ${name}. Say which:\n${retry}`,
+      );
+    }
+    await retire(session, app, only.id, flags.wait);
+  },
+});
+
+/** Whether its id was generated from this name, and nothing takes it away yet. Long names are cut in ids. */
+export function isNamed({ id, name, state, retirement }: DeploymentView, wanted: string): boolean {
+  if (state === "removed" || state === "failed" || retirement !== null) return false;
+  return name === wanted && GENERATED_ID.test(id) && wanted.startsWith(id.replace(GENERATED_ID, ""));
+}
+
+async function retire(session: Session, app: string, id: string, wait: boolean): Promise<void> {
+  const control = await session.control();
+  const before = await control.deployment(app, id);
+  if (before === null)
+    throw new Failure("notFound", "unknown_deployment", `App ${app} has no deployment ${id}.`);
+  await session.confirm(`Delete ${id} of ${app}, which is ${before.state}?`);
+  const leaving = await control.deleteDeployment(app, id);
+  if (!wait) {
+    session.output.result(
+      leaving,
+      () => `${app} ${id} leaves: its pages are told to reload, then it is taken away.`,
+    );
+    return;
+  }
+  const display = new Display(session.output);
+  session.atEnd(() => display.stop());
+  session.interruption = `Interrupted. ${id} leaves all the same.`;
+  let fresh = false;
+  for await (const event of followDeployment(control, app, id, { signal: session.signal })) {
+    // The stream begins with the rollout; what follows the request is what is waited for.
+    fresh ||= event.type === "step" && ["reload", "unroute", "remove", "clean-up"].includes(event.step);
+    if (fresh && event.type === "step")
+      display.step(event.step, event.status, event.detail, Date.parse(event.at));
+  }
+  display.stop();
+  const after = await control.deployment(app, id);
+  session.output.event(
+    { type: "result", ...(after ?? leaving) },
+    () => `${app} ${id} is ${after?.state ?? "gone"}.`,
+  );
+}

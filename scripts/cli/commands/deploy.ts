@@ -1,0 +1,165 @@
+import { resolve } from "node:path";
+import type { DeploymentView } from "../../control-types.ts";
+import { age, bytes } from "../ages.ts";
+import { command, ofApp } from "../command.ts";
+import { planDeployment, type Plan } from "../deploy/plan.ts";
+import { followRollout } from "../deploy/rollout.ts";
+import { packSource, prepareTree } from "../deploy/source.ts";
+import { submit, uploadToRailway } from "../deploy/submit.ts";
+import { Failure } from "../failure.ts";
+import { Display } from "../progress/display.ts";
+import { railwayTarget } from "../railway/settings.ts";
+import { requireBaseline } from "../railway/stack.ts";
+import type { Session } from "../session.ts";
+
+export const deploy = command({
+  name: "deploy",
+  summary: "packs a directory and rolls it out as a new version",
+  arguments: [
+    { name: "DIRECTORY", summary: "what to deploy; where signalbox.json is, or here", optional: true },
+  ],
+  flags: {
+    ...ofApp,
+    name: { type: "string", value: "NAME", summary: "what the new id begins with (prod)" },
+    id: { type: "string", value: "ID", summary: "the new id itself; with --resume, the one to follow" },
+    "no-promote": { type: "boolean", summary: "leave it ready: signalbox promote makes it active" },
+    detach: { type: "boolean", summary: "end as soon as the rollout has begun" },
+    resume: {
+      type: "boolean",
+      summary: "follow the rollout that is under way; with DIRECTORY, send a source that it waits for",
+    },
+    "dry-run": { type: "boolean", summary: "say what would be packed, and change nothing" },
+    target: { type: "string", choices: ["runner", "railway", "url"], summary: "where it runs (runner)" },
+    runner: { type: "string", value: "ID", summary: "the runner; without it, the least loaded" },
+    label: {
+      type: "string",
+      multiple: true,
+      value: "NAME=VALUE",
+      summary: "what the runner must say of itself",
+    },
+    ...railwayTarget,
+    image: { type: "string", value: "IMAGE", summary: "on Railway: an image instead of a source" },
+    url: { type: "string", value: "URL", summary: "a backend that runs already" },
+    install: {
+      type: "string",
+      value: "COMMAND",
+      summary: "installs dependencies; else the lockfile decides",
+    },
+    build: { type: "string", value: "COMMAND", summary: "runs after the installation" },
+    start: { type: "string", value: "COMMAND", summary: "starts the server, which listens on PORT" },
+    "health-path": { type: "string", value: "PATH", summary: "asked until it answers" },
+    env: { type: "string", multiple: true, value: "NAME=VALUE", summary: "a variable of the deployment" },
+    contract: {
+      type: "string",
+      choices: ["pulse", "none"],
+      summary: "none: an app that knows nothing of Signalbox",
+    },
+    host: { type: "string", multiple: true, value: "HOST", summary: "a host name of the app" },
+  },
+  notes: `Files that .gitignore or .signalboxignore name aren't packed, .git, node_modules and .signalbox never.
+Ctrl-C ends only this command: the rollout goes on.`,
+  async run(session, { flags, arguments: [given] }) {
+    const startedAt = Date.now();
+    const named = given === undefined ? null : resolve(session.cwd, given);
+    const loaded = session.config(named ?? session.cwd);
+    session.namedApp();
+    const display = new Display(session.output);
+    session.atEnd(() => display.stop());
+    if (flags.resume) {
+      const app =
+        flags.app ?? (named === null ? await session.app() : planDeployment(flags, loaded, named).app);
+      const deployment = await underWay(session, app, flags.id ?? null);
+      if (named !== null) await sendAgain(session, display, deployment, planDeployment(flags, loaded, named));
+      const { id, promote } = deployment;
+      return followRollout(session, display, { app, id, promote, startedAt });
+    }
+    const plan = planDeployment(flags, loaded, named);
+    if (flags["dry-run"]) return dryRun(session, display, plan);
+    session.interruption = "Interrupted. Nothing was deployed.";
+    // Strict, as pulse-railway's: what is missing isn't made here.
+    if (plan.target.kind === "railway") await requireBaseline(session, flags);
+    const deployment = await submit(session, display, plan);
+    if (flags.detach) {
+      display.stop();
+      session.output.event({ type: "result", ...deployment }, () => detached(deployment));
+      return;
+    }
+    await followRollout(session, display, {
+      app: plan.app,
+      id: deployment.id,
+      promote: plan.promote,
+      startedAt,
+    });
+  },
+});
+
+function detached({ app, id }: DeploymentView): string {
+  return `The rollout of ${app} ${id} has begun: signalbox deploy --resume --app ${app} --id ${id} follows it.`;
+}
+
+/** The deployment that was named, else the one whose rollout is under way, else the newest. */
+async function underWay(session: Session, app: string, id: string | null): Promise<DeploymentView> {
+  const { deployments } = await (await session.control()).app(app);
+  const deployment =
+    id === null ? (deployments.find(isUnderWay) ?? deployments[0]) : deployments.find((one) => one.id === id);
+  if (!deployment) {
+    const what = id === null ? "no deployment" : `no deployment ${id}`;
+    throw new Failure("notFound", "unknown_deployment", `App ${app} has ${what}.`);
+  }
+  if (!isUnderWay(deployment)) {
+    session.output.remark(
+      `No rollout of ${app} is under way; ${deployment.id} has been ${deployment.state} for ${age(deployment.stateSince, Date.now())}.`,
+    );
+  }
+  return deployment;
+}
+
+function isUnderWay({ state, redeploying }: DeploymentView): boolean {
+  return state === "pending" || redeploying;
+}
+
+/** An upload to Railway that was cut off; what did arrive isn't sent twice. */
+async function sendAgain(
+  session: Session,
+  display: Display,
+  deployment: DeploymentView,
+  { target }: Plan,
+): Promise<void> {
+  if (deployment.state !== "pending" || target.kind !== "railway" || !("source" in target.from)) return;
+  const archive = await packSource(session, display, target.from.source);
+  try {
+    await uploadToRailway(await session.control(), display, deployment, archive);
+  } finally {
+    await archive.remove();
+  }
+}
+
+async function dryRun(session: Session, display: Display, plan: Plan): Promise<void> {
+  const { target } = plan;
+  const source =
+    target.kind === "runner"
+      ? target.source
+      : target.kind === "railway" && "source" in target.from
+        ? target.from.source
+        : null;
+  const tree = source === null ? null : await prepareTree(session, display, source);
+  const files = tree?.entries.map(({ path }) => path) ?? [];
+  const { app, id, name, promote } = plan;
+  session.output.event(
+    {
+      type: "result",
+      app,
+      id: id ?? null,
+      name,
+      promote,
+      target: target.kind,
+      files,
+      bytes: tree?.bytes ?? 0,
+    },
+    () => {
+      const what =
+        tree === null ? "no source" : `${files.length} files, ${bytes(tree.bytes)}, of ${tree.directory}`;
+      return [...files, `${app} would be deployed (${target.kind}): ${what}`].join("\n");
+    },
+  );
+}

@@ -1,0 +1,48 @@
+import type { Command } from "../command.ts";
+import { clearCanary, setCanary } from "./canary.ts";
+import { completionCommand } from "./completion.ts";
+import { deleteDeployment, removeDeployment } from "./delete.ts";
+import { deploy } from "./deploy.ts";
+import { doctor } from "./doctor.ts";
+import { ensure } from "./ensure.ts";
+import { lastJanitor, runJanitor } from "./janitor.ts";
+import { login } from "./login.ts";
+import { logs } from "./logs.ts";
+import { open } from "./open.ts";
+import { pause, resume } from "./pause.ts";
+import { projects } from "./projects.ts";
+import { promote } from "./promote.ts";
+import { redeploy } from "./redeploy.ts";
+import { rollback } from "./rollback.ts";
+import { drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
+import { scaffold } from "./scaffold.ts";
+import { status } from "./status.ts";
+
+/** Every command, in the order of the overview. */
+export const commands: readonly Command[] = [
+  scaffold,
+  ensure,
+  deploy,
+  status,
+  logs,
+  rollback,
+  promote,
+  setCanary,
+  clearCanary,
+  pause,
+  resume,
+  redeploy,
+  deleteDeployment,
+  removeDeployment,
+  listRunners,
+  drainRunner,
+  forgetRunner,
+  runnerCredentials,
+  projects,
+  runJanitor,
+  lastJanitor,
+  login,
+  open,
+  doctor,
+  completionCommand(() => commands),
+];

@@ -1,0 +1,54 @@
+import type { JanitorReport } from "../../control-types.ts";
+import { age } from "../ages.ts";
+import { command, connection } from "../command.ts";
+import { Failure } from "../failure.ts";
+import type { Output } from "../output.ts";
+
+export const runJanitor = command({
+  name: "janitor run",
+  summary: "looks at every draining deployment now, and removes those that nobody uses",
+  flags: { ...connection, "dry-run": { type: "boolean", summary: "decide and say why, and touch nothing" } },
+  async run(session, { flags }) {
+    const report = await (await session.control()).runJanitor(flags["dry-run"]);
+    session.output.result(report, () => describe(report, session.output));
+    if (report.outcome === "lease_held") {
+      throw new Failure(
+        "failed",
+        "lease_held",
+        "Another run is under way; this one did nothing. signalbox janitor last shows its report.",
+      );
+    }
+  },
+});
+
+export const lastJanitor = command({
+  name: "janitor last",
+  summary: "the last run, with a decision and a reason for each deployment",
+  flags: connection,
+  async run(session) {
+    const last = await (await session.control()).lastJanitor();
+    const { output } = session;
+    output.result(last, () => {
+      if (last.report === null) return "The janitor hasn't run yet.";
+      const stale = last.stale
+        ? `\n${output.style.red("That is too long ago: is the cron trigger there?")}`
+        : "";
+      return `${describe(last.report, output)}${stale}`;
+    });
+  },
+});
+
+function describe(report: JanitorReport, output: Output): string {
+  const { style } = output;
+  const when = `${report.dryRun ? "Dry run" : "Run"} ${age(report.finishedAt, Date.now())} ago, ${report.outcome}`;
+  const errors = report.errors.map(({ app, message }) => `\n${style.red(`${app}: ${message}`)}`).join("");
+  if (report.decisions.length === 0) return `${when}: nothing drains.${errors}`;
+  const rows = report.decisions.map(({ app, deployment, action, reason, detail }) => [
+    app,
+    deployment,
+    action === "delete" ? style.yellow(action) : action,
+    reason,
+    detail,
+  ]);
+  return `${when}\n${output.table(["APP", "DEPLOYMENT", "DECISION", "REASON", ""], rows)}${errors}`;
+}

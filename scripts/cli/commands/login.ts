@@ -1,0 +1,59 @@
+import { isCancel, password } from "@clack/prompts";
+import { ControlClient } from "../../control-client.ts";
+import { command, connection } from "../command.ts";
+import { Failure } from "../failure.ts";
+import { loginFile, readLogins, writeLogins } from "../login-file.ts";
+import type { Session } from "../session.ts";
+
+export const login = command({
+  name: "login",
+  summary: "checks a control token and keeps it for this server",
+  flags: { ...connection, remove: { type: "boolean", summary: "forget this server's token" } },
+  notes: "The token is asked for, or read from SIGNALBOX_TOKEN or, without a terminal, from standard input.",
+  async run(session, { flags }) {
+    const file = loginFile(session.env);
+    const logins = await readLogins(file);
+    const { server } = await session.connection();
+    if (flags.remove) {
+      if (logins.servers[server.value] === undefined) {
+        throw new Failure("notFound", "no_login", `There is no login for ${server.value}.`);
+      }
+      const { [server.value]: _, ...servers } = logins.servers;
+      const current = logins.current === server.value ? (Object.keys(servers)[0] ?? null) : logins.current;
+      await writeLogins(file, { current, servers });
+      session.output.result(
+        { server: server.value, removed: true },
+        () => `The token for ${server.value} is forgotten.`,
+      );
+      return;
+    }
+    const token =
+      flags["control-token"] ?? session.env["SIGNALBOX_TOKEN"] ?? (await ask(session, server.value));
+    await new ControlClient(server.value, token).apps();
+    await writeLogins(file, {
+      current: server.value,
+      servers: { ...logins.servers, [server.value]: { token } },
+    });
+    session.output.result(
+      { server: server.value, file },
+      () => `Logged in to ${server.value}. The token is kept in ${file}.`,
+    );
+  },
+});
+
+async function ask(session: Session, server: string): Promise<string> {
+  if (session.interactive && !session.output.json) {
+    const answer = await password({ message: `Control token of ${server}` });
+    if (isCancel(answer)) throw new Failure("interrupted", "interrupted", "Nothing was saved.");
+    return answer;
+  }
+  const token = (await session.readInput()).trim();
+  if (token === "") {
+    throw new Failure(
+      "usage",
+      "wrong_usage",
+      "There is no token: give it on standard input, in SIGNALBOX_TOKEN or with --control-token.",
+    );
+  }
+  return token;
+}

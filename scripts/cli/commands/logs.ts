@@ -1,0 +1,118 @@
+import { z } from "zod";
+import type { ControlClient } from "../../control-client.ts";
+import type { AppView, LogView } from "../../control-types.ts";
+import { command, ofApp } from "../command.ts";
+import { Failure } from "../failure.ts";
+import { followStream } from "../progress/follow.ts";
+import type { Session } from "../session.ts";
+
+type Line = LogView["lines"][number];
+
+const DEFAULT_LINES = 200;
+
+const page = z.object({
+  lines: z.array(
+    z.object({
+      at: z.string(),
+      stream: z.enum(["stdout", "stderr", "system"]),
+      text: z.string(),
+      phase: z.string().optional(),
+    }),
+  ),
+  cursor: z.number(),
+  truncated: z.boolean(),
+});
+
+export const logs = command({
+  name: "logs",
+  summary: "what the build and the app of a deployment wrote",
+  arguments: [{ name: "ID", summary: "the deployment; without it, the active one", optional: true }],
+  flags: {
+    ...ofApp,
+    follow: { type: "boolean", short: "f", summary: "go on with what comes" },
+    lines: {
+      type: "string",
+      short: "n",
+      value: "COUNT",
+      summary: `how many of the last lines (${DEFAULT_LINES}; all)`,
+    },
+    phase: { type: "string", choices: ["install", "build", "start"], summary: "only what this phase wrote" },
+    timestamps: { type: "boolean", short: "t", summary: "when each line was written" },
+  },
+  async run(session, { flags, arguments: [given] }) {
+    const count = countOf(flags.lines);
+    const app = await session.app();
+    const control = await session.control();
+    const id = given ?? latest(await control.app(app));
+    const wanted = (line: Line): boolean => flags.phase === undefined || line.phase === flags.phase;
+    const show = (line: Line): void =>
+      session.output.event({ type: "log", ...line }, () => {
+        const text = line.stream === "system" ? session.output.style.dim(line.text) : line.text;
+        return flags.timestamps ? `${session.output.style.dim(line.at)} ${text}` : text;
+      });
+    const read = await readAll(control, app, id);
+    const shown = read.lines.filter(wanted).slice(-count);
+    if (read.truncated) session.output.remark("  older lines are gone: they weren't kept");
+    for (const line of shown) show(line);
+    let total = shown.length;
+    if (flags.follow && !read.complete) {
+      total += await follow(session, control, { app, id, cursor: read.cursor }, (line) => {
+        if (!wanted(line)) return false;
+        show(line);
+        return true;
+      });
+    }
+    if (total === 0 && read.detail !== undefined) session.output.remark(`  ${read.detail}`);
+    session.output.event({ type: "result", app, id, lines: total }, () => null);
+  },
+});
+
+function countOf(given: string | undefined): number {
+  if (given === undefined) return DEFAULT_LINES;
+  if (given === "all") return Infinity;
+  if (/^[1-9]\d{0,8}$/.test(given)) return Number(given);
+  throw new Failure("usage", "wrong_usage", `--lines must be a number or all, not ${JSON.stringify(given)}.`);
+}
+
+function latest({ name, active, deployments }: AppView): string {
+  const id = active ?? deployments[0]?.id;
+  if (id === undefined) throw new Failure("notFound", "no_deployment", `App ${name} has no deployment yet.`);
+  return id;
+}
+
+/** All pages that there are now. */
+async function readAll(control: ControlClient, app: string, id: string): Promise<LogView> {
+  const all: LogView = { lines: [], cursor: 0, truncated: false, complete: false };
+  for (;;) {
+    const next = await control.logs(app, id, all.cursor);
+    const moved = next.cursor !== all.cursor;
+    all.lines.push(...next.lines);
+    Object.assign(all, { ...next, lines: all.lines, truncated: all.truncated || next.truncated });
+    if (next.lines.length === 0 || !moved) return all;
+  }
+}
+
+async function follow(
+  session: Session,
+  control: ControlClient,
+  { app, id, cursor }: { app: string; id: string; cursor: number },
+  take: (line: Line) => boolean,
+): Promise<number> {
+  // Ctrl-C is how one stops looking.
+  session.interruption = "";
+  let taken = 0;
+  const open = (last: string | null): Promise<Response | null> =>
+    control.followLogs(app, id, last, session.signal);
+  const following = {
+    signal: session.signal,
+    after: String(cursor),
+    lost: (why: string) => session.output.remark(`  ${why} Trying again.`),
+  };
+  for await (const { event, data } of followStream(open, following)) {
+    if (event !== "log") continue;
+    for (const { phase, ...line } of page.parse(JSON.parse(data)).lines) {
+      if (take({ ...line, ...(phase === undefined ? {} : { phase }) })) taken += 1;
+    }
+  }
+  return taken;
+}

@@ -1,0 +1,51 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { command, ofApp } from "../command.ts";
+import { Failure } from "../failure.ts";
+import { publicUrl } from "../public-url.ts";
+import type { Session } from "../session.ts";
+
+export const open = command({
+  name: "open",
+  summary: "prints an app's address, and opens it where there is a browser",
+  flags: {
+    ...ofApp,
+    dashboard: { type: "boolean", summary: "the dashboard instead" },
+    print: { type: "boolean", summary: "only print it" },
+  },
+  async run(session, { flags }) {
+    const url = flags.dashboard ? await dashboard(session) : await appUrl(session);
+    session.output.result({ url }, () => url);
+    const opener = flags.print || session.output.json || !session.interactive ? null : openerOf(session.env);
+    if (opener === null) return;
+    const [program, ...words] = opener;
+    const child = spawn(program, [...words, url], { stdio: "ignore", detached: true });
+    child.unref();
+    // A browser that isn't there after all is no failure: the address has been printed.
+    await Promise.race([once(child, "spawn"), once(child, "error")]).catch(() => undefined);
+  },
+});
+
+async function dashboard(session: Session): Promise<string> {
+  return `${(await session.connection()).server.value}/_signalbox/`;
+}
+
+async function appUrl(session: Session): Promise<string> {
+  const app = await session.app();
+  const control = await session.control();
+  const url = publicUrl(await control.app(app), control.origin);
+  if (url !== null) return url;
+  throw new Failure(
+    "notFound",
+    "no_host",
+    `No host leads to ${app}. Name some: \`hosts\` in signalbox.json, or deploy --host.`,
+  );
+}
+
+function openerOf(env: Record<string, string | undefined>): [string, ...string[]] | null {
+  const browser = env["BROWSER"];
+  if (browser !== undefined && browser !== "") return [browser];
+  if (process.platform === "darwin") return ["open"];
+  if (process.platform === "win32") return ["cmd", "/c", "start", ""];
+  return env["DISPLAY"] || env["WAYLAND_DISPLAY"] ? ["xdg-open"] : null;
+}

@@ -1,0 +1,54 @@
+import { command, ofApp } from "../command.ts";
+import { Failure } from "../failure.ts";
+
+export const pause = command({
+  name: "pause",
+  summary: "holds or refuses all requests of an app",
+  flags: {
+    ...ofApp,
+    mode: {
+      type: "string",
+      choices: ["hold", "refuse"],
+      summary: "keep requests waiting (hold), or answer 503",
+    },
+    message: { type: "string", value: "TEXT", summary: "what refused visitors read" },
+    "retry-after": { type: "string", value: "SECONDS", summary: "when they are told to come again" },
+    "max-hold": { type: "string", value: "SECONDS", summary: "the longest that a request is held" },
+  },
+  async run(session, { flags }) {
+    const app = await session.app();
+    const retryAfterSeconds = secondsOf("--retry-after", flags["retry-after"]);
+    const maxHoldSeconds = secondsOf("--max-hold", flags["max-hold"]);
+    const after = await (
+      await session.control()
+    ).pause(app, {
+      mode: flags.mode === "refuse" ? "refuse" : "hold",
+      ...(flags.message === undefined ? {} : { message: flags.message }),
+      ...(retryAfterSeconds === null ? {} : { retryAfterSeconds }),
+      ...(maxHoldSeconds === null ? {} : { maxHoldSeconds }),
+    });
+    const how = after.paused?.mode === "refuse" ? "Requests are refused" : "Requests wait";
+    session.output.result(after, () => `${app} is paused. ${how} until: signalbox resume --app ${app}.`);
+  },
+});
+
+export const resume = command({
+  name: "resume",
+  summary: "lets requests through again, those that were held first",
+  flags: ofApp,
+  async run(session) {
+    const app = await session.app();
+    const after = await (await session.control()).resume(app);
+    session.output.result(after, () => `${app} serves again.`);
+  },
+});
+
+function secondsOf(flag: string, given: string | undefined): number | null {
+  if (given === undefined) return null;
+  if (/^\d{1,6}$/.test(given)) return Number(given);
+  throw new Failure(
+    "usage",
+    "wrong_usage",
+    `${flag} must be a number of seconds, not ${JSON.stringify(given)}.`,
+  );
+}

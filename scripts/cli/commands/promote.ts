@@ -1,0 +1,17 @@
+import { command, ofApp } from "../command.ts";
+
+export const promote = command({
+  name: "promote",
+  summary: "makes a ready or draining deployment the active one",
+  arguments: [{ name: "ID", summary: "the deployment" }],
+  flags: ofApp,
+  async run(session, { arguments: [id = ""] }) {
+    const app = await session.app();
+    const promoted = await (await session.control()).promote(app, id);
+    const { output } = session;
+    output.result(
+      promoted,
+      () => `${output.style.green("●")} ${output.style.bold(`${app} ${id}`)} is ${promoted.state}`,
+    );
+  },
+});

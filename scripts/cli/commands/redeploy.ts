@@ -1,0 +1,55 @@
+import { command, ofApp } from "../command.ts";
+import { followRollout } from "../deploy/rollout.ts";
+import { Failure } from "../failure.ts";
+import { Display } from "../progress/display.ts";
+import { readEvents } from "../progress/event-stream.ts";
+import type { Session } from "../session.ts";
+
+export const redeploy = command({
+  name: "redeploy",
+  summary: "builds a deployment again, in place",
+  flags: {
+    ...ofApp,
+    "deployment-id": { type: "string", value: "ID", summary: "the deployment; without it, the active one" },
+    detach: { type: "boolean", summary: "end as soon as it has begun" },
+  },
+  async run(session, { flags }) {
+    const startedAt = Date.now();
+    const app = await session.app();
+    const control = await session.control();
+    const id = flags["deployment-id"] ?? (await control.app(app)).active;
+    if (id === null) {
+      throw new Failure(
+        "notFound",
+        "no_active_deployment",
+        `App ${app} has no active deployment. Name one with --deployment-id.`,
+      );
+    }
+    // What was reported of the first build isn't this one's.
+    const after = flags.detach ? null : await lastEvent(session, app, id);
+    const deployment = await control.redeploy(app, id);
+    if (flags.detach) {
+      session.output.event(
+        { type: "result", ...deployment },
+        () =>
+          `${app} ${id} is being built again: signalbox deploy --resume --app ${app} --id ${id} follows it.`,
+      );
+      return;
+    }
+    const display = new Display(session.output);
+    session.atEnd(() => display.stop());
+    await followRollout(session, display, { app, id, promote: false, after, startedAt });
+  },
+});
+
+/** The id of the latest event that there is. */
+async function lastEvent(session: Session, app: string, id: string): Promise<string | null> {
+  const response = await (await session.control()).events(app, id, null, session.signal);
+  let last: string | null = null;
+  if (response?.body == null) return last;
+  for await (const event of readEvents(response.body)) {
+    if (event.event === "end") break;
+    last = event.id ?? last;
+  }
+  return last;
+}

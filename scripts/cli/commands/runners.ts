@@ -1,0 +1,92 @@
+import type { RunnerView } from "../../control-types.ts";
+import { age } from "../ages.ts";
+import { command, confirmed, connection } from "../command.ts";
+import type { Output } from "../output.ts";
+
+const id = { name: "ID", summary: "the runner" } as const;
+
+export const listRunners = command({
+  name: "runners",
+  summary: "which runners there are, and how they are",
+  flags: connection,
+  async run(session) {
+    const runners = await (await session.control()).runners();
+    const { output } = session;
+    output.result({ runners }, () =>
+      runners.length === 0
+        ? "No runner has ever connected."
+        : output.table(
+            ["RUNNER", "STATE", "FOR", "PROTOCOL", ""],
+            runners.map((runner) => row(runner, output)),
+          ),
+    );
+  },
+});
+
+export const drainRunner = command({
+  name: "runners drain",
+  summary: "gives a runner nothing new; what it has goes on",
+  arguments: [id],
+  flags: { ...connection, undo: { type: "boolean", summary: "lift an earlier drain" } },
+  async run(session, { flags, arguments: [runner = ""] }) {
+    const after = await (await session.control()).drainRunner(runner, !flags.undo);
+    session.output.result(after, () =>
+      flags.undo
+        ? `Runner ${runner} takes new work again.`
+        : `Runner ${runner} gets nothing new; what it has goes on.`,
+    );
+  },
+});
+
+export const forgetRunner = command({
+  name: "runners forget",
+  summary: "forgets a runner that isn't connected, and its credential",
+  arguments: [id],
+  flags: { ...connection, ...confirmed },
+  async run(session, { arguments: [runner = ""] }) {
+    await session.confirm(`Forget runner ${runner}? What it hosted is then given up.`);
+    const gone = await (await session.control()).forgetRunner(runner);
+    session.output.result(gone, () => `Runner ${runner} is forgotten.`);
+  },
+});
+
+export const runnerCredentials = command({
+  name: "runners credentials",
+  summary: "gives a runner a secret of its own, in place of any former one",
+  arguments: [id],
+  flags: {
+    ...connection,
+    revoke: {
+      type: "boolean",
+      summary: "revoke its own secret instead, and end the connection made with it",
+    },
+    ...confirmed,
+  },
+  async run(session, { flags, arguments: [runner = ""] }) {
+    const control = await session.control();
+    if (flags.revoke) {
+      await session.confirm(`Revoke the secret of runner ${runner}? Its connection ends.`);
+      const after = await control.revokeCredential(runner);
+      session.output.result(after, () => `Runner ${runner} has no secret of its own any more.`);
+      return;
+    }
+    await session.confirm(`Give runner ${runner} a new secret? A former one is then worth nothing.`);
+    const credential = await control.issueCredential(runner);
+    session.output.result(
+      credential,
+      () => `RUNNER_ID=${credential.id}\nRUNNER_SHARED_SECRET=${credential.secret}`,
+    );
+    session.output.remark("It is shown this once: start the runner with it.");
+  },
+});
+
+function row(runner: RunnerView, { style }: Output): string[] {
+  const state = runner.state === "online" ? style.green(runner.state) : style.yellow(runner.state);
+  const remarks = [
+    runner.state === "online" ? "" : runner.reason,
+    runner.conflict ? style.red("two runners use this id") : "",
+    runner.drainRequested && runner.state !== "draining" ? "drain requested" : "",
+    runner.ownCredential ? "own credential" : "",
+  ].filter((remark) => remark !== "");
+  return [runner.id, state, age(runner.since, Date.now()), runner.protocol ?? "", remarks.join(", ")];
+}

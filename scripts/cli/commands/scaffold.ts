@@ -1,0 +1,52 @@
+import { command } from "../command.ts";
+import { Failure } from "../failure.ts";
+import { baselineState, existingParts, missingParts, type Baseline } from "../railway/baseline.ts";
+import { applyToWorker, refuseUnknownSecrets } from "../railway/worker.ts";
+import { nextSteps } from "../railway/next-steps.ts";
+import { outcomeOf } from "../railway/outcome.ts";
+import { ofBaseline } from "../railway/settings.ts";
+import { bringAbout, openStack, placeOf } from "../railway/stack.ts";
+import type { RailwayTarget } from "../railway/token.ts";
+
+export const scaffold = command({
+  name: "scaffold",
+  summary: "make the baseline in an empty Railway project, and the Worker's secrets",
+  notes:
+    "Makes the env service (yours to fill with variables) and the runner service with its volume. The Worker's secrets\n" +
+    "are made once and kept on this machine, readable by you only; --apply hands them to wrangler on its standard input\n" +
+    "and deploys the Worker, otherwise the steps are printed.",
+  flags: {
+    ...ofBaseline,
+    resume: { type: "boolean", summary: "go on with a scaffold that was interrupted" },
+    apply: { type: "boolean", summary: "also give the Worker its secrets and deploy it, with wrangler" },
+  },
+  async run(session, { flags }) {
+    const stack = await openStack(session, flags);
+    if (!flags.resume) refuseExisting(stack.target, stack.baseline);
+    const apply = flags.apply && !flags["dry-run"];
+    if (apply) await refuseUnknownSecrets(session, stack);
+    session.interruption =
+      "Interrupted; what was made stays. Go on with signalbox scaffold --resume and the same flags.";
+    const outcome = await bringAbout(session, flags, stack, "make");
+    if (apply) await applyToWorker(session, flags, stack, outcome);
+    const steps = flags["dry-run"] ? [] : nextSteps(session, flags, stack, outcome, apply);
+    outcomeOf(session, stack, outcome, steps, flags["dry-run"]);
+  },
+});
+
+/** Fresh only, as pulse-railway's: what is there belongs to `ensure`, or to somebody else. */
+function refuseExisting(target: RailwayTarget, baseline: Baseline): void {
+  const existing = existingParts(baseline);
+  if (existing.length === 0) return;
+  const there = existing.length === 1 ? "a service" : "services";
+  const remedy =
+    baselineState(baseline) === "complete"
+      ? "The baseline is complete: signalbox ensure brings it up to date."
+      : `Missing: ${missingParts(baseline).join(", ")}. If a scaffold was interrupted, go on with ` +
+        `signalbox scaffold --resume; else delete ${existing.join(" and ")} in Railway and run it again.`;
+  throw new Failure(
+    "incomplete",
+    "baseline_exists",
+    `${placeOf(target)} has ${there} of the baseline: ${existing.join(", ")}. scaffold begins afresh only. ${remedy}`,
+  );
+}

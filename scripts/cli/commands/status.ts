@@ -1,0 +1,124 @@
+import type { ControlClient } from "../../control-client.ts";
+import type { AppView, DeploymentView } from "../../control-types.ts";
+import { age, span } from "../ages.ts";
+import { command, ofApp } from "../command.ts";
+import { Failure } from "../failure.ts";
+import type { Output } from "../output.ts";
+
+export const status = command({
+  name: "status",
+  summary: "what is active, canary, previous, draining or under way",
+  flags: {
+    ...ofApp,
+    all: { type: "boolean", summary: "failed and removed deployments too" },
+  },
+  async run(session, { flags }) {
+    const control = await session.control();
+    const named = session.namedApp();
+    const apps = named === null ? await control.apps() : [await control.app(named)];
+    if (apps.length === 0) {
+      throw new Failure(
+        "notFound",
+        "no_apps",
+        "There is no app yet. Deploy one: signalbox deploy DIRECTORY.",
+      );
+    }
+    const drains = await drainsOf(control, apps);
+    const shown = apps.map((app) => ({
+      ...app,
+      deployments: app.deployments
+        .filter((deployment) => flags.all || isAlive(deployment) || isLatestFailure(app, deployment))
+        .map((deployment) => ({ ...deployment, drain: drains.get(`${app.name}/${deployment.id}`) ?? null })),
+    }));
+    const [only] = shown;
+    session.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
+      shown.map((app) => describe(app, session.output)).join("\n\n"),
+    );
+  },
+});
+
+/** What the janitor last saw of a deployment that drains. */
+interface Drain {
+  seenAt: string;
+  reason: string;
+  detail: string;
+}
+type ShownDeployment = DeploymentView & { drain: Drain | null };
+type ShownApp = Omit<AppView, "deployments"> & { deployments: ShownDeployment[] };
+
+async function drainsOf(control: ControlClient, apps: AppView[]): Promise<Map<string, Drain>> {
+  const drains = new Map<string, Drain>();
+  if (!apps.some(({ deployments }) => deployments.some(({ state }) => state === "draining"))) return drains;
+  const { report } = await control.lastJanitor();
+  for (const { app, deployment, reason, detail } of report?.decisions ?? []) {
+    drains.set(`${app}/${deployment}`, { seenAt: report?.finishedAt ?? "", reason, detail });
+  }
+  return drains;
+}
+
+function isAlive({ state }: DeploymentView): boolean {
+  return state !== "failed" && state !== "removed";
+}
+
+/** What just went wrong is what one looks for. */
+function isLatestFailure(app: AppView, deployment: DeploymentView): boolean {
+  return deployment.state === "failed" && app.deployments[0]?.id === deployment.id;
+}
+
+function describe(app: ShownApp, output: Output): string {
+  const { style } = output;
+  const now = Date.now();
+  const facts = [
+    app.default ? "default" : "",
+    app.hosts.join(" "),
+    app.deleting ? style.red("being deleted") : "",
+    app.paused ? style.yellow(`paused (${app.paused.mode}) for ${age(app.paused.since, now)}`) : "",
+    app.minimum === null ? "" : `minimum ${app.minimum}`,
+  ].filter((fact) => fact !== "");
+  const head = `${style.bold(app.name)}${facts.length === 0 ? "" : `  ${facts.join(" · ")}`}`;
+  if (app.deployments.length === 0) return `${head}\n  no deployment yet`;
+  const rows = app.deployments.map((deployment) => [
+    deployment.id,
+    role(app, deployment, output),
+    age(deployment.stateSince, now),
+    where(deployment),
+    remark(deployment, now),
+  ]);
+  return `${head}\n${output.table(["DEPLOYMENT", "STATE", "FOR", "WHERE", ""], rows)}`;
+}
+
+function role(app: ShownApp, { id, state, redeploying }: DeploymentView, { style }: Output): string {
+  const words: string[] = [state];
+  if (app.canary?.id === id) words.push(`canary ${app.canary.weight} %`);
+  if (app.previous?.id === id) words.push("previous");
+  if (redeploying) words.push("redeploying");
+  const text = words.join(", ");
+  switch (state) {
+    case "active":
+      return style.green(text);
+    case "failed":
+      return style.red(text);
+    case "pending":
+      return style.cyan(text);
+    case "draining":
+      return style.yellow(text);
+    case "ready":
+    case "removed":
+      return text;
+  }
+}
+
+function where({ target, url }: DeploymentView): string {
+  if (target.kind === "runner") return `runner ${target.runnerId ?? "?"}`;
+  return url ?? target.kind;
+}
+
+function remark(deployment: ShownDeployment, now: number): string {
+  const { failure, retirement, drain, drainDeadline } = deployment;
+  if (failure) return failure.reason.split("\n")[0]?.slice(0, 100) ?? "";
+  if (retirement) return `leaves: ${retirement.reason}`;
+  if (drainDeadline === null) return "";
+  const left = `${span(Date.parse(drainDeadline) - now)} left at most`;
+  if (drain === null || drain.reason === "kept_for_rollback") return left;
+  return `${left}; ${age(drain.seenAt, now)} ago: ${drain.detail}`;
+}

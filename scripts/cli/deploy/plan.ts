@@ -1,0 +1,207 @@
+import { existsSync, readFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { z } from "zod";
+import { SLUG_PATTERN } from "../../../functions/protocol/limits.ts";
+import type { AppBody } from "../../control-types.ts";
+import type { LoadedConfig } from "../config-file.ts";
+import type { Config } from "../config-schema.ts";
+import { Failure } from "../failure.ts";
+
+/** What is to be deployed, from flags and configuration. */
+export interface Plan {
+  app: string;
+  /** What of the app's configuration is named here; the rest stays as it is. */
+  appConfig: Pick<AppBody, "contract" | "hosts" | "healthPath">;
+  name: string;
+  id: string | undefined;
+  promote: boolean;
+  target: TargetPlan;
+}
+
+export type TargetPlan =
+  | { kind: "url"; url: string }
+  | {
+      kind: "runner";
+      source: SourcePlan;
+      runnerId: string | undefined;
+      labels: Record<string, string>;
+      start: string;
+      settings: Pick<Config, "install" | "build" | "env" | "healthPath">;
+    }
+  | {
+      kind: "railway";
+      /** What Railway builds; with a source it is uploaded. */
+      from:
+        | { image: string }
+        | { repo: NonNullable<NonNullable<Config["railway"]>["repo"]> }
+        | { source: SourcePlan };
+      dockerfile: string | undefined;
+      settings: Pick<Config, "start" | "build" | "env" | "healthPath">;
+    };
+
+export interface SourcePlan {
+  /** What is packed. */
+  directory: string;
+  /** Run before, where the configuration is; then nothing above the directory says what to ignore. */
+  prepare: { command: string; cwd: string } | null;
+}
+
+export interface DeployFlags {
+  app: string | undefined;
+  name: string | undefined;
+  id: string | undefined;
+  "no-promote": boolean;
+  target: string | undefined;
+  url: string | undefined;
+  image: string | undefined;
+  runner: string | undefined;
+  label: string[];
+  start: string | undefined;
+  build: string | undefined;
+  install: string | undefined;
+  "health-path": string | undefined;
+  env: string[];
+  contract: string | undefined;
+  host: string[];
+}
+
+/** `named`: the directory of the command line, if there was one. */
+export function planDeployment(
+  flags: Partial<DeployFlags>,
+  loaded: LoadedConfig,
+  named: string | null,
+): Plan {
+  const config = override(loaded.config, flags);
+  const directory = named ?? loaded.directory;
+  const source = (): SourcePlan => sourceOf(config, loaded, directory);
+  const { contract, hosts, healthPath } = config;
+  return {
+    app: flags.app ?? config.app ?? nameOf(directory),
+    appConfig: {
+      ...(contract === undefined ? {} : { contract }),
+      ...(hosts === undefined ? {} : { hosts }),
+      ...(contract === "none" && healthPath !== undefined ? { healthPath } : {}),
+    },
+    name: flags.name ?? config.deploymentName ?? "prod",
+    id: flags.id,
+    promote: flags["no-promote"] !== true,
+    target: targetOf(config, source),
+  };
+}
+
+function override(config: Config, flags: Partial<DeployFlags>): Config {
+  const given = {
+    target: flags.target ?? (flags.url === undefined ? undefined : "url"),
+    url: flags.url,
+    runnerId: flags.runner,
+    start: flags.start,
+    build: flags.build,
+    install: flags.install,
+    healthPath: flags["health-path"],
+    contract: flags.contract,
+    hosts: flags.host?.length ? flags.host : undefined,
+    env: flags.env?.length ? { ...config.env, ...pairs("--env", flags.env) } : undefined,
+    labels: flags.label?.length ? pairs("--label", flags.label) : undefined,
+    railway:
+      flags.image === undefined ? undefined : { ...config.railway, repo: undefined, image: flags.image },
+  };
+  const named = Object.entries(given).filter(([, value]) => value !== undefined);
+  return { ...config, ...(Object.fromEntries(named) as Partial<Config>) };
+}
+
+function targetOf(config: Config, source: () => SourcePlan): TargetPlan {
+  switch (config.target ?? "runner") {
+    case "url":
+      if (config.url === undefined) {
+        throw new Failure(
+          "config",
+          "no_url",
+          "Target url needs the backend's address: --url, or `url` in signalbox.json.",
+        );
+      }
+      return { kind: "url", url: config.url };
+    case "runner": {
+      const planned = source();
+      return {
+        kind: "runner",
+        source: planned,
+        runnerId: config.runnerId,
+        labels: config.labels ?? {},
+        start: config.start ?? defaultStart(planned),
+        settings: pick(config, ["install", "build", "env", "healthPath"]),
+      };
+    }
+    case "railway": {
+      const { image, repo, dockerfile } = config.railway ?? {};
+      return {
+        kind: "railway",
+        from: image !== undefined ? { image } : repo !== undefined ? { repo } : { source: source() },
+        dockerfile,
+        settings: pick(config, ["start", "build", "env", "healthPath"]),
+      };
+    }
+  }
+}
+
+function sourceOf({ prepare }: Config, loaded: LoadedConfig, directory: string): SourcePlan {
+  if (prepare === undefined) return { directory: resolve(directory), prepare: null };
+  return {
+    directory: resolve(loaded.directory, prepare.output),
+    prepare: { command: prepare.command, cwd: loaded.directory },
+  };
+}
+
+const manifest = z.object({
+  name: z.string().optional(),
+  scripts: z.record(z.string(), z.string()).optional(),
+});
+
+function readManifest(directory: string): z.infer<typeof manifest> {
+  const file = join(directory, "package.json");
+  if (!existsSync(file)) return {};
+  try {
+    return manifest.parse(JSON.parse(readFileSync(file, "utf8")));
+  } catch {
+    return {}; // its own tools will say what is wrong with it
+  }
+}
+
+function defaultStart({ directory, prepare }: SourcePlan): string {
+  if (prepare === null && readManifest(directory).scripts?.["start"] !== undefined) return "npm start";
+  throw new Failure(
+    "config",
+    "no_start",
+    `Nothing says how to start the server in ${directory}: give --start COMMAND, \`start\` in signalbox.json, or a start script in package.json.`,
+  );
+}
+
+/** An app's name from a package's or a directory's. */
+function nameOf(directory: string): string {
+  for (const name of [readManifest(directory).name ?? "", basename(resolve(directory))]) {
+    const slug = name
+      .toLowerCase()
+      .replace(/^@[^/]*\//, "")
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-+|-+$/g, "")
+      .slice(0, 63);
+    if (SLUG_PATTERN.test(slug)) return slug;
+  }
+  throw new Failure("usage", "no_app_name", `${directory} doesn't make an app's name. Give one with --app.`);
+}
+
+function pairs(flag: string, given: string[]): Record<string, string> {
+  return Object.fromEntries(
+    given.map((pair) => {
+      const at = pair.indexOf("=");
+      if (at < 1)
+        throw new Failure("usage", "wrong_usage", `${flag} needs NAME=VALUE, not ${JSON.stringify(pair)}.`);
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
+  return Object.fromEntries(
+    keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]]),
+  ) as Pick<T, K>;
+}

@@ -1,0 +1,74 @@
+import { parseInvocation, type Invocation } from "./arguments.ts";
+import { commands } from "./commands/index.ts";
+import { Failure, failureOf } from "./failure.ts";
+import { commandHelp, overview } from "./help.ts";
+import { Output, type Sink } from "./output.ts";
+import { Session, type World } from "./session.ts";
+import { VERSION } from "./version.ts";
+
+export interface Streams {
+  stdout: Sink;
+  stderr: Sink;
+}
+
+/** Runs one command line; returns the exit code. */
+export async function main(argv: readonly string[], world: World, streams: Streams): Promise<number> {
+  // Until the flags are read, the way that errors are to be said has to be guessed from them.
+  let output = new Output({
+    ...streams,
+    env: world.env,
+    json: argv.includes("--json"),
+    noColor: argv.includes("--no-color"),
+  });
+  let session: Session | null = null;
+  try {
+    if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-v")) {
+      streams.stdout.write(`signalbox ${VERSION}\n`);
+      return 0;
+    }
+    const { command, flags, arguments: given }: Invocation = parseInvocation(argv, commands);
+    if (command === null) {
+      (flags["help"] === true ? streams.stdout : streams.stderr).write(overview(commands));
+      return flags["help"] === true ? 0 : 2;
+    }
+    if (flags["help"] === true) {
+      streams.stdout.write(commandHelp(command));
+      return 0;
+    }
+    output = new Output({
+      ...streams,
+      env: world.env,
+      json: flags["json"] === true,
+      noColor: flags["no-color"] === true,
+    });
+    session = new Session(world, flags, output);
+    await Promise.race([command.run(session, { flags, arguments: given }), interrupted(session)]);
+    session.end();
+    return 0;
+  } catch (error) {
+    session?.end();
+    const failure = failureOf(error);
+    if (failure === null) {
+      output.failure({
+        code: "internal_error",
+        message: `This is a mistake in signalbox: ${traceOf(error)}`,
+        exitCode: 1,
+      });
+      return 1;
+    }
+    if (failure.message !== "") output.failure(failure);
+    return failure.exitCode;
+  }
+}
+
+function interrupted(session: Session): Promise<never> {
+  return new Promise((_, reject) => {
+    session.signal.addEventListener("abort", () => {
+      reject(new Failure("interrupted", "interrupted", session.interruption));
+    });
+  });
+}
+
+function traceOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,44 @@
+import type { Session } from "../session.ts";
+import { secretNames } from "./secrets.ts";
+import { serverOf } from "./settings.ts";
+import type { Outcome, Stack } from "./stack.ts";
+import { knownSettings } from "./worker.ts";
+
+/** What is left for the operator to do, in order. Names secrets, never shows one. */
+export function nextSteps(
+  session: Session,
+  flags: { server: string | undefined },
+  stack: Stack,
+  outcome: Outcome,
+  applied: boolean,
+): string[] {
+  const { target, railway } = stack;
+  const known = new Set(applied ? Object.keys(knownSettings(session, stack, outcome)) : []);
+  const steps: string[] = [];
+  if (!applied) {
+    steps.push(
+      `npx wrangler secret bulk ${outcome.secretsFile} (${secretNames.join(", ")} were made and are kept there, ` +
+        "readable by you only)",
+    );
+  }
+  if (!known.has("RAILWAY_TOKEN")) {
+    steps.push(
+      railway.scope === null
+        ? `make a project token for ${target.environment.name} in the settings of Railway's project ` +
+            `${target.project.name}, then: npx wrangler secret put RAILWAY_TOKEN (the Worker deploys with it)`
+        : "npx wrangler secret put RAILWAY_TOKEN (the project token, with which the Worker deploys)",
+    );
+  }
+  if (outcome.redis === "upstash" && !known.has("UPSTASH_REDIS_REST_URL")) {
+    steps.push(
+      "npx wrangler secret put UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN (without them the Worker keeps its " +
+        "state in its own Durable Object)",
+    );
+  }
+  if (!applied) steps.push("npx wrangler deploy");
+  const server = serverOf(session, flags);
+  if (!applied && server !== null)
+    steps.push(`signalbox login --server ${server} (the token is CONTROL_TOKEN in ${outcome.secretsFile})`);
+  steps.push("signalbox doctor");
+  return steps;
+}

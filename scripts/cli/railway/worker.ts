@@ -1,0 +1,71 @@
+import { Failure } from "../failure.ts";
+import { loginFile, readLogins, writeLogins } from "../login-file.ts";
+import type { Session } from "../session.ts";
+import { readSecrets, secretNames, secretsFile } from "./secrets.ts";
+import { serverOf } from "./settings.ts";
+import { workerSettings, type Outcome, type Stack } from "./stack.ts";
+import { deployWorker, listSecrets, putSecrets, workerDirectory, type WranglerRun } from "./wrangler.ts";
+
+function runOf(session: Session): WranglerRun {
+  return {
+    directory: workerDirectory(session.cwd),
+    env: session.env,
+    signal: session.signal,
+    output: (text) => session.output.remark(text.trimEnd()),
+  };
+}
+
+/** A Worker that has secrets keeps them: made anew, its deployments and runners would be strangers to it. */
+export async function refuseUnknownSecrets(session: Session, { target }: Stack): Promise<void> {
+  const file = secretsFile(target, session.env);
+  if ((await readSecrets(file)) !== null || secretNames.every((name) => session.env[name] !== undefined))
+    return;
+  const there = (await listSecrets(runOf(session))).filter((name) => secretNames.includes(name));
+  if (there.length === 0) return;
+  throw new Failure(
+    "failed",
+    "worker_has_secrets",
+    `The Worker already has ${there.join(", ")}, and ${file} isn't there to say what they are. Copy it from where they ` +
+      `were made, or give ${secretNames.join(", ")} in the environment.`,
+  );
+}
+
+/** The Worker's settings that are known here, by name. */
+export function knownSettings(session: Session, stack: Stack, { secrets }: Outcome): Record<string, string> {
+  const { env } = session;
+  const { client, scope } = stack.railway;
+  const given = (name: string): Record<string, string> => {
+    const value = env[name];
+    return value === undefined || value === "" ? {} : { [name]: value };
+  };
+  return {
+    ...secrets,
+    ...workerSettings(stack.target, stack.baseline),
+    // Only a token that sees nothing else: an account's is the operator's own.
+    ...(scope === null ? {} : { RAILWAY_TOKEN: client.token.value }),
+    ...given("UPSTASH_REDIS_REST_URL"),
+    ...given("UPSTASH_REDIS_REST_TOKEN"),
+    ...given("RAILWAY_API_URL"),
+  };
+}
+
+/** Gives the Worker its settings, deploys it, and logs this machine in to it. */
+export async function applyToWorker(
+  session: Session,
+  flags: { server: string | undefined },
+  stack: Stack,
+  outcome: Outcome,
+): Promise<void> {
+  const run = runOf(session);
+  const settings = knownSettings(session, stack, outcome);
+  session.output.remark(`npx wrangler secret bulk (${Object.keys(settings).join(", ")})`);
+  await putSecrets(run, settings);
+  session.output.remark("npx wrangler deploy");
+  await deployWorker(run);
+  const server = serverOf(session, flags);
+  if (server === null || outcome.secrets === null) return;
+  const file = loginFile(session.env);
+  const logins = await readLogins(file);
+  const token = outcome.secrets.CONTROL_TOKEN;
+  await writeLogins(file, { current: server, servers: { ...logins.servers, [server]: { token } } });
+}

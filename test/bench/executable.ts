@@ -1,0 +1,75 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { buildExecutable, bundleRunner } from "../../scripts/build-runner.ts";
+import { GuardedProcess } from "../../scripts/guarded-process.ts";
+import { commandOf, residentMiB } from "../helpers/hosted-runner.ts";
+import { median } from "./load.ts";
+import { freePort } from "./nginx.ts";
+
+const STARTS = 7;
+/** By then what only starting needed has been collected, as far as it will be. */
+const IDLE_MS = 2_000;
+
+export interface ExecutableResults {
+  bytes: number;
+  /** Median from the start of the process to the first answer of `/health`. */
+  startToHealthMs: number;
+  idleResidentMiB: number;
+}
+
+/** The runner as one executable, on its own: nobody answers where it dials. */
+export async function benchExecutable(directory: string): Promise<ExecutableResults> {
+  const file = await buildExecutable(await bundleRunner(directory), directory);
+  const starts: number[] = [];
+  const resident: number[] = [];
+  for (let turn = 0; turn <= STARTS; turn++) {
+    const port = await freePort();
+    const startedAt = performance.now();
+    const runner = new GuardedProcess(file, ["runner"], {
+      stdout: "ignore",
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        NODE_ENV: "production",
+        RUNNER_ID: "bench",
+        RUNNER_SHARED_SECRET: "runner-secret-for-the-bench",
+        RUNNER_BROKER_URL: "ws://127.0.0.1:9/_signalbox/socket",
+        WORKSPACE_ROOT: join(directory, "workspace"),
+        HEALTH_PORT: String(port),
+      },
+    });
+    try {
+      await answers(port);
+      // The first start reads the file from disk.
+      if (turn > 0) starts.push(performance.now() - startedAt);
+      if (turn === STARTS) {
+        await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+        resident.push(residentMiB(commandOf(runner.child.pid ?? 0)));
+      }
+    } finally {
+      await runner.kill();
+    }
+  }
+  return {
+    bytes: (await stat(file)).size,
+    startToHealthMs: Math.round(median(starts)),
+    idleResidentMiB: Math.round(median(resident)),
+  };
+}
+
+export function printExecutable({ bytes, startToHealthMs, idleResidentMiB }: ExecutableResults): void {
+  console.log(
+    `\nThe runner's executable: ${(bytes / 1024 ** 2).toFixed(0)} MiB, ${startToHealthMs} ms from its start to /health, ` +
+      `${idleResidentMiB} MiB resident when idle`,
+  );
+}
+
+async function answers(port: number): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${port}/health`).catch(() => null);
+    await response?.body?.cancel();
+    if (response?.ok === true) return;
+    if (Date.now() > deadline) throw new Error("The runner's executable doesn't answer /health.");
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}

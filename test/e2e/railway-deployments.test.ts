@@ -1,0 +1,248 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { putApp } from "../helpers/deploy.ts";
+import {
+  begin,
+  outcome,
+  packFiles,
+  START,
+  startRailwayStack,
+  type RailwayStack,
+} from "../helpers/railway-stack.ts";
+import { CONTROL_TOKEN, INTERNAL_TOKEN, until } from "../helpers/stack.ts";
+
+let world: RailwayStack;
+let app: string;
+let apps = 0;
+
+beforeAll(async () => {
+  world = await startRailwayStack({ variables: { GREETING: "hello", PULSE_RAILWAY_REDIS_URL: "redis://r" } });
+});
+afterEach(async () => {
+  world.railway.faults.clear();
+  // Not waited for: taking it away takes as long as a routing table may be old.
+  await world.stack.api("DELETE", `/apps/${app}`);
+});
+afterAll(async () => {
+  await until(
+    () => world.railway.state.serviceNames(),
+    (names) => names.length === 1,
+  );
+  await world.stop();
+});
+
+/** Services of the test's own app. */
+const ours = (): string[] => world.railway.state.serviceNames().filter((name) => name.startsWith(`${app}-`));
+
+async function newApp(config: Record<string, unknown> = {}): Promise<void> {
+  app = `shop${++apps}`;
+  await putApp(world.stack, app, {
+    hosts: [`${app}.test`],
+    previousRetentionSeconds: 0,
+    reloadGraceSeconds: 0,
+    ...config,
+  });
+}
+
+const visit = async (path = "/", headers: Record<string, string> = {}) =>
+  world.stack.request(`${app}.test`, path, { headers });
+const deploy = async (id: string, target: Record<string, unknown>) => {
+  await begin(world, app, id, target);
+  return outcome(world, app, id);
+};
+
+test("an image becomes a service of its own that serves, with its variables, settings and domain", async () => {
+  await newApp();
+  const callsBefore = world.railway.faults.calls.length;
+  expect(await deploy("v1", { image: "shop:1", env: { EXTRA: "yes" } })).toMatchObject({ state: "active" });
+  expect((await visit()).text).toBe("one v1");
+
+  expect(world.railway.faults.calls.length - callsBefore).toBeLessThanOrEqual(25);
+  const { state } = world.railway;
+  expect(state.instance(`${app}-v1`)?.settings).toMatchObject({
+    numReplicas: 1,
+    healthcheckPath: "/_pulse/health",
+    overlapSeconds: 20,
+    drainingSeconds: 30,
+  });
+  expect(state.instance(`${app}-v1`)?.variables.get("GREETING")).toBe("${{pulse-env.GREETING}}");
+  expect(state.variables(`${app}-v1`)).toMatchObject({
+    GREETING: "hello",
+    EXTRA: "yes",
+    PULSE_RAILWAY_REDIS_URL: "redis://r",
+    PULSE_DEPLOYMENT_ID: "v1",
+    PULSE_SERVER_ADDRESS: `https://${app}.test`,
+    SIGNALBOX_APP: app,
+    SIGNALBOX_DEPLOYMENT_ID: "v1",
+  });
+  expect(state.variables(`${app}-v1`)["SIGNALBOX_OWNER"]).toMatch(/^[0-9a-f]{16}$/);
+});
+
+test("what comes past the edge is turned away, but for the platform's health check", async () => {
+  await newApp();
+  await deploy("v1", { image: "shop:1" });
+  const domain = world.railway.state.instance(`${app}-v1`)?.domains[0]?.domain;
+  const direct = `http://${domain}`;
+  expect((await fetch(`${direct}/`)).status).toBe(404);
+  expect((await fetch(`${direct}/_pulse/meta`)).status).toBe(404);
+  expect((await fetch(`${direct}/`, { headers: { "x-pulse-railway-internal-token": "guess" } })).status).toBe(
+    404,
+  );
+  expect((await fetch(`${direct}/_pulse/health`)).status).toBe(200);
+  const seen: Record<string, string> = JSON.parse((await visit("/headers")).text);
+  expect(seen["x-pulse-railway-internal-token"]).toBe(INTERNAL_TOKEN);
+});
+
+test("an app without the contract is sent no token, and isn't guarded", async () => {
+  await newApp({ contract: "none" });
+  await deploy("v1", { image: "shop:1" });
+  expect(JSON.parse((await visit("/headers")).text)).not.toHaveProperty("x-pulse-railway-internal-token");
+  const domain = world.railway.state.instance(`${app}-v1`)?.domains[0]?.domain;
+  expect((await fetch(`http://${domain}/`)).status).toBe(200);
+});
+
+test("an uploaded source is built and served, and its build's output is in the progress", async () => {
+  await newApp();
+  await begin(world, app, "v1", { upload: true, start: START, build: "echo building the shop" });
+  const source = await packFiles({ "note.txt": "hello" });
+  const sent = await put(source);
+  expect(sent.status).toBe(200);
+  const first = await sent.json();
+  expect(first).toEqual({ deploymentId: world.railway.state.deployments(`${app}-v1`)[0]?.id });
+  // Its answer was lost: sending it again starts no second build.
+  expect([200, 409]).toContain((await put(source)).status);
+  expect(await outcome(world, app, "v1")).toMatchObject({ state: "active" });
+  expect(world.railway.state.deployments(`${app}-v1`)).toHaveLength(1);
+  expect((await visit()).text).toContain("v1");
+  const events = await world.stack.request(
+    "localhost",
+    `/_signalbox/api/v1/apps/${app}/deployments/v1/events`,
+    {
+      headers: { authorization: `Bearer ${CONTROL_TOKEN}` },
+    },
+  );
+  expect(events.text).toContain("building the shop");
+});
+
+function put(source: Uint8Array<ArrayBuffer>, id = "v1"): Promise<Response> {
+  return fetch(`${world.stack.origin}/_signalbox/api/v1/apps/${app}/deployments/${id}/source`, {
+    method: "PUT",
+    headers: { authorization: `Bearer ${CONTROL_TOKEN}`, "content-type": "application/gzip" },
+    body: source,
+  });
+}
+
+test("a source that nobody waits for is refused, saying why", async () => {
+  await newApp();
+  await deploy("v1", { image: "shop:1" });
+  const source = await packFiles({ "note.txt": "hello" });
+  const refused = await put(source);
+  expect(refused.status).toBe(409);
+  expect(await refused.json()).toMatchObject({ code: "source_not_expected" });
+  expect((await put(source, "v9")).status).toBe(404);
+});
+
+test("a repository's branch is deployed", async () => {
+  await newApp();
+  expect(await deploy("v1", { repo: { repo: "acme/shop", branch: "main" } })).toMatchObject({
+    state: "active",
+  });
+  expect((await visit()).text).toBe("repo v1");
+});
+
+test("a new deployment takes over, pins stay, and rollback brings the former one back", async () => {
+  await newApp({ previousRetentionSeconds: 600 });
+  await deploy("v1", { image: "shop:1" });
+  await deploy("v2", { image: "shop:2" });
+  await until(visit, ({ text }) => text === "two v2");
+  expect((await visit("/", { "x-pulse-deployment": "v1" })).text).toBe("one v1");
+  await world.stack.api("POST", `/apps/${app}/rollback`);
+  await until(visit, ({ text }) => text === "one v1");
+});
+
+test("a redeploy deploys once, in place, and serves on meanwhile", async () => {
+  await newApp();
+  await deploy("v1", { image: "shop:1" });
+  const [before] = world.railway.state.deployments(`${app}-v1`);
+  await world.stack.api("POST", `/apps/${app}/deployments/v1/redeploy`);
+  await until(
+    () => world.stack.api("GET", `/apps/${app}/deployments/v1`),
+    ({ body }) => body["redeploying"] === false,
+  );
+  const after = world.railway.state.deployments(`${app}-v1`);
+  expect(after).toHaveLength(2);
+  expect(after[0]?.status).toBe("SUCCESS");
+  expect(after[1]?.id).toBe(before?.id);
+  expect((await visit()).text).toBe("one v1");
+  // And once more, which is another request.
+  await world.stack.api("POST", `/apps/${app}/deployments/v1/redeploy`);
+  await until(
+    () => world.railway.state.deployments(`${app}-v1`).length,
+    (count) => count === 3,
+  );
+});
+
+test("a removed deployment's service is deleted, and no other", async () => {
+  await newApp();
+  await deploy("v1", { image: "shop:1" });
+  await deploy("v2", { image: "shop:2" });
+  await world.stack.api("DELETE", `/apps/${app}/deployments/v1`);
+  await until(ours, (names) => !names.includes(`${app}-v1`));
+  expect(ours()).toEqual([`${app}-v2`]);
+});
+
+test("a build that fails says why, and nothing of it stays", async () => {
+  await newApp();
+  world.railway.faults.failingBuilds.add(`${app}-v1`);
+  const { state, reason } = await deploy("v1", { image: "shop:1" });
+  expect(state).toBe("failed");
+  expect(reason).toContain("Railway couldn't build or start it.");
+  expect(reason).toContain("the build was made to fail");
+  await until(ours, (names) => names.length === 0);
+});
+
+test("an app that crashes again and again fails with what it said last", async () => {
+  await newApp();
+  world.railway.faults.crashing.add(`${app}-v1`);
+  const { state, reason } = await deploy("v1", { image: "shop:1" });
+  expect(state).toBe("failed");
+  expect(reason).toContain("the process ended with code");
+  await until(ours, (names) => names.length === 0);
+});
+
+test("a service with the deployment's name that isn't ours is named and never touched", async () => {
+  await newApp();
+  const theirs = world.railway.state.addService(`${app}-v1`, { variables: { SIGNALBOX_APP: app } });
+  const { state, reason } = await deploy("v1", { image: "shop:1" });
+  expect(state).toBe("failed");
+  expect(reason).toContain(`${app}-v1`);
+  await world.stack.api("DELETE", `/apps/${app}`);
+  await until(
+    () => world.stack.api("GET", `/apps/${app}`),
+    ({ status }) => status === 404,
+  );
+  expect(world.railway.state.service(`${app}-v1`)?.id).toBe(theirs.id);
+  world.railway.state.world.removeService(theirs);
+});
+
+test("a variable on the env service that Signalbox sets is refused by its name", async () => {
+  await newApp();
+  const env = world.railway.state.instance("pulse-env");
+  env?.variables.set("PORT", "1");
+  env?.variables.set("RAILWAY_DOCKERFILE_PATH", "x");
+  const answer = await world.stack.api("POST", `/apps/${app}/deployments`, {
+    id: "v1",
+    target: { kind: "railway", image: "shop:1" },
+  });
+  env?.variables.delete("PORT");
+  env?.variables.delete("RAILWAY_DOCKERFILE_PATH");
+  expect(answer.status).toBe(422);
+  expect(answer.body["code"]).toBe("target_refused");
+  expect(answer.body["detail"]).toContain("PORT, RAILWAY_DOCKERFILE_PATH");
+});
+
+test("a sleeping service wakes for its verification", async () => {
+  await newApp();
+  await deploy("v1", { image: "shop:1" });
+  await world.railway.state.sleep(`${app}-v1`);
+  await until(visit, ({ status }) => status === 200);
+});

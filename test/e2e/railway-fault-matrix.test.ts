@@ -1,0 +1,272 @@
+import { afterEach, expect, test } from "vitest";
+import type { Fault } from "../../scripts/railway-stand-in/faults.ts";
+import { seededRandom } from "../helpers/random.ts";
+import {
+  APP,
+  HOST,
+  startRailwayShop,
+  UPLOAD,
+  Visitors,
+  type RailwayShop,
+  type Target,
+} from "../helpers/railway-shop.ts";
+import { until } from "../helpers/stack.ts";
+
+/**
+ * Every call that a rollout makes of Railway goes wrong in every way, one at a time and at random. However it goes:
+ * the deployment ends active, or failed with its reason and its service gone; what others have in the project stays as
+ * it is; and the active deployment answers all along.
+ */
+
+const soak = process.env["SIGNALBOX_SOAK"] === "1";
+/** Cells wait more than they work. */
+const LANES = 6;
+
+type Journey = "image" | "upload" | "repo" | "redeploy" | "remove";
+
+const IMAGE: Target = { image: "shop:1" };
+const TARGETS: Record<Journey, Target> = {
+  image: IMAGE,
+  upload: UPLOAD,
+  repo: { repo: { repo: "acme/shop", branch: "main" } },
+  redeploy: IMAGE,
+  remove: IMAGE,
+};
+
+/** The calls of each journey that the ones before it don't make. */
+const CALLS: Record<Journey, string[]> = {
+  image: [
+    "projectServices",
+    "serviceVariables",
+    "serviceCreate",
+    "environmentPatchCommit",
+    "serviceInstanceUpdate",
+    "serviceDomainCreate",
+    "serviceInstanceDeployV2",
+    "buildProgress",
+    "buildLogs",
+  ],
+  upload: ["up", "latestDeployment"],
+  repo: ["serviceConnect", "serviceInstanceAutoDeployUpdate"],
+  redeploy: ["serviceState", "deploymentRedeploy"],
+  remove: ["projectServices", "serviceVariables", "serviceDelete"],
+};
+
+const FAULTS: Record<Fault["kind"], Fault> = {
+  "500": { kind: "500" },
+  "429": { kind: "429", retryAfterSeconds: 1 },
+  // Longer than the client waits for a change, where there is time for that.
+  slow: { kind: "slow", ms: soak ? 25_000 : 1_500 },
+  lost: { kind: "lost" },
+  late: { kind: "late", ms: 2_500 },
+  error: { kind: "error" },
+};
+const KINDS = Object.keys(FAULTS) as Fault["kind"][];
+
+interface Cell {
+  journey: Journey;
+  call: string;
+  kind: Fault["kind"];
+  /** Queries are repeated at once: only several faults in a row are felt. */
+  count: number;
+}
+
+const cells: Cell[] = Object.entries(CALLS).flatMap(([journey, calls]) =>
+  calls.flatMap((call) =>
+    KINDS.flatMap((kind) => [1, 4].map((count) => ({ journey: journey as Journey, call, kind, count }))),
+  ),
+);
+
+/** Without the soak each call goes wrong in one way, another for each, so that every way is met. */
+const ROTATION = ["lost", "500", "error", "429", "slow", "late"] as const;
+const chosen: Cell[] = soak
+  ? cells
+  : [
+      ...cells
+        .filter(({ kind, count }) => kind === "500" && count === 1)
+        .map(({ journey, call }, index) => ({
+          journey,
+          call,
+          kind: ROTATION[index % ROTATION.length] ?? "lost",
+          count: index % 2 === 0 ? 4 : 1,
+        })),
+      // What could make two services of one.
+      { journey: "image", call: "serviceCreate", kind: "lost", count: 1 },
+      { journey: "image", call: "serviceCreate", kind: "late", count: 1 },
+    ];
+
+const worlds: RailwayShop[] = [];
+
+afterEach(async () => {
+  await Promise.all(worlds.splice(0).map((world) => world.stop()));
+});
+
+async function world(): Promise<RailwayShop> {
+  const started = await startRailwayShop();
+  worlds.push(started);
+  expect(await started.deploy("base", IMAGE)).toEqual({ refused: false });
+  expect(await started.settled("base")).toEqual({ state: "active", reason: "" });
+  return started;
+}
+
+/** One deployment with something going wrong on the way; answers what became of it. */
+class Lane {
+  readonly #world: RailwayShop;
+  readonly #others: unknown;
+  #active = "base";
+
+  constructor(started: RailwayShop) {
+    this.#world = started;
+    this.#others = started.others();
+  }
+
+  async run(id: string, journey: Journey, arm: () => void): Promise<string> {
+    const { railway, stack } = this.#world;
+    const visitors = new Visitors(this.#world);
+    const before = this.#active;
+    let result: string;
+    try {
+      if (journey === "redeploy") {
+        arm();
+        expect((await stack.api("POST", `/apps/${APP}/deployments/${before}/redeploy`)).status).toBeLessThan(
+          300,
+        );
+        await until(
+          async () => (await stack.api("GET", `/apps/${APP}/deployments/${before}`)).body,
+          (body) => body["redeploying"] === false,
+          180_000,
+        );
+        result = "redeployed";
+      } else {
+        if (journey !== "remove") arm();
+        result = await this.#deploy(id, TARGETS[journey]);
+        if (journey === "remove") arm();
+      }
+      if (this.#active !== before) {
+        // Only once every visitor is led to the new one; the removal is part of some journeys, and cleans up after all.
+        await this.#world.remove(before);
+      }
+      railway.faults.clear();
+      await this.#check();
+    } finally {
+      await visitors.leave();
+    }
+    expect(visitors.bad).toEqual([]);
+    return result;
+  }
+
+  async #deploy(id: string, target: Target): Promise<string> {
+    const begun = await this.#world.deploy(id, target);
+    if (begun.refused) {
+      expect([begun.status, begun.code]).toEqual([503, "railway_unavailable"]);
+      return "refused";
+    }
+    const { state, reason } = await this.#world.settled(id);
+    if (state === "active") this.#active = id;
+    else expect(reason).not.toBe("");
+    return state === "active" ? state : `failed: ${reason}`;
+  }
+
+  /** What is there is the active deployment's service, and what others have. */
+  async #check(): Promise<void> {
+    await until(
+      () => this.#world.ours(),
+      (names) => names.length === 1 && names[0] === `${APP}-${this.#active}`,
+      90_000,
+    );
+    expect(this.#world.others()).toEqual(this.#others);
+    const answer = await this.#world.stack.request(HOST, "/");
+    expect(answer).toMatchObject({
+      status: 200,
+      text: expect.stringMatching(new RegExp(`^\\w* ${this.#active}$`)) as string,
+    });
+    await until(
+      () => this.#world.railway.state.processes().map(({ service }) => service),
+      (services) => services.every((service) => service !== undefined),
+    );
+  }
+}
+
+test(
+  `a call that goes wrong once or several times loses no deployment and leaves no service behind (${chosen.length} cells)`,
+  { timeout: soak ? 3_600_000 : 240_000 },
+  async () => {
+    const queue = chosen.map((cell, index) => ({ cell, id: `c${index}` }));
+    const outcomes: Record<string, string> = {};
+    await Promise.all(
+      Array.from({ length: LANES }, async () => {
+        const started = await world();
+        const lane = new Lane(started);
+        for (let next = queue.shift(); next; next = queue.shift()) {
+          const { id, cell } = next;
+          const { journey, call, kind, count } = cell;
+          const name = `${journey}: ${call} ${kind} x${count}`;
+          const beganAt = performance.now();
+          try {
+            outcomes[name] = await lane.run(id, journey, () => {
+              started.railway.faults.add(call, FAULTS[kind], { count });
+            });
+          } catch (error) {
+            throw new Error(`${name}: ${error instanceof Error ? error.message : String(error)}`, {
+              cause: error,
+            });
+          }
+          outcomes[name] += ` (${((performance.now() - beganAt) / 1_000).toFixed(1)} s)`;
+          const hits = started.railway.faults.calls.filter(
+            ({ operations, fault }) => operations.includes(call) && fault === kind,
+          );
+          expect(hits, `${name} was never met`).not.toEqual([]);
+          started.railway.faults.calls.length = 0;
+        }
+      }),
+    );
+    console.log(outcomes);
+  },
+);
+
+test(
+  "calls that go wrong at random lose no deployment and leave no service behind",
+  { timeout: 1_800_000 },
+  async () => {
+    const { random } = seededRandom();
+    const started = await world();
+    const lane = new Lane(started);
+    const rounds = soak ? 40 : 2;
+    for (let round = 0; round < rounds; round += 1) {
+      const journey = (["image", "upload", "repo", "redeploy"] as const)[Math.floor(random() * 4)] ?? "image";
+      const rate = random() * (soak ? 0.4 : 0.2);
+      await lane.run(`r${round}`, journey, () => {
+        started.railway.faults.chance = () => {
+          if (random() > rate) return null;
+          return FAULTS[KINDS[Math.floor(random() * KINDS.length)] ?? "500"];
+        };
+      });
+    }
+  },
+);
+
+test.each([
+  ["the build fails", (world: RailwayShop, name: string) => world.railway.faults.failingBuilds.add(name)],
+  [
+    "it crashes again and again",
+    (world: RailwayShop, name: string) => world.railway.faults.crashing.add(name),
+  ],
+])(
+  "when %s, the deployment fails with the reason and its last lines, and its service goes",
+  async (_, arm) => {
+    const started = await world();
+    const others = started.others();
+    arm(started, `${APP}-bad`);
+    await started.deploy("bad", IMAGE);
+    const { state, reason } = await started.settled("bad");
+    expect(state).toBe("failed");
+    expect(reason).toMatch(/made to (?:fail|crash)/);
+    await until(
+      () => started.ours(),
+      (names) => names.length === 1,
+    );
+    expect(started.ours()).toEqual([`${APP}-base`]);
+    expect(started.others()).toEqual(others);
+    expect((await started.stack.request(HOST, "/")).text).toBe("one base");
+  },
+);

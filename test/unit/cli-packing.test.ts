@@ -1,0 +1,205 @@
+import { createHash } from "node:crypto";
+import { chmod, mkdir, mkdtemp, rm, symlink, truncate, utimes, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { buffer } from "node:stream/consumers";
+import { unpackTar } from "modern-tar";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { packTree } from "../../scripts/cli/packing/archive.ts";
+import { readSourceTree } from "../../scripts/cli/packing/source-tree.ts";
+import { EntryGuard } from "../../runner/sources/entry-guard.ts";
+
+let root: string;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "signalbox-pack-"));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+async function write(files: Record<string, string>, directory = root): Promise<void> {
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(directory, path)), { recursive: true });
+    await writeFile(join(directory, path), text);
+  }
+}
+
+async function listed(directory = root, alone = false): Promise<string[]> {
+  return (await readSourceTree(directory, { alone })).entries.map(({ path }) => path);
+}
+
+async function pack(directory = root): Promise<{ sha256: string; bytes: Buffer }> {
+  const archive = await packTree(await readSourceTree(directory, { alone: false }));
+  const bytes = await buffer(archive.open());
+  await archive.remove();
+  expect(createHash("sha256").update(bytes).digest("hex")).toBe(archive.sha256);
+  expect(bytes.length).toBe(archive.bytes);
+  return { sha256: archive.sha256, bytes };
+}
+
+describe("what belongs to a source", () => {
+  test("files that .gitignore names stay out, in every directory by its own rules", async () => {
+    await write({
+      ".gitignore": "*.log\n/build\n!keep.log\n",
+      "a.log": "",
+      "keep.log": "",
+      "build/out.js": "",
+      "src/build/in.js": "",
+      "src/b.log": "",
+      "src/.gitignore": "!b.log\ngenerated/\n",
+      "src/generated/x.js": "",
+      "src/generated.js": "",
+    });
+    expect(await listed()).toEqual([
+      ".gitignore",
+      "keep.log",
+      "src/.gitignore",
+      "src/b.log",
+      "src/build/in.js",
+      "src/generated.js",
+    ]);
+  });
+
+  test(".signalboxignore adds to .gitignore and can take back what it says", async () => {
+    await write({
+      ".gitignore": "dist/\n",
+      ".signalboxignore": "!dist/\nnotes.md\n",
+      "dist/server.js": "",
+      "notes.md": "",
+      "index.js": "",
+    });
+    expect(await listed()).toEqual([".gitignore", ".signalboxignore", "dist/server.js", "index.js"]);
+  });
+
+  test("history, installed modules and the local stack's secrets never belong to it", async () => {
+    await write({
+      ".signalboxignore": "!node_modules\n!.git\n!.signalbox\n",
+      ".git/config": "",
+      "node_modules/a/index.js": "",
+      "packages/b/node_modules/c/index.js": "",
+      "packages/b/index.js": "",
+      ".signalbox/local.json": "",
+    });
+    expect(await listed()).toEqual([".signalboxignore", "packages/b/index.js"]);
+  });
+
+  test("a directory inside a repository follows the rules above it, unless it was made for packing", async () => {
+    await write({
+      ".git/HEAD": "",
+      ".gitignore": "out/\n*.tmp\n",
+      "app/out/a.js": "",
+      "app/b.tmp": "",
+      "app/c.js": "",
+    });
+    expect(await listed(join(root, "app"))).toEqual(["c.js"]);
+    expect(await listed(join(root, "app/out"), true)).toEqual(["a.js"]);
+  });
+
+  test("what is ignored as a directory isn't as a file", async () => {
+    await write({ ".gitignore": "cache/\n", cache: "a file" });
+    expect(await listed()).toEqual([".gitignore", "cache"]);
+  });
+
+  test("sockets are left out and named", async () => {
+    await write({ "index.js": "" });
+    const server = createServer().listen(join(root, "app.sock"));
+    await once(server, "listening");
+    expect(await readSourceTree(root, { alone: false })).toMatchObject({
+      skipped: ["app.sock"],
+      entries: [{ path: "index.js" }],
+    });
+    server.close();
+  });
+
+  test("a directory with nothing in it can't be packed", async () => {
+    await write({ ".gitignore": "*\n" });
+    await expect(readSourceTree(root, { alone: false })).rejects.toMatchObject({ code: "nothing_to_pack" });
+  });
+});
+
+describe("symbolic links", () => {
+  test.each([
+    ["to a neighbour", "link", "target.js"],
+    ["upward within the source", "a/b/link", "../../target.js"],
+    ["to something that isn't there", "link", "missing.js"],
+  ])("%s are kept as they are", async (_name, path, target) => {
+    await write({ "target.js": "" });
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await symlink(target, join(root, path));
+    const { bytes } = await pack();
+    const link = (await unpackTar(gunzipSync(bytes))).find(({ header }) => header.name === path);
+    expect(link?.header).toMatchObject({ type: "symlink", linkname: target });
+  });
+
+  test.each([
+    ["out of the source", "link", "../secret"],
+    ["out of the source from below", "a/link", "../../secret"],
+    ["to an absolute path", "link", "/etc/passwd"],
+    ["up again after going down", "link", "a/../../secret"],
+  ])("%s are refused, naming the link", async (_name, path, target) => {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await symlink(target, join(root, path));
+    await expect(readSourceTree(root, { alone: false })).rejects.toMatchObject({
+      code: "link_outside",
+      message: expect.stringContaining(path),
+    });
+  });
+});
+
+describe("the archive", () => {
+  test("the same files make the same bytes, whatever their times, owners' rights and order of creation", async () => {
+    const other = join(root, "other");
+    const one = join(root, "one");
+    await write({ "b/x.js": "1", "a.js": "2", "a/y.js": "3", "a-z.js": "4" }, one);
+    await write({ "a-z.js": "4", "a/y.js": "3", "a.js": "2", "b/x.js": "1" }, other);
+    await chmod(join(other, "a.js"), 0o600);
+    await utimes(join(other, "a.js"), 1, 1);
+    expect((await pack(one)).sha256).toBe((await pack(other)).sha256);
+    await chmod(join(other, "a.js"), 0o755);
+    expect((await pack(one)).sha256).not.toBe((await pack(other)).sha256);
+  });
+
+  test("a runner takes every entry, and finds contents and executable bits in it", async () => {
+    await write({ "bin/run.sh": "#!/bin/sh\n", "empty.txt": "", "ünïcode/ŝ.txt": "ü" });
+    await write({ [`${"deep/".repeat(40)}long-file-name.txt`]: "long" });
+    await chmod(join(root, "bin/run.sh"), 0o755);
+    const entries = await unpackTar(gunzipSync((await pack()).bytes));
+    const guard = new EntryGuard();
+    for (const { header } of entries) expect(guard.check(header)).not.toBeNull();
+    const named = Object.fromEntries(
+      entries.map(({ header, data }) => [
+        header.name,
+        { mode: header.mode, text: new TextDecoder().decode(data) },
+      ]),
+    );
+    expect(named["bin/run.sh"]).toEqual({ mode: 0o755, text: "#!/bin/sh\n" });
+    expect(named["ünïcode/ŝ.txt"]?.text).toBe("ü");
+    expect(named["empty.txt"]).toEqual({ mode: 0o644, text: "" });
+  });
+
+  test("a file that became shorter meanwhile stops the packing, and nothing is left", async () => {
+    await write({ "a.txt": "1234567890" });
+    const tree = await readSourceTree(root, { alone: false });
+    await writeFile(join(root, "a.txt"), "12");
+    await expect(packTree(tree)).rejects.toMatchObject({ code: "source_changed" });
+  });
+
+  test("a large file goes through in pieces", async () => {
+    const size = 256 * 1024 * 1024;
+    await writeFile(join(root, "zeros.bin"), "");
+    await truncate(join(root, "zeros.bin"), size);
+    const tree = await readSourceTree(root, { alone: false });
+    let peak = 0;
+    const sampling = setInterval(() => {
+      peak = Math.max(peak, process.memoryUsage().arrayBuffers);
+    }, 5);
+    const before = process.memoryUsage().arrayBuffers;
+    const archive = await packTree(tree);
+    clearInterval(sampling);
+    expect(peak - before).toBeLessThan(size / 2);
+    expect(archive.bytes).toBeLessThan(1024 * 1024);
+    await archive.remove();
+  });
+});

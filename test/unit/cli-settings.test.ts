@@ -1,0 +1,229 @@
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { loadConfig, type LoadedConfig } from "../../scripts/cli/config-file.ts";
+import { configJsonSchema } from "../../scripts/cli/config-schema.ts";
+import { planDeployment } from "../../scripts/cli/deploy/plan.ts";
+import { Failure } from "../../scripts/cli/failure.ts";
+import { loginFile, readLogins, writeLogins, type Logins } from "../../scripts/cli/login-file.ts";
+import { findLocalStack, resolveConnection, type Sources } from "../../scripts/cli/settings.ts";
+
+let root: string;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "signalbox-settings-"));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+function config(content: LoadedConfig["config"] = {}): LoadedConfig {
+  return { file: "/app/signalbox.json", directory: "/app", config: content };
+}
+
+const noLogins: Logins = { current: null, servers: {} };
+const none: Sources = { flags: {}, env: {}, config: config(), logins: noLogins, local: null };
+
+/** All sources at once; each test takes the strongest ones away. */
+const all: Sources = {
+  flags: { server: "https://flag.test", token: "flag-token" },
+  env: { SIGNALBOX_URL: "https://env.test/", SIGNALBOX_TOKEN: "env-token" },
+  config: config({ server: "https://config.test/path" }),
+  logins: {
+    current: "https://login.test",
+    servers: {
+      "https://login.test": { token: "login-token" },
+      "https://config.test": { token: "config-login" },
+    },
+  },
+  local: { file: "local.json", url: "http://localhost:8787", controlToken: "local-token" },
+};
+
+describe("where the server and its token come from", () => {
+  test.each([
+    ["flags first", {}, "https://flag.test", "flag-token"],
+    ["then the environment", { flags: {} }, "https://env.test", "env-token"],
+    [
+      "then signalbox.json, with the token that was saved for that server",
+      { flags: {}, env: {} },
+      "https://config.test",
+      "config-login",
+    ],
+    ["then the login", { flags: {}, env: {}, config: config() }, "https://login.test", "login-token"],
+    [
+      "then the local stack",
+      { flags: {}, env: {}, config: config(), logins: noLogins },
+      "http://localhost:8787",
+      "local-token",
+    ],
+  ] satisfies [string, Partial<Sources>, string, string][])("%s", (_name, less, server, token) => {
+    const connection = resolveConnection({ ...all, ...less });
+    expect(connection.server.value).toBe(server);
+    expect(connection.token?.value).toBe(token);
+  });
+
+  test("a token that was saved for one server isn't used for another", () => {
+    const { token } = resolveConnection({ ...all, flags: { server: "https://other.test" }, env: {} });
+    expect(token).toBeNull();
+  });
+
+  test("the local stack's token goes to the local stack by any of its names", () => {
+    const named = { ...none, local: all.local, env: { SIGNALBOX_URL: "http://127.0.0.1:8787" } };
+    expect(resolveConnection(named).token?.value).toBe("local-token");
+    expect(resolveConnection({ ...named, env: { SIGNALBOX_URL: "http://127.0.0.1:8788" } }).token).toBeNull();
+  });
+
+  test("an empty variable is as good as none", () => {
+    expect(resolveConnection({ ...all, flags: {}, env: { SIGNALBOX_URL: "" } }).server.value).toBe(
+      "https://config.test",
+    );
+  });
+
+  test("none at all: usage", () => {
+    expect(() => resolveConnection(none)).toThrow(
+      expect.objectContaining({ reason: "usage", code: "no_server" }),
+    );
+  });
+
+  test.each(["ftp://x.test", "x.test", "https://user:password@x.test"])(
+    "%s isn't a server's address",
+    (value) => {
+      expect(() => resolveConnection({ ...none, flags: { server: value } })).toThrow("--server");
+    },
+  );
+
+  test("a bad address in signalbox.json is the file's mistake", () => {
+    expect(() => resolveConnection({ ...none, config: config({ server: "x" }) })).toThrow(
+      expect.objectContaining({ reason: "config" }),
+    );
+  });
+});
+
+describe("the local stack", () => {
+  test("is found upward, or where SIGNALBOX_HOME says", async () => {
+    await mkdir(join(root, ".signalbox"));
+    await mkdir(join(root, "a/b"), { recursive: true });
+    const file = join(root, ".signalbox/local.json");
+    await writeFile(file, JSON.stringify({ url: "http://localhost:1", controlToken: "t", other: 1 }));
+    expect(findLocalStack(join(root, "a/b"), {})).toMatchObject({ file, url: "http://localhost:1" });
+    expect(findLocalStack(join(root, "a/b"), { SIGNALBOX_HOME: join(root, "elsewhere") })).toBeNull();
+    expect(findLocalStack("/", { SIGNALBOX_HOME: join(root, ".signalbox") })).toMatchObject({ file });
+  });
+});
+
+describe("the login file", () => {
+  test("can be read by its owner only, also where it was wider before", async () => {
+    const file = loginFile({ XDG_CONFIG_HOME: root });
+    const saved: Logins = { current: "https://a.test", servers: { "https://a.test": { token: "secret" } } };
+    expect(await readLogins(file)).toEqual(noLogins);
+    await writeLogins(file, saved);
+    await chmod(file, 0o644);
+    await writeLogins(file, saved);
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect(await readLogins(file)).toEqual(saved);
+  });
+
+  test("that is damaged is said so, without what is in it", async () => {
+    const file = loginFile({ HOME: root });
+    await writeLogins(file, noLogins);
+    await writeFile(file, "secret-token");
+    const error: unknown = await readLogins(file).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(Failure);
+    expect(String(error)).not.toContain("secret-token");
+  });
+});
+
+describe("signalbox.json", () => {
+  test("is found upward, but not beyond the repository", async () => {
+    await mkdir(join(root, "repository/.git"), { recursive: true });
+    await mkdir(join(root, "repository/a/b"), { recursive: true });
+    await writeFile(join(root, "signalbox.json"), '{"app":"outside"}');
+    expect(loadConfig(join(root, "repository/a"), undefined, root)).toMatchObject({ file: null, config: {} });
+    await writeFile(join(root, "repository/signalbox.json"), '{"app":"inside"}');
+    expect(loadConfig(join(root, "repository/a/b"), undefined, root)).toMatchObject({
+      directory: join(root, "repository"),
+      config: { app: "inside" },
+    });
+    expect(loadConfig(join(root, "repository"), "signalbox.json", root).config.app).toBe("outside");
+  });
+
+  test("its JSON Schema in docs/ is what the validator says; npm run schema writes it", async () => {
+    const published: unknown = JSON.parse(
+      await readFile(new URL("../../docs/signalbox.schema.json", import.meta.url), "utf8"),
+    );
+    expect(published).toEqual(configJsonSchema());
+  });
+
+  test("the examples' files are valid", () => {
+    for (const name of ["live-counter", "plain-http"]) {
+      const directory = new URL(`../../examples/${name}`, import.meta.url).pathname;
+      expect(loadConfig(directory, undefined, directory).config.app).toBe(name);
+    }
+  });
+});
+
+describe("what is deployed", () => {
+  test("flags go before signalbox.json", () => {
+    const loaded = config({
+      app: "shop",
+      deploymentName: "main",
+      start: "node a.mjs",
+      env: { A: "1", B: "1" },
+      labels: { region: "eu" },
+      runnerId: "one",
+      hosts: ["shop.test"],
+      contract: "none",
+      healthPath: "/up",
+    });
+    const plan = planDeployment(
+      { start: "node b.mjs", env: ["B=2=3"], runner: "two", name: "test" },
+      loaded,
+      null,
+    );
+    expect(plan).toMatchObject({
+      app: "shop",
+      name: "test",
+      promote: true,
+      appConfig: { hosts: ["shop.test"], contract: "none", healthPath: "/up" },
+      target: {
+        kind: "runner",
+        runnerId: "two",
+        start: "node b.mjs",
+        labels: { region: "eu" },
+        settings: { env: { A: "1", B: "2=3" }, healthPath: "/up" },
+        source: { directory: "/app", prepare: null },
+      },
+    });
+    expect(planDeployment({}, loaded, null).name).toBe("main");
+  });
+
+  test("without any file: the directory's name, and its start script", async () => {
+    const directory = join(root, "My Shop_1");
+    await mkdir(directory);
+    await writeFile(join(directory, "package.json"), '{"scripts":{"start":"node x"}}');
+    const plan = planDeployment({}, { file: null, directory, config: {} }, directory);
+    expect(plan).toMatchObject({ app: "my-shop-1", name: "prod", target: { start: "npm start" } });
+  });
+
+  test.each([
+    [{ image: "ghcr.io/a/b:1" }, {}, { image: "ghcr.io/a/b:1" }],
+    [{ image: "ghcr.io/a/b:2" }, { railway: { repo: { repo: "a/b" } } }, { image: "ghcr.io/a/b:2" }],
+    [{}, { railway: { repo: { repo: "a/b", branch: "main" } } }, { repo: { repo: "a/b", branch: "main" } }],
+    [{}, {}, { source: { directory: "/app", prepare: null } }],
+  ])("on Railway: %j %j", (flags, more, from) => {
+    const { target } = planDeployment({ target: "railway", ...flags }, config({ app: "x", ...more }), null);
+    expect(target).toMatchObject({ kind: "railway", from });
+  });
+
+  test("after a local build its output is what is packed", () => {
+    const loaded = config({ app: "x", start: "node .", prepare: { command: "make", output: "dist" } });
+    expect(planDeployment({}, loaded, null).target).toMatchObject({
+      source: { directory: "/app/dist", prepare: { command: "make", cwd: "/app" } },
+    });
+  });
+
+  test("a variable without a name is a mistake in the flags", () => {
+    expect(() => planDeployment({ env: ["=1"], start: "x" }, config({ app: "x" }), null)).toThrow(
+      expect.objectContaining({ reason: "usage" }),
+    );
+  });
+});
