@@ -27,11 +27,13 @@ export function openWebSocket(handshake: Handshake): WebSocket {
     perMessageDeflate: false,
     followRedirects: false,
     ...(dial === undefined ? {} : { createConnection: dial }),
-    finishRequest(request) {
+    finishRequest(request, unborn) {
       if (path !== undefined) request.path = path;
       try {
         for (const [name, values] of grouped(handshake.headers)) request.setHeader(name, values);
       } catch (error) {
+        // Nobody will ever hold this socket, which still tells of its request's end; unheard, that ends the process.
+        unborn.on("error", () => undefined);
         request.destroy();
         throw error;
       }

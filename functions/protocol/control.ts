@@ -156,7 +156,7 @@ function parseObject(text: string): Fields {
 }
 
 /** Whether a text is longer than so many bytes of UTF-8; counted only where its characters leave it open. */
-function isLongerThan(text: string, limitBytes: number): boolean {
+export function isLongerThan(text: string, limitBytes: number): boolean {
   if (text.length > limitBytes) return true;
   return text.length * 3 > limitBytes && new TextEncoder().encode(text).byteLength > limitBytes;
 }

@@ -10,6 +10,9 @@ const CHATTY: ReadonlySet<EventType> = new Set([
   "build-progress",
 ]);
 
+/** No id or time is longer. */
+const NAME_LIMIT = 200;
+
 const storedEvent = z.record(z.string(), z.unknown());
 
 /** The last few events of a runner, for people who want to know what it is doing. */
@@ -24,11 +27,7 @@ export class RecentEvents {
   add(event: RunnerEvent): void {
     if (CHATTY.has(event.type)) return;
     const whole = JSON.stringify(event);
-    const { type, timestamp, commandId, projectId } = event;
-    const body =
-      whole.length <= RECENT_EVENT_LIMIT_BYTES
-        ? whole
-        : JSON.stringify({ type, timestamp, commandId, projectId, truncated: true });
+    const body = whole.length <= RECENT_EVENT_LIMIT_BYTES ? whole : JSON.stringify(withoutRest(event));
     this.#sql.exec("INSERT INTO recent_events (body) VALUES (?)", body);
     this.#sql.exec(
       "DELETE FROM recent_events WHERE id <= (SELECT MAX(id) FROM recent_events) - ?",
@@ -47,4 +46,11 @@ export class RecentEvents {
   clear(): void {
     this.#sql.exec("DELETE FROM recent_events");
   }
+}
+
+/** What says which event it was, as far as it has the length of such a thing. */
+function withoutRest({ type, timestamp, commandId, projectId }: RunnerEvent): Record<string, unknown> {
+  const cut = (text: string | undefined): string | undefined => text?.slice(0, NAME_LIMIT);
+  const named = { timestamp: cut(timestamp), commandId: cut(commandId), projectId: cut(projectId) };
+  return { type, ...named, truncated: true };
 }

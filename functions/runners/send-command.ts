@@ -1,4 +1,7 @@
 import type { Env } from "../config.ts";
+import { Problem } from "../errors.ts";
+import { isLongerThan } from "../protocol/control.ts";
+import { CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";
 import { hubOf } from "./hub-call.ts";
 import type { CommandAnswer } from "./hub.ts";
 
@@ -13,8 +16,13 @@ export async function sendCommand(
   waitMs: number,
 ): Promise<CommandAnswer> {
   const { id, type } = command;
-  return await hubOf(env, runnerId).command(
-    { text: JSON.stringify(command), id, type, isNewWork: NEW_WORK.has(type) },
-    waitMs,
-  );
+  const text = JSON.stringify(command);
+  // It isn't spelled as it came, and a runner ends the connection over a message that is too large.
+  if (isLongerThan(text, CONTROL_MESSAGE_LIMIT_BYTES)) {
+    throw new Problem(
+      "body_too_large",
+      `The command would be a message of more than ${CONTROL_MESSAGE_LIMIT_BYTES} bytes.`,
+    );
+  }
+  return await hubOf(env, runnerId).command({ text, id, type, isNewWork: NEW_WORK.has(type) }, waitMs);
 }

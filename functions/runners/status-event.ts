@@ -1,13 +1,31 @@
-import { isObject, type RunnerEvent } from "../protocol/control.ts";
+import { isObject, type Fields, type RunnerEvent } from "../protocol/control.ts";
 
 /** What fits into a hibernating socket's attachment beside the rest. */
 const STATUS_LIMIT = 4_000;
 
-/** A status as it is kept: whole, or what can be said of one that is too large. */
+/** No time is longer. */
+const TIMESTAMP_LIMIT = 64;
+
+/** A status as it is kept: whole, or as much as fits of one that is too large, small fields before large ones. */
 export function statusText(event: RunnerEvent): string {
   const text = JSON.stringify(event);
   if (text.length <= STATUS_LIMIT) return text;
-  return JSON.stringify({ type: event.type, timestamp: event.timestamp, truncated: true });
+  const { type, timestamp, payload } = event;
+  const kept: Fields = { type, timestamp: timestamp.slice(0, TIMESTAMP_LIMIT), truncated: true };
+  if (!isObject(payload)) return JSON.stringify(kept);
+  // Placement goes by the small ones; what a busy runner has too much of is a number for each service.
+  const fields = Object.entries(payload).map(([name, value]) => ({
+    name,
+    value,
+    length: JSON.stringify({ [name]: value }).length,
+  }));
+  fields.sort((one, other) => one.length - other.length);
+  let room = STATUS_LIMIT - JSON.stringify({ ...kept, payload: {} }).length;
+  const fitting = fields.filter(({ length }) => (room -= length) >= 0);
+  return JSON.stringify({
+    ...kept,
+    payload: Object.fromEntries(fitting.map(({ name, value }) => [name, value])),
+  });
 }
 
 /** Whether a runner says that it takes nothing new, at the top or, as the seed nests it, in its payload. */

@@ -1,4 +1,5 @@
 import {
+  isLongerThan,
   parseCommand,
   type Command,
   type EventType,
@@ -133,7 +134,7 @@ export class Connection {
   /** Sends an event, or keeps it until there is a connection. */
   send(event: NewEvent): void {
     const text = JSON.stringify({ timestamp: new Date().toISOString(), ...event });
-    if (text.length > CONTROL_MESSAGE_LIMIT_BYTES) {
+    if (isLongerThan(text, CONTROL_MESSAGE_LIMIT_BYTES)) {
       this.#options.log.error(`[runner] an event of type ${event.type} was too large to be sent`);
       return;
     }

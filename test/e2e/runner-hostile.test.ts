@@ -63,6 +63,29 @@ test("frames that no hub sends end the session and nothing else", async () => {
   await fixture.remove();
 });
 
+test.each([false, true])(
+  "headers that HTTP can't carry end their stream and nothing else (webSocket: %s)",
+  async (webSocket) => {
+    const fixture = await bundleFixture();
+    const world = await startTunnelWorld(runtimeCommand("node", fixture.bundle));
+    const { runner, link } = world;
+    for (const value of ["\u0001", "\u65e5"]) {
+      const headers: [string, string][] = [
+        ["host", "app.example"],
+        ["x-odd", value],
+      ];
+      const odd = link.session.request({ path: "/odd", webSocket, headers });
+      expect(await odd.over()).toMatchObject({ code: "protocol" });
+    }
+    // Long enough for what is late: each of them needs the event loop once more at most.
+    for (const path of ["/one", "/two", "/three"])
+      expect((await link.session.request({ path }).body()).toString()).toBe(`GET ${path} `);
+    expect(runner.child.exitCode).toBeNull();
+    await world.stop();
+    await fixture.remove();
+  },
+);
+
 function open(stream: number, end = true, path = "/deaf") {
   const head = { service: "app", method: "POST", path, headers: [], webSocket: false };
   return encodeFrame({ type: "open", stream, head, body: new Uint8Array(0), end });

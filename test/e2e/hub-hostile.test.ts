@@ -1,0 +1,105 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { WebSocket, WebSocketServer } from "ws";
+import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
+import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
+import { putRunnerApp } from "../helpers/runner-app.ts";
+import { RUNNER_SECRET, until } from "../helpers/stack.ts";
+import { connectRunner, type TunnelClient } from "../helpers/tunnel-client.ts";
+
+let world: UpstashStack;
+let backend: Server;
+let sockets: WebSocketServer;
+
+beforeAll(async () => {
+  world = await onUpstash();
+  backend = createServer((request, response) => response.end(request.url));
+  sockets = new WebSocketServer({ server: backend });
+  sockets.on("connection", (socket) => socket.on("error", () => undefined));
+  await new Promise<void>((resolve) => backend.listen(0, "127.0.0.1", resolve));
+});
+
+afterAll(async () => {
+  for (const socket of sockets.clients) socket.terminate();
+  backend.close();
+  await world.stop();
+});
+
+async function connectApp(id: string): Promise<TunnelClient> {
+  const runner = await connectRunner(world.stack, id, { web: (backend.address() as AddressInfo).port });
+  await putRunnerApp(world.store, { app: id, host: `${id}.test`, runnerId: id, service: "web" });
+  return runner;
+}
+
+const details = async (id: string): Promise<Record<string, unknown>> =>
+  (await world.stack.api("GET", `/runners/${id}`)).body;
+
+async function visit(host: string): Promise<WebSocket> {
+  const socket = new WebSocket(`ws://127.0.0.1:${world.stack.port}/`, { headers: { host } });
+  socket.on("error", () => undefined);
+  await once(socket, "open");
+  return socket;
+}
+
+test("a visitor's WebSocket ends with its runner's connection while the hub hibernates", async () => {
+  const runner = await connectApp("asleep");
+  const visitor = await visit("asleep.test");
+  const closed = once(visitor, "close");
+  const { hubAwakeSince } = await details("asleep");
+  // Ten seconds without anything to do make a hub hibernate.
+  await new Promise((resolve) => setTimeout(resolve, 14_000));
+  runner.socket.terminate();
+  expect((await closed)[0]).toBe(1012);
+  const after = await details("asleep");
+  expect(after["state"]).toBe("offline");
+  expect(after["hubAwakeSince"]).not.toBe(hubAwakeSince);
+});
+
+test("what a runner says of itself can't be too large for its hub to remember", async () => {
+  const runner = await connectApp("talker");
+  const long = "x".repeat(3_000_000);
+  runner.event({ type: "runner-status", timestamp: long, payload: { status: "online" } });
+  runner.event({ type: "project-metadata", timestamp: long });
+  runner.event({ type: "runner-status", payload: { status: "online", load: 7 } });
+  await until(
+    () => details("talker"),
+    (seen) => JSON.stringify(seen["status"] ?? null).includes('"load":7'),
+    5_000,
+  );
+  expect(JSON.stringify(await details("talker")).length).toBeLessThan(20_000);
+  expect(await world.stack.request("talker.test", "/after")).toMatchObject({ status: 200 });
+  await runner.close();
+});
+
+test("a status that is too large keeps what placement goes by", async () => {
+  const runner = await connectApp("busy");
+  const streams = Object.fromEntries(
+    Array.from({ length: 500 }, (_, n) => [`app-${n}/prod-260101-120000`, 3]),
+  );
+  const labels = { region: "eu" };
+  runner.event({ type: "runner-status", payload: { streams, labels, deployments: 500, busy: 2 } });
+  const { status } = await until(
+    () => details("busy"),
+    (seen) => JSON.stringify(seen["status"] ?? null).includes("truncated"),
+    5_000,
+  );
+  expect(status).toMatchObject({ truncated: true, payload: { labels, deployments: 500, busy: 2 } });
+  await runner.close();
+});
+
+test("a command that grows beyond a message on its way is refused, and the session goes on", async () => {
+  const runner = await connectApp("small");
+  const numbers = Array.from({ length: 600_000 }, () => "1e20").join(",");
+  const body = `{"runnerId":"small","command":{"type":"write-file","payload":{"n":[${numbers}]}}}`;
+  expect(body.length).toBeLessThan(CONTROL_MESSAGE_LIMIT_BYTES);
+  const answer = await fetch(`${world.stack.origin}/_signalbox/commands`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${RUNNER_SECRET}`, "content-type": "application/json" },
+    body,
+  });
+  expect(answer.status).toBe(413);
+  expect(runner.commands).toEqual([]);
+  await runner.close();
+});
