@@ -1,99 +1,116 @@
-import { execFile } from "node:child_process";
-import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
-import { bundleCli } from "../../scripts/build-cli.ts";
-import { packTree } from "../../scripts/cli/packing/archive.ts";
-import { readSourceTree } from "../../scripts/cli/packing/source-tree.ts";
-import { upload } from "../../scripts/cli/deploy/upload.ts";
-import { LOCAL_RUNNER, startLocalRunner } from "../../scripts/local-runner.ts";
-import { readSettings } from "../../scripts/settings.ts";
-import { startStack, type Stack } from "../../scripts/stack.ts";
+import { z } from "zod";
+import { projectRoot } from "../../scripts/build-worker.ts";
+import { startRailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
+import { startRunner } from "../helpers/hosted-runner.ts";
+import { RailwayCli, RUNNER_IMAGE, RUNNER_IMAGES } from "../helpers/railway-cli.ts";
+import { CONTROL_TOKEN, INTERNAL_TOKEN, RUNNER_SECRET, startTestStack } from "../helpers/stack.ts";
 import { median } from "./load.ts";
 
-const DEPLOYS = 9;
-const APP = "bench";
-const START = "node server.mjs";
-const SERVER = `import { createServer } from "node:http";
-createServer((_, response) => response.end("up")).listen(process.env.PORT, process.env.HOST);
-`;
+const DEPLOYS = 5;
+const EXAMPLE = join(projectRoot, "examples/live-counter");
+const STEPS = ["prepare", "pack", "upload", "provision", "verify", "promote"];
+/** The operator's machine alone. */
+const BEFORE = ["prepare", "pack"];
 
 export interface DeployResults {
-  deploys: number;
-  /** Medians, in milliseconds: the whole process, and what it reports of each step. */
-  commandMs: number;
-  stepsMs: Record<string, number>;
-  /** The same rollout by calls of the control API alone, without packing or progress. */
-  apiMs: number;
+  /** `runner`: through a runner of this machine. `railway`: through the stand-in for Railway's API. */
+  target: "runner" | "railway";
+  /** Medians, in milliseconds, as the command line shows them. */
+  steps: Record<string, number>;
+  /** From the command's start to the active deployment. */
+  totalMs: number;
+  /** From the first call to the active deployment; steps overlap, so this has the platform's own build in it. */
+  rolloutMs: number;
+  railwayCalls: number | null;
 }
 
-/** `signalbox deploy` of a small source that changes each time, from the process's start to its end. */
-export async function benchDeploy(directory: string): Promise<DeployResults> {
-  const home = join(directory, "deploy-home");
-  const source = join(directory, "deploy-source");
-  await mkdir(source, { recursive: true });
-  const cli = await bundleCli(directory);
-  const settings = readSettings({ ...process.env, PORT: "0", SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0" });
-  const stack = await startStack(settings, process.env, "ignore");
+/** `signalbox deploy` of the example, from the command line to the active deployment, by its own account. */
+export async function benchDeploys(): Promise<DeployResults[]> {
+  return [await onRunner(), await onRailway()];
+}
+
+export function printDeploys(results: DeployResults[]): void {
+  console.log(`\nsignalbox deploy examples/live-counter, median of ${DEPLOYS}, in ms`);
+  for (const { target, steps, totalMs, rolloutMs, railwayCalls } of results) {
+    const parts = STEPS.filter((step) => step in steps).map((step) => `${step} ${steps[step]}`);
+    const calls = railwayCalls === null ? "" : `; ${railwayCalls} GraphQL calls each`;
+    console.log(
+      `${target.padEnd(8)} ${totalMs} in all: ${parts.join(", ")}; the rollout ${rolloutMs}${calls}`,
+    );
+  }
+}
+
+async function onRunner(): Promise<DeployResults> {
+  const stack = await startTestStack();
+  const runner = await startRunner(stack, { id: "bench" });
+  const cli = await RailwayCli.create({ SIGNALBOX_URL: stack.origin, SIGNALBOX_TOKEN: CONTROL_TOKEN });
   try {
-    const runner = await startLocalRunner(stack, home, "ignore");
-    try {
-      return await measure(stack, cli, source, home);
-    } finally {
-      await runner.stop();
-    }
+    return { target: "runner", ...(await deploys(cli, [])), railwayCalls: null };
   } finally {
+    await cli.remove();
+    await runner.remove();
     await stack.stop();
-    await rm(source, { recursive: true });
   }
 }
 
-async function measure(stack: Stack, cli: string, source: string, home: string): Promise<DeployResults> {
-  const { control } = stack;
-  const commands: number[] = [];
-  const api: number[] = [];
-  const steps: Record<string, number[]> = {};
-  for (let turn = 0; turn <= DEPLOYS; turn++) {
-    await writeFile(join(source, "server.mjs"), `// ${turn}\n${SERVER}`);
-    const startedAt = performance.now();
-    const args = [cli, "deploy", source, "--json", "--app", APP, "--contract", "none", "--start", START];
-    const { stdout } = await promisify(execFile)(process.execPath, [...args, "--id", `c${turn}`], {
-      env: { PATH: process.env["PATH"], HOME: home, SIGNALBOX_HOME: home },
-    });
-    const commandMs = performance.now() - startedAt;
-
-    await writeFile(join(source, "server.mjs"), `// ${turn}, by calls alone\n${SERVER}`);
-    const archive = await packTree(await readSourceTree(source, { alone: true }));
-    const calledAt = performance.now();
-    await upload(control, `/runners/${LOCAL_RUNNER}/sources`, archive, () => undefined);
-    archive.remove();
-    const target = {
-      kind: "runner" as const,
-      runnerId: LOCAL_RUNNER,
-      source: { sha256: archive.sha256 },
-      start: START,
-    };
-    await control.createDeployment(APP, { id: `a${turn}`, target });
-    await control.until(APP, `a${turn}`, ["active"], 60_000);
-    // The first one creates the app.
-    if (turn === 0) continue;
-    api.push(performance.now() - calledAt);
-    commands.push(commandMs);
-    const result = JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as { steps: Record<string, number> };
-    for (const [step, ms] of Object.entries(result.steps)) (steps[step] ??= []).push(ms);
+/** The stand-in takes 100 ms from state to state; what Railway takes is Railway's. */
+async function onRailway(): Promise<DeployResults> {
+  const railway = await startRailwayStandIn({ images: RUNNER_IMAGES, pace: { stepMs: 100 } });
+  const stack = await startTestStack({
+    settings: { RAILWAY_API_URL: railway.url, RAILWAY_TOKEN: railway.projectToken },
+  });
+  const cli = await RailwayCli.create({
+    RAILWAY_API_URL: railway.url,
+    RAILWAY_TOKEN: railway.projectToken,
+    SIGNALBOX_URL: stack.origin,
+    SIGNALBOX_TOKEN: CONTROL_TOKEN,
+    CONTROL_TOKEN,
+    PULSE_RAILWAY_INTERNAL_TOKEN: INTERNAL_TOKEN,
+    RUNNER_SHARED_SECRET: RUNNER_SECRET,
+  });
+  try {
+    await cli.done(["scaffold", "--runner-image", RUNNER_IMAGE]);
+    const before = railway.faults.calls.length;
+    const results = await deploys(cli, ["--target", "railway"]);
+    const calls = railway.faults.calls.slice(before).length / DEPLOYS;
+    return { target: "railway", ...results, railwayCalls: Math.round(calls * 10) / 10 };
+  } finally {
+    await cli.remove();
+    await stack.stop();
+    await railway.stop();
   }
+}
+
+async function deploys(
+  cli: RailwayCli,
+  flags: string[],
+): Promise<Pick<DeployResults, "steps" | "totalMs" | "rolloutMs">> {
+  const runs: { elapsedMs: number; steps: Record<string, number> }[] = [];
+  for (let turn = 0; turn < DEPLOYS; turn++) {
+    // An id of its own: two of one second would have the same.
+    const args = ["deploy", EXAMPLE, ...flags, "--id", `bench-${turn}`, "--json"];
+    const { code, stdout, stderr } = await cli.run(args);
+    if (code !== 0) throw new Error(`signalbox ${args.join(" ")} ended with ${code}: ${stderr}`);
+    runs.push(result.parse(JSON.parse(stdout.trim().split("\n").at(-1) ?? "")));
+  }
+  const of = (step: string): number => Math.round(median(runs.map(({ steps }) => steps[step] ?? 0)));
   return {
-    deploys: DEPLOYS,
-    commandMs: Math.round(median(commands)),
-    stepsMs: Object.fromEntries(Object.entries(steps).map(([step, all]) => [step, Math.round(median(all))])),
-    apiMs: Math.round(median(api)),
+    steps: Object.fromEntries(STEPS.map((step) => [step, of(step)])),
+    totalMs: Math.round(median(runs.map(({ elapsedMs }) => elapsedMs))),
+    rolloutMs: Math.round(
+      median(
+        runs.map(({ elapsedMs, steps }) =>
+          BEFORE.reduce((rest, step) => rest - (steps[step] ?? 0), elapsedMs),
+        ),
+      ),
+    ),
   };
 }
 
-export function printDeploy({ deploys, commandMs, stepsMs, apiMs }: DeployResults): void {
-  const steps = Object.entries(stepsMs).map(([step, ms]) => `${step} ${ms}`);
-  console.log(
-    `\nsignalbox deploy of a small source, median of ${deploys}: ${commandMs} ms in all (${steps.join(", ")}); ` +
-      `the same by the control API alone ${apiMs} ms, a ratio of ${(commandMs / apiMs).toFixed(2)}`,
-  );
-}
+const result = z.object({
+  type: z.literal("result"),
+  state: z.literal("active"),
+  elapsedMs: z.number(),
+  steps: z.record(z.string(), z.number()),
+});
