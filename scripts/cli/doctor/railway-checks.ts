@@ -11,7 +11,7 @@ import {
 } from "../railway/baseline.ts";
 import { describeChange, planBaseline, runnerIdOf } from "../railway/plan.ts";
 import { visibleProjects } from "../railway/projects.ts";
-import { baselineNames, targetChoice, type railwayTarget } from "../railway/settings.ts";
+import { baselineNames, railwayTarget, targetChoice } from "../railway/settings.ts";
 import { inspectBaseline } from "../railway/baseline.ts";
 import { placeOf, refuseIncomplete } from "../railway/stack.ts";
 import { resolveTarget } from "../railway/target.ts";
@@ -35,7 +35,8 @@ export async function* railwayChecks(session: Session, flags: TargetFlags): Asyn
   const used =
     config.railway !== undefined ||
     config.target === "railway" ||
-    Object.values(flags).some((flag) => flag !== undefined) ||
+    // The command's other flags come along.
+    Object.keys(railwayTarget).some((name) => flags[name as keyof TargetFlags] !== undefined) ||
     tokens.some((token) => token !== undefined && token !== "");
   if (!used) return;
 
