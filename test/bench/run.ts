@@ -10,7 +10,6 @@ import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
 import { measure, median, type Measurement } from "./load.ts";
 import { benchDeploys, printDeploys } from "./deploy.ts";
-import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
 import { startNginx } from "./nginx.ts";
@@ -130,12 +129,12 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   printTunnel(tunnel);
   const executable = await benchExecutable(directory);
   printExecutable(executable);
-  const deploy = await benchDeploy(directory);
-  printDeploy(deploy);
-  await save({ ...routing, tunnel, executable, deploy });
+  const deploys = await benchDeploys();
+  printDeploys(deploys);
+  await save({ ...routing, tunnel, executable, deploys });
   const fleet = await benchFleet();
   printFleet(fleet);
-  await save({ ...routing, tunnel, executable, deploy, fleet });
+  await save({ ...routing, tunnel, executable, deploys, fleet });
 }
 
 async function save(results: object): Promise<void> {
