@@ -6,6 +6,7 @@ import { buildWorker, projectRoot } from "../../scripts/build-worker.ts";
 import { ControlClient } from "../../scripts/control-client.ts";
 import { requirePrograms } from "../../scripts/debian-packages.ts";
 import { startWorkerd } from "../../scripts/workerd.ts";
+import buildForTests from "../helpers/build-worker.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
 import { measure, median, type Measurement } from "./load.ts";
@@ -34,6 +35,7 @@ requirePrograms([
 const directory = await mkdtemp(join(tmpdir(), "signalbox-bench-"));
 const cleanUps: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
 try {
+  await buildForTests();
   await bench();
 } finally {
   for (const cleanUp of cleanUps.toReversed()) await cleanUp();
