@@ -1,18 +1,18 @@
 import { isFinished } from "../deployments/app-document.ts";
 import { RailwayError } from "../railway/error.ts";
-import { allLogs, deploymentLogs, type RailwayLogLine } from "../railway/operations.ts";
+import { deploymentOutput, deploymentLogs, type RailwayLogLine } from "../railway/operations.ts";
 import type { LogPage, LogQuery } from "./provider.ts";
 import { dateOf, linesOf, microseconds } from "./railway-log.ts";
 import type { RailwayStep } from "./railway-step.ts";
 
-/** A cursor has at most 15 digits, so it counts tens of microseconds: this many in a millisecond. */
-const TICKS_PER_MS = 100;
+/**
+ * A cursor is a millisecond and how many of its lines were read, since Railway tells its lines apart by time only. With
+ * two digits for these it has the fifteen that an event's id may have.
+ */
+const LINES_OF_A_MS = 100;
 /** Lines that Railway is asked for at once. */
 const ASKED = 1_000;
-/**
- * Younger lines wait for the next look: others of the very same time may still come, and a cursor that is a time
- * couldn't tell them apart. Longer than the two clocks are uncertain by.
- */
+/** Younger lines wait for the next look: others may still come that belong before them. */
 const SETTLED_MS = 500;
 /** Whoever follows a log is one call every few seconds: Railway counts them by the hour. */
 const FIRST_PAUSE_MS = 2_000;
@@ -34,7 +34,7 @@ export async function readLogs(step: RailwayStep, query: LogQuery): Promise<LogP
   if (isFinished(step.deployment)) return { ...none, complete: true, detail: GONE_WITH_IT };
   const deadline = Date.now() + waitMs;
   // Whoever has come to the end of it waits for more first; whoever catches up doesn't.
-  const isAtEnd = cursor > (Date.now() - PAUSE_LIMIT_MS) * TICKS_PER_MS;
+  const isAtEnd = cursor > (Date.now() - PAUSE_LIMIT_MS) * LINES_OF_A_MS;
   if (isAtEnd) await pause(Math.min(FIRST_PAUSE_MS, waitMs), signal);
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(PAUSE_LIMIT_MS, pauseMs * 1.5)) {
     const deployment = await newest(step);
@@ -67,37 +67,52 @@ async function readPage(
   cursor: number,
   limit: number,
 ): Promise<LogPage> {
-  const asked = { deployment, since: dateOf(cursor * 10), limit: ASKED };
+  const sinceMs = Math.floor(cursor / LINES_OF_A_MS);
+  const asked = { deployment, since: dateOf(sinceMs * 1_000), limit: ASKED };
   const found = await step
-    .call(allLogs, asked, undefined, { isAside: true })
+    .call(deploymentOutput, asked, undefined, { isAside: true })
     .catch(async (error: unknown) => {
       // An image was built elsewhere, or its build is too old: what runs still writes.
       if (!(error instanceof RailwayError) || error.retryable || error.kind === "unauthorized") throw error;
       return { buildLogs: [], ...(await step.call(deploymentLogs, asked, undefined, { isAside: true })) };
     });
-  const settledBefore = (Date.now() + step.access.client.clockAheadMs - SETTLED_MS) * TICKS_PER_MS;
+  const settledBefore = Date.now() + step.access.client.clockAheadMs - SETTLED_MS;
   const all = [...found.buildLogs.map(inPhase("build")), ...found.deploymentLogs.map(inPhase("start"))]
-    .filter(({ time }) => time > cursor && time < settledBefore)
-    .sort((one, other) => one.time - other.time);
-  // Lines of one time stay together, even where that makes a page longer.
-  const last = all[limit - 1]?.time ?? Infinity;
-  const taken = all.filter(({ time }) => time <= last);
+    .filter(({ ms }) => ms >= sinceMs && ms < settledBefore)
+    .sort((one, other) => one.ms - other.ms);
+  const fresh = all.slice(cursor % LINES_OF_A_MS);
   const isFull = Math.max(found.buildLogs.length, found.deploymentLogs.length) >= ASKED;
+  const { taken, next } = cut(all, fresh, limit, cursor);
   return {
     lines: taken.flatMap(({ at, stream, phase, message }) =>
       linesOf(message).map((text) => ({ at, stream, text, phase })),
     ),
-    cursor: taken.at(-1)?.time ?? cursor,
+    cursor: next,
     // Railway gives the newest of so many that it was asked for.
-    truncated: isFull && (all[0]?.time ?? 0) > cursor,
+    truncated: isFull && (all[0]?.ms ?? 0) > sinceMs,
     complete: false,
   };
 }
 
+/** The first of the lines, and the cursor behind them. More of one millisecond than it can count stay together. */
+function cut(
+  all: readonly TimedLine[],
+  fresh: readonly TimedLine[],
+  limit: number,
+  cursor: number,
+): { taken: readonly TimedLine[]; next: number } {
+  const taken = fresh.slice(0, limit);
+  const newest = taken.at(-1)?.ms;
+  if (newest === undefined) return { taken, next: cursor };
+  const left = fresh.length - taken.length;
+  const read = all.slice(0, all.length - left).filter(({ ms }) => ms === newest).length;
+  if (read < LINES_OF_A_MS) return { taken, next: newest * LINES_OF_A_MS + read };
+  return { taken: fresh.filter(({ ms }) => ms <= newest), next: (newest + 1) * LINES_OF_A_MS };
+}
+
 interface TimedLine {
   at: string;
-  /** In ticks. */
-  time: number;
+  ms: number;
   stream: "stdout" | "stderr";
   phase: string;
   message: string;
@@ -106,7 +121,7 @@ interface TimedLine {
 function inPhase(phase: string): (line: RailwayLogLine) => TimedLine {
   return ({ timestamp, message, severity }) => ({
     at: timestamp,
-    time: Math.floor(microseconds(timestamp) / 10),
+    ms: Math.floor(microseconds(timestamp) / 1_000),
     stream: /^(?:err|fatal|crit)/i.test(severity ?? "") ? "stderr" : "stdout",
     phase,
     message,

@@ -183,9 +183,9 @@ export const deploymentLogs = logVariables(
   z.object({ deploymentLogs: z.array(logLine) }),
 );
 
-/** Both, of one deployment. */
-export const allLogs = logVariables(
-  `query allLogs($deployment: String!, $since: DateTime, $limit: Int) {
+/** What its build and it itself printed. */
+export const deploymentOutput = logVariables(
+  `query deploymentOutput($deployment: String!, $since: DateTime, $limit: Int) {
     buildLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message severity }
     deploymentLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message severity }
   }`,
