@@ -8,6 +8,7 @@ import {
   UPLOAD,
   Visitors,
   type RailwayShop,
+  type Settled,
   type Target,
 } from "../helpers/railway-shop.ts";
 import { until } from "../helpers/stack.ts";
@@ -315,3 +316,14 @@ test.each([
     expect((await started.stack.request(HOST, "/")).text).toBe("one base");
   },
 );
+
+test("a source is refused as soon as the deployment that it is for has failed", async () => {
+  const started = await world();
+  started.railway.faults.add("serviceDomainCreate", { kind: "error", message: "No more domains" });
+  const { state } = await Promise.race([
+    // Waits for the service that never becomes ready.
+    started.deploy("doomed", UPLOAD).then(() => started.settled("doomed")),
+    new Promise<Settled>((resolve) => setTimeout(resolve, 20_000, { state: "still waiting", reason: "" })),
+  ]);
+  expect(state).toBe("failed");
+});
