@@ -8,6 +8,7 @@ import {
   UPLOAD,
   Visitors,
   type RailwayShop,
+  type Settled,
   type Target,
 } from "../helpers/railway-shop.ts";
 import { until } from "../helpers/stack.ts";
@@ -147,6 +148,8 @@ class Lane {
         // Only once every visitor is led to the new one; the removal is part of some journeys, and cleans up after all.
         await this.#world.remove(before);
       }
+      // What cleans up after a failure meets what still goes wrong.
+      if (result.startsWith("failed")) await this.#holdsOnlyTheActive();
       railway.faults.clear();
       await this.#check();
     } finally {
@@ -176,17 +179,21 @@ class Lane {
     );
   }
 
+  async #holdsOnlyTheActive(): Promise<void> {
+    await until(
+      () => this.#world.ours(),
+      (names) => names.length === 1 && names[0] === `${APP}-${this.#active}`,
+      90_000,
+    );
+  }
+
   /** What is there is the active deployment's service, and what others have. */
   async #check(): Promise<void> {
     await until(
       () => this.#world.railway.faults.late,
       (late) => late === 0,
     );
-    await until(
-      () => this.#world.ours(),
-      (names) => names.length === 1 && names[0] === `${APP}-${this.#active}`,
-      90_000,
-    );
+    await this.#holdsOnlyTheActive();
     expect(this.#world.others()).toEqual(this.#others);
     const answer = await this.#world.stack.request(HOST, "/");
     expect(answer).toMatchObject({
@@ -257,6 +264,33 @@ test(
   },
 );
 
+/** What Railway refuses for good, and the journey that asks for it. */
+const REFUSED: [Journey, string][] = [
+  ["image", "serviceInstanceDeployV2"],
+  ["repo", "serviceConnect"],
+  ["image", "serviceCreate"],
+  ["image", "serviceInstanceUpdate"],
+  ["upload", "serviceDomainCreate"],
+];
+
+test.each(soak ? REFUSED : REFUSED.slice(0, 2))(
+  "a deployment (%s) whose %s is refused fails with Railway's words, and its service goes although that goes wrong too",
+  async (journey, call) => {
+    const started = await world();
+    const lane = new Lane(started);
+    const { faults } = started.railway;
+    const outcome = await lane.run("refused", journey, () => {
+      faults.add(call, { kind: "error", message: "That isn't allowed" }, { count: 1_000 });
+      faults.add("serviceDelete", { kind: "500" });
+      faults.add("serviceDelete", { kind: "lost" });
+    });
+    expect(outcome).toMatch(new RegExp(`^failed: .*${call}.*That isn't allowed`));
+    // Of a service that was never made there is nothing to delete.
+    const met = faults.calls.filter(({ operations, fault }) => operations.includes("serviceDelete") && fault);
+    expect(met).toHaveLength(call === "serviceCreate" ? 0 : 2);
+  },
+);
+
 test.each([
   ["the build fails", (world: RailwayShop, name: string) => world.railway.faults.failingBuilds.add(name)],
   [
@@ -282,3 +316,14 @@ test.each([
     expect((await started.stack.request(HOST, "/")).text).toBe("one base");
   },
 );
+
+test("a source is refused as soon as the deployment that it is for has failed", async () => {
+  const started = await world();
+  started.railway.faults.add("serviceDomainCreate", { kind: "error", message: "No more domains" });
+  const { state } = await Promise.race([
+    // Waits for the service that never becomes ready.
+    started.deploy("doomed", UPLOAD).then(() => started.settled("doomed")),
+    new Promise<Settled>((resolve) => setTimeout(resolve, 20_000, { state: "still waiting", reason: "" })),
+  ]);
+  expect(state).toBe("failed");
+});
