@@ -19,7 +19,17 @@ export default defineConfig({
       },
       {
         extends: true,
-        plugins: [cloudflareTest({ wrangler: { configPath: "./wrangler.toml" } })],
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: {
+                CONTROL_TOKEN: "control-token-for-tests",
+                PULSE_RAILWAY_INTERNAL_TOKEN: "internal-token-for-tests",
+              },
+            },
+          }),
+        ],
         test: { name: "worker", include: ["test/worker/**/*.test.ts", "test/contract/embedded.test.ts"] },
       },
       {

@@ -5,15 +5,16 @@ import { Problem } from "../errors.ts";
 import { RUNNER_POLL_MS } from "../protocol/limits.ts";
 import { callRunner, runnerRefusal, type RunnerAnswer } from "../runners/call-runner.ts";
 import { hubOf } from "../runners/hub-call.ts";
-import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
+import { readRunner, runnerPages, type RunnerRecord } from "../runners/registry.ts";
 import { parseRunnerUrl, runnerOrigin } from "../runners/origin.ts";
 import type { StateStore } from "../state/store.ts";
 import type { BuildLog, LogPage, LogQuery, Provider, Provisioned, Step } from "./provider.ts";
 
 type RunnerTarget = Extract<Target, { kind: "runner" }>;
 
-/** Runners that are looked at for a place; more than these would be a loop over a fleet. */
+/** Runners to choose from, and runners that are asked for it; more would be a loop over a fleet. */
 const CANDIDATES_LIMIT = 100;
+const LOOKED_AT_LIMIT = 500;
 
 const status = z.object({
   state: z.string(),
@@ -195,12 +196,18 @@ async function candidates(
     if (record.state !== "online") throw refused("target.runnerId", `is ${record.state}: ${record.reason}`);
     return [record];
   }
-  const records = await listRunners(store, { after: null, limit: CANDIDATES_LIMIT });
-  const online = records.filter(({ state, protocol }) => state === "online" && protocol !== "sentryvibe");
-  const looked = await Promise.all(online.map((record) => look(env, record)));
-  const fitting = looked.filter(({ labels: own }) =>
-    Object.entries(labels).every(([name, value]) => own[name] === value),
-  );
+  const fitting: Candidate[] = [];
+  let lookedAt = 0;
+  for await (const page of runnerPages(store, CANDIDATES_LIMIT)) {
+    const online = page.filter(({ state, protocol }) => state === "online" && protocol !== "sentryvibe");
+    lookedAt += online.length;
+    for (const candidate of await Promise.all(online.map((record) => look(env, record)))) {
+      const own = candidate?.labels ?? {};
+      if (candidate && Object.entries(labels).every(([name, value]) => own[name] === value))
+        fitting.push(candidate);
+    }
+    if (fitting.length >= CANDIDATES_LIMIT || lookedAt >= LOOKED_AT_LIMIT) break;
+  }
   if (fitting.length === 0) {
     const field = Object.keys(labels).length === 0 ? "target.runnerId" : "target.labels";
     throw refused(field, "fits no runner that is connected and takes new work");
@@ -208,15 +215,24 @@ async function candidates(
   return fitting.sort((one, other) => one.load - other.load).map(({ record }) => record);
 }
 
-async function look(
-  env: Pick<Env, "RUNNER_HUB">,
-  record: RunnerRecord,
-): Promise<{ record: RunnerRecord; load: number; labels: Record<string, string> }> {
-  const view = await hubOf(env, record.id).view();
-  const said = heartbeat.safeParse(view.status === null ? null : JSON.parse(view.status)).data?.payload;
-  // A deployment weighs more than a request: it stays.
-  const load = ((said?.deployments ?? 0) + (said?.busy ?? 0)) * 100 + view.openStreams;
-  return { record, load, labels: said?.labels ?? {} };
+interface Candidate {
+  record: RunnerRecord;
+  load: number;
+  labels: Record<string, string>;
+}
+
+/** Null when its hub can't say, which must not keep others from being chosen. */
+async function look(env: Pick<Env, "RUNNER_HUB">, record: RunnerRecord): Promise<Candidate | null> {
+  try {
+    const view = await hubOf(env, record.id).view();
+    const said = heartbeat.safeParse(view.status === null ? null : JSON.parse(view.status)).data?.payload;
+    // A deployment weighs more than a request: it stays.
+    const load = ((said?.deployments ?? 0) + (said?.busy ?? 0)) * 100 + view.openStreams;
+    return { record, load, labels: said?.labels ?? {} };
+  } catch (error) {
+    console.error(`placement: the hub of runner ${record.id} failed:`, error);
+    return null;
+  }
 }
 
 /** A refusal that will be the same next time ends the rollout; one that passes is waited for. */

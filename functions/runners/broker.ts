@@ -10,9 +10,8 @@ import {
   RUNNER_SUBPROTOCOL,
   STATUS_CONNECTIONS_LIMIT,
 } from "../protocol/limits.ts";
-import type { RunnerProtocol } from "./registry.ts";
 import { fetchHub, hubOf } from "./hub-call.ts";
-import { isConnected, listRunners } from "./registry.ts";
+import { isConnected, runnerPages, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { requireRunner, requireSharedSecret } from "./runner-auth.ts";
 import { sendCommand } from "./send-command.ts";
 
@@ -115,10 +114,14 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
 async function status(request: Request, context: ControlContext): Promise<Response> {
   const { config, store, env } = context;
   await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
-  const runners = await listRunners(store, { after: null, limit: STATUS_CONNECTIONS_LIMIT });
+  const connected: RunnerRecord[] = [];
+  for await (const page of runnerPages(store, STATUS_CONNECTIONS_LIMIT)) {
+    connected.push(...page.filter(isConnected));
+    if (connected.length >= STATUS_CONNECTIONS_LIMIT) break;
+  }
   // The seed's answer holds heartbeats, which are nowhere but in the hubs: so many and no more are asked.
   const connections = await Promise.all(
-    runners.filter(isConnected).map(async ({ id }) => {
+    connected.slice(0, STATUS_CONNECTIONS_LIMIT).map(async ({ id }) => {
       const lastHeartbeat = await hubOf(env, id).lastHeardAt();
       return lastHeartbeat === null
         ? null

@@ -3,7 +3,7 @@ import { ReceiveCredit, SendCredit } from "../protocol/flow.ts";
 import type { AnswerHead, ResetCode } from "../protocol/frames.ts";
 import { FRAME_BODY_BYTES, STREAM_HEAD_TIMEOUT_MS, STREAM_WINDOW_BYTES } from "../protocol/limits.ts";
 import { answerInit, bodyLength, hasNoBody } from "./answer.ts";
-import type { StreamLink } from "./stream-link.ts";
+import type { Reader, StreamLink } from "./stream-link.ts";
 import { resetProblem } from "./stream-problems.ts";
 
 const EMPTY = new Uint8Array(0);
@@ -12,7 +12,7 @@ const EMPTY = new Uint8Array(0);
  * One proxied request. Both bodies are pipes with credit: what the other side hasn't taken is never more than a
  * window. An answer that can't be finished breaks off; it never looks complete.
  */
-export class HttpStream {
+export class HttpStream implements Reader {
   readonly number: number;
   readonly service: string;
   /** Resolves in any case: to the runner's answer, or to a problem. */
@@ -94,8 +94,10 @@ export class HttpStream {
 
   /** Gives up a client that takes nothing while others wait for the room. */
   giveUpStalled(sinceMs: number): void {
-    if (this.#untakenBytes > 0 && this.#takenAt <= sinceMs)
-      this.#breakOff("overflow", "the client takes nothing");
+    if (this.#untakenBytes === 0 || this.#takenAt > sinceMs) return;
+    this.#breakOff("overflow", "the client takes nothing");
+    // The runner may have long said all; what the client hasn't taken takes up room all the same.
+    this.#writer?.abort(new Error("The client takes nothing.")).catch(() => undefined);
   }
 
   /** The connection has ended. */
@@ -135,7 +137,10 @@ export class HttpStream {
   async #write(body: Uint8Array): Promise<void> {
     const bytes = body.byteLength;
     if (bytes === 0) return;
-    if (this.#untakenBytes === 0) this.#takenAt = Date.now();
+    if (this.#untakenBytes === 0) {
+      this.#takenAt = Date.now();
+      this.#link.untaken(this, true);
+    }
     this.#untakenBytes += bytes;
     try {
       await this.#writer?.write(body);
@@ -144,6 +149,7 @@ export class HttpStream {
     } finally {
       this.#untakenBytes -= bytes;
       this.#takenAt = Date.now();
+      if (this.#untakenBytes === 0) this.#link.untaken(this, false);
       this.#link.consumed(bytes);
     }
     const grant = this.#receiveCredit.consume(bytes);

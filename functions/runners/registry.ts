@@ -73,6 +73,17 @@ export async function listRunners(store: StateStore, page: Page): Promise<Runner
   return rows.map(({ body }) => parseRunner(JSON.parse(body))).filter((record) => record !== null);
 }
 
+/** Runners in pages of at most `limit`, all of them: most of the records may be of runners that are long gone. */
+export async function* runnerPages(store: StateStore, limit: number): AsyncGenerator<RunnerRecord[]> {
+  for (let after: string | null = null; ;) {
+    const rows = await store.listRecords(KIND, { after, limit });
+    yield rows.map(({ body }) => parseRunner(JSON.parse(body))).filter((record) => record !== null);
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < limit) return;
+    after = last.id;
+  }
+}
+
 /** `revision` rises with every change of a runner's record; an older one doesn't replace a newer one. */
 export function writeRunner(store: StateStore, record: RunnerRecord, revision: number): Promise<RecordWrite> {
   return store.writeRecord(KIND, record.id, JSON.stringify(record), revision);

@@ -13,7 +13,7 @@ import { HttpStream } from "./http-stream.ts";
 import { openHead, type TunnelTarget } from "./open-head.ts";
 import { Outbox } from "./outbox.ts";
 import { SocketStream } from "./socket-stream.ts";
-import type { StreamLink } from "./stream-link.ts";
+import type { Reader, StreamLink } from "./stream-link.ts";
 import { Turns } from "./turns.ts";
 
 /** Finer than any use of it, and coarse enough to cost nothing per message. */
@@ -33,6 +33,8 @@ export class Session implements StreamLink {
   readonly #streams = new Map<number, HttpStream | SocketStream>();
   /** By socket, which stays the same object for as long as the hub is awake. */
   readonly #publicStreams = new Map<WebSocket, SocketStream>();
+  /** Clients that have yet to take bytes of an answer. */
+  readonly #readers = new Set<Reader>();
   readonly #receiveCredit: ReceiveCredit;
   /** Streams with bodies: while there is one the hub doesn't hibernate, and the saved state may be old. */
   #requests = 0;
@@ -132,6 +134,11 @@ export class Session implements StreamLink {
     if (this.#requests === 0) this.#save();
   }
 
+  untaken(reader: Reader, some: boolean): void {
+    if (some) this.#readers.add(reader);
+    else this.#readers.delete(reader);
+  }
+
   upgrade(stream: number, head: AnswerHead): Response {
     const service = this.#streams.get(stream)?.service ?? "";
     const { 0: client, 1: server } = new WebSocketPair();
@@ -217,8 +224,7 @@ export class Session implements StreamLink {
       this.#stalledTimer = null;
       if (this.#receiveCredit.roomBytes < CONNECTION_WINDOW_BYTES / 4) {
         const since = Date.now() - STALLED_READER_MS;
-        for (const stream of this.#streams.values())
-          if (stream instanceof HttpStream) stream.giveUpStalled(since);
+        for (const reader of this.#readers) reader.giveUpStalled(since);
       }
       this.#watchStalled();
     }, STALLED_READER_MS / 4);

@@ -1,6 +1,12 @@
 import type { AnswerHead, Frame } from "../protocol/frames.ts";
 import type { Turns } from "./turns.ts";
 
+/** A client that may take its time. */
+export interface Reader {
+  /** Gives it up if it has taken nothing since then. */
+  giveUpStalled(sinceMs: number): void;
+}
+
 /** What a stream needs of the connection that it runs over. */
 export interface StreamLink {
   send(frame: Frame): void;
@@ -8,6 +14,8 @@ export interface StreamLink {
   readonly turns: Turns;
   /** Bytes of a body from the runner were taken away, by a client or because nobody wants them any more. */
   consumed(bytes: number): void;
+  /** Whether a client has yet to take bytes, which it may still have when its stream has ended. */
+  untaken(reader: Reader, some: boolean): void;
   /** Makes a public WebSocket of a stream whose runner has answered 101. */
   upgrade(stream: number, head: AnswerHead): Response;
   /** Counts parts of messages that wait for their rest; false when there is no room for more. */
