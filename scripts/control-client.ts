@@ -73,8 +73,9 @@ export class ControlClient {
     path: string,
     body: NonNullable<RequestInit["body"]>,
     headers: Record<string, string>,
+    signal?: AbortSignal,
   ): Promise<unknown> {
-    const init = { method: "PUT", headers, body, duplex: "half" as const };
+    const init = { method: "PUT", headers, body, duplex: "half" as const, ...(signal ? { signal } : {}) };
     return answerOf(await this.#fetch(path, init));
   }
 
@@ -148,15 +149,16 @@ export class ControlClient {
   }
 
   forgetRunner(id: string): Promise<RunnerView> {
-    return this.#once("DELETE", `/runners/${segment(id)}`);
+    return this.#change("DELETE", `/runners/${segment(id)}`);
   }
 
+  /** Not repeated: each answer is another secret. */
   issueCredential(id: string): Promise<CredentialView> {
     return this.#once("POST", `/runners/${segment(id)}/credentials`);
   }
 
   revokeCredential(id: string): Promise<RunnerView> {
-    return this.#once("DELETE", `/runners/${segment(id)}/credentials`);
+    return this.#change("DELETE", `/runners/${segment(id)}/credentials`);
   }
 
   runJanitor(dryRun: boolean): Promise<JanitorReport> {

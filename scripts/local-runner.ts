@@ -54,7 +54,7 @@ export async function uploadExample({ control }: Stack): Promise<{ sha256: strin
     await upload(control, `/runners/${LOCAL_RUNNER}/sources`, archive, () => undefined);
     return { sha256: archive.sha256 };
   } finally {
-    await archive.remove();
+    archive.remove();
   }
 }
 

@@ -11,7 +11,7 @@ import {
   type LocalSecrets,
   type LocalSettings,
 } from "./settings.ts";
-import { startWorkerd, type Workerd } from "./workerd.ts";
+import { startWorkerd, type Workerd, type WorkerSettings } from "./workerd.ts";
 
 /** Source: `wrangler.toml`, one cron trigger each minute. */
 const CRON_PERIOD_MS = 60_000;
@@ -30,6 +30,8 @@ export async function startStack(
   settings: LocalSettings,
   env: NodeJS.ProcessEnv = process.env,
   stdout: "inherit" | "ignore" = "inherit",
+  /** Settings of the Worker beyond the local ones. */
+  more: WorkerSettings = {},
 ): Promise<Stack> {
   const home = resolve(settings.home);
   const secrets = await localSecrets(home, env);
@@ -40,7 +42,7 @@ export async function startStack(
       worker: await buildWorker(build),
       stateDirectory: join(home, "state"),
       port: settings.port,
-      settings: workerSettings(settings, secrets),
+      settings: { ...workerSettings(settings, secrets), ...more },
       stdout,
     });
     const url = `http://localhost:${workerd.port}`;

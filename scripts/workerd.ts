@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -39,7 +39,7 @@ export async function startWorkerd(options: {
   await mkdir(options.stateDirectory, { recursive: true });
   const directory = await mkdtemp(join(tmpdir(), "signalbox-"));
   const configFile = join(directory, "workerd.capnp");
-  await writeFile(configFile, capnp(options));
+  await writeFile(configFile, capnp(options, await compatibility()));
   await writeFile(join(directory, "cron.js"), CRON_WORKER);
   const guarded = new GuardedProcess(
     workerdBinary(),
@@ -132,13 +132,32 @@ const CRON_WORKER = `export default {
   },
 };`;
 
-function capnp(options: {
-  worker: string;
-  stateDirectory: string;
-  port: number;
-  settings: WorkerSettings;
-  inspect?: boolean;
-}): string {
+interface Compatibility {
+  date: string;
+  flags: string[];
+}
+
+/** What the Worker is deployed with: wrangler.toml is the one place that says so. */
+async function compatibility(): Promise<Compatibility> {
+  const text = await readFile(new URL("../wrangler.toml", import.meta.url), "utf8");
+  const date = /^compatibility_date = "(\d{4}-\d{2}-\d{2})"$/m.exec(text)?.[1];
+  const flags = /^compatibility_flags = \[(.*)\]$/m.exec(text)?.[1];
+  if (date === undefined || flags === undefined) {
+    throw new Error("wrangler.toml must have compatibility_date and compatibility_flags, each in one line.");
+  }
+  return { date, flags: [...flags.matchAll(/"([^"]+)"/g)].map(([, flag = ""]) => flag) };
+}
+
+function capnp(
+  options: {
+    worker: string;
+    stateDirectory: string;
+    port: number;
+    settings: WorkerSettings;
+    inspect?: boolean;
+  },
+  { date, flags }: Compatibility,
+): string {
   const text = (value: string): string => JSON.stringify(value);
   const settings = Object.keys(options.settings).map(
     (name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`,
@@ -166,15 +185,15 @@ const config :Workerd.Config = (${options.inspect === true ? '\n  v8Flags = ["--
 );
 const signalbox :Workerd.Worker = (
   modules = [(name = "worker.js", esModule = embed ${text(`/${basename(options.worker)}`)})],
-  compatibilityDate = "2026-10-01",
-  compatibilityFlags = ["enable_request_signal"],
+  compatibilityDate = ${text(date)},
+  compatibilityFlags = [${flags.map(text).join(", ")}],
   bindings = [${[...bindings, ...settings].join(", ")}],
   durableObjectNamespaces = [${namespaces.join(", ")}],
   durableObjectStorage = (localDisk = "state"),
 );
 const cron :Workerd.Worker = (
   modules = [(name = "cron.js", esModule = embed "cron.js")],
-  compatibilityDate = "2026-10-01",
+  compatibilityDate = ${text(date)},
   compatibilityFlags = ["service_binding_extra_handlers"],
   bindings = [(name = "SIGNALBOX", service = "signalbox")],
 );

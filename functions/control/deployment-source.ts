@@ -1,5 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { deploymentOf, type Deployment } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument, type Deployment } from "../deployments/app-document.ts";
 import { Problem } from "../errors.ts";
 import { sendSource } from "../providers/railway-source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
@@ -36,14 +36,16 @@ const put = createRoute({
 export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { config, env, waitUntil } = c.env.control;
   const { app: name, id } = c.req.valid("param");
-  const { app } = await requireApp(c.env.control, name);
-  const deployment = deploymentOf(app, id);
-  if (!deployment) throw unknownDeployment(name, id);
-  const archive = sourceArchive(c.req.raw);
-  const why = whyNot(deployment);
-  if (why !== null) {
+  const look = async (): Promise<{ app: AppDocument; deployment: Deployment }> => {
+    const { app } = await requireApp(c.env.control, name);
+    const deployment = deploymentOf(app, id);
+    if (!deployment) throw unknownDeployment(name, id);
+    const why = whyNot(deployment);
+    if (why === null) return { app, deployment };
     throw new Problem("source_not_expected", `Deployment ${id} of app ${name} ${why}.`);
-  }
+  };
+  const archive = sourceArchive(c.req.raw);
+  const { app, deployment } = await look();
   const built = deployment.resources["railwayDeployment"];
   if (built !== undefined) {
     // Sent again after a lost answer: it is built, and about to be verified.
@@ -55,7 +57,8 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   // The rollout may not have begun: whoever created the deployment a moment ago is as fast as its controller.
   const controller = controllerOf(env, name);
   waitUntil(controller.reconcile(name).catch(() => undefined));
-  const sent = await sendSource({ railway, internalToken, app, deployment }, archive);
+  const stillTaken = async (): Promise<void> => void (await look());
+  const sent = await sendSource({ railway, internalToken, app, deployment, stillTaken }, archive);
   // The cron sweep would find it too; this way the rollout sees at once what it waits for.
   waitUntil(controller.hurry(name, id).catch(() => undefined));
   return c.json(sent, 200);

@@ -6,8 +6,8 @@ import { apps } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
-import { logs } from "./logs.ts";
 import { deploymentSource } from "./deployment-source.ts";
+import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
 import { operations } from "./operations.ts";
 import { runners } from "./runners.ts";
@@ -30,8 +30,8 @@ router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", {
 const api = router
   .route("/", apps)
   .route("/", deployments)
-  .route("/", logs)
   .route("/", deploymentSource)
+  .route("/", logs)
   .route("/", traffic)
   .route("/", operations)
   .route("/", runners)

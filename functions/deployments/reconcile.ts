@@ -200,17 +200,29 @@ async function verifyPending(
 ): Promise<void> {
   const { id } = deployment;
   context.progress.step(id, "verify", "started", "");
-  const result = await context.verify(app, deployment);
-  if (result.ok) {
+  const outcome = await lookAt(app, deployment, "verify", deadline, context);
+  if (outcome === "waiting") return;
+  if (outcome === "verified") {
     return apply(app, deployment, { type: "verified", id }, context, { step: "verify", status: "done" });
   }
-  if (context.now() >= deadline) {
-    const detail = `Not verified in time: ${result.why}.`;
-    const command = { type: "fail", id, code: "verification_failed", reason: detail } as const;
-    return apply(app, deployment, command, context, { step: "verify", status: "failed", detail });
-  }
-  context.progress.step(id, "verify", "waiting", result.why);
+  const command = { type: "fail", id, code: "verification_failed", reason: outcome.late } as const;
+  return apply(app, deployment, command, context, { step: "verify", status: "failed", detail: outcome.late });
+}
+
+/** One look through the router; one that didn't find the deployment is repeated until the deadline. */
+async function lookAt(
+  app: AppDocument,
+  deployment: Deployment,
+  step: StepName,
+  deadline: number,
+  context: ReconcileContext,
+): Promise<"verified" | "waiting" | { late: string }> {
+  const result = await context.verify(app, deployment);
+  if (result.ok) return "verified";
+  if (context.now() >= deadline) return { late: `Not verified in time: ${result.why}.` };
+  context.progress.step(deployment.id, step, "waiting", result.why);
   context.waits.putOff(deployment, context.now() + VERIFY_INTERVAL_MS);
+  return "waiting";
 }
 
 async function promote(app: AppDocument, deployment: Deployment, context: ReconcileContext): Promise<void> {
@@ -232,12 +244,9 @@ async function redeploy(
   const finish = (status: "done" | "failed", detail: string): Promise<void> =>
     apply(app, deployment, { type: "redeploy-finished", id }, context, { step: "redeploy", status, detail });
   if (job.provisioned) {
-    const result = await context.verify(app, deployment);
-    if (result.ok) return finish("done", "");
-    if (context.now() >= job.deadline) return finish("failed", `Not verified in time: ${result.why}.`);
-    context.progress.step(id, "redeploy", "waiting", result.why);
-    context.waits.putOff(deployment, context.now() + VERIFY_INTERVAL_MS);
-    return;
+    const outcome = await lookAt(app, deployment, "redeploy", job.deadline, context);
+    if (outcome === "waiting") return;
+    return outcome === "verified" ? finish("done", "") : finish("failed", outcome.late);
   }
   if (isTooLate(deployment, job.deadline, context)) return finish("failed", NOT_THERE_IN_TIME);
   context.progress.step(id, "redeploy", "started", "");

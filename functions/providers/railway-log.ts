@@ -14,7 +14,7 @@ export class LogFollower {
 
   /** From where on to ask; null: from the beginning. */
   since(log: BuildLog): string | null {
-    return log.cursor === 0 ? null : new Date(Math.floor(log.cursor / 1_000)).toISOString();
+    return dateOf(log.cursor);
   }
 
   /** Passes on what is new. */
@@ -47,8 +47,13 @@ export function linesOf(message: string): string[] {
   return plain.split(/\r?\n/).map((line) => line.slice(0, LINE_LIMIT));
 }
 
+/** The time that Railway is to look from; it knows nothing finer than a date does. */
+export function dateOf(cursor: number): string | null {
+  return cursor === 0 ? null : new Date(Math.floor(cursor / 1_000)).toISOString();
+}
+
 /** Nanoseconds, as Railway gives them, are more than a number can tell apart. */
-function microseconds(timestamp: string): number {
+export function microseconds(timestamp: string): number {
   const ms = Date.parse(timestamp);
   if (Number.isNaN(ms)) return 0;
   const digits = /\.\d{3}(\d{1,3})/.exec(timestamp)?.[1] ?? "";

@@ -1,64 +1,140 @@
-import { isFinished, type Deployment } from "../deployments/app-document.ts";
+import { isFinished } from "../deployments/app-document.ts";
 import { RailwayError } from "../railway/error.ts";
-import { deploymentOutput } from "../railway/operations.ts";
+import { deploymentOutput, deploymentLogs, type RailwayLogLine } from "../railway/operations.ts";
 import type { LogPage, LogQuery } from "./provider.ts";
-import type { RailwayAccess } from "./railway-access.ts";
-import { linesOf } from "./railway-log.ts";
+import { dateOf, linesOf, microseconds } from "./railway-log.ts";
+import type { RailwayStep } from "./railway-step.ts";
 
-/** A cursor is a millisecond and how many of its lines were read: Railway tells its lines apart by time only. */
-const LINES_OF_A_MILLISECOND = 1_000;
+/**
+ * A cursor is a millisecond and how many of its lines were read, since Railway tells its lines apart by time only. With
+ * two digits for these it has the fifteen that an event's id may have.
+ */
+const LINES_OF_A_MS = 100;
+/** Lines that Railway is asked for at once. */
+const ASKED = 1_000;
+/** Younger lines wait for the next look: others may still come that belong before them. */
+const SETTLED_MS = 500;
+/** Whoever follows a log is one call every few seconds: Railway counts them by the hour. */
+const FIRST_PAUSE_MS = 2_000;
+const PAUSE_LIMIT_MS = 10_000;
+/** For so long a look at which deployment is the newest is good enough. */
+const LOOK_AGE_MS = 15_000;
 
-/** What a deployment's build and it itself printed, from a cursor on. Throws {@link RailwayError}. */
-export async function readLogs(
-  { client }: RailwayAccess,
-  deployment: Deployment,
-  { cursor, limit, signal }: LogQuery,
+interface Look {
+  deployment: string | null;
+  at: number;
+}
+const looks = new Map<string, Look>();
+const LOOKS_LIMIT = 500;
+
+/** A page of what the newest deployment on Railway wrote, while built and since; its cursor is a time. */
+export async function readLogs(step: RailwayStep, query: LogQuery): Promise<LogPage> {
+  const { cursor, limit, waitMs, signal } = query;
+  const none = { lines: [], cursor, truncated: false };
+  if (isFinished(step.deployment)) return { ...none, complete: true, detail: GONE_WITH_IT };
+  const deadline = Date.now() + waitMs;
+  // Whoever has come to the end of it waits for more first; whoever catches up doesn't.
+  const isAtEnd = cursor > (Date.now() - PAUSE_LIMIT_MS) * LINES_OF_A_MS;
+  if (isAtEnd) await pause(Math.min(FIRST_PAUSE_MS, waitMs), signal);
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(PAUSE_LIMIT_MS, pauseMs * 1.5)) {
+    const deployment = await newest(step);
+    const page = deployment === null ? null : await readPage(step, deployment, cursor, limit);
+    if (page !== null && page.lines.length > 0) return page;
+    if (Date.now() + pauseMs > deadline || signal.aborted) return { ...none, complete: false };
+    await pause(pauseMs, signal);
+  }
+}
+
+const GONE_WITH_IT = "Railway deleted the logs with the service; what its build wrote is among its events.";
+
+/** Only of a service with our mark: what others write is theirs. */
+async function newest(step: RailwayStep): Promise<string | null> {
+  const { app, deployment } = step;
+  const key = JSON.stringify([await step.owner(), app.name, deployment.id, deployment.createdAt]);
+  const known = looks.get(key);
+  if (known && Date.now() - known.at < LOOK_AGE_MS && known.deployment !== null) return known.deployment;
+  const state = await step.seek({ isAside: true });
+  const latest = state?.serviceInstance.latestDeployment?.id ?? null;
+  looks.set(key, { deployment: latest, at: Date.now() });
+  const [oldest] = looks.keys();
+  if (looks.size > LOOKS_LIMIT && oldest !== undefined) looks.delete(oldest);
+  return latest;
+}
+
+async function readPage(
+  step: RailwayStep,
+  deployment: string,
+  cursor: number,
+  limit: number,
 ): Promise<LogPage> {
-  const none: LogPage = { lines: [], cursor, truncated: false, complete: false };
-  if (isFinished(deployment)) return { ...none, complete: true, detail: GONE_WITH_IT };
-  const { railwayDeployment } = deployment.resources;
-  if (railwayDeployment === undefined) return { ...none, detail: NOT_YET };
-  const sinceMs = Math.floor(cursor / LINES_OF_A_MILLISECOND);
-  const since = cursor === 0 ? null : new Date(sinceMs).toISOString();
-  const about = `deployment ${deployment.id}`;
-  const output = await client
-    .call(deploymentOutput, { deployment: railwayDeployment, since, limit }, { about, signal })
-    .catch((error: unknown) => {
-      if (error instanceof RailwayError && error.kind === "not_found") return null;
-      throw error;
+  const sinceMs = Math.floor(cursor / LINES_OF_A_MS);
+  const asked = { deployment, since: dateOf(sinceMs * 1_000), limit: ASKED };
+  const found = await step
+    .call(deploymentOutput, asked, undefined, { isAside: true })
+    .catch(async (error: unknown) => {
+      // An image was built elsewhere, or its build is too old: what runs still writes.
+      if (!(error instanceof RailwayError) || error.retryable || error.kind === "unauthorized") throw error;
+      return { buildLogs: [], ...(await step.call(deploymentLogs, asked, undefined, { isAside: true })) };
     });
-  if (output === null) return none;
-  const { buildLogs, deploymentLogs } = output;
-  const found = [
-    ...buildLogs.map((line) => ({ ...line, phase: "build" })),
-    ...deploymentLogs.map((line) => ({ ...line, phase: "start" })),
-  ]
-    .map((line) => ({ ...line, ms: Date.parse(line.timestamp) }))
-    .filter(({ ms }) => ms >= sinceMs)
-    .sort((one, other) => one.ms - other.ms || order(one.timestamp, other.timestamp));
-  const fresh = found.slice(cursor % LINES_OF_A_MILLISECOND);
-  const newest = fresh.at(-1)?.ms;
-  if (newest === undefined) return none;
-  const ofNewest = found.filter(({ ms }) => ms === newest).length;
+  const settledBefore = Date.now() + step.access.client.clockAheadMs - SETTLED_MS;
+  const all = [...found.buildLogs.map(inPhase("build")), ...found.deploymentLogs.map(inPhase("start"))]
+    .filter(({ ms }) => ms >= sinceMs && ms < settledBefore)
+    .sort((one, other) => one.ms - other.ms);
+  const fresh = all.slice(cursor % LINES_OF_A_MS);
+  const isFull = Math.max(found.buildLogs.length, found.deploymentLogs.length) >= ASKED;
+  const { taken, next } = cut(all, fresh, limit, cursor);
   return {
-    lines: fresh.flatMap(({ timestamp, message, severity, phase }) =>
-      linesOf(message).map((text) => ({
-        at: timestamp,
-        stream: severity === "error" ? ("stderr" as const) : ("stdout" as const),
-        text,
-        phase,
-      })),
+    lines: taken.flatMap(({ at, stream, phase, message }) =>
+      linesOf(message).map((text) => ({ at, stream, text, phase })),
     ),
-    cursor: newest * LINES_OF_A_MILLISECOND + Math.min(ofNewest, LINES_OF_A_MILLISECOND - 1),
-    // A page that is full begins where Railway cut it.
-    truncated: cursor > 0 && [buildLogs, deploymentLogs].some((lines) => lines.length >= limit),
+    cursor: next,
+    // Railway gives the newest of so many that it was asked for.
+    truncated: isFull && (all[0]?.ms ?? 0) > sinceMs,
     complete: false,
   };
 }
 
-function order(one: string, other: string): number {
-  return one === other ? 0 : one < other ? -1 : 1;
+/** The first of the lines, and the cursor behind them. More of one millisecond than it can count stay together. */
+function cut(
+  all: readonly TimedLine[],
+  fresh: readonly TimedLine[],
+  limit: number,
+  cursor: number,
+): { taken: readonly TimedLine[]; next: number } {
+  const taken = fresh.slice(0, limit);
+  const newest = taken.at(-1)?.ms;
+  if (newest === undefined) return { taken, next: cursor };
+  const left = fresh.length - taken.length;
+  const read = all.slice(0, all.length - left).filter(({ ms }) => ms === newest).length;
+  if (read < LINES_OF_A_MS) return { taken, next: newest * LINES_OF_A_MS + read };
+  return { taken: fresh.filter(({ ms }) => ms <= newest), next: (newest + 1) * LINES_OF_A_MS };
 }
 
-const GONE_WITH_IT = "The logs were deleted with the service; what its build wrote is among its events.";
-const NOT_YET = "It isn't built yet; what its build writes is among its events.";
+interface TimedLine {
+  at: string;
+  ms: number;
+  stream: "stdout" | "stderr";
+  phase: string;
+  message: string;
+}
+
+function inPhase(phase: string): (line: RailwayLogLine) => TimedLine {
+  return ({ timestamp, message, severity }) => ({
+    at: timestamp,
+    ms: Math.floor(microseconds(timestamp) / 1_000),
+    stream: /^(?:err|fatal|crit)/i.test(severity ?? "") ? "stderr" : "stdout",
+    phase,
+    message,
+  });
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    const end = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    signal.addEventListener("abort", end, { once: true });
+  });
+}

@@ -21,7 +21,14 @@ const UPLOAD_LIMIT_MS = 15 * 60_000;
  * is lost should this process end before it can answer. A source that has arrived before isn't sent again.
  */
 export async function sendSource(
-  given: { railway: RailwaySettings; internalToken: string; app: AppDocument; deployment: Deployment },
+  given: {
+    railway: RailwaySettings;
+    internalToken: string;
+    app: AppDocument;
+    deployment: Deployment;
+    /** Throws once the deployment takes no source any more; asked while its service is waited for. */
+    stillTaken: () => Promise<void>;
+  },
   archive: SourceArchive,
 ): Promise<{ deploymentId: string }> {
   const { app, deployment, internalToken } = given;
@@ -32,7 +39,7 @@ export async function sendSource(
   const signal = AbortSignal.timeout(SERVICE_WAIT_MS + UPLOAD_LIMIT_MS);
   const step = new RailwayStep({ access, internalToken, app, deployment, target, memory, signal });
   try {
-    const there = await serviceOf(step);
+    const there = await serviceOf(step, given.stillTaken);
     if (there.deploymentId !== null) {
       await archive.body.cancel();
       return { deploymentId: there.deploymentId };
@@ -49,7 +56,10 @@ export async function sendSource(
   }
 }
 
-async function serviceOf(step: RailwayStep): Promise<{ service: string; deploymentId: string | null }> {
+async function serviceOf(
+  step: RailwayStep,
+  stillTaken: () => Promise<void>,
+): Promise<{ service: string; deploymentId: string | null }> {
   const deadline = Date.now() + SERVICE_WAIT_MS;
   for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(LOOK_LIMIT_MS, pauseMs * 2)) {
     const mine = await step.seek();
@@ -60,6 +70,7 @@ async function serviceOf(step: RailwayStep): Promise<{ service: string; deployme
     }
     if (Date.now() + pauseMs > deadline) throw notYet(step.app.name, step.deployment.id);
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    await stillTaken();
   }
 }
 

@@ -78,9 +78,10 @@ export class RailwayStep {
     operation: Operation<Variables, Result>,
     variables: Variables,
     name?: string,
+    options: { isAside?: boolean } = {},
   ): Promise<Result> {
     const about = `service ${name ?? (await this.name())}`;
-    return this.access.client.call(operation, variables, { about, signal: this.#signal });
+    return this.access.client.call(operation, variables, { ...options, about, signal: this.#signal });
   }
 
   async ownership(variables: Record<string, string>): Promise<Ownership> {
@@ -111,18 +112,24 @@ export class RailwayStep {
   }
 
   /** The deployment's service, if there is one; changes nothing. */
-  async seek(): Promise<RailwayServiceState | null> {
+  async seek(options: { isAside?: boolean } = {}): Promise<RailwayServiceState | null> {
     const place = await this.place();
-    for (const { id } of (await this.services()).candidates) {
-      const state = await unlessGone(this.call(serviceState, { ...place, service: id }));
+    const { service } = this.deployment.resources;
+    const ids =
+      service === undefined ? (await this.services(options)).candidates.map(({ id }) => id) : [service];
+    for (const id of ids) {
+      const state = await unlessGone(this.call(serviceState, { ...place, service: id }, undefined, options));
       if (state !== null && (await this.ownership(state.variables)) === "ours") return state;
     }
     return null;
   }
 
   /** Services that may be this deployment's, by name or as they were remembered, and the one with users' variables. */
-  async services(): Promise<{ candidates: RailwayService[]; env: RailwayService | null }> {
-    const { project } = await this.call(projectServices, { project: (await this.place()).project });
+  async services(
+    options: { isAside?: boolean } = {},
+  ): Promise<{ candidates: RailwayService[]; env: RailwayService | null }> {
+    const place = await this.place();
+    const { project } = await this.call(projectServices, { project: place.project }, undefined, options);
     const there = nodesOf(project.services).filter(({ deletedAt }) => deletedAt === null);
     const name = await this.name();
     const { service } = this.deployment.resources;

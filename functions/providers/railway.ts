@@ -6,8 +6,8 @@ import { projectServices, serviceVariables } from "../railway/operations.ts";
 import { sortVariables } from "../railway/reserved.ts";
 import type { Provider, Step } from "./provider.ts";
 import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
-import { readLogs } from "./railway-logs.ts";
 import { RolloutMemories, type RolloutMemory } from "./railway-memory.ts";
+import { readLogs } from "./railway-logs.ts";
 import { removeService } from "./railway-removal.ts";
 import { provisionService, redeployService } from "./railway-rollout.ts";
 import { reservedOnEnvService } from "./railway-service.ts";
@@ -65,16 +65,28 @@ export function railwayProvider(parts: { railway: RailwaySettings | null; intern
       return take(app, deployment, requestedAt, (step) => redeployService(step, requestedAt, log));
     },
     remove: (deployment, app) => take(app, deployment, null, removeService),
-    async logs(deployment, _app, query) {
-      if (access === null) throw new Problem("railway_failed", NO_TOKEN);
+    // Railway tells nobody; the app contract does.
+    openStreams: () => Promise.resolve(null),
+    async logs(deployment, app, query) {
+      if (deployment.target.kind !== "railway" || access === null) throw new Problem("no_logs", NO_TOKEN);
+      const { target } = deployment;
+      const { internalToken } = parts;
+      const memory = memories.of(app, deployment);
+      const step = new RailwayStep({
+        access,
+        internalToken,
+        app,
+        deployment,
+        target,
+        memory,
+        signal: query.signal,
+      });
       try {
-        return await readLogs(access, deployment, query);
+        return await readLogs(step, query);
       } catch (error) {
         throw error instanceof RailwayError ? problemOf(error) : error;
       }
     },
-    // Railway tells nobody; the app contract does.
-    openStreams: () => Promise.resolve(null),
   };
 }
 

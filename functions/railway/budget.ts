@@ -15,10 +15,10 @@ export class CallBudget {
     this.#perMinute = perMinute;
   }
 
-  /** When the next call may be made; in the past or now means: now. */
-  readyAt(now: number): number {
+  /** When the next call may be made; in the past or now means: now. `share`: of the budget, how much it may use up. */
+  readyAt(now: number, share = 1): number {
     while (this.#calls[0] !== undefined && this.#calls[0] <= now - MINUTE_MS) this.#calls.shift();
-    const oldest = this.#calls.at(-this.#perMinute);
+    const oldest = this.#calls.at(-Math.max(1, Math.floor(this.#perMinute * share)));
     return Math.max(this.#blockedUntil, oldest === undefined ? 0 : oldest + MINUTE_MS);
   }
 

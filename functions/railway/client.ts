@@ -16,6 +16,8 @@ export interface CallOptions {
   about?: string;
   /** Ends the call before its own time is up. */
   signal?: AbortSignal;
+  /** Less important than others: leaves them half of the budget. */
+  isAside?: boolean;
 }
 
 /** Source: slow answers of Railway's API take seconds; what takes longer is lost. */
@@ -93,9 +95,9 @@ export class RailwayClient {
       : { authorization: `Bearer ${this.token.value}` };
   }
 
-  async #awaitTurn(call: string, { about, signal }: CallOptions): Promise<void> {
+  async #awaitTurn(call: string, { about, signal, isAside }: CallOptions): Promise<void> {
     const now = Date.now();
-    const readyAt = this.#budget.readyAt(now);
+    const readyAt = this.#budget.readyAt(now, isAside === true ? 0.5 : 1);
     if (readyAt - now > this.#patienceMs) {
       const seconds = Math.ceil((readyAt - now) / 1_000);
       throw new RailwayError(

@@ -41,9 +41,12 @@ const railwayDeployment = z.object({
 });
 export type RailwayDeployment = z.infer<typeof railwayDeployment>;
 
-const logLine = z.object({ timestamp: z.string(), message: z.string() });
+const logLine = z.object({
+  timestamp: z.string(),
+  message: z.string(),
+  severity: z.string().nullable().optional(),
+});
 export type RailwayLogLine = z.infer<typeof logLine>;
-const outputLine = logLine.extend({ severity: z.string().nullable() });
 
 const service = z.object({
   id,
@@ -175,18 +178,18 @@ export const buildLogs = logVariables(
 /** What the running deployment itself printed. */
 export const deploymentLogs = logVariables(
   `query deploymentLogs($deployment: String!, $since: DateTime, $limit: Int) {
-    deploymentLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message }
+    deploymentLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message severity }
   }`,
   z.object({ deploymentLogs: z.array(logLine) }),
 );
 
 /** What its build and it itself printed. */
-export const deploymentOutput = operation<{ deployment: string; since: string | null; limit: number }>()(
+export const deploymentOutput = logVariables(
   `query deploymentOutput($deployment: String!, $since: DateTime, $limit: Int) {
     buildLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message severity }
     deploymentLogs(deploymentId: $deployment, startDate: $since, limit: $limit) { timestamp message severity }
   }`,
-  z.object({ buildLogs: z.array(outputLine), deploymentLogs: z.array(outputLine) }),
+  z.object({ buildLogs: z.array(logLine), deploymentLogs: z.array(logLine) }),
 );
 
 // ---- Changes. None of them is repeated without looking first.

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseInvocation, type Invocation } from "./arguments.ts";
 import { commands } from "./commands/index.ts";
 import { Failure, failureOf } from "./failure.ts";
@@ -5,6 +6,9 @@ import { commandHelp, overview } from "./help.ts";
 import { Output, type Sink } from "./output.ts";
 import { Session, type World } from "./session.ts";
 import { VERSION } from "./version.ts";
+
+/** Temporary files are deleted in no time; nobody waits longer after Ctrl-C. */
+const CLEAN_UP_MS = 1_000;
 
 export interface Streams {
   stdout: Sink;
@@ -42,7 +46,7 @@ export async function main(argv: readonly string[], world: World, streams: Strea
       noColor: flags["no-color"] === true,
     });
     session = new Session(world, flags, output);
-    await Promise.race([command.run(session, { flags, arguments: given }), interrupted(session)]);
+    await runUntilInterrupted(session, command.run(session, { flags, arguments: given }));
     session.end();
     return 0;
   } catch (error) {
@@ -61,12 +65,15 @@ export async function main(argv: readonly string[], world: World, streams: Strea
   }
 }
 
-function interrupted(session: Session): Promise<never> {
-  return new Promise((_, reject) => {
-    session.signal.addEventListener("abort", () => {
-      reject(new Failure("interrupted", "interrupted", session.interruption));
-    });
+/** A command that is interrupted gets a moment to clean up; what it would still say is of no interest. */
+async function runUntilInterrupted(session: Session, work: Promise<void>): Promise<void> {
+  const interruption = new Promise<"interrupted">((resolve) => {
+    session.signal.addEventListener("abort", () => resolve("interrupted"));
   });
+  if ((await Promise.race([work, interruption])) !== "interrupted") return;
+  session.end();
+  await Promise.race([work.catch(() => undefined), sleep(CLEAN_UP_MS)]);
+  throw new Failure("interrupted", "interrupted", session.interruption);
 }
 
 function traceOf(error: unknown): string {

@@ -34,6 +34,8 @@ export class Faults {
   readonly crashing = new Set<string>();
   /** Asked for every call that no planned fault meets: for faults at random. */
   chance: (operation: string) => Fault | null = () => null;
+  /** How many calls whose answer was lost have yet to be carried out. */
+  late = 0;
   readonly #planned: Planned[] = [];
 
   /** Makes the next `count` calls of an operation (`*`: of any) go wrong, the first `after` of them not. */

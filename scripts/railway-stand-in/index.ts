@@ -93,7 +93,8 @@ export async function startRailwayStandIn(options: StandInOptions = {}): Promise
       server.closeAllConnections();
       await closed;
       await railway.stop();
-      await rm(directory, { recursive: true, force: true });
+      // A process that was killed may be writing its last line.
+      await rm(directory, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }

@@ -69,7 +69,7 @@ export function createApi(
     const asked = understand(text);
     if (!("names" in asked)) return asked;
     const token = tokens.of(incoming.headers);
-    return withFault(faults.take(asked.names), () => run(asked, new Access(railway.world, token)));
+    return withFault(faults, faults.take(asked.names), () => run(asked, new Access(railway.world, token)));
   }
 
   async function run(asked: Asked, access: Access): Promise<Answer> {
@@ -107,7 +107,7 @@ export function createApi(
     }
     const file = join(uploads, `${randomUUID()}.tgz`);
     await keepUpload(incoming, file);
-    return withFault(fault, () => Promise.resolve(begin(instance, file, place)));
+    return withFault(faults, fault, () => Promise.resolve(begin(instance, file, place)));
   }
 
   function begin(instance: Instance, file: string, place: { projectId: string; serviceId: string }): Answer {
@@ -126,7 +126,11 @@ export function createApi(
   }
 }
 
-async function withFault(fault: Fault | null, work: () => Promise<Answer>): Promise<Answer | null> {
+async function withFault(
+  faults: Faults,
+  fault: Fault | null,
+  work: () => Promise<Answer>,
+): Promise<Answer | null> {
   switch (fault?.kind) {
     case undefined:
       return work();
@@ -147,10 +151,11 @@ async function withFault(fault: Fault | null, work: () => Promise<Answer>): Prom
       await work();
       return null;
     case "late":
+      faults.late += 1;
       setTimeout(() => {
-        work().catch((error: unknown) => {
-          console.error("railway stand-in, after the answer was lost:", error);
-        });
+        work()
+          .catch((error: unknown) => console.error("railway stand-in:", error))
+          .finally(() => (faults.late -= 1));
       }, fault.ms);
       return null;
     case "error": {

@@ -6,9 +6,11 @@ import { buildWorker, projectRoot } from "../../scripts/build-worker.ts";
 import { ControlClient } from "../../scripts/control-client.ts";
 import { requirePrograms } from "../../scripts/debian-packages.ts";
 import { startWorkerd } from "../../scripts/workerd.ts";
+import buildForTests from "../helpers/build-worker.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
 import { measure, median, type Measurement } from "./load.ts";
+import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
 import { startNginx } from "./nginx.ts";
@@ -33,6 +35,7 @@ requirePrograms([
 const directory = await mkdtemp(join(tmpdir(), "signalbox-bench-"));
 const cleanUps: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
 try {
+  await buildForTests();
   await bench();
 } finally {
   for (const cleanUp of cleanUps.toReversed()) await cleanUp();
@@ -80,7 +83,7 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   });
   cleanUps.push(() => signalbox.stop());
   const origin = `http://127.0.0.1:${signalbox.port}`;
-  await deploy(new ControlClient(origin, CONTROL_TOKEN), backend);
+  await deployBackend(new ControlClient(origin, CONTROL_TOKEN), backend);
 
   // wrk sends a given Host only in this spelling.
   const candidates: { name: string; url: string; headers?: Record<string, string> }[] = [
@@ -128,10 +131,12 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   printTunnel(tunnel);
   const executable = await benchExecutable(directory);
   printExecutable(executable);
-  await save({ ...routing, tunnel, executable });
+  const deploys = await benchDeploys();
+  printDeploys(deploys);
+  await save({ ...routing, tunnel, executable, deploys });
   const fleet = await benchFleet();
   printFleet(fleet);
-  await save({ ...routing, tunnel, executable, fleet });
+  await save({ ...routing, tunnel, executable, deploys, fleet });
 }
 
 async function save(results: object): Promise<void> {
@@ -139,7 +144,7 @@ async function save(results: object): Promise<void> {
   await writeFile(join(projectRoot, "bench/results.json"), `${JSON.stringify(results, null, 2)}\n`);
 }
 
-async function deploy(control: ControlClient, backend: string): Promise<void> {
+async function deployBackend(control: ControlClient, backend: string): Promise<void> {
   const target = { kind: "url", url: backend };
   for (const [app, canary] of [
     ["plain", false],

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -152,6 +152,60 @@ test("an upload that is cut off is begun again", async () => {
   const { code, stdout, stderr } = await running.ended;
   expect(code, stderr).toBe(0);
   expect(jsonLines(stdout).at(-1)).toMatchObject({ app: "large", state: "active" });
+  await rm(directory, { recursive: true, force: true });
+  await proxy.close();
+});
+
+test("Ctrl-C during a local build: nothing was deployed, and no archive is left behind", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "signalbox-preparing-"));
+  const temporary = join(directory, "tmp");
+  await mkdir(temporary);
+  await writeFile(
+    join(directory, "signalbox.json"),
+    JSON.stringify({
+      app: "unborn",
+      start: "true",
+      prepare: { command: "echo preparing; sleep 60", output: "." },
+    }),
+  );
+  const running = operator.inTerminal(["deploy", directory], { env: { TMPDIR: temporary } });
+  await until(
+    () => running.output(),
+    (output) => output.includes("│ preparing"),
+  );
+  running.child.stdin?.write("\u0003");
+  const { code, stdout } = await running.ended;
+  expect(code).toBe(130);
+  expect(stdout).toContain("Interrupted. Nothing was deployed.");
+  expect(await readdir(temporary)).toEqual([]);
+  expect((await stack.api("GET", "/apps/unborn")).status).toBe(404);
+  await rm(directory, { recursive: true, force: true });
+});
+
+test("Ctrl-C during an upload: nothing was deployed, and no archive is left behind", async () => {
+  const proxy = await startUnrulyProxy(stack.port);
+  const directory = await mkdtemp(join(tmpdir(), "signalbox-uploading-"));
+  const temporary = join(directory, "tmp");
+  const source = join(directory, "source");
+  await mkdir(temporary);
+  await mkdir(source);
+  for (let index = 0; index < 200; index++) {
+    await writeFile(join(source, `data-${index}.bin`), crypto.getRandomValues(new Uint8Array(65_536)));
+  }
+  const far = ["--server", `http://127.0.0.1:${proxy.port}`, "--control-token", CONTROL_TOKEN];
+  const args = ["deploy", source, "--app", "cancelled", "--start", "true", ...far];
+  const running = operator.inTerminal(args, { env: { TMPDIR: temporary } });
+  await until(
+    () => running.output(),
+    (output) => output.includes("✓ pack"),
+  );
+  // Nothing arrives any more, so that it can't end by itself.
+  proxy.mode = "stall";
+  running.child.stdin?.write("\u0003");
+  const { code, stdout } = await running.ended;
+  expect(code).toBe(130);
+  expect(stdout).toMatch(/Interrupted\. (?:Nothing was deployed|Whether the rollout has begun)/);
+  expect(await readdir(temporary)).toEqual([]);
   await rm(directory, { recursive: true, force: true });
   await proxy.close();
 });

@@ -62,6 +62,8 @@ describe("tokens", () => {
     });
     expect(await cli.done(["ensure", "--project", "signalbox"], project())).toMatchObject({ changed: false });
 
+    await cli.configure({ railway: { workspace: "Acme", project: "signalbox" } });
+    expect(await cli.done(["ensure"], project())).toMatchObject({ changed: false });
     railway.state.addProject("other");
     for (const flags of [
       ["--project", "other"],

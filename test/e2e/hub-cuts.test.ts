@@ -95,7 +95,12 @@ test(`${CUTS} cuts of the runner's connection under load leave no request withou
     if (cut % 3 === 1) void former.close();
     runner = await connectRunner(world.stack, "r1", { web: port });
   }
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  // Those that are under way end before it does.
+  const right = outcomes.get("right") ?? 0;
+  await until(
+    () => outcomes.get("right") ?? 0,
+    (count) => count >= right + 2 * CLIENTS,
+  );
   over.abort();
   await Promise.all(clients);
   console.log(`${CUTS} cuts:`, Object.fromEntries(outcomes));

@@ -15,6 +15,7 @@ import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { header, headers, rawGet, rawRequest } from "../helpers/raw-http.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
 import { until } from "../helpers/stack.ts";
+import { standsStill } from "../helpers/stands-still.ts";
 import { connectRunner, type TunnelClient } from "../helpers/tunnel-client.ts";
 
 let world: UpstashStack;
@@ -69,6 +70,10 @@ function answerOf(request: ReturnType<typeof open>): Promise<IncomingMessage> {
     request.on("response", resolve);
     request.on("error", reject);
   });
+}
+
+function bytesOf(answers: ServerResponse[]): number {
+  return answers.reduce((sum, { socket }) => sum + (socket?.bytesWritten ?? 0), 0);
 }
 
 describe("a request through the tunnel", () => {
@@ -202,12 +207,16 @@ describe("a request through the tunnel", () => {
 
   test("isn't slowed by another stream's slow reader", async () => {
     const large = randomBytes(32 * 1024 * 1024);
-    handle = (request, response) => void response.end(request.url === "/slow" ? large : "quick");
+    const sent: ServerResponse[] = [];
+    handle = (request, response) => {
+      if (request.url === "/slow") sent.push(response);
+      response.end(request.url === "/slow" ? large : "quick");
+    };
     const slow = open("/slow");
     slow.end();
     const slowAnswer = await answerOf(slow);
     slowAnswer.pause();
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await standsStill(() => bytesOf(sent));
     const startedAt = performance.now();
     for (let count = 0; count < 20; count++) expect((await get("/quick")).body.toString()).toBe("quick");
     expect(performance.now() - startedAt).toBeLessThan(3_000);
@@ -218,7 +227,11 @@ describe("a request through the tunnel", () => {
 
   test("isn't stopped by clients that take nothing of what would fill the connection", async () => {
     const large = Buffer.alloc(64 * 1024 * 1024);
-    handle = (request, response) => void response.end(request.url === "/idle" ? large : "quick");
+    const sent: ServerResponse[] = [];
+    handle = (request, response) => {
+      if (request.url === "/idle") sent.push(response);
+      response.end(request.url === "/idle" ? large : "quick");
+    };
     const idle = await Promise.all(
       Array.from({ length: 20 }, async () => {
         const request = open("/idle");
@@ -229,7 +242,7 @@ describe("a request through the tunnel", () => {
         return request;
       }),
     );
-    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    await standsStill(() => bytesOf(sent));
     // What they are allowed to hold back is all used up; they are given up, and it goes on.
     expect((await get("/quick")).body.toString()).toBe("quick");
     for (const request of idle) request.destroy();
@@ -287,15 +300,16 @@ describe("a request through the tunnel", () => {
       (count) => count === 1,
       5_000,
     );
+    const begun = Promise.withResolvers<void>();
     handle = (request) => {
-      request.resume();
+      request.on("data", () => begun.resolve());
       request.on("error", () => undefined);
       request.on("close", () => ends.push(request.complete ? "finished" : "broken off"));
     };
     const upload = open("/upload", "POST", { "content-length": "1000000" });
     upload.on("error", () => undefined);
     upload.write(randomBytes(1000));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await begun.promise;
     upload.destroy();
     await until(
       () => ends,

@@ -93,19 +93,17 @@ describe("a runner's socket", () => {
     const first = await connect(id);
     const second = await connect(id);
     expect(await first.closed).toEqual({ code: 4009, reason: "replaced" });
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    const seen = await details(id);
+    second.event({ type: "runner-status", load: 1 });
+    const seen = await until(
+      () => details(id),
+      ({ status }) => typeof status === "object" && status !== null && "load" in status,
+      5_000,
+    );
     expect(seen).toMatchObject({ state: "online", epoch: 2, conflict: false });
     expect(seen["connections"]).toMatchObject([
       { epoch: 2, state: "online" },
       { epoch: 1, state: "replaced" },
     ]);
-    second.event({ type: "runner-status", load: 1 });
-    await until(
-      () => details(id),
-      ({ status }) => typeof status === "object" && status !== null && "load" in status,
-      5_000,
-    );
   });
 
   test("whose id is used by two runners is flagged", async () => {
@@ -139,8 +137,12 @@ describe("a runner's socket", () => {
     const closed = await runner.closed;
     expect(closed.code).toBe(4008);
     expect(await state(silent, "lost")).toMatchObject({ connected: false });
-    await new Promise((resolve) => setTimeout(resolve, LOST_AFTER_MS));
-    expect(await details(alive)).toMatchObject({ state: "online" });
+    const pinged = await until(
+      () => details(alive),
+      ({ lastHeartbeat, connectedAt }) =>
+        Date.parse(String(lastHeartbeat)) - Date.parse(String(connectedAt)) > 2 * LOST_AFTER_MS,
+    );
+    expect(pinged).toMatchObject({ state: "online", epoch: 1 });
     clearInterval(timer);
   });
 

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import { putApp } from "../helpers/deploy.ts";
 import {
   begin,
@@ -9,6 +10,13 @@ import {
   type RailwayStack,
 } from "../helpers/railway-stack.ts";
 import { CONTROL_TOKEN, INTERNAL_TOKEN, until } from "../helpers/stack.ts";
+
+const logPage = z.object({
+  lines: z.array(z.object({ text: z.string(), phase: z.string() })),
+  cursor: z.number(),
+  complete: z.boolean(),
+});
+type LogPage = z.infer<typeof logPage>;
 
 let world: RailwayStack;
 let app: string;
@@ -149,6 +157,17 @@ test("a repository's branch is deployed", async () => {
   expect((await visit()).text).toBe("repo v1");
 });
 
+test("a service is put where the service with the variables is on the canvas", async () => {
+  await newApp();
+  const env = world.railway.state.service("pulse-env");
+  const group = world.railway.state.world.addGroup("Pulse", world.railway.projectId);
+  if (env) env.groupId = group.id;
+  await deploy("v1", { image: "shop:1" });
+  expect(world.railway.state.service(`${app}-v1`)?.groupId).toBe(group.id);
+  expect(world.railway.state.deployments(`${app}-v1`)).toHaveLength(1);
+  if (env) env.groupId = null;
+});
+
 test("a new deployment takes over, pins stay, and rollback brings the former one back", async () => {
   await newApp({ previousRetentionSeconds: 600 });
   await deploy("v1", { image: "shop:1" });
@@ -238,6 +257,41 @@ test("a variable on the env service that Signalbox sets is refused by its name",
   expect(answer.status).toBe(422);
   expect(answer.body["code"]).toBe("target_refused");
   expect(answer.body["detail"]).toContain("PORT, RAILWAY_DOCKERFILE_PATH");
+});
+
+test("the log is what build and app wrote, each line once, and ends with the deployment", async () => {
+  await newApp();
+  await deploy("v1", { image: "shop:1" });
+  const read = async (query: string): Promise<LogPage> => {
+    const { status, body } = await world.stack.api("GET", `/apps/${app}/deployments/v1/logs?${query}`);
+    expect(status).toBe(200);
+    return logPage.parse(body);
+  };
+  const first = await until(
+    () => read("cursor=0"),
+    ({ lines }) => lines.some(({ text }) => text.includes("version one listens")),
+  );
+  expect(first.lines.map(({ phase }) => phase)).toEqual(expect.arrayContaining(["build", "start"]));
+  const texts: string[] = [];
+  let { cursor } = first;
+  for (let number = 0; number < 30; number++) await visit(`/page-${number}`);
+  const callsBefore = world.railway.faults.calls.length;
+  while (!texts.some((text) => text.includes("page-29"))) {
+    const page = await read(`cursor=${cursor}&wait=20&limit=13`);
+    texts.push(...page.lines.map(({ text }) => text));
+    cursor = page.cursor;
+  }
+  const pages = Array.from({ length: 30 }, (_, number) => `asked for /page-${number}`);
+  expect(texts.filter((text) => text.includes("/page-"))).toEqual(pages);
+  expect(world.railway.faults.calls.length - callsBefore).toBeLessThan(12);
+
+  await begin(world, app, "v2", { image: "shop:2" });
+  await outcome(world, app, "v2");
+  await world.stack.api("DELETE", `/apps/${app}/deployments/v1`);
+  await until(
+    () => read(`cursor=${cursor}`),
+    ({ complete }) => complete,
+  );
 });
 
 test("a sleeping service wakes for its verification", async () => {

@@ -8,6 +8,7 @@ import {
   UPLOAD,
   Visitors,
   type RailwayShop,
+  type Settled,
   type Target,
 } from "../helpers/railway-shop.ts";
 import { until } from "../helpers/stack.ts";
@@ -127,6 +128,7 @@ class Lane {
     let result: string;
     try {
       if (journey === "redeploy") {
+        await this.#isSettled();
         arm();
         expect((await stack.api("POST", `/apps/${APP}/deployments/${before}/redeploy`)).status).toBeLessThan(
           300,
@@ -146,6 +148,8 @@ class Lane {
         // Only once every visitor is led to the new one; the removal is part of some journeys, and cleans up after all.
         await this.#world.remove(before);
       }
+      // What cleans up after a failure meets what still goes wrong.
+      if (result.startsWith("failed")) await this.#holdsOnlyTheActive();
       railway.faults.clear();
       await this.#check();
     } finally {
@@ -167,13 +171,29 @@ class Lane {
     return state === "active" ? state : `failed: ${reason}`;
   }
 
-  /** What is there is the active deployment's service, and what others have. */
-  async #check(): Promise<void> {
+  /** What an earlier redeploy began is older than any two clocks differ, and so isn't taken for this one's. */
+  async #isSettled(): Promise<void> {
+    await until(
+      () => this.#world.railway.state.deployments(`${APP}-${this.#active}`)[0],
+      (latest) => latest?.status === "SUCCESS" && Date.now() - latest.createdAt.getTime() > 3_000,
+    );
+  }
+
+  async #holdsOnlyTheActive(): Promise<void> {
     await until(
       () => this.#world.ours(),
       (names) => names.length === 1 && names[0] === `${APP}-${this.#active}`,
       90_000,
     );
+  }
+
+  /** What is there is the active deployment's service, and what others have. */
+  async #check(): Promise<void> {
+    await until(
+      () => this.#world.railway.faults.late,
+      (late) => late === 0,
+    );
+    await this.#holdsOnlyTheActive();
     expect(this.#world.others()).toEqual(this.#others);
     const answer = await this.#world.stack.request(HOST, "/");
     expect(answer).toMatchObject({
@@ -193,33 +213,32 @@ test(
   async () => {
     const queue = chosen.map((cell, index) => ({ cell, id: `c${index}` }));
     const outcomes: Record<string, string> = {};
+    const failures: unknown[] = [];
     await Promise.all(
       Array.from({ length: LANES }, async () => {
         const started = await world();
         const lane = new Lane(started);
-        for (let next = queue.shift(); next; next = queue.shift()) {
+        for (let next = queue.shift(); next && failures.length === 0; next = queue.shift()) {
           const { id, cell } = next;
           const { journey, call, kind, count } = cell;
+          const { faults } = started.railway;
           const name = `${journey}: ${call} ${kind} x${count}`;
           const beganAt = performance.now();
           try {
-            outcomes[name] = await lane.run(id, journey, () => {
-              started.railway.faults.add(call, FAULTS[kind], { count });
-            });
+            faults.calls.length = 0;
+            const outcome = await lane.run(id, journey, () => faults.add(call, FAULTS[kind], { count }));
+            outcomes[name] = `${outcome} (${((performance.now() - beganAt) / 1_000).toFixed(1)} s)`;
+            const met = faults.calls.some(
+              ({ operations, fault }) => operations.includes(call) && fault === kind,
+            );
+            expect(met, `${call} was called`).toBe(true);
           } catch (error) {
-            throw new Error(`${name}: ${error instanceof Error ? error.message : String(error)}`, {
-              cause: error,
-            });
+            failures.push(new Error(`${name}: ${String(error)}`, { cause: error }));
           }
-          outcomes[name] += ` (${((performance.now() - beganAt) / 1_000).toFixed(1)} s)`;
-          const hits = started.railway.faults.calls.filter(
-            ({ operations, fault }) => operations.includes(call) && fault === kind,
-          );
-          expect(hits, `${name} was never met`).not.toEqual([]);
-          started.railway.faults.calls.length = 0;
         }
       }),
     );
+    for (const failure of failures) throw failure;
     console.log(outcomes);
   },
 );
@@ -242,6 +261,33 @@ test(
         };
       });
     }
+  },
+);
+
+/** What Railway refuses for good, and the journey that asks for it. */
+const REFUSED: [Journey, string][] = [
+  ["image", "serviceInstanceDeployV2"],
+  ["repo", "serviceConnect"],
+  ["image", "serviceCreate"],
+  ["image", "serviceInstanceUpdate"],
+  ["upload", "serviceDomainCreate"],
+];
+
+test.each(soak ? REFUSED : REFUSED.slice(0, 2))(
+  "a deployment (%s) whose %s is refused fails with Railway's words, and its service goes although that goes wrong too",
+  async (journey, call) => {
+    const started = await world();
+    const lane = new Lane(started);
+    const { faults } = started.railway;
+    const outcome = await lane.run("refused", journey, () => {
+      faults.add(call, { kind: "error", message: "That isn't allowed" }, { count: 1_000 });
+      faults.add("serviceDelete", { kind: "500" });
+      faults.add("serviceDelete", { kind: "lost" });
+    });
+    expect(outcome).toMatch(new RegExp(`^failed: .*${call}.*That isn't allowed`));
+    // Of a service that was never made there is nothing to delete.
+    const met = faults.calls.filter(({ operations, fault }) => operations.includes("serviceDelete") && fault);
+    expect(met).toHaveLength(call === "serviceCreate" ? 0 : 2);
   },
 );
 
@@ -270,3 +316,14 @@ test.each([
     expect((await started.stack.request(HOST, "/")).text).toBe("one base");
   },
 );
+
+test("a source is refused as soon as the deployment that it is for has failed", async () => {
+  const started = await world();
+  started.railway.faults.add("serviceDomainCreate", { kind: "error", message: "No more domains" });
+  const { state } = await Promise.race([
+    // Waits for the service that never becomes ready.
+    started.deploy("doomed", UPLOAD).then(() => started.settled("doomed")),
+    new Promise<Settled>((resolve) => setTimeout(resolve, 20_000, { state: "still waiting", reason: "" })),
+  ]);
+  expect(state).toBe("failed");
+});

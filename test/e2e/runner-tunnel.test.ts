@@ -1,44 +1,17 @@
 import { createHash } from "node:crypto";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { RawHeaders } from "../../functions/protocol/frames.ts";
-import type { HubConnection } from "../helpers/hub-client.ts";
-import { BLOCK, blocksHash, GZIPPED, type LocalService } from "../helpers/local-service.ts";
-import {
-  bundleFixture,
-  runtimeCommand,
-  type RunnerProcess,
-  type Runtime,
-} from "../helpers/runner-process.ts";
+import { BLOCK, blocksHash, GZIPPED } from "../helpers/local-service.ts";
 import { until } from "../helpers/stack.ts";
-import {
-  collect,
-  headerLines,
-  startTunnelWorld,
-  type Memory,
-  type TunnelWorld,
-} from "../helpers/tunnel-world.ts";
+import { standsStill } from "../helpers/stands-still.ts";
+import { collect, headerLines, describeTunnel, type Memory } from "../helpers/tunnel-world.ts";
 
-const fixture = await bundleFixture();
-afterAll(() => fixture.remove());
-
-describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
-  let world: TunnelWorld;
-  let local: LocalService;
-  let runner: RunnerProcess;
-  let link: HubConnection;
-
-  beforeAll(async () => {
-    world = await startTunnelWorld(runtimeCommand(runtime, fixture.bundle));
-    ({ local, runner, link } = world);
-  });
-  afterAll(() => world.stop());
-
+describeTunnel("the tunnel", (world, runtime) => {
   const get = (path: string, headers: RawHeaders = [["host", "app.example"]]) =>
-    link.session.request({ path, headers });
-  const lastSeen = (url: string) => local.seen.findLast((request) => request.url === url);
+    world.link.session.request({ path, headers });
+  const lastSeen = (url: string) => world.local.seen.findLast((request) => request.url === url);
 
   test("headers keep their order, spelling and duplicates both ways; hop-by-hop ones go", async () => {
     const stream = get("/headers", [
@@ -85,7 +58,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
   });
 
   test("an answer to HEAD keeps the length that it doesn't have", async () => {
-    const stream = link.session.request({ method: "HEAD", path: "/status?code=200" });
+    const stream = world.link.session.request({ method: "HEAD", path: "/status?code=200" });
     expect((await stream.head()).headers).toContainEqual(["content-length", "5"]);
     expect((await stream.body()).length).toBe(0);
   });
@@ -102,13 +75,13 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     expect(Buffer.from((await stream.read()) ?? "").toString()).toBe("data: first\n\n");
     stream.cancel();
     await until(
-      () => local.broken,
+      () => world.local.broken,
       (broken) => broken.includes("/events"),
     );
   });
 
   test("a service that listens on IPv6's localhost only is reached", async () => {
-    const stream = link.session.request({ service: "six", path: "/six" });
+    const stream = world.link.session.request({ service: "six", path: "/six" });
     expect((await stream.body()).toString()).toBe("GET /six ");
   });
 
@@ -127,14 +100,17 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     ["no body where one is usual", "POST", [["host", "a"]], "", "content-length: 0"],
   ] as const)("%s has one framing", async (_, method, headers, body, framing) => {
     const given = headers.map(([name, value]): [string, string] => [name, value]);
-    const stream = link.session.request({ method, path: "/framing", headers: given }, Buffer.from(body));
+    const stream = world.link.session.request(
+      { method, path: "/framing", headers: given },
+      Buffer.from(body),
+    );
     expect((await stream.body()).toString()).toBe(`${method} /framing ${body}`);
     const raw = headerLines(lastSeen("/framing")?.rawHeaders ?? []).map((line) => line.toLowerCase());
     expect(raw.filter((line) => /^(?:content-length|transfer-encoding)/.test(line))).toEqual([framing]);
   });
 
   test("a body of unknown length is chunked, and a GET may have one", async () => {
-    const stream = link.session.request({ method: "GET", path: "/chunked" }, null);
+    const stream = world.link.session.request({ method: "GET", path: "/chunked" }, null);
     await stream.write(Buffer.from("hel"));
     await stream.write(Buffer.from("lo"));
     stream.finish();
@@ -156,7 +132,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     ["less than it says", [["content-length", "3"]], "xy"],
   ] as const)("a body with %s is refused, and never reaches the service", async (_, headers, body) => {
     const given = headers.map(([name, value]): [string, string] => [name, value]);
-    const stream = link.session.request(
+    const stream = world.link.session.request(
       { method: "POST", path: "/smuggled", headers: given },
       Buffer.from(body),
     );
@@ -169,10 +145,10 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
       ["host", "a"],
       ["content-length", "3"],
     ];
-    const stream = link.session.request({ method: "POST", path: "/smuggled2", headers }, null);
+    const stream = world.link.session.request({ method: "POST", path: "/smuggled2", headers }, null);
     await stream.write(Buffer.from("GET /smuggled3 HTTP/1.1\r\n\r\n"));
     await expect(stream.head()).rejects.toThrow("reset: protocol");
-    expect(local.seen.some(({ url }) => url.startsWith("/smuggled"))).toBe(false);
+    expect(world.local.seen.some(({ url }) => url.startsWith("/smuggled"))).toBe(false);
   });
 
   test("requests that ask for 100-continue are sent on at once", async () => {
@@ -180,12 +156,15 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
       ["host", "a"],
       ["expect", "100-continue"],
     ];
-    const stream = link.session.request({ method: "POST", path: "/continue", headers }, Buffer.from("body"));
+    const stream = world.link.session.request(
+      { method: "POST", path: "/continue", headers },
+      Buffer.from("body"),
+    );
     expect((await stream.body()).toString()).toBe("POST /continue body");
   });
 
   test("a service that answers before it has read the body, and hangs up, is heard", async () => {
-    const stream = link.session.request({ method: "POST", path: "/early" }, null);
+    const stream = world.link.session.request({ method: "POST", path: "/early" }, null);
     expect((await stream.head()).status).toBe(413);
     expect((await stream.body()).toString()).toBe("too much");
     await stream.write(Buffer.alloc(300_000));
@@ -201,7 +180,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     ["unknown", "unreachable"],
     ["gone", "unreachable"],
   ])("a service that is %s resets the stream", async (service, code) => {
-    const stream = link.session.request({ service, path: "/" });
+    const stream = world.link.session.request({ service, path: "/" });
     await expect(stream.head()).rejects.toThrow(`reset: ${code}`);
   });
 
@@ -218,11 +197,11 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
       });
       await new Promise<void>((resolve) => odd.listen(0, "127.0.0.1", resolve));
       const port = (odd.address() as AddressInfo).port;
-      const stream = link.session.request({ service: `port:${port}`, path: "/" });
+      const stream = world.link.session.request({ service: `port:${port}`, path: "/" });
       await expect(stream.head()).rejects.toThrow("reset: protocol");
       odd.close();
     }
-    expect(link.closed).toBeNull();
+    expect(world.link.closed).toBeNull();
   });
 
   test("a service that breaks off its answer resets the stream", async () => {
@@ -236,21 +215,21 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     await stream.head();
     stream.cancel();
     await until(
-      () => local.broken,
+      () => world.local.broken,
       (broken) => broken.includes("/blocks?count=100000"),
     );
   });
 
   test("64 MiB come through whole, in bounded memory", async () => {
-    await collect(link);
-    const before = runner.residentMiB();
+    await collect(world.link);
+    const before = world.runner.residentMiB();
     const stream = get("/blocks?count=256");
     const hash = createHash("sha256");
     let most = 0;
     const started = performance.now();
     for (let chunk = await stream.read(); chunk !== null; chunk = await stream.read()) {
       hash.update(chunk);
-      most = Math.max(most, runner.residentMiB());
+      most = Math.max(most, world.runner.residentMiB());
     }
     const seconds = (performance.now() - started) / 1000;
     expect(hash.digest("hex")).toBe(blocksHash(256));
@@ -261,14 +240,14 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
   });
 
   test("64 MiB go through whole, in bounded memory", async () => {
-    await collect(link);
-    const before = runner.residentMiB();
-    const stream = link.session.request({ method: "POST", path: "/hash" }, null);
+    await collect(world.link);
+    const before = world.runner.residentMiB();
+    const stream = world.link.session.request({ method: "POST", path: "/hash" }, null);
     let most = 0;
     const started = performance.now();
     for (let n = 0; n < 256; n += 1) {
       await stream.write(BLOCK);
-      most = Math.max(most, runner.residentMiB());
+      most = Math.max(most, world.runner.residentMiB());
     }
     stream.finish();
     expect((await stream.body()).toString()).toBe(blocksHash(256));
@@ -282,7 +261,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
   test("slow readers slow nobody else, however many they are", async () => {
     const slow = Array.from({ length: 60 }, () => get("/blocks?count=16"));
     await Promise.all(slow.map((stream) => stream.head()));
-    await sleep(300);
+    await standsStill(() => slow.reduce((sum, stream) => sum + stream.receivedBytes, 0));
     const quick = get("/blocks?count=64");
     expect(
       createHash("sha256")
@@ -296,10 +275,13 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
   });
 
   test("a service that doesn't read holds back its own upload only", async () => {
-    const deaf = link.session.request({ method: "POST", path: "/deaf" }, null);
+    const deaf = world.link.session.request({ method: "POST", path: "/deaf" }, null);
     const writing = deaf.write(Buffer.alloc(8 * 1024 * 1024)).catch(() => "cut");
-    await sleep(300);
-    const stream = link.session.request({ method: "POST", path: "/hash" }, null);
+    await until(
+      () => deaf.sendCredit.bytes,
+      (credit) => credit === 0,
+    );
+    const stream = world.link.session.request({ method: "POST", path: "/hash" }, null);
     for (let n = 0; n < 32; n += 1) await stream.write(BLOCK);
     stream.finish();
     expect((await stream.body()).toString()).toBe(blocksHash(32));
@@ -308,15 +290,15 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
   });
 
   test("frames that wait together are one message, and streams take turns", async () => {
-    link.session.keepMessages = true;
+    world.link.session.keepMessages = true;
     await Promise.all(Array.from({ length: 50 }, (_, n) => get(`/small?${n}`).body()));
-    const messages = link.session.messages.splice(0);
+    const messages = world.link.session.messages.splice(0);
     expect(messages.length).toBeLessThan(50);
     await Promise.all([get("/blocks?count=16").body(), get("/blocks?count=16").body()]);
-    const sizes = link.session.messages
+    const sizes = world.link.session.messages
       .splice(0)
       .map((frames) => frames.reduce((sum, size) => sum + size, 0));
-    link.session.keepMessages = false;
+    world.link.session.keepMessages = false;
     expect(Math.max(...sizes)).toBeLessThanOrEqual(256 * 1024);
   });
 
@@ -327,7 +309,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
       );
       expect(answers.every((answer, n) => answer === `GET /n${n} `)).toBe(true);
     }
-    expect(link.session.open).toBe(0);
+    expect(world.link.session.open).toBe(0);
   });
 
   test("the runner's own API is a service that nothing but the hub reaches", async () => {
@@ -335,16 +317,16 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
       ["host", "x"],
       ["x-signalbox-internal", "guess"],
     ];
-    const echo = link.session.request(
+    const echo = world.link.session.request(
       { service: "@runner", method: "PUT", path: "/echo/a%20b/c", headers },
       Buffer.from("hi"),
     );
     expect((await echo.head()).headers).toContainEqual(["x-rest", "a b/c"]);
     expect((await echo.body()).toString()).toBe("hi");
-    const unknown = link.session.request({ service: "@runner", path: "/nothing" });
+    const unknown = world.link.session.request({ service: "@runner", path: "/nothing" });
     expect((await unknown.head()).status).toBe(404);
     expect(JSON.parse((await unknown.body()).toString())).toMatchObject({ code: "not_found" });
-    const wrong = link.session.request({ service: "@runner", path: "/echo/x" });
+    const wrong = world.link.session.request({ service: "@runner", path: "/echo/x" });
     expect((await wrong.head()).status).toBe(405);
   });
 
@@ -352,19 +334,19 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     const streams = [
       get("/events"),
       get("/events"),
-      link.session.request({ service: "six", path: "/events" }),
+      world.link.session.request({ service: "six", path: "/events" }),
     ];
     await Promise.all(streams.map((stream) => stream.head()));
-    const asked = link.events.length;
-    link.command("runner-health-check", {}, "streams");
-    const status = await link.event("runner-status", (event) => event.commandId === "streams");
-    expect(link.events.length).toBeGreaterThan(asked);
+    const asked = world.link.events.length;
+    world.link.command("runner-health-check", {}, "streams");
+    const status = await world.link.event("runner-status", (event) => event.commandId === "streams");
+    expect(world.link.events.length).toBeGreaterThan(asked);
     expect(status["payload"]).toMatchObject({ streams: { app: 2, six: 1 } });
     for (const stream of streams) stream.cancel();
   });
 
   test("memory returns to where it was", async () => {
-    const before = await collect(link);
+    const before = await collect(world.link);
     for (let round = 0; round < 20; round += 1) {
       await Promise.all(Array.from({ length: 200 }, (_, n) => get(`/m${n}`).body()));
       const cancelled = Array.from({ length: 50 }, () => get("/blocks?count=1000"));
@@ -374,7 +356,7 @@ describe.each<Runtime>(["node", "deno"])("the tunnel on %s", (runtime) => {
     const grown = (after: Memory): number =>
       Math.max(after.heapUsed - before.heapUsed, (after.arrayBuffers ?? 0) - (before.arrayBuffers ?? 0));
     const after = await until(
-      () => collect(link),
+      () => collect(world.link),
       (seen) => grown(seen) < 8 * 1024 * 1024,
     );
     console.log(`${runtime}: heap ${mebibytes(before.heapUsed)} to ${mebibytes(after.heapUsed)} MiB`);

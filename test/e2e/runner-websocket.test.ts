@@ -1,35 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { RawHeaders } from "../../functions/protocol/frames.ts";
-import type { HubConnection } from "../helpers/hub-client.ts";
-import { BLOCK, type LocalService } from "../helpers/local-service.ts";
-import {
-  bundleFixture,
-  runtimeCommand,
-  type RunnerProcess,
-  type Runtime,
-} from "../helpers/runner-process.ts";
+import { BLOCK } from "../helpers/local-service.ts";
 import { until } from "../helpers/stack.ts";
-import { collect, headerLines, startTunnelWorld, type TunnelWorld } from "../helpers/tunnel-world.ts";
+import { collect, headerLines, describeTunnel } from "../helpers/tunnel-world.ts";
 
-const fixture = await bundleFixture();
-afterAll(() => fixture.remove());
-
-describe.each<Runtime>(["node", "deno"])("WebSockets through the tunnel on %s", (runtime) => {
-  let world: TunnelWorld;
-  let local: LocalService;
-  let runner: RunnerProcess;
-  let link: HubConnection;
-
-  beforeAll(async () => {
-    world = await startTunnelWorld(runtimeCommand(runtime, fixture.bundle));
-    ({ local, runner, link } = world);
-  });
-  afterAll(() => world.stop());
-
-  const lastSeen = (url: string) => local.seen.findLast((request) => request.url === url);
+describeTunnel("WebSockets through the tunnel", (world) => {
+  const lastSeen = (url: string) => world.local.seen.findLast((request) => request.url === url);
 
   const open = (path: string, headers: RawHeaders = []) =>
-    link.session.request({ path, headers: [["host", "app.example"], ...headers], webSocket: true });
+    world.link.session.request({ path, headers: [["host", "app.example"], ...headers], webSocket: true });
 
   test("carry messages both ways, with subprotocol, headers and path as the client gave them", async () => {
     const socket = open("/ws/%2e%2e/x?token=1", [
@@ -78,7 +57,7 @@ describe.each<Runtime>(["node", "deno"])("WebSockets through the tunnel on %s", 
     socket.close(4321, "done");
     expect(await socket.over()).toMatchObject({ code: 4321 });
     await until(
-      () => local.sockets.closeCodes,
+      () => world.local.sockets.closeCodes,
       (codes) => codes.includes(4321),
     );
   });
@@ -95,15 +74,15 @@ describe.each<Runtime>(["node", "deno"])("WebSockets through the tunnel on %s", 
   });
 
   test("a flood is held back at its source, and none of it is lost", async () => {
-    await collect(link);
-    const before = runner.residentMiB();
+    await collect(world.link);
+    const before = world.runner.residentMiB();
     const socket = open("/ws");
     await socket.head();
     socket.say("flood 200");
     let most = 0;
     for (let n = 0; n < 200; n += 1) {
       expect((await socket.hear()).bytes.equals(BLOCK)).toBe(true);
-      most = Math.max(most, runner.residentMiB());
+      most = Math.max(most, world.runner.residentMiB());
     }
     expect(most - before).toBeLessThan(120);
     socket.close(1000);
@@ -137,7 +116,7 @@ describe.each<Runtime>(["node", "deno"])("WebSockets through the tunnel on %s", 
   });
 
   test("a client that is gone is gone for the service too", async () => {
-    const { closeCodes } = local.sockets;
+    const { closeCodes } = world.local.sockets;
     const before = closeCodes.length;
     const socket = open("/ws");
     await socket.head();
@@ -152,7 +131,7 @@ describe.each<Runtime>(["node", "deno"])("WebSockets through the tunnel on %s", 
     const socket = open("/refused");
     expect(await socket.head()).toMatchObject({ status: 403 });
     expect((await socket.body()).toString()).toBe("not you");
-    const gone = link.session.request({ service: "gone", path: "/", webSocket: true });
+    const gone = world.link.session.request({ service: "gone", path: "/", webSocket: true });
     await expect(gone.head()).rejects.toThrow("reset: unreachable");
   });
 });

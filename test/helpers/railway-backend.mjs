@@ -4,6 +4,7 @@ import { attachSignalbox } from "../../sdk/index.ts";
 
 const version = process.env.APP_VERSION ?? "";
 const server = createServer((request, response) => {
+  if (!request.url.startsWith("/_pulse")) console.log(`asked for ${request.url}`);
   if (request.url === "/env") return response.end(JSON.stringify(process.env));
   if (request.url === "/headers") return response.end(JSON.stringify(request.headers));
   response.end(`${version} ${process.env.PULSE_DEPLOYMENT_ID}`);

@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { projectRoot } from "../../scripts/build-worker.ts";
 import type { Runnable } from "../../scripts/railway-stand-in/build.ts";
 import type { RailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
+import { cliFile } from "./build-worker.ts";
 
 /** What scaffold and ensure answer. */
 export interface Outcome {
@@ -61,7 +61,7 @@ export class RailwayCli {
   }
 
   start(args: string[], env: Record<string, string> = {}): CliRun {
-    return this.#spawn(process.execPath, [join(projectRoot, "scripts/cli/index.ts"), ...args], env);
+    return this.#spawn(process.execPath, [cliFile, ...args], env);
   }
 
   async run(
@@ -91,7 +91,7 @@ export class RailwayCli {
     args: string[],
     env: Record<string, string> = {},
   ): Promise<{ code: number | null; text: string }> {
-    const words = [process.execPath, join(projectRoot, "scripts/cli/index.ts"), ...args];
+    const words = [process.execPath, cliFile, ...args];
     const command = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
     const { code, stdout } = await this.#spawn("script", ["-qec", command, "/dev/null"], {
       TERM: "xterm",

@@ -128,7 +128,9 @@ export class Visitors {
 
   async #visit({ stack }: RailwayShop): Promise<void> {
     while (!this.#leaving.signal.aborted) {
-      const { status, text } = await stack.request(HOST, "/");
+      const { status, text } = await stack
+        .request(HOST, "/")
+        .catch((error: unknown) => ({ status: 0, text: String(error) }));
       if (status !== 200) this.bad.push(`${status} ${text.slice(0, 200)}`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }

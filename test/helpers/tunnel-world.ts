@@ -1,6 +1,13 @@
+import { afterAll, beforeAll, describe } from "vitest";
 import { startHub, type Hub, type HubConnection } from "./hub-client.ts";
 import { startLocalService, type LocalService } from "./local-service.ts";
-import { startRunner, type RunnerProcess } from "./runner-process.ts";
+import {
+  bundleFixture,
+  runtimeCommand,
+  startRunner,
+  type RunnerProcess,
+  type Runtime,
+} from "./runner-process.ts";
 
 /** A hub, a runner that is connected to it, and what the runner serves: `app`, and `six` on IPv6 only. */
 export interface TunnelWorld {
@@ -9,6 +16,40 @@ export interface TunnelWorld {
   runner: RunnerProcess;
   link: HubConnection;
   stop(): Promise<void>;
+}
+
+/** A suite on Node and on Deno, each with a world of its own, which is there once its tests run. */
+export function describeTunnel(
+  name: string,
+  suite: (world: Pick<TunnelWorld, "local" | "runner" | "link">, runtime: Runtime) => void,
+): void {
+  describe(name, () => {
+    let fixture: Awaited<ReturnType<typeof bundleFixture>>;
+    beforeAll(async () => {
+      fixture = await bundleFixture();
+    });
+    afterAll(() => fixture.remove());
+
+    describe.each<Runtime>(["node", "deno"])("on %s", (runtime) => {
+      let world: TunnelWorld;
+      beforeAll(async () => {
+        world = await startTunnelWorld(runtimeCommand(runtime, fixture.bundle));
+      });
+      afterAll(() => world.stop());
+      const later = {
+        get local() {
+          return world.local;
+        },
+        get runner() {
+          return world.runner;
+        },
+        get link() {
+          return world.link;
+        },
+      };
+      suite(later, runtime);
+    });
+  });
 }
 
 export async function startTunnelWorld(

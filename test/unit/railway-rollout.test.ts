@@ -368,6 +368,13 @@ describe("a redeploy", () => {
     });
   });
 
+  test("isn't taken for the first deployment, however lately that was made", async () => {
+    const { app, deployment, service } = await deployed();
+    Object.assign(service.latest ?? {}, { createdAt: new Date(Date.now() + 500).toISOString() });
+    expect((await provider.redeploy(deployment, app, log)).status).toBe("wait");
+    expect(callsOf("deploymentRedeploy")).toBe(1);
+  });
+
   test("isn't over while Railway still shows what ran before", async () => {
     const { app, deployment, service } = await deployed();
     const before = service.latest;

@@ -128,9 +128,9 @@ async function sendAgain(
   if (deployment.state !== "pending" || target.kind !== "railway" || !("source" in target.from)) return;
   const archive = await packSource(session, display, target.from.source);
   try {
-    await uploadToRailway(await session.control(), display, deployment, archive);
+    await uploadToRailway(session, display, deployment, archive);
   } finally {
-    await archive.remove();
+    archive.remove();
   }
 }
 

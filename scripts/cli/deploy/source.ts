@@ -25,6 +25,7 @@ export async function packSource(session: Session, display: Display, plan: Sourc
   const tree = await prepareTree(session, display, plan);
   display.step("pack", "started");
   const archive = await packTree(tree, session.signal);
+  session.atEnd(() => archive.remove());
   const count = tree.entries.length === 1 ? "1 file" : `${tree.entries.length} files`;
   display.step("pack", "done", `${count}, ${bytes(tree.bytes)} → ${bytes(archive.bytes)}`);
   if (tree.skipped.length > 0)

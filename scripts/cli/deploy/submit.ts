@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { ControlProblem, type ControlClient } from "../../control-client.ts";
+import { ControlProblem } from "../../control-client.ts";
 import type { DeploymentBody, DeploymentView } from "../../control-types.ts";
 import { bytes } from "../ages.ts";
 import { Failure, failureOf } from "../failure.ts";
@@ -15,11 +15,10 @@ import { upload } from "./upload.ts";
 /** Brings the source where it is needed and has the rollout begun. */
 export async function submit(session: Session, display: Display, plan: Plan): Promise<DeploymentView> {
   const { target } = plan;
-  const control = await session.control();
   switch (target.kind) {
     case "url":
-      await settleApp(control, display, plan);
-      return create(control, plan, { kind: "url", url: target.url });
+      await settleApp(session, display, plan);
+      return create(session, plan, { kind: "url", url: target.url });
     case "runner":
       return submitToRunner(session, display, plan, target);
     case "railway":
@@ -44,10 +43,10 @@ async function submitToRunner(
     ...target.settings,
   };
   try {
-    await settleApp(control, display, plan);
+    await settleApp(session, display, plan);
     display.step("upload", "started", `to runner ${runnerId}`);
     // The control plane looks whether the runner has the source, and refuses before anything is written if not.
-    const there = await create(control, plan, body).catch((error: unknown) => {
+    const there = await create(session, plan, body).catch((error: unknown) => {
       if (error instanceof ControlProblem && error.fields.includes("target.source.sha256")) return null;
       throw error;
     });
@@ -55,13 +54,12 @@ async function submitToRunner(
       display.step("upload", "done", `runner ${runnerId} has it already`);
       return there;
     }
-    await upload(control, `/runners/${encodeURIComponent(runnerId)}/sources`, archive, (sent) =>
-      display.transfer(sent, archive.bytes),
-    );
+    const sent = (count: number): void => display.transfer(count, archive.bytes);
+    await upload(control, `/runners/${encodeURIComponent(runnerId)}/sources`, archive, sent, session.signal);
     display.step("upload", "done", `${bytes(archive.bytes)} to runner ${runnerId}`);
-    return await create(control, plan, body);
+    return await create(session, plan, body);
   } finally {
-    await archive.remove();
+    archive.remove();
   }
 }
 
@@ -71,56 +69,66 @@ async function submitToRailway(
   plan: Plan,
   { from, dockerfile, settings }: Extract<TargetPlan, { kind: "railway" }>,
 ): Promise<DeploymentView> {
-  const control = await session.control();
   const shape = { kind: "railway", ...(dockerfile === undefined ? {} : { dockerfile }), ...settings };
   if (!("source" in from)) {
-    await settleApp(control, display, plan);
-    return create(control, plan, { ...shape, ...from });
+    await settleApp(session, display, plan);
+    return create(session, plan, { ...shape, ...from });
   }
   const archive = await packSource(session, display, from.source);
   try {
-    await settleApp(control, display, plan);
-    const deployment = await create(control, plan, { ...shape, upload: true });
-    await uploadToRailway(control, display, deployment, archive);
+    await settleApp(session, display, plan);
+    const deployment = await create(session, plan, { ...shape, upload: true });
+    await uploadToRailway(session, display, deployment, archive);
     return deployment;
   } finally {
-    await archive.remove();
+    archive.remove();
   }
 }
 
 /** The upload that a deployment waits for; one that has arrived before isn't taken again. */
 export async function uploadToRailway(
-  control: ControlClient,
+  session: Session,
   display: Display,
   { app, id }: DeploymentView,
   archive: Archive,
 ): Promise<void> {
+  const control = await session.control();
+  const remedy = `${id} waits for its source: signalbox deploy DIRECTORY --resume --app ${app} --id ${id} sends it again.`;
+  session.interruption = `Interrupted. ${remedy}`;
   display.step("upload", "started", "to Railway");
   try {
-    await upload(control, `/apps/${app}/deployments/${id}/source`, archive, (sent) =>
-      display.transfer(sent, archive.bytes),
-    );
+    const sent = (count: number): void => display.transfer(count, archive.bytes);
+    await upload(control, `/apps/${app}/deployments/${id}/source`, archive, sent, session.signal);
     display.step("upload", "done", `${bytes(archive.bytes)} to Railway`);
   } catch (error) {
+    if (session.signal.aborted) throw error;
     display.step("upload", "failed");
     // Why nobody waits for it is told with the rest of the rollout's progress.
-    if ((await control.deployment(app, id))?.state === "failed") return;
+    if ((await control.deployment(app, id).catch(() => null))?.state === "failed") return;
     const failure = failureOf(error);
     if (failure === null) throw error;
-    const remedy = `${id} waits for its source: signalbox deploy DIRECTORY --resume --app ${app} --id ${id} sends it again.`;
     throw new Failure(failure.reason, failure.code, `${failure.message} ${remedy}`);
   }
 }
 
 /** Not before everything that can fail here has been done: what isn't deployed changes nothing. */
-async function settleApp(control: ControlClient, display: Display, plan: Plan): Promise<void> {
+async function settleApp(session: Session, display: Display, plan: Plan): Promise<void> {
+  const control = await session.control();
   const change = await ensureApp(control, plan);
   if (change !== null) display.step("app", "done", `${plan.app} ${change}`);
 }
 
-function create(control: ControlClient, plan: Plan, target: object): Promise<DeploymentView> {
+async function create(session: Session, plan: Plan, target: object): Promise<DeploymentView> {
   const { app, id, name, promote } = plan;
   const body = { ...(id === undefined ? {} : { id }), name, promote, target };
-  // Targets are checked where they are known: by the control plane that is to carry them out.
-  return control.createDeployment(app, body as DeploymentBody, randomUUID());
+  const control = await session.control();
+  const before = session.interruption;
+  session.interruption = `Interrupted. Whether the rollout has begun is shown by: signalbox status --app ${app}.`;
+  try {
+    // Targets are checked where they are known: by the control plane that is to carry them out.
+    return await control.createDeployment(app, body as DeploymentBody, randomUUID());
+  } catch (error) {
+    session.interruption = before;
+    throw error;
+  }
 }

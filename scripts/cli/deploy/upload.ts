@@ -16,13 +16,17 @@ export async function upload(
   path: string,
   archive: Archive,
   sent: (bytes: number) => void,
+  signal?: AbortSignal,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      const answer = await control.put(path, countedBody(archive, sent), {
+      const headers = {
         "content-type": "application/gzip",
         "content-length": String(archive.bytes),
-      });
+        // A runner refuses what arrives damaged.
+        "x-signalbox-sha256": archive.sha256,
+      };
+      const answer = await control.put(path, countedBody(archive, sent), headers, signal);
       const { sha256 } = stored.safeParse(answer).data ?? {};
       if (sha256 === undefined || sha256 === archive.sha256) return;
       throw new Failure(
@@ -36,7 +40,7 @@ export async function upload(
         (error instanceof ControlProblem &&
           ([502, 503, 504].includes(error.status) || error.code === "source_not_expected"));
       if (!passes || attempt === ATTEMPTS) throw error;
-      await sleep(RETRY_FIRST_MS * 2 ** (attempt - 1));
+      await sleep(RETRY_FIRST_MS * 2 ** (attempt - 1), undefined, signal ? { signal } : {});
     }
   }
 }

@@ -1,9 +1,10 @@
+import { REDIS_VARIABLE } from "../../../functions/railway/reserved.ts";
 import type { FlagValues } from "../command.ts";
 import type { Config } from "../config-schema.ts";
 import {
   BASELINE_MARK,
+  inspectBaseline,
   missingParts,
-  REDIS_VARIABLE,
   refuseForeign,
   reservedVariables,
   RUNNER_MARK,
@@ -11,8 +12,7 @@ import {
 } from "../railway/baseline.ts";
 import { describeChange, planBaseline, runnerIdOf } from "../railway/plan.ts";
 import { visibleProjects } from "../railway/projects.ts";
-import { baselineNames, targetChoice, type railwayTarget } from "../railway/settings.ts";
-import { inspectBaseline } from "../railway/baseline.ts";
+import { baselineNames, railwayTarget, targetChoice } from "../railway/settings.ts";
 import { placeOf, refuseIncomplete } from "../railway/stack.ts";
 import { resolveTarget } from "../railway/target.ts";
 import { openRailway, type RailwaySession, type RailwayTarget } from "../railway/token.ts";
@@ -22,6 +22,7 @@ import type { Session } from "../session.ts";
 import { note, ok, whyNot, wrong, type Check } from "./check.ts";
 
 type TargetFlags = FlagValues<typeof railwayTarget>;
+const names = Object.keys(railwayTarget) as (keyof TargetFlags)[];
 
 /** Railway: the token, where it leads, and what stands there. Nothing for who doesn't use Railway. */
 export async function* railwayChecks(session: Session, flags: TargetFlags): AsyncGenerator<Check> {
@@ -31,11 +32,11 @@ export async function* railwayChecks(session: Session, flags: TargetFlags): Asyn
   } catch {
     return; // told already, with the file
   }
-  const tokens = [flags.token, session.env["RAILWAY_TOKEN"], session.env["RAILWAY_API_TOKEN"]];
+  const tokens = [session.env["RAILWAY_TOKEN"], session.env["RAILWAY_API_TOKEN"]];
   const used =
     config.railway !== undefined ||
     config.target === "railway" ||
-    Object.values(flags).some((flag) => flag !== undefined) ||
+    names.some((name) => flags[name] !== undefined) ||
     tokens.some((token) => token !== undefined && token !== "");
   if (!used) return;
 

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, createWriteStream, type ReadStream } from "node:fs";
+import { createReadStream, createWriteStream, rmSync, type ReadStream } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,7 +19,8 @@ export interface Archive {
   bytes: number;
   /** From its beginning, as often as it takes. */
   open(): ReadStream;
-  remove(): Promise<void>;
+  /** At once, since a command that is interrupted has no time. */
+  remove(): void;
 }
 
 /** Packs a tree into a gzip tar in a temporary file. The same files, modes and links make the same bytes. */
@@ -56,7 +57,7 @@ export async function packTree(tree: SourceTree, signal?: AbortSignal): Promise<
     sha256: hash.digest("hex"),
     bytes,
     open: () => createReadStream(file, { highWaterMark: 64 * 1024 }),
-    remove: () => rm(file, { force: true }),
+    remove: () => rmSync(file, { force: true }),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { RailwayClient } from "../../../functions/railway/client.ts";
 import { RailwayError } from "../../../functions/railway/error.ts";
 import { nodesOf } from "../../../functions/railway/operation.ts";
+import { sortVariables } from "../../../functions/railway/reserved.ts";
 import {
   project as projectQuery,
   stackService,
@@ -20,7 +21,6 @@ export const BASELINE_MARK = "SIGNALBOX_BASELINE";
 export const RUNNER_MARK = "runner";
 /** Where the runner keeps its workspaces, on a volume. */
 export const VOLUME_PATH = "/data/workspace";
-export const REDIS_VARIABLE = "PULSE_RAILWAY_REDIS_URL";
 
 export interface FoundService {
   id: string;
@@ -116,13 +116,9 @@ export function refuseForeign({ runner }: Baseline): void {
   );
 }
 
-const RESERVED = /^(?:PORT|HOST|PULSE_.*|SIGNALBOX_.*)$/;
-
-/** Variables on the env service that a deployment sets itself. RAILWAY_* ones are Railway's own and never handed on. */
+/** Variables on the env service that would take the place of what Signalbox or Railway sets. */
 export function reservedVariables({ env }: Baseline): string[] {
-  return Object.keys(env?.variables ?? {})
-    .filter((name) => RESERVED.test(name) && name !== REDIS_VARIABLE)
-    .sort();
+  return sortVariables(Object.keys(env?.variables ?? {})).reserved;
 }
 
 export function refuseReserved(baseline: Baseline): void {

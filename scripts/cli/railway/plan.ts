@@ -1,5 +1,6 @@
+import { REDIS_VARIABLE } from "../../../functions/railway/reserved.ts";
 import type { ServiceSettings } from "../../../functions/railway/operations.ts";
-import { BASELINE_MARK, REDIS_VARIABLE, RUNNER_MARK, VOLUME_PATH, type Baseline } from "./baseline.ts";
+import { BASELINE_MARK, RUNNER_MARK, VOLUME_PATH, type Baseline } from "./baseline.ts";
 
 /** What the baseline should be. What is null stays as it is; only where nothing is yet it has to be known. */
 export interface Wanted {

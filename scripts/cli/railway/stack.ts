@@ -1,3 +1,4 @@
+import { REDIS_VARIABLE } from "../../../functions/railway/reserved.ts";
 import { Failure } from "../failure.ts";
 import type { FlagValues } from "../command.ts";
 import type { Session } from "../session.ts";
@@ -6,7 +7,6 @@ import {
   existingParts,
   inspectBaseline,
   missingParts,
-  REDIS_VARIABLE,
   refuseForeign,
   refuseReserved,
   type Baseline,
@@ -133,11 +133,16 @@ export async function bringAbout(
     : await readSecrets(file);
   const whole: Wanted = {
     ...wanted,
-    // A dry run doesn't make the secret that it says would be set.
+    // A dry run doesn't make the secrets that it says would be set.
     runnerSecret: secrets?.RUNNER_SHARED_SECRET ?? "",
-    installation: secrets === null ? null : installationOf(secrets.PULSE_RAILWAY_INTERNAL_TOKEN),
+    installation:
+      secrets !== null
+        ? installationOf(secrets.PULSE_RAILWAY_INTERNAL_TOKEN)
+        : flags["dry-run"] && runner === null
+          ? ""
+          : null,
   };
-  const owner = whole.installation ?? runner?.variables["SIGNALBOX_OWNER"] ?? null;
+  const owner = (whole.installation || null) ?? runner?.variables["SIGNALBOX_OWNER"] ?? null;
   const deployments = await ownedDeployments(railway.client, target, baseline, owner);
   const plan = (now: Baseline): Change[] => planBaseline(now, whole, deployments);
   const redis = modeOf(baseline, wanted.redis);

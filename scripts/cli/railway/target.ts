@@ -78,8 +78,10 @@ function withinScope(
   { workspace, project, environment }: TargetChoice,
 ): RailwayTarget {
   const here = `project ${scope.project.name}, environment ${scope.environment.name}`;
+  // What the file says of the workspace is for lookups by an account's token.
+  const asked = workspace?.from.startsWith("--") === true ? workspace : null;
   const others: [Choice | null, Named | null][] = [
-    [workspace, null],
+    [asked, null],
     [project, scope.project],
     [environment, scope.environment],
   ];
