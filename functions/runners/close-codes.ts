@@ -4,6 +4,8 @@ import { REASON_LIMIT_BYTES } from "../protocol/limits.ts";
 /** Codes that stand for something that no close frame said. Source: RFC 6455, section 7.4.1. */
 export const NO_CODE = 1_005;
 export const ABNORMAL = 1_006;
+/** The other side may come back at once. Source: the registry of close codes. */
+export const RESTARTED = 1_012;
 
 /** How a public WebSocket ends when its stream was reset. */
 export function closeCodeOf(code: ResetCode): number {
@@ -11,7 +13,7 @@ export function closeCodeOf(code: ResetCode): number {
     case "overflow":
       return 1_013;
     case "draining":
-      return 1_012;
+      return RESTARTED;
     case "cancelled":
     case "unreachable":
     case "protocol":

@@ -13,8 +13,8 @@ import {
 } from "../protocol/limits.ts";
 import { openStore } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
-import { attachmentOf, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
-import { closeSocket } from "./close-codes.ts";
+import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
+import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
 import { callOf, type HubCall } from "./hub-call.ts";
 import type { HubView } from "./hub-view.ts";
@@ -52,8 +52,14 @@ export class RunnerHub extends DurableObject<Env> {
       const known = attachmentOf(socket);
       if (known?.kind === "runner" && known.epoch === epoch && socket.readyState === WebSocket.OPEN) {
         this.#session = new Session(ctx, socket, known);
+      } else {
+        // One that nobody goes on with would have its pings answered for ever, and its runner believe that all is well.
+        closeSocket(socket, RESTARTED, "the hub can't go on with this connection");
       }
     }
+    if (!this.#session)
+      for (const socket of ctx.getWebSockets(PUBLIC_TAG))
+        closeSocket(socket, RESTARTED, "the runner's connection ended");
     const { record } = this.#presence;
     // The machine it was on has gone, and every socket with it.
     if (!this.#session && record && isConnected(record)) {

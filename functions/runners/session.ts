@@ -8,17 +8,20 @@ import {
   STREAMS_LIMIT,
 } from "../protocol/limits.ts";
 import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
-import { closeSocket } from "./close-codes.ts";
+import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { HttpStream } from "./http-stream.ts";
 import { openHead, type TunnelTarget } from "./open-head.ts";
 import { Outbox } from "./outbox.ts";
 import { SocketStream } from "./socket-stream.ts";
 import type { Reader, StreamLink } from "./stream-link.ts";
+import { connectionLost } from "./stream-problems.ts";
 import { Turns } from "./turns.ts";
 
 /** Finer than any use of it, and coarse enough to cost nothing per message. */
 const HEARD_RESOLUTION_MS = 500;
 const EMPTY = new Uint8Array(0);
+/** Source: PROTOCOL.md, section 3: numbers have 32 bits. */
+const LAST_STREAM = 0xffff_ffff;
 
 /**
  * One runner's connection: its streams, its credit and what of it must outlive the hub's hibernation. Hibernation
@@ -89,6 +92,11 @@ export class Session implements StreamLink {
     }
     const head = openHead(request, target);
     const number = this.#attachment.nextStream;
+    if (number > LAST_STREAM) {
+      // Numbers are never used again, so a connection of some months comes to its end; the next one begins anew.
+      closeSocket(this.socket, RESTARTED, "every stream number was used");
+      throw connectionLost();
+    }
     try {
       this.send({ type: "open", stream: number, head, body: EMPTY, end: request.body === null });
     } catch (error) {
@@ -235,7 +243,8 @@ export class Session implements StreamLink {
     const known = attachmentOf(socket);
     if (known?.kind !== "public" || socket.readyState !== WebSocket.OPEN) return;
     const { stream: number, service } = known;
-    if (known.epoch !== this.#attachment.epoch) closeSocket(socket, 1_012, "the runner's connection ended");
+    if (known.epoch !== this.#attachment.epoch)
+      closeSocket(socket, RESTARTED, "the runner's connection ended");
     else this.#addPublic(new SocketStream(socket, this, { number, service }));
   }
 

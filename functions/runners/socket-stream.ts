@@ -4,7 +4,7 @@ import {
   PARTIAL_MESSAGE_TIMEOUT_MS,
   WEBSOCKET_MESSAGE_LIMIT_BYTES,
 } from "../protocol/limits.ts";
-import { ABNORMAL, closeCodeOf, closeSocket } from "./close-codes.ts";
+import { ABNORMAL, closeCodeOf, closeSocket, RESTARTED } from "./close-codes.ts";
 import type { StreamLink } from "./stream-link.ts";
 
 const encoder = new TextEncoder();
@@ -107,7 +107,7 @@ export class SocketStream {
   /** The runner's connection has ended: the same as a server that restarts. */
   fail(): void {
     this.#finish();
-    closeSocket(this.socket, 1_012, "the runner's connection ended");
+    closeSocket(this.socket, RESTARTED, "the runner's connection ended");
   }
 
   #deliver(type: "text" | "binary", bytes: Uint8Array): void {

@@ -47,6 +47,8 @@ async function visit(host: string): Promise<WebSocket> {
 test("a visitor's WebSocket ends with its runner's connection while the hub hibernates", async () => {
   const runner = await connectApp("asleep");
   const visitor = await visit("asleep.test");
+  // workerd keeps the connection of a client that never said anything for ten seconds after its close.
+  visitor.send("here I am");
   const closed = once(visitor, "close");
   const { hubAwakeSince } = await details("asleep");
   // Ten seconds without anything to do make a hub hibernate.
