@@ -225,7 +225,7 @@ function given(value: string | undefined): string | null {
 
 function integer(value: string, least: number, most: number): number | null {
   const number = Number(value);
-  return /^\d{1,10}$/.test(value) && number >= least && number <= most ? number : null;
+  return /^\d{1,16}$/.test(value) && number >= least && number <= most ? number : null;
 }
 
 function flag(value: string): boolean | null {

@@ -257,9 +257,9 @@ async function makeWorkspace(path: string, log: Log): Promise<void> {
 }
 
 async function waitUntil(reached: () => boolean, timeoutMs: number): Promise<boolean> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   while (!reached()) {
-    if (Date.now() >= deadline) return false;
+    if (performance.now() >= deadline) return false;
     await new Promise((resolve) => {
       setTimeout(resolve, DRAIN_POLL_MS);
     });

@@ -8,7 +8,6 @@ export interface Handshake {
   headers: Iterable<readonly [name: string, value: string]>;
   /** What to ask for, where it isn't what `url` would normalize to. */
   path?: string;
-  handshakeTimeoutMs?: number;
   messageLimitBytes: number;
   dial?: () => Socket;
   /** Told before "open": the answer of a peer that agreed, and the subprotocol that it chose. */
@@ -22,7 +21,6 @@ export interface Handshake {
 export function openWebSocket(handshake: Handshake): WebSocket {
   const { dial, path } = handshake;
   const socket = new WebSocket(handshake.url, {
-    handshakeTimeout: handshake.handshakeTimeoutMs,
     maxPayload: handshake.messageLimitBytes,
     perMessageDeflate: false,
     followRedirects: false,

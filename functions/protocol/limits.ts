@@ -102,10 +102,14 @@ export const RUNNER_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 export const PARTIAL_MESSAGES_LIMIT_BYTES = 32 * 1024 * 1024;
 /** A message whose next part takes longer won't be completed. */
 export const PARTIAL_MESSAGE_TIMEOUT_MS = 60_000;
-/** An id that connects again so often in {@link CONFLICT_WINDOW_MS} is used by two runners. */
+/**
+ * An id that connects again so often in {@link CONFLICT_WINDOW_MS} is used by two runners. A runner that was replaced
+ * comes back after {@link REPLACED_PAUSE_MS}, so two of them replace each other about once in that time.
+ */
 export const CONFLICT_REPLACEMENTS = 3;
-export const CONFLICT_WINDOW_MS = 60_000;
-/** The conflict is over when nobody was replaced for so long; backing off, two runners meet every 30 s. */
+export const REPLACED_PAUSE_MS = 60_000;
+export const CONFLICT_WINDOW_MS = 4 * REPLACED_PAUSE_MS;
+/** The conflict is over when nobody was replaced for so long. */
 export const CONFLICT_MEMORY_MS = 300_000;
 /** A source archive. Source: Cloudflare's own limit on bodies is 100 MB to 500 MB by plan. */
 export const SOURCES_LIMIT_BYTES = 512 * 1024 * 1024;

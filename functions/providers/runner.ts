@@ -15,6 +15,8 @@ type RunnerTarget = Extract<Target, { kind: "runner" }>;
 /** Runners to choose from, and runners that are asked for it; more would be a loop over a fleet. */
 const CANDIDATES_LIMIT = 100;
 const LOOKED_AT_LIMIT = 500;
+/** Pages of a build's log that one step reads: as many lines as a controller keeps. */
+const LOG_PAGES_LIMIT = 20;
 
 const status = z.object({
   state: z.string(),
@@ -87,15 +89,20 @@ export function runnerProvider(parts: {
     return wait(`${state} on ${runnerId}`);
   }
 
+  /** All that there is, since whoever is done doesn't come back for the rest. */
   async function readLog(runnerId: string, at: string, log: BuildLog): Promise<void> {
-    const answer = await call(runnerId, "GET", `${at}/logs?cursor=${log.cursor}`);
-    const page =
-      answer.kind === "answer" && answer.status === 200 ? logPage.safeParse(answer.json).data : undefined;
-    if (page && page.cursor !== log.cursor)
+    let { cursor } = log;
+    for (let pages = 0; pages < LOG_PAGES_LIMIT; pages++) {
+      const answer = await call(runnerId, "GET", `${at}/logs?cursor=${cursor}`);
+      const page =
+        answer.kind === "answer" && answer.status === 200 ? logPage.safeParse(answer.json).data : undefined;
+      if (!page || page.cursor === cursor) return;
       log.append(
         page.lines.map(({ text }) => text),
         page.cursor,
       );
+      cursor = page.cursor;
+    }
   }
 
   return {

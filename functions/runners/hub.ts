@@ -171,8 +171,9 @@ export class RunnerHub extends DurableObject<Env> {
       if (!(error instanceof ProtocolError)) throw error;
       this.#cut(CLOSE_PROTOCOL_ERROR, "offline", error.message);
     }
-    // A stream's frames change nothing that must be published.
-    if (this.#presence.retryAt !== null || this.#alarmAt === null) await this.#settle();
+    // A stream's frames change nothing that must be published, and a store that is away has the alarm to come back to it.
+    const { retryAt } = this.#presence;
+    if ((retryAt !== null && retryAt <= Date.now()) || this.#alarmAt === null) await this.#settle();
   }
 
   override async webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {

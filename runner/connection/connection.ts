@@ -11,6 +11,7 @@ import {
   CONTROL_MESSAGE_LIMIT_BYTES,
   RECONNECT_FIRST_MS,
   RECONNECT_LIMIT_MS,
+  REPLACED_PAUSE_MS,
   RUNNER_PING_INTERVAL_MS,
   RUNNER_SILENCE_LIMIT_MS,
   RUNNER_STATUS_INTERVAL_MS,
@@ -19,7 +20,7 @@ import {
 import type { Log } from "../terminal/log.ts";
 import { Backoff } from "./backoff.ts";
 import { EventQueue } from "./event-queue.ts";
-import { Link, type LinkEnd } from "./link.ts";
+import { HANDSHAKE_TIMEOUT_MS, Link, type LinkEnd } from "./link.ts";
 
 /** An event as its source raises it: `timestamp` is added where it is missing. */
 export interface NewEvent extends Fields {
@@ -53,6 +54,7 @@ export interface FrameLink {
 }
 
 export interface ConnectionTimings {
+  handshakeTimeoutMs: number;
   heartbeatIntervalMs: number;
   pingIntervalMs: number;
   silenceLimitMs: number;
@@ -64,13 +66,14 @@ export interface ConnectionTimings {
 }
 
 export const connectionTimings: ConnectionTimings = {
+  handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
   heartbeatIntervalMs: RUNNER_STATUS_INTERVAL_MS,
   pingIntervalMs: RUNNER_PING_INTERVAL_MS,
   silenceLimitMs: RUNNER_SILENCE_LIMIT_MS,
   reconnectFirstMs: RECONNECT_FIRST_MS,
   reconnectLimitMs: RECONNECT_LIMIT_MS,
   stableMs: STABLE_CONNECTION_MS,
-  replacedPauseMs: 60_000,
+  replacedPauseMs: REPLACED_PAUSE_MS,
 };
 
 export interface ConnectionOptions {

@@ -14,7 +14,7 @@ import { messageBytes, openWebSocket } from "../web-socket.ts";
  */
 const CONTROL_ONLY_SUBPROTOCOL = "signalbox.control-only";
 
-const HANDSHAKE_TIMEOUT_MS = 15_000;
+export const HANDSHAKE_TIMEOUT_MS = 15_000;
 /** A peer that is gone doesn't answer a close. */
 const CLOSE_GRACE_MS = 2_000;
 const REFUSAL_BODY_LIMIT_BYTES = 2_048;
@@ -25,6 +25,8 @@ export interface LinkOptions {
   url: URL;
   runnerId: string;
   sharedSecret: string;
+  /** From dialling to the answer, however slowly that trickles in. */
+  handshakeTimeoutMs: number;
   pingIntervalMs: number;
   silenceLimitMs: number;
 }
@@ -49,7 +51,9 @@ export class Link {
   readonly #events: LinkEvents;
   readonly #socket: WebSocket;
   #streams = false;
+  /** On the clock that nobody sets. */
   #heardAt = 0;
+  readonly #opening: NodeJS.Timeout;
   #pings: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
   #closing: NodeJS.Timeout | undefined;
@@ -67,7 +71,6 @@ export class Link {
         ["authorization", `Bearer ${options.sharedSecret}`],
         ["sec-websocket-protocol", `${CONTROL_ONLY_SUBPROTOCOL}, ${RUNNER_SUBPROTOCOL}`],
       ],
-      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       messageLimitBytes: CONTROL_MESSAGE_LIMIT_BYTES,
       agreed: (_, subprotocol) => {
         this.#streams = subprotocol === RUNNER_SUBPROTOCOL;
@@ -75,6 +78,10 @@ export class Link {
           this.#finish({ kind: "refused", reason: "it answered with a subprotocol that wasn't offered" });
       },
     });
+    this.#opening = setTimeout(
+      () => this.#finish({ kind: "lost", reason: "the other side took too long to answer" }),
+      options.handshakeTimeoutMs,
+    );
     this.#listen();
   }
 
@@ -116,9 +123,10 @@ export class Link {
   #listen(): void {
     const socket = this.#socket;
     const heard = (): void => {
-      this.#heardAt = Date.now();
+      this.#heardAt = performance.now();
     };
     socket.on("open", () => {
+      clearTimeout(this.#opening);
       heard();
       this.#pings = setInterval(() => this.#ping(), this.#options.pingIntervalMs);
       this.#watchSilence();
@@ -153,7 +161,7 @@ export class Link {
   }
 
   #watchSilence(): void {
-    const silentMs = Date.now() - this.#heardAt;
+    const silentMs = performance.now() - this.#heardAt;
     const leftMs = this.#options.silenceLimitMs - silentMs;
     if (leftMs <= 0) {
       this.#finish({ kind: "lost", reason: `nothing was heard for ${Math.round(silentMs / 1_000)} s` });
@@ -165,6 +173,7 @@ export class Link {
   #finish(end: LinkEnd): void {
     if (this.#ended) return;
     this.#ended = true;
+    clearTimeout(this.#opening);
     clearInterval(this.#pings);
     clearTimeout(this.#silence);
     clearTimeout(this.#closing);

@@ -63,7 +63,7 @@ function createRoutes({
     parseKey(name);
     return name;
   };
-  const restarts = new Map<string, string>();
+  const restarts = new Map<string, { asked: string; restarted: Promise<unknown> }>();
   return {
     "PUT sources": async (request) => {
       const sha256 = header(request, "x-signalbox-sha256");
@@ -108,12 +108,18 @@ function createRoutes({
     "POST deployments/*/*/restart": async (_request, url, parts) => {
       const name = key(parts);
       const asked = url.searchParams.get("request");
-      // A caller that repeats itself asks for one restart.
-      if (asked !== null && restarts.get(name) === asked)
-        return { status: 202, body: deployments.status(name) };
-      const body = await deployments.restart(name);
-      if (asked !== null) restarts.set(name, asked);
-      return { status: 202, body };
+      const known = restarts.get(name);
+      // A caller that repeats itself asks for one restart, also while the old process takes its time to end.
+      const repeated = asked !== null && known?.asked === asked;
+      const restarted = repeated ? known.restarted : deployments.restart(name);
+      if (asked !== null) restarts.set(name, { asked, restarted });
+      try {
+        await restarted;
+      } catch (error) {
+        if (restarts.get(name)?.restarted === restarted) restarts.delete(name);
+        throw error;
+      }
+      return { status: 202, body: deployments.status(name) };
     },
     "GET status": async () => ({
       status: 200,

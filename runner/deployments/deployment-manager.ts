@@ -170,7 +170,7 @@ export class DeploymentManager {
       if (deployment.record.state !== "failed" || !deployment.record.prepared) continue;
       found.push({ path: deployment.workDirectory, evict: () => deployment.evict() });
     }
-    for (const app of await readdir(this.#directory)) {
+    for (const app of await directoriesIn(this.#directory)) {
       for (const path of await findCaches(join(this.#directory, app, ".home"), 1)) {
         // A running app may use what it keeps in .cache (a browser, a model), but never npm's.
         const isInUse = (): boolean =>
@@ -220,23 +220,21 @@ export class DeploymentManager {
   }
 
   async #resume(): Promise<void> {
-    for (const app of await readdir(this.#directory)) {
-      for (const id of await readdir(join(this.#directory, app))) {
-        if (!id.startsWith(".")) await this.#resumeOne(`${app}/${id}`);
+    for (const app of await directoriesIn(this.#directory)) {
+      for (const id of await directoriesIn(join(this.#directory, app))) {
+        if (id.startsWith(".")) continue;
+        const key = `${app}/${id}`;
+        // One that is damaged must not keep the others from being served; it is left for a person to look at.
+        await this.#resumeOne(key).catch((error: unknown) =>
+          console.error(`deployment ${key} is skipped:`, error),
+        );
       }
     }
   }
 
   async #resumeOne(key: string): Promise<void> {
     const directory = join(this.#directory, key);
-    let record: DeploymentRecord | null;
-    try {
-      record = await loadRecord(directory);
-    } catch (error) {
-      // One damaged file must not keep the others from being served; it is left for a person to look at.
-      console.error(`deployment ${key} is skipped:`, error);
-      return;
-    }
+    const record = await loadRecord(directory);
     if (record === null) {
       await this.#host.trash.discard(directory);
       return;
@@ -268,4 +266,10 @@ export class DeploymentManager {
   #ofApp(app: string): Deployment[] {
     return [...this.#deployments.values()].filter(({ key }) => key.startsWith(`${app}/`));
   }
+}
+
+/** Names of directories; whatever else lies there (a file browser's notes) is nobody's deployment. */
+async function directoriesIn(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true });
+  return entries.flatMap((entry) => (entry.isDirectory() ? entry.name : []));
 }

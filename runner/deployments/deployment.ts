@@ -66,6 +66,7 @@ export class Deployment {
   #saves: Promise<void> = Promise.resolve();
   #abort = new AbortController();
   #removal: Promise<void> | null = null;
+  #isClosed = false;
 
   private constructor(host: DeploymentHost, directory: string, record: DeploymentRecord, log: LogFile) {
     this.key = record.key;
@@ -91,7 +92,7 @@ export class Deployment {
 
   /** Begins, or goes on where a killed runner left off. */
   start(): void {
-    if (this.#record.state === "failed" || this.#record.state === "stopping") return;
+    if (this.#isClosed || this.#record.state === "failed" || this.#record.state === "stopping") return;
     // Whatever it was when the last runner was killed, nothing of it runs now.
     this.#record = { ...this.#record, state: this.#record.prepared ? "starting" : "unpacking" };
     this.#abort = new AbortController();
@@ -139,9 +140,11 @@ export class Deployment {
     return this.#removal;
   }
 
-  /** Ends its process; the record stays, so that the next runner goes on. */
+  /** Ends its process for good; the record stays, so that the next runner goes on. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#halt();
+    await this.#restarts;
     await this.#log.close();
   }
 
@@ -214,7 +217,7 @@ export class Deployment {
         end = new StepFailure(asProblem(error).message, []);
       }
       signal.throwIfAborted();
-      if (attempt.readyAt !== null && Date.now() - attempt.readyAt >= timing.stableMs) failures = 0;
+      if (attempt.readyAt !== null && performance.now() - attempt.readyAt >= timing.stableMs) failures = 0;
       failures++;
       this.#record.crashes++;
       if (!this.#record.wasReady && failures >= FIRST_ATTEMPTS) throw end;
@@ -257,7 +260,7 @@ export class Deployment {
         if (!this.#record.wasReady) throw failure;
         return failure;
       }
-      attempt.readyAt = Date.now();
+      attempt.readyAt = performance.now();
       this.#record.wasReady = true;
       void server.exited.then(() => this.#leaveRunning()).catch(() => undefined); // `ended` rejects too
       await this.#set("running", { lastLines: [] });
@@ -366,7 +369,14 @@ export class Deployment {
     const updatedAt = new Date().toISOString();
     this.#record = { ...this.#record, reason: null, ...more, state: next, updatedAt };
     this.#host.onChange();
-    await this.#save();
+    try {
+      await this.#save();
+    } catch (error) {
+      // The disk's state is older, and a successor begins from there. What serves must go on, and what is being removed
+      // must be: that is how there will be room again.
+      if (asProblem(error).code !== "disk_full") throw error;
+      console.error(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
+    }
   }
 
   /** In turn, and always the newest: a slow write must not put an older state in its place. */

@@ -15,9 +15,9 @@ export async function waitUntilReady(options: {
   signal: AbortSignal;
 }): Promise<boolean> {
   const { port, healthPath, signal } = options;
-  const deadline = Date.now() + options.limitMs;
+  const deadline = performance.now() + options.limitMs;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, PAUSE_LIMIT_MS)) {
-    const remaining = deadline - Date.now();
+    const remaining = Math.ceil(deadline - performance.now());
     if (remaining <= 0) return false;
     const attempt = AbortSignal.any([signal, AbortSignal.timeout(Math.min(ATTEMPT_LIMIT_MS, remaining))]);
     const isReady = await (healthPath === undefined

@@ -101,7 +101,9 @@ export class SentryReporter implements Reporter {
     };
     const lines = [{ event_id: eventId, sent_at: new Date().toISOString() }, { type: "event" }, event];
     const text = lines.map((line) => JSON.stringify(line)).join("\n");
-    return secrets.reduce(
+    // In JSON a secret with quotes or backslashes is spelled in another way.
+    const spellings = secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
+    return spellings.reduce(
       (rest, secret) => (secret === "" ? rest : rest.replaceAll(secret, "[secret]")),
       text,
     );

@@ -35,10 +35,11 @@ async function waitUntilGone(
   limitMs: number,
   each: (processes: ProcessIdentity[]) => void,
 ): Promise<ProcessIdentity[]> {
-  const deadline = Date.now() + limitMs;
+  // Not the time of day, which may be set meanwhile.
+  const deadline = performance.now() + limitMs;
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(2 * pause, LOOK_LIMIT_MS)) {
     const left = await look();
-    const remaining = deadline - Date.now();
+    const remaining = Math.ceil(deadline - performance.now());
     if (left.length === 0 || remaining <= 0) return left;
     each(left);
     await sleep(Math.min(pause, remaining));

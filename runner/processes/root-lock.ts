@@ -1,8 +1,12 @@
-import { type FileHandle, open, readFile, rm } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isSystemError, Problem } from "../problem.ts";
 import { bootId, startTimeOf } from "./process-table.ts";
 
-const ATTEMPTS = 3;
+const ATTEMPTS = 10;
+/** Longer than a lock is empty between being made and being signed. */
+const UNSIGNED_MS = 100;
 
 /** One runner for each workspace: a second one would take the first one's processes for orphans. */
 export class RootLock {
@@ -23,6 +27,11 @@ export class RootLock {
         return new RootLock(file);
       }
       const text = await readFile(file, "utf8").catch(() => ""); // released meanwhile: the next attempt takes it
+      if (text === "" && attempt < ATTEMPTS / 2) {
+        // Just being taken by another runner, or by one that a full disk or a power cut kept from signing it.
+        await sleep(UNSIGNED_MS);
+        continue;
+      }
       const [pid = "0", holderBoot, ...started] = text.trim().split(" ");
       const startTime = Number(pid) > 0 ? await startTimeOf(Number(pid)) : null;
       if (holderBoot === boot && startTime !== null && startTime === started.join(" ")) {
@@ -31,7 +40,7 @@ export class RootLock {
           `The workspace belongs to the runner with process id ${pid}: stop it or choose another WORKSPACE_ROOT.`,
         );
       }
-      await rm(file, { force: true });
+      await removeIfStill(file, text);
     }
     throw new Problem("workspace_in_use", "Other runners are starting in this workspace at the same time.");
   }
@@ -39,6 +48,19 @@ export class RootLock {
   async release(): Promise<void> {
     await rm(this.#file, { force: true });
   }
+}
+
+/** Of those who find the same stale lock, the later ones must not remove the new lock of the first. */
+async function removeIfStill(file: string, text: string): Promise<void> {
+  const aside = `${file}.${randomUUID()}`;
+  try {
+    await rename(file, aside);
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return;
+    throw error;
+  }
+  if ((await readFile(aside, "utf8")) === text) await rm(aside, { force: true });
+  else await rename(aside, file);
 }
 
 async function createExclusively(file: string): Promise<FileHandle | null> {

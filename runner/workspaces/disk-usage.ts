@@ -68,14 +68,14 @@ export class DiskUsage {
     for (const known of this.#parts.keys()) if (!names.includes(known)) this.#parts.delete(known);
     let total = 0;
     for (const name of names) {
-      const now = Date.now();
+      const now = performance.now();
       const part = this.#parts.get(name);
       if (part && !isDue(part, now)) {
         total += part.bytes;
         continue;
       }
       const bytes = await occupied(join(this.#root, name), new Set());
-      this.#parts.set(name, { bytes, measuredAt: now, tookMs: Date.now() - now, changed: false });
+      this.#parts.set(name, { bytes, measuredAt: now, tookMs: performance.now() - now, changed: false });
       total += bytes;
     }
     return total;

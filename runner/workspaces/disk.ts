@@ -153,7 +153,13 @@ export class Disk {
     for (const evictor of this.#evictors) {
       for (const evictable of await evictor()) {
         if ((await this.#free()).free - bytes >= 2 * this.#lowWaterBytes) return;
-        await evictable.evict();
+        try {
+          await evictable.evict();
+        } catch (error) {
+          // It stays, and must not keep the others from going.
+          console.error(`disk: can't evict ${evictable.path}:`, error);
+          continue;
+        }
         this.#usage?.forget(evictable.path);
         this.#evictions++;
         this.#lastEvictionAt = new Date().toISOString();

@@ -38,7 +38,12 @@ export class Trash {
   }
 
   async empty(): Promise<void> {
-    for (const name of await readdir(this.#directory)) await removeTree(join(this.#directory, name));
+    for (const name of await readdir(this.#directory)) {
+      // What can't be deleted (another user's, a mount) is in nobody's way here, and must not keep a runner from starting.
+      await removeTree(join(this.#directory, name)).catch((error: unknown) =>
+        console.error(`trash: can't delete ${name}:`, error),
+      );
+    }
   }
 }
 

@@ -205,6 +205,15 @@ async function sweep(deployment: string): Promise<unknown> {
     : null;
 }
 
+test("a build that says more than a page at once is told of to its last line", async () => {
+  const { runner, app } = await world();
+  const sha256 = await uploadSource(stack, runner.id, await anySource());
+  await deploy(stack, app, "v1", { sha256, runnerId: runner.id, build: "seq 1 5000" });
+  const numbers = (await logOf(app, "v1")).filter((line) => /^\d+$/.test(line));
+  expect(numbers).toEqual(Array.from({ length: 5_000 }, (_, index) => String(index + 1)));
+  expect((await stack.control.deployment(app, "v1"))?.state).toBe("active");
+});
+
 test("a build that fails fails the rollout, with the reason and its last lines", async () => {
   const { runner, app } = await world();
   const sha256 = await uploadSource(stack, runner.id, await anySource());

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
@@ -120,5 +120,38 @@ test("runners that are long gone don't hide one that is there", async () => {
   const target = { kind: "runner", source: { sha256: "0".repeat(64) }, start: "true" };
   const { body } = await world.stack.api("POST", "/apps/placed/deployments", { target });
   expect(body).toMatchObject({ target: { runnerId: "last" } });
+  await runner.close();
+});
+
+test("a runner that talks much doesn't hurry a store that is down", async () => {
+  await world.front.setMode("refuse");
+  let attempts = 0;
+  const down = createTcpServer((socket) => {
+    attempts += 1;
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) =>
+    down.listen(Number(new URL(world.front.url).port), "127.0.0.1", resolve),
+  );
+  const runner = await connectRunner(world.stack, "chatty");
+  runner.onCommand = ({ id }) => {
+    runner.event({ type: "ack", commandId: String(id) });
+  };
+  for (let n = 0; n < 200; n++) {
+    await fetch(`${world.stack.origin}/_signalbox/commands`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${RUNNER_SECRET}`, "content-type": "application/json" },
+      body: JSON.stringify({ runnerId: "chatty", command: { type: "fetch-logs" } }),
+    });
+  }
+  // Each attempt is repeated once or twice; the pauses between them grow from one second.
+  expect(attempts).toBeLessThan(50);
+  await new Promise((resolve) => down.close(resolve));
+  await world.front.setMode("ok");
+  await until(
+    () => details("chatty"),
+    ({ state }) => state === "online",
+    10_000,
+  );
   await runner.close();
 });

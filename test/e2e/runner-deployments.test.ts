@@ -1,10 +1,10 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { HostOptions } from "../../runner/deployments/host.ts";
+import { Host, type HostOptions } from "../../runner/deployments/host.ts";
 import { archive, HostProcess, processesWith, server, until } from "../helpers/hosted.ts";
 
 let root: string;
@@ -324,4 +324,59 @@ test("a refused upload is answered while the client still sends", async () => {
   });
   expect(response.status).toBe(400);
   expect(sent).toBeLessThan(10_000);
+});
+
+test("a restart that is asked for again while the old process takes its time is one restart", async () => {
+  await startHost();
+  const sha256 = await host.upload({
+    "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
+  });
+  await host.put("shop/v1", { source: { sha256 }, start });
+  await host.reaches("shop/v1", "running");
+  const ask = (): Promise<{ status: number; body: Record<string, unknown> }> =>
+    host.json("POST", "/deployments/shop/v1/restart?request=7");
+  const answers = await Promise.all([ask(), ask(), ask()]);
+  // Nobody is told that it runs while it is the old one that does.
+  expect(answers.map(({ body }) => body["state"])).toEqual(["starting", "starting", "starting"]);
+  await host.reaches("shop/v1", "running");
+  expect((await ask()).body["state"]).toBe("running");
+  const starts = (await host.logs("shop/v1")).split("\n").filter((line) => line.startsWith("$ node"));
+  expect(starts).toHaveLength(2);
+});
+
+test("a restart that is under way when the runner ends doesn't start a process that nobody ends", async () => {
+  await startHost();
+  const sha256 = await host.upload({
+    "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
+  });
+  await host.put("shop/v1", { source: { sha256 }, start });
+  await host.reaches("shop/v1", "running");
+  await host.stop();
+  const inside = await Host.open({ root, timing });
+  const { deployments, journal } = inside;
+  await until("it runs again", () => deployments.status("shop/v1").state === "running");
+  const restarted = deployments.restart("shop/v1").catch(() => undefined);
+  const record = vi.spyOn(journal, "record");
+  await inside.close();
+  await restarted;
+  // Before a process is started it is in the journal; a start takes a tenth of this.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(record).not.toHaveBeenCalled();
+  expect(await processesWith(root)).toEqual([]);
+});
+
+test("what isn't a deployment, or can't be deleted, doesn't keep a runner from starting", async () => {
+  await startHost();
+  const sha256 = await host.upload(app);
+  await host.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "hello" } });
+  const { port } = await host.reaches("shop/v1", "running");
+  await host.kill();
+  const own = join(root, ".signalbox");
+  await writeFile(join(own, "deployments", ".DS_Store"), "a file browser was here");
+  await writeFile(join(own, "deployments", "shop", "notes.txt"), "and a person");
+  await mkdir(join(own, "deployments", "shop", "broken"));
+  await writeFile(join(own, "deployments", "shop", "broken", "deployment.json"), "{}");
+  await startHost();
+  await host.reaches("shop/v1", "running");
+  expect(await answerOf(port, "/x")).toBe("hello /x");
 });

@@ -1,4 +1,5 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -192,3 +193,52 @@ async function freeOf(disk: Disk): Promise<number> {
   disk.close();
   return freeBytes;
 }
+
+test("what can't be evicted doesn't keep the rest from being", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "signalbox-disk-"));
+  cleanups.push(() => rm(directory, { recursive: true, force: true }));
+  const cache = join(directory, "project", "node_modules");
+  await fill(join(cache, "file"), 190 * MIB);
+  const disk = await Disk.open({ root: directory, quotaBytes: 200 * MIB });
+  cleanups.push(() => disk.close());
+  const stuck = { path: join(directory, "stuck"), evict: () => Promise.reject(new Error("it is a mount")) };
+  const good = { path: cache, evict: () => rm(cache, { recursive: true }) };
+  disk.addEvictor(() => Promise.resolve([stuck, good]));
+  (await disk.reserve(MIB)).release();
+  expect(await exists(cache)).toBe(false);
+});
+
+test("on a disk that is full to the last byte, what serves is started again and what isn't wanted can be removed", async ({
+  skip,
+}) => {
+  const directory = (await smallDisk()) ?? skip("this user may not mount a file system");
+  const timing = { backoffFirstMs: 100, backoffLimitMs: 200, stopGraceMs: 300 };
+  const host = await HostProcess.start({ root: directory, timing });
+  cleanups.push(() => host.stop());
+  const sha256 = await host.upload({
+    "server.mjs": server("request.url === '/crash' ? process.exit(1) : response.end('up')"),
+  });
+  for (const key of ["shop/serving", "shop/unwanted"]) {
+    await host.put(key, { source: { sha256 }, start: "node server.mjs" });
+    await host.reaches(key, "running");
+  }
+  const filler = spawn("sh", ["-c", "while :; do cat /dev/zero >> filler; sleep 0.01; done"], {
+    cwd: directory,
+    stdio: "ignore",
+  });
+  const { port, crashes } = await host.status("shop/serving");
+  await until("it has crashed more than once", async () => {
+    const status = await host.status("shop/serving");
+    expect(status.state).toMatch(/^(running|starting)$/);
+    if (status.state === "running") await fetch(`http://127.0.0.1:${port}/crash`).catch(() => undefined);
+    return status.crashes > crashes + 3;
+  });
+  expect(await host.json("DELETE", "/deployments/shop/unwanted")).toMatchObject({ status: 200 });
+  const ended = once(filler, "exit");
+  filler.kill("SIGKILL");
+  await ended;
+  await rm(join(directory, "filler"));
+  await host.reaches("shop/serving", "running");
+  expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe("up");
+  await host.stop();
+});

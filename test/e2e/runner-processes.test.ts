@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { cleanEnvironment } from "../../runner/processes/environment.ts";
 import { HostedProcess, type StartOptions } from "../../runner/processes/hosted-process.ts";
 import { ProcessJournal } from "../../runner/processes/journal.ts";
@@ -201,4 +201,40 @@ test("a workspace belongs to one runner, until that one is gone", async () => {
   await second.release();
   await writeFile(file, `${process.pid} another-boot 1\n`);
   await (await RootLock.take(file)).release();
+});
+
+test("of runners that start in a workspace at the same time one gets it, also after a killed one", async () => {
+  const file = join(root, "lock");
+  for (const left of [null, `${process.pid} another-boot 1\n`]) {
+    if (left !== null) await writeFile(file, left);
+    const taken = await Promise.allSettled(Array.from({ length: 10 }, () => RootLock.take(file)));
+    expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    await rm(file);
+  }
+  expect((await readdir(root)).filter((name) => name.startsWith("lock"))).toEqual([]);
+});
+
+test("a lock that nobody came to sign is taken over", async () => {
+  const file = join(root, "lock");
+  await writeFile(file, "");
+  await (await RootLock.take(file)).release();
+});
+
+test("a clock that is set back doesn't let a process live on", async () => {
+  const hosted = await start("trap 'touch told' TERM; touch ready; while :; do sleep 0.1; done", {
+    graceMs: 1_000,
+  });
+  const there = (name: string) => async (): Promise<boolean> =>
+    (await readdir(join(root, "work"))).includes(name);
+  await until("it ignores SIGTERM", there("ready"));
+  const now = Date.now.bind(Date);
+  const stopped = hosted.stop();
+  await until("it has been told to end", there("told"));
+  const clock = vi.spyOn(Date, "now");
+  clock.mockImplementation(() => now() - 3_600_000);
+  try {
+    expect(await stopped).toEqual({ code: null, signal: "SIGKILL" });
+  } finally {
+    clock.mockRestore();
+  }
 });

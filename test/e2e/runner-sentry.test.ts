@@ -1,6 +1,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, expect, test } from "vitest";
+import { SentryReporter } from "../../runner/observability/sentry.ts";
 import { RUNNER_SECRET, startHub } from "../helpers/hub-client.ts";
 import { bundleFixture, runtimeCommand, startRunner, type Runtime } from "../helpers/runner-process.ts";
 import { until } from "../helpers/stack.ts";
@@ -113,4 +114,22 @@ test("refused connections and failed commands are reported, without a secret", a
   );
   expect(JSON.stringify(sink.envelopes)).not.toContain(RUNNER_SECRET);
   expect(runner.lines.join("\n")).not.toContain(RUNNER_SECRET);
+});
+
+test("a secret is struck out however JSON spells it", async () => {
+  const sink = await startSink();
+  ends.push(() => sink.close());
+  const secret = 'quoted "and" back\\slashed';
+  const reporter = new SentryReporter({
+    dsn: new URL(sink.dsn),
+    environment: null,
+    release: null,
+    runnerId: "r1",
+    secrets: [secret],
+  });
+  reporter.report(new Error(`The secret ${secret} is wrong`));
+  await reporter.flush();
+  expect(sink.envelopes[0]?.lines[2]).toMatchObject({
+    exception: { values: [{ value: "The secret [secret] is wrong" }] },
+  });
 });

@@ -96,6 +96,12 @@ test("everything that is missing is named in one message", () => {
   expect(message.split("\n").length).toBe(1);
 });
 
+test("a quota may be larger than any disk of today", () => {
+  expect(config({ ...enough, WORKSPACE_QUOTA_BYTES: "500000000000" })).toMatchObject({
+    diskQuotaBytes: 5e11,
+  });
+});
+
 describe("a wrong value is refused, and its setting named", () => {
   test.each([
     ["RUNNER_BROKER_URL", "https://hub.example/socket"],

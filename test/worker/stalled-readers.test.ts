@@ -8,7 +8,16 @@ import {
   STALLED_READER_MS,
   STREAM_WINDOW_BYTES,
 } from "../../functions/protocol/limits.ts";
+import type { RunnerHub } from "../../functions/runners/hub.ts";
 import { fetchHub } from "../../functions/runners/hub-call.ts";
+
+declare global {
+  namespace Cloudflare {
+    interface Env {
+      RUNNER_HUB: DurableObjectNamespace<RunnerHub>;
+    }
+  }
+}
 
 /** A runner that answers each request with a whole window of bytes, and counts the room that it is given back. */
 async function connectRunner(runnerId: string): Promise<{ roomBytes: number; changed(): Promise<void> }> {
