@@ -171,7 +171,7 @@ function path(app: AppDocument, deployment: Deployment): string {
   return `/deployments/${service(app, deployment)}`;
 }
 
-/** What the runner is told, with the variables of the app contract; the same at every repetition. */
+/** What the runner is told, with the variables of the app contract. It keeps those of the first time. */
 function specOf(target: PlacedTarget, app: AppDocument, { id }: Deployment, internalToken: string): unknown {
   const { source, install, build, start, env, healthPath, host } = target;
   const contract = {

@@ -1,7 +1,6 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
-import { isDeepStrictEqual } from "node:util";
 import type { LogPage } from "../logs/log-file.ts";
 import { Problem } from "../problem.ts";
 import { findCaches } from "../workspaces/caches.ts";
@@ -10,7 +9,7 @@ import { Deployment, type DeploymentHost, type DeploymentStatus } from "./deploy
 import { type DeploymentRecord, loadRecord, saveRecord } from "./record.ts";
 import type { HostChoice } from "../tunnel/names.ts";
 import { Slots } from "./slots.ts";
-import { type DeploymentSpec, parseKey } from "./spec.ts";
+import { type DeploymentSpec, isSameSpec, parseKey } from "./spec.ts";
 import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
 
 /** Installs and builds at a time: each may take a core and a gigabyte. */
@@ -81,7 +80,7 @@ export class DeploymentManager {
           `Deployment ${key} is being removed: try again in a moment.`,
         );
       }
-      if (isDeepStrictEqual(known.record.spec, spec)) return known.status();
+      if (isSameSpec(known.record.spec, spec)) return known.status();
       throw new Problem(
         "deployment_exists",
         `Deployment ${key} exists with another spec: give the new one another id.`,

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { DEPLOYMENT_ID_PATTERN, SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { Problem } from "../problem.ts";
@@ -52,6 +53,18 @@ export function parseSpec(value: unknown): DeploymentSpec {
   const issue = result.error.issues[0];
   const field = issue?.path.join(".");
   throw new Problem("invalid_request", issue?.message ?? "The deployment isn't valid.", field || undefined);
+}
+
+/** What the control plane says of itself: an app's host or the token may change while its version is built. */
+const SURROUNDINGS = new Set(["PULSE_SERVER_ADDRESS", "PULSE_RAILWAY_INTERNAL_TOKEN"]);
+
+/** Whether two specs are of the same deployment. */
+export function isSameSpec(one: DeploymentSpec, other: DeploymentSpec): boolean {
+  const own = ({ env: given = {}, ...rest }: DeploymentSpec): unknown => ({
+    ...rest,
+    env: Object.fromEntries(Object.entries(given).filter(([name]) => !SURROUNDINGS.has(name))),
+  });
+  return isDeepStrictEqual(own(one), own(other));
 }
 
 /** "app/id", which is also the name by which the tunnel asks for it. Throws {@link Problem} `invalid_request`. */

@@ -214,6 +214,23 @@ test("a build that says more than a page at once is told of to its last line", a
   expect((await stack.control.deployment(app, "v1"))?.state).toBe("active");
 });
 
+test("an app whose host changes while a version is built comes up all the same", async () => {
+  const { runner, app } = await world();
+  const sha256 = await uploadSource(stack, runner.id, await anySource());
+  await deploy(stack, app, "v1", { sha256, runnerId: runner.id, build: "echo begun; sleep 2" });
+  await until(
+    () => names(directoryOf(runner, "deployments", app)),
+    (known) => known.includes("v1"),
+  );
+  await putApp(stack, app, { hosts: [`moved-${app}.test`] });
+  const seen = await until(
+    () => stack.control.deployment(app, "v1"),
+    (deployment) => deployment?.state === "active" || deployment?.state === "failed",
+    30_000,
+  );
+  expect([seen?.state, seen?.failure?.reason]).toEqual(["active", undefined]);
+});
+
 test("a build that fails fails the rollout, with the reason and its last lines", async () => {
   const { runner, app } = await world();
   const sha256 = await uploadSource(stack, runner.id, await anySource());
