@@ -1,11 +1,5 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -37,7 +31,6 @@ export class InternalApi {
   readonly #routes: Route[] = [];
   readonly #token = randomBytes(24).toString("base64url");
   readonly #report: (error: unknown) => void;
-  #otherwise: RequestListener | undefined;
   #server: Server | undefined;
   #directory = "";
   #socketPath = "";
@@ -53,11 +46,6 @@ export class InternalApi {
 
   route(method: string, pattern: string, handler: InternalHandler): void {
     this.#routes.push({ method, pattern: pattern.split("/").slice(1), handler });
-  }
-
-  /** Serves what no route matches: a handler with routes of its own. */
-  otherwise(handler: RequestListener): void {
-    this.#otherwise = handler;
   }
 
   async listen(): Promise<void> {
@@ -95,9 +83,7 @@ export class InternalApi {
       });
       const found = matches.find(({ route }) => route.method === request.method);
       if (found !== undefined) await found.route.handler(request, response, found.parts);
-      else if (matches.length > 0 && this.#otherwise === undefined)
-        problem(response, 405, "method_not_allowed", "Not by this method.");
-      else if (this.#otherwise !== undefined) this.#otherwise(request, response);
+      else if (matches.length > 0) problem(response, 405, "method_not_allowed", "Not by this method.");
       else problem(response, 404, "not_found", "There is no such thing on this runner.");
     } catch (error) {
       this.#report(error);

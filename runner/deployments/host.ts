@@ -11,6 +11,9 @@ import { Workspaces } from "../workspaces/workspaces.ts";
 import { DeploymentManager } from "./deployment-manager.ts";
 import type { DeploymentTiming } from "./timing.ts";
 
+/** What nobody refers to any more is kept for a week: to the day is near enough. */
+const SWEEP_INTERVAL_MS = 24 * 60 * 60 * 1_000;
+
 /** The runner's own directory in WORKSPACE_ROOT; no project's slug begins with a dot. */
 const OWN_DIRECTORY = ".signalbox";
 
@@ -41,6 +44,7 @@ export class Host {
   readonly sources: SourceStore;
   readonly deployments: DeploymentManager;
   readonly #lock: RootLock;
+  readonly #sweeps: NodeJS.Timeout;
 
   private constructor(parts: Omit<Host, "close">, lock: RootLock) {
     this.workspaces = parts.workspaces;
@@ -52,6 +56,9 @@ export class Host {
     this.sources = parts.sources;
     this.deployments = parts.deployments;
     this.#lock = lock;
+    this.#sweep();
+    this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
+    this.#sweeps.unref();
   }
 
   /** Ends what a killed runner left running, then resumes its deployments. Problems: `workspace_in_use`. */
@@ -89,7 +96,6 @@ export class Host {
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
-      sources.sweep().catch((error: unknown) => console.error("sources: can't sweep:", error));
       const logs = new ProjectLogs(join(own, "logs"));
       return new Host({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
     } catch (error) {
@@ -101,9 +107,14 @@ export class Host {
 
   /** Ends every hosted process; the next runner in this workspace goes on with the deployments. */
   async close(): Promise<void> {
+    clearInterval(this.#sweeps);
     await this.deployments.close();
     await this.logs.close();
     this.disk.close();
     await this.#lock.release();
+  }
+
+  #sweep(): void {
+    this.sources.sweep().catch((error: unknown) => console.error("sources: can't sweep:", error));
   }
 }

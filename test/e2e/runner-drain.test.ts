@@ -1,8 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Host } from "../../runner/deployments/host.ts";
 import { archive, processesWith, server, until } from "../helpers/hosted.ts";
 
@@ -85,4 +85,19 @@ test("sources that nothing refers to may be evicted once they are old, those of 
   for (const evictable of evictables) await evictable.evict();
   expect(await host.sources.list()).toMatchObject([source]);
   await host.deployments.drain();
+});
+
+test("sources that nothing has referred to for a week go, however long the runner runs", async () => {
+  await host.close();
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    host = await Host.open({ root });
+    const sha256 = await upload();
+    const then = new Date(Date.now() - 8 * 24 * 60 * 60 * 1_000);
+    await utimes(join(root, ".signalbox", "sources", `${sha256}.tgz`), then, then);
+    vi.advanceTimersByTime(24 * 60 * 60 * 1_000);
+    await until("it is gone", async () => (await host.sources.find(sha256)) === null, 10_000);
+  } finally {
+    vi.useRealTimers();
+  }
 });
