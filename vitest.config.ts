@@ -38,7 +38,8 @@ export default defineConfig({
           name: "e2e",
           globalSetup: "test/helpers/build-worker.ts",
           include: ["test/{e2e,browser}/**/*.test.ts"],
-          maxWorkers: 3,
+          // Most of them wait most of the time.
+          maxWorkers: 4,
           // CI's machine is shared: what fails once there and not again is shown as retried, not as passed silently.
           retry: process.env["CI"] === undefined ? 0 : 1,
         },

@@ -17,7 +17,7 @@ const settings = { ROUTE_TTL_MS: "100" };
 /** Stacks that are killed side by side; a life is mostly waiting. */
 const LANES = 5;
 /** Without soak, every so many steps; the offset rotates, so that runs together see them all. */
-const STRIDE = soak ? 1 : 4;
+const STRIDE = soak ? 1 : 6;
 
 const worlds: OpenStack[] = [];
 
@@ -167,7 +167,7 @@ class KillSometime implements Disturbance {
 test("the embedded store survives being killed at any time together with its Worker", async () => {
   const { seed, random } = seededRandom();
   const parts: Part[] = ["app", "v1", "v2", "janitor", "removal"];
-  const plans = Array.from({ length: soak ? 60 : 10 }, (_, index) => ({
+  const plans = Array.from({ length: soak ? 60 : 6 }, (_, index) => ({
     part: parts[index % parts.length] ?? "app",
     // Each part works for about 100 ms; a removal then sleeps until tables are old.
     afterMs: Math.floor(random() * (index % parts.length === 4 ? 5_000 : 120)),

@@ -250,7 +250,7 @@ test(
     const { random } = seededRandom();
     const started = await world();
     const lane = new Lane(started);
-    const rounds = soak ? 12 : 2;
+    const rounds = soak ? 12 : 1;
     for (let round = 0; round < rounds; round += 1) {
       const journey = (["image", "upload", "repo", "redeploy"] as const)[Math.floor(random() * 4)] ?? "image";
       const rate = random() * (soak ? 0.4 : 0.2);
