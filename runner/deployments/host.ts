@@ -100,7 +100,7 @@ export class Host {
       return new Host({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
     } catch (error) {
       disk?.close();
-      await lock.release();
+      lock.release();
       throw error;
     }
   }
@@ -111,7 +111,7 @@ export class Host {
     await this.deployments.close();
     await this.logs.close();
     this.disk.close();
-    await this.#lock.release();
+    this.#lock.release();
   }
 
   #sweep(): void {
