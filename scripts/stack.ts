@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { buildWorker } from "./build-worker.ts";
 import { ControlClient } from "./control-client.ts";
-import { HomeLock } from "./home-lock.ts";
+import { takeHome } from "./home-lock.ts";
 import {
   localSecrets,
   workerSettings,
@@ -35,7 +35,7 @@ export async function startStack(
 ): Promise<Stack> {
   const home = resolve(settings.home);
   const secrets = await localSecrets(home, env);
-  const lock = await HomeLock.take(home);
+  const lock = await takeHome(home);
   const build = await mkdtemp(join(tmpdir(), "signalbox-build-"));
   try {
     const workerd = await startWorkerd({
@@ -56,11 +56,11 @@ export async function startStack(
       async stop() {
         stopCron();
         await workerd.stop();
-        await lock.release();
+        lock.release();
       },
     };
   } catch (error) {
-    await lock.release();
+    lock.release();
     throw error;
   } finally {
     await rm(build, { recursive: true, force: true });

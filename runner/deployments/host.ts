@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { ProjectLogs } from "../logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "../ports.ts";
 import { ProcessJournal } from "../processes/journal.ts";
-import { RootLock } from "../processes/root-lock.ts";
+import { Problem } from "../problem.ts";
+import { FileLock } from "../processes/file-lock.ts";
 import { SourceStore } from "../sources/source-store.ts";
 import { Disk } from "../workspaces/disk.ts";
 import { Trash } from "../workspaces/trash.ts";
@@ -43,10 +44,10 @@ export class Host {
   readonly ports: Ports;
   readonly sources: SourceStore;
   readonly deployments: DeploymentManager;
-  readonly #lock: RootLock;
+  readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
-  private constructor(parts: Omit<Host, "close">, lock: RootLock) {
+  private constructor(parts: Omit<Host, "close">, lock: FileLock) {
     this.workspaces = parts.workspaces;
     this.trash = parts.trash;
     this.disk = parts.disk;
@@ -67,7 +68,7 @@ export class Host {
     const root = await realpath(options.root);
     const own = join(root, OWN_DIRECTORY);
     await mkdir(own, { recursive: true, mode: 0o700 });
-    const lock = await RootLock.take(join(own, "lock"));
+    const lock = await takeRoot(join(own, "runner.lock"));
     let disk: Disk | null = null;
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
@@ -117,4 +118,14 @@ export class Host {
   #sweep(): void {
     this.sources.sweep().catch((error: unknown) => console.error("sources: can't sweep:", error));
   }
+}
+
+/** One runner for each workspace: a second one would take the first one's processes for orphans. */
+async function takeRoot(file: string): Promise<FileLock> {
+  const lock = await FileLock.take(file);
+  if (lock instanceof FileLock) return lock;
+  throw new Problem(
+    "workspace_in_use",
+    `The workspace belongs to the runner with process id ${lock.holder}: stop it or choose another WORKSPACE_ROOT.`,
+  );
 }

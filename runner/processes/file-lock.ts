@@ -1,0 +1,41 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { DatabaseSync } from "node:sqlite";
+
+/** SQLite's "database is locked". Source: sqlite.org/rescode.html */
+const SQLITE_BUSY = 5;
+
+/**
+ * At most one process holds it. The lock is SQLite's own on an empty database, so the system lets go of it when its
+ * holder ends, however that comes about. The file stays: to delete a lock is to let two hold one of its name.
+ */
+export class FileLock {
+  readonly #database: DatabaseSync;
+
+  private constructor(database: DatabaseSync) {
+    this.#database = database;
+  }
+
+  /** The lock, or the process id of who holds it. */
+  static async take(file: string): Promise<FileLock | { holder: string }> {
+    const holder = `${file}.holder`;
+    const database = new DatabaseSync(file, { timeout: 0 });
+    try {
+      database.exec("BEGIN EXCLUSIVE");
+    } catch (error) {
+      database.close();
+      if (!isBusy(error)) throw error;
+      // Only says which one it is.
+      return { holder: await readFile(holder, "utf8").catch(() => "unknown") };
+    }
+    await writeFile(holder, String(process.pid)).catch(() => undefined); // a full disk keeps nobody out
+    return new FileLock(database);
+  }
+
+  release(): void {
+    this.#database.close();
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY;
+}
