@@ -7,7 +7,7 @@ const LAST_PORT = 24_999;
 /** Programs listen on one, the other or both; a port that is taken on either would be answered by a stranger. */
 const LOOPBACKS = ["127.0.0.1", "::1"];
 
-/** The seed's event names, ready to be sent. */
+/** SentryVibe's event names, ready to be sent. */
 export type PortEvent =
   | { type: "port-conflict"; owner: string; port: number; message: string }
   | { type: "port-reallocated"; owner: string; originalPort: number; newPort: number; message: string };

@@ -118,7 +118,7 @@ export const COMMAND_WAIT_LIMIT_SECONDS = 900;
 /** What is kept of a runner's events for people to look at. */
 export const RECENT_EVENTS_KEPT = 100;
 export const RECENT_EVENT_LIMIT_BYTES = 8 * 1024;
-/** Runners that the seed's status endpoint answers for; each is one call of its hub. */
+/** Runners that the SentryVibe broker's status endpoint answers for; each is one call of its hub. */
 export const STATUS_CONNECTIONS_LIMIT = 500;
 /** The close code of a socket that was silent for too long. */
 export const CLOSE_LOST = 4_008;

@@ -16,13 +16,13 @@ import { requireRunner, requireSharedSecret } from "./runner-auth.ts";
 import { sendCommand } from "./send-command.ts";
 
 /**
- * What the seed's broker answered, at the same names and in the same JSON: the runners' socket, and three endpoints
+ * What the SentryVibe broker answered, at the same names and in the same JSON: the runners' socket, and three endpoints
  * for the web app beside it.
  */
 
 const PREFIX = "/_signalbox/";
 const PATHS = new Set(["socket", "commands", "status", "health"].map((name) => PREFIX + name));
-/** The seed's name for a runner that gives none. */
+/** SentryVibe's name for a runner that gives none. */
 const DEFAULT_RUNNER = "default";
 
 /** A Worker's isolate starts without a clock; its first request has one. */
@@ -119,7 +119,7 @@ async function status(request: Request, context: ControlContext): Promise<Respon
     connected.push(...page.filter(isConnected));
     if (connected.length >= STATUS_CONNECTIONS_LIMIT) break;
   }
-  // The seed's answer holds heartbeats, which are nowhere but in the hubs: so many and no more are asked.
+  // The SentryVibe broker's answer holds heartbeats, which are nowhere but in the hubs: so many and no more are asked.
   const connections = await Promise.all(
     connected.slice(0, STATUS_CONNECTIONS_LIMIT).map(async ({ id }) => {
       const lastHeartbeat = await hubOf(env, id).lastHeardAt();

@@ -15,7 +15,7 @@ const results: Record<CommandType, readonly EventType[]> = {
   "read-file": ["file-content"],
   "write-file": ["file-written"],
   "list-files": ["file-list"],
-  // The seed has no event of their own for these two; what they end with is the project as it then is.
+  // SentryVibe has no event of their own for these two; what they end with is the project as it then is.
   "github-sync": ["project-metadata"],
   "github-push": ["project-metadata"],
 };

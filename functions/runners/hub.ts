@@ -249,7 +249,7 @@ export class RunnerHub extends DurableObject<Env> {
     try {
       event = parseEvent(text);
     } catch (error) {
-      // The seed's broker took no offence, and its runners don't expect any.
+      // The SentryVibe broker took no offence, and its runners don't expect any.
       if (session.facts.protocol === "sentryvibe" && error instanceof ProtocolError) return;
       throw error;
     }

@@ -28,7 +28,7 @@ export function statusText(event: RunnerEvent): string {
   });
 }
 
-/** Whether a runner says that it takes nothing new, at the top or, as the seed nests it, in its payload. */
+/** Whether a runner says that it takes nothing new, at the top or, as the SentryVibe runner nests it, in its payload. */
 export function isDraining(event: RunnerEvent): boolean {
   return [event, event["payload"], event["status"]].some(
     (part) =>

@@ -135,7 +135,7 @@ async function* fetchLogs(command: Command, logs: ProjectLogs): AsyncIterable<Ru
     const chunk = (run: LogLine[], more: Fields): RunnerEvent =>
       event("log-chunk", command, {
         slug,
-        // The seed knows two streams; the runner's own remarks belong to the second.
+        // SentryVibe knows two streams; the runner's own remarks belong to the second.
         stream: run[0]?.stream === "stdout" ? "stdout" : "stderr",
         data: run.map(({ text }) => `${text}\n`).join(""),
         ...more,

@@ -29,8 +29,8 @@ async function broker(path: string, body?: unknown, secret: string = RUNNER_SECR
   return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) };
 }
 
-describe("the seed's broker endpoints", () => {
-  test("list and command a SentryVibe runner in the seed's own JSON", async () => {
+describe("the SentryVibe broker's endpoints", () => {
+  test("list and command a SentryVibe runner in its own JSON", async () => {
     const id = "sentryvibe-1";
     const runner = await connectRunner(world.stack, id, {}, { subprotocol: null });
     expect(runner.socket.protocol).toBe("");

@@ -51,7 +51,7 @@ async function run(type: string, payload: Fields): Promise<RunnerEvent[]> {
   return events;
 }
 
-test("a file is written, read, listed and deleted in the seed's words", async () => {
+test("a file is written, read, listed and deleted in SentryVibe's words", async () => {
   expect(await run("write-file", { slug: "shop", filePath: "src/app.ts", content: "app" })).toMatchObject([
     { type: "file-written", slug: "shop", filePath: "src/app.ts", size: 3 },
   ]);
