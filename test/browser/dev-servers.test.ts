@@ -107,6 +107,8 @@ async function edited(
   try {
     await check();
   } finally {
+    // A person's pace: the frameworks' watchers take two writes within some 50 ms for one.
+    await new Promise((resolve) => setTimeout(resolve, 500));
     await writeFile(path, before);
   }
 }
