@@ -9,6 +9,7 @@ import { Visitor } from "./demo-visitor.ts";
 import { startRailwayStandIn, type RailwayStandIn } from "./railway-stand-in/index.ts";
 import { readSettings } from "./settings.ts";
 import { startStack, type Stack } from "./stack.ts";
+import { check, seen, tell } from "./demo-story.ts";
 
 /**
  * A stack on Railway from an empty project to the last deletion, told step by step: the real command line, the real
@@ -26,7 +27,6 @@ const home = await mkdtemp(join(tmpdir(), "signalbox-demo-"));
 const visitors: Visitor[] = [];
 let railway: RailwayStandIn | undefined;
 let stack: Stack | undefined;
-let step = 0;
 
 try {
   railway = await startRailwayStandIn({
@@ -180,23 +180,6 @@ async function story({ url: api, state, accountToken, projectToken }: RailwaySta
   check(running.sort().join() === `${APP}-v3,signalbox-runner`, `these run: ${running.join()}`);
   check(state.variables("database")["OWNER"] === "somebody else", "somebody else's service was changed");
   tell("Only v3 and the runner run; what somebody else has in the project is as it was.");
-}
-
-function tell(text: string): void {
-  step += 1;
-  console.log(`${String(step).padStart(2)}. ${text}`);
-}
-
-function check(holds: boolean, otherwise: string): void {
-  if (!holds) throw new Error(otherwise);
-}
-
-async function seen(what: string, look: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + STEP_TIMEOUT_MS;
-  while (!(await look())) {
-    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 async function selected(origin: string): Promise<string | null> {

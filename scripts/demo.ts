@@ -6,6 +6,7 @@ import { EXAMPLE_START } from "./example-source.ts";
 import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local-runner.ts";
 import { readSettings } from "./settings.ts";
 import { startStack, type Stack } from "./stack.ts";
+import { check, seen, tell } from "./demo-story.ts";
 
 /** The whole story on real processes, told step by step; ends with 0 only if every step was seen. */
 
@@ -16,7 +17,6 @@ const home = await mkdtemp(join(tmpdir(), "signalbox-demo-"));
 const visitors: Visitor[] = [];
 let stack: Stack | undefined;
 let runner: LocalRunner | undefined;
-let step = 0;
 
 try {
   const settings = readSettings({ ...process.env, PORT: "0", SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0" });
@@ -111,21 +111,4 @@ async function story(running: Stack): Promise<void> {
   );
   await dead.text();
   tell("Only then v1 is gone. A request that still asks for it is told so: 409, stale affinity.");
-}
-
-function tell(text: string): void {
-  step += 1;
-  console.log(`${String(step).padStart(2)}. ${text}`);
-}
-
-function check(holds: boolean, otherwise: string): void {
-  if (!holds) throw new Error(otherwise);
-}
-
-async function seen(what: string, look: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + STEP_TIMEOUT_MS;
-  while (!(await look())) {
-    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { AnswerTooLarge, textWithin } from "../answer-body.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
 
@@ -72,22 +73,6 @@ async function call(
     return { ok: false, why: `${path} ${describeFailure(error)}` };
   }
 }
-
-/** The body as text; throws when it is larger than `limit` bytes. */
-export async function textWithin(response: Response, limit: number): Promise<string> {
-  if (response.body === null) return "";
-  const decoder = new TextDecoder();
-  let text = "";
-  let bytes = 0;
-  for await (const chunk of response.body) {
-    bytes += chunk.byteLength;
-    if (bytes > limit) throw new AnswerTooLarge();
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
-}
-
-class AnswerTooLarge extends Error {}
 
 export function describeFailure(error: unknown): string {
   if (error instanceof SyntaxError) return "answered something that isn't JSON";

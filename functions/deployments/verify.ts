@@ -3,7 +3,8 @@ import type { Config } from "../config.ts";
 import { serveApp } from "../edge/serve.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
-import { describeFailure, textWithin, type FetchTarget } from "./contract.ts";
+import { textWithin } from "../answer-body.ts";
+import { describeFailure, type FetchTarget } from "./contract.ts";
 import type { Verification } from "./reconcile.ts";
 
 /** What the edge serves with. */

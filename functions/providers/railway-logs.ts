@@ -1,5 +1,6 @@
 import { isFinished } from "../deployments/app-document.ts";
 import { RailwayError } from "../railway/error.ts";
+import { pause } from "../railway/pause.ts";
 import { deploymentOutput, deploymentLogs, type RailwayLogLine } from "../railway/operations.ts";
 import type { LogPage, LogQuery } from "./provider.ts";
 import { dateOf, linesOf, microseconds } from "./railway-log.ts";
@@ -125,16 +126,5 @@ function inPhase(phase: string): (line: RailwayLogLine) => TimedLine {
     stream: /^(?:err|fatal|crit)/i.test(severity ?? "") ? "stderr" : "stdout",
     phase,
     message,
-  });
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    const end = (): void => {
-      clearTimeout(timer);
-      resolve();
-    };
-    signal.addEventListener("abort", end, { once: true });
   });
 }

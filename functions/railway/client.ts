@@ -1,7 +1,9 @@
 import { z } from "zod";
+import { AnswerTooLarge, jsonOf, textWithin } from "../answer-body.ts";
 import { CallBudget } from "./budget.ts";
 import { kindOfMessage, RailwayError } from "./error.ts";
 import type { Operation } from "./operation.ts";
+import { pause } from "./pause.ts";
 
 export const RAILWAY_API_URL = "https://backboard.railway.com";
 
@@ -217,37 +219,4 @@ function refusal(
 
 function named(call: string, about: string | undefined): string {
   return about === undefined ? `Railway's ${call}` : `Railway's ${call} (${about})`;
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null; // judged like any other answer that isn't GraphQL
-  }
-}
-
-class AnswerTooLarge extends Error {}
-
-export async function textWithin(response: Response, limitBytes: number): Promise<string> {
-  if (response.body === null) return "";
-  const decoder = new TextDecoder();
-  let text = "";
-  let bytes = 0;
-  for await (const chunk of response.body) {
-    bytes += chunk.byteLength;
-    if (bytes > limitBytes) throw new AnswerTooLarge();
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { textWithin, type RailwayClient } from "./client.ts";
+import { jsonOf, textWithin } from "../answer-body.ts";
+import type { RailwayClient } from "./client.ts";
 import { RailwayError } from "./error.ts";
 
 const answerBody = z.object({
@@ -63,12 +64,4 @@ export async function uploadSource(
 
 function failure(kind: RailwayError["kind"], what: string, uncertain: boolean): RailwayError {
   return new RailwayError(kind, "up", `Railway's upload of the source ${what}.`, { uncertain });
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null; // judged like any other answer that isn't the expected one
-  }
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Env } from "../config.ts";
-import { textWithin } from "../deployments/contract.ts";
+import { textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import { fetchHub } from "./hub-call.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Env } from "../config.ts";
-import { textWithin } from "../deployments/contract.ts";
+import { jsonOf, textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES } from "../protocol/limits.ts";
 import { callRunner, hubProblem, RUNNER_SERVICE, runnerRefusal } from "./call-runner.ts";
@@ -63,12 +63,4 @@ async function sourcesOf(answer: Response): Promise<z.infer<typeof stored>> {
   if (field !== undefined)
     throw new Problem("source_refused", detail, { errors: [{ field, message: detail }] });
   throw new Problem("runner_failed", `The runner answered ${answer.status} to the sources. ${detail}`);
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null; // judged like any other answer that isn't the expected one
-  }
 }

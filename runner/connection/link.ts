@@ -232,7 +232,6 @@ function refusalDetail(body: string): string {
     const parsed: unknown = JSON.parse(body);
     if (typeof parsed !== "object" || parsed === null) return "";
     const text = "error" in parsed ? parsed.error : "detail" in parsed ? parsed.detail : "";
-    // eslint-disable-next-line no-control-regex -- that is what is taken out
     return typeof text === "string" ? text.replace(/[\u0000-\u001f\u007f]/g, " ").slice(0, 200) : "";
   } catch {
     return "";
