@@ -25,8 +25,9 @@ let runner: HostingRunner;
 let home: string;
 let browser: Browser;
 let page: Page;
-/** WebSockets and uncaught errors of the page. */
+/** WebSockets of the page, those of them that have heard from their server, and the page's uncaught errors. */
 let sockets: string[];
+let connected: Set<string>;
 let errors: string[];
 
 beforeAll(async () => {
@@ -45,8 +46,12 @@ afterAll(async () => {
 beforeEach(async () => {
   page = await browser.newPage();
   sockets = [];
+  connected = new Set();
   errors = [];
-  page.on("websocket", (socket) => sockets.push(socket.url()));
+  page.on("websocket", (socket) => {
+    sockets.push(socket.url());
+    socket.on("framereceived", () => connected.add(socket.url()));
+  });
   page.on("pageerror", (error) => errors.push(error.message));
 });
 afterEach(() => page.close());
@@ -78,10 +83,14 @@ function address(app: Framework, domain = DOMAIN): string {
   return `http://${app}.${domain}:${stack.port}/`;
 }
 
-/** Opens the page and marks it, so that a reload shows. */
+/**
+ * Opens the page and marks it, so that a reload shows. It is open once its socket has heard from the dev server, which
+ * tells nobody later of an edit that came before that.
+ */
 async function open(app: Framework, domain?: string): Promise<void> {
   await page.goto(address(app, domain));
   await shows(FROM);
+  await expect.poll(() => connected.size, { timeout: 30_000 }).toBe(1);
   await page.evaluate(`window.marker = "set"`);
 }
 
@@ -115,7 +124,6 @@ async function edited(
 
 test.each([DOMAIN, "localhost"])("Vite shows an edit without a reload at vite.%s", async (domain) => {
   await open("vite", domain);
-  await expect.poll(() => sockets.length).toBe(1);
   await edited("vite", "greeting.js", [FROM, TO], () => shows(TO));
   await shows(FROM);
   expect(await marker()).toBe("set");
@@ -143,7 +151,6 @@ test.each([DOMAIN, "localhost"])(
 
 test("Astro shows an edited style without a reload, and an edited component by the reload that it does itself", async () => {
   await open("astro");
-  await expect.poll(() => sockets.length).toBe(1);
   const color = (): Promise<unknown> =>
     page.evaluate(`getComputedStyle(document.getElementById("text")).color`);
   await edited("astro", "src/components/greeting.css", ["rgb(255, 0, 0)", "rgb(0, 0, 255)"], () =>
