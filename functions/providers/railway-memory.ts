@@ -7,6 +7,8 @@ import { LogFollower } from "./railway-log.ts";
  */
 export interface RolloutMemory {
   service: string | null;
+  /** What that is called. */
+  name: string | null;
   /** What is being built or started. */
   railwayDeployment: string | null;
   followedSince: number | null;
@@ -40,6 +42,7 @@ export class RolloutMemories {
     if (!memory) {
       memory = {
         service: null,
+        name: null,
         railwayDeployment: null,
         followedSince: null,
         log: new LogFollower(),

@@ -13,7 +13,9 @@ export async function removeService(step: RailwayStep): Promise<Step<null>> {
   for (const { id, name } of (await step.services()).candidates) {
     // Read again for each, right before: what was ours a moment ago may have been given to somebody else.
     const read = await unlessGone(step.call(serviceVariables, { ...place, service: id }, name));
-    if (read === null || (await step.ownership(read.variables)) === "foreign") continue;
+    if (read === null) continue;
+    const ownership = await step.ownership(read.variables);
+    if (ownership !== "ours" && ownership !== "left") continue;
     await step.delete(id, name);
     isBusy = true;
   }

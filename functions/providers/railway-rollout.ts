@@ -16,7 +16,7 @@ import { REDIS_VARIABLE, sortVariables } from "../railway/reserved.ts";
 import type { BuildLog, Provisioned, Step } from "./provider.ts";
 import { followBuild } from "./railway-build.ts";
 import { isSet, reservedOnEnvService, settingsOf, variablesOf } from "./railway-service.ts";
-import { failed, SOON_MS, wait, type RailwayStep } from "./railway-step.ts";
+import { failed, SOON_MS, wait, type Found, type RailwayStep } from "./railway-step.ts";
 
 /** After an answer was lost, what it stood for shows within so long, or most likely never happened. */
 const DOUBT_MS = 5_000;
@@ -35,14 +35,15 @@ export async function provisionService(step: RailwayStep, log: BuildLog): Promis
     memory.railwayDeployment = serviceInstance.latestDeployment?.id ?? null;
     return memory.railwayDeployment === null ? awaitSource(step) : followBuild(step, log);
   }
-  const { env, mine, foreign, changed } = await step.find();
+  const found = await step.find();
+  const { env, mine, changed } = found;
   if (env === null) {
     return failed(
       `The Railway project has no service ${step.access.envService}. Run \`signalbox scaffold\` to make it.`,
     );
   }
   if (changed) return wait(SOON_MS, "what an earlier deployment of this id left is taken away");
-  const state = mine ?? (await create(step, env, foreign));
+  const state = mine ?? (await create(step, env, found));
   if ("status" in state) return state;
   memory.service = state.service.id;
   memory.seenAt = Date.now();
@@ -99,13 +100,15 @@ function awaitSource(step: RailwayStep): Step<never> {
 async function create(
   step: RailwayStep,
   env: RailwayService,
-  foreign: string | null,
+  { taken }: Found,
 ): Promise<RailwayServiceState | Step<never>> {
   const { memory } = step;
-  if (foreign !== null) {
+  const { usual, spare } = await step.names();
+  const name = taken.get(usual) === "sibling" ? spare : usual;
+  if (taken.has(name)) {
     return failed(
-      `The Railway project has a service ${foreign} that isn't this deployment's. Rename or delete it, or deploy ` +
-        "under another id.",
+      `The Railway project has a service ${name} that isn't this deployment's. Rename or delete it, or ` +
+        "deploy under another id.",
     );
   }
   if (memory.service !== null) {
@@ -123,7 +126,7 @@ async function create(
   const input = {
     projectId: place.project,
     environmentId: place.environment,
-    name: await step.name(),
+    name,
     variables: variablesOf(step.app, step.deployment, step.target, {
       owner: await step.owner(),
       internalToken: step.internalToken,
@@ -135,8 +138,10 @@ async function create(
   try {
     const { serviceCreate: service } = await step.call(serviceCreate, { input });
     memory.doubtSince = null;
+    memory.name = service.name;
     return { service, variables: input.variables, serviceInstance: NEW_INSTANCE };
   } catch (error) {
+    if (await isTaken(step, name, error)) return wait(SOON_MS, "somebody else took the service's name");
     // It may have been made although nobody said so. Another refusal doesn't settle an earlier doubt.
     if (!(error instanceof RailwayError) || error.uncertain) {
       memory.doubtSince = Date.now();
@@ -144,6 +149,12 @@ async function create(
     }
     throw error;
   }
+}
+
+/** Whether a service was refused since there is one of its name by now; whose that is, the next step finds out. */
+async function isTaken(step: RailwayStep, wanted: string, error: unknown): Promise<boolean> {
+  if (!(error instanceof RailwayError) || error.kind !== "refused") return false;
+  return (await step.services()).candidates.some(({ name }) => name === wanted);
 }
 
 /** Everything before the first build: group, settings, domain. */

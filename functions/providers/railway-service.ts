@@ -19,11 +19,21 @@ const APP = "SIGNALBOX_APP";
 const ID = "SIGNALBOX_DEPLOYMENT_ID";
 const CREATED = "SIGNALBOX_DEPLOYMENT_CREATED";
 
-/** `APP-ID` where that fits; else cut, with a hash of the whole, so that no two share a name. */
-export async function serviceName(app: AppDocument, { id }: Deployment): Promise<string> {
+/**
+ * The names that a deployment's service may have. `usual`: `APP-ID` where that fits, else cut, with a hash of the
+ * whole. `spare`: for where another deployment has the usual one, as `b-c` of app `a` and `c` of app `a-b` want the same.
+ */
+export async function serviceNames(
+  app: AppDocument,
+  { id }: Deployment,
+): Promise<{ usual: string; spare: string }> {
   const whole = `${app.name}-${id}`;
-  if (whole.length <= NAME_LIMIT) return whole;
-  return `${whole.slice(0, NAME_LIMIT - 9)}-${(await sha256(whole)).slice(0, 8)}`;
+  const hashed = async (text: string): Promise<string> =>
+    `${whole.slice(0, NAME_LIMIT - 9)}-${(await sha256(text)).slice(0, 8)}`;
+  return {
+    usual: whole.length <= NAME_LIMIT ? whole : await hashed(whole),
+    spare: await hashed(JSON.stringify([app.name, id])),
+  };
 }
 
 /** Which Signalbox a service belongs to, said without telling its token. */
@@ -42,11 +52,12 @@ function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefin
   return target.healthPath ?? (app.config.contract === "pulse" ? app.config.paths.health : undefined);
 }
 
-export type Ownership = "ours" | "left" | "foreign";
+export type Ownership = "ours" | "left" | "sibling" | "foreign";
 
 /**
  * Whose a service is, by its variables. `ours`: of this very deployment; `left`: of an earlier one of the same id, ours
- * as well; `foreign`: anybody's but ours, and never to be touched.
+ * as well; `sibling`: of another deployment of this Signalbox, which looks after it; `foreign`: anybody else's. The
+ * last two are never touched.
  */
 export function judgeOwnership(
   variables: RailwayVariables,
@@ -54,9 +65,9 @@ export function judgeOwnership(
   app: AppDocument,
   deployment: Deployment,
 ): Ownership {
-  const isMarked =
-    variables[OWNER] === owner && variables[APP] === app.name && variables[ID] === deployment.id;
-  if (!isMarked) return "foreign";
+  const { [APP]: ofApp, [ID]: ofDeployment } = variables;
+  if (variables[OWNER] !== owner || ofApp === undefined || ofDeployment === undefined) return "foreign";
+  if (ofApp !== app.name || ofDeployment !== deployment.id) return "sibling";
   return variables[CREATED] === createdMark(deployment) ? "ours" : "left";
 }
 

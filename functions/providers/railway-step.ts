@@ -16,7 +16,7 @@ import {
   judgeOwnership,
   ownerOf,
   SERVICE_PORT,
-  serviceName,
+  serviceNames,
   type Ownership,
   type RailwayTarget,
 } from "./railway-service.ts";
@@ -24,8 +24,8 @@ import {
 /** What a look at the project finds of a deployment. */
 export interface Found {
   mine: RailwayServiceState | null;
-  /** A service that has the deployment's name and isn't ours. */
-  foreign: string | null;
+  /** Names of the deployment's that services have which aren't its own, and whose they are. */
+  taken: Map<string, "sibling" | "foreign">;
   env: RailwayService | null;
   /** Something was taken away, so that what was seen is over. */
   changed: boolean;
@@ -66,8 +66,13 @@ export class RailwayStep {
     return (this.#place ??= await this.access.place(this.#signal));
   }
 
-  name(): Promise<string> {
-    return serviceName(this.app, this.deployment);
+  /** As its service is called, or would be in the usual case. */
+  async name(): Promise<string> {
+    return this.memory.name ?? (await this.names()).usual;
+  }
+
+  names(): Promise<{ usual: string; spare: string }> {
+    return serviceNames(this.app, this.deployment);
   }
 
   owner(): Promise<string> {
@@ -92,22 +97,22 @@ export class RailwayStep {
   async find(): Promise<Found> {
     const place = await this.place();
     const { candidates, env } = await this.services();
-    const found: Found = { mine: null, foreign: null, env, changed: false };
+    const found: Found = { mine: null, taken: new Map(), env, changed: false };
     const mine: RailwayServiceState[] = [];
     for (const { id, name } of candidates) {
       const state = await unlessGone(this.call(serviceState, { ...place, service: id }));
       if (state === null) continue;
       const ownership = await this.ownership(state.variables);
       if (ownership === "ours") mine.push(state);
-      else if (ownership === "foreign") found.foreign = name;
-      else {
+      else if (ownership === "left") {
         await this.delete(id, name);
         found.changed = true;
-      }
+      } else found.taken.set(name, ownership);
     }
     const [keep, ...others] = mine.sort(byUse);
     for (const { service } of others) await this.delete(service.id, service.name);
     found.mine = keep ?? null;
+    this.memory.name = keep?.service.name ?? null;
     return found;
   }
 
@@ -131,10 +136,10 @@ export class RailwayStep {
     const place = await this.place();
     const { project } = await this.call(projectServices, { project: place.project }, undefined, options);
     const there = nodesOf(project.services).filter(({ deletedAt }) => deletedAt === null);
-    const name = await this.name();
+    const { usual, spare } = await this.names();
     const { service } = this.deployment.resources;
     return {
-      candidates: there.filter((one) => one.name === name || one.id === service),
+      candidates: there.filter(({ id, name }) => name === usual || name === spare || id === service),
       env: there.find((one) => one.name === this.access.envService) ?? null,
     };
   }

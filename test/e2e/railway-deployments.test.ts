@@ -300,3 +300,22 @@ test("a sleeping service wakes for its verification", async () => {
   await world.railway.state.sleep(`${app}-v1`);
   await until(visit, ({ status }) => status === 200);
 });
+
+test("two apps whose deployments want the same name both run", async () => {
+  await newApp();
+  const other = `${app}-b`;
+  await putApp(world.stack, other, { hosts: [`${other}.test`] });
+  const wanted: [string, string, string][] = [
+    [app, "b-c", "shop:1"],
+    [other, "c", "shop:2"],
+  ];
+  await Promise.all(wanted.map(([name, id, image]) => begin(world, name, id, { image })));
+  for (const [name, id] of wanted) {
+    expect(await outcome(world, name, id)).toEqual({ state: "active", reason: null });
+  }
+  expect((await world.stack.request(`${app}.test`, "/")).text).toBe("one b-c");
+  expect((await world.stack.request(`${other}.test`, "/")).text).toBe("two c");
+  expect(ours()).toEqual([`${app}-b-c`, expect.stringMatching(/-b-c-[0-9a-f]{8}$/)]);
+  // As with the test's own app: that both are taken away is seen at the end.
+  await world.stack.api("DELETE", `/apps/${other}`);
+});

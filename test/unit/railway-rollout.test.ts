@@ -8,7 +8,7 @@ import {
 import { transition } from "../../functions/deployments/lifecycle.ts";
 import type { BuildLog, Provider } from "../../functions/providers/provider.ts";
 import { railwayProvider } from "../../functions/providers/railway.ts";
-import { ownerOf } from "../../functions/providers/railway-service.ts";
+import { ownerOf, serviceNames } from "../../functions/providers/railway-service.ts";
 import { HANDLED, startGraphqlServer, type ScriptedServer } from "../helpers/graphql-server.ts";
 
 const INTERNAL_TOKEN = "the-internal-token";
@@ -278,6 +278,44 @@ describe("a rollout", () => {
     expect(services.map(({ id }) => id)).not.toContain("old");
     await provision();
     expect(named("shop-v1").map(({ latest }) => latest?.status)).toEqual(["BUILDING"]);
+  });
+
+  test("takes its spare name where another deployment of ours has the usual one, and finds it again", async () => {
+    const theirs = serviceOf("shop-v1", { variables: { ...(await mark()), SIGNALBOX_APP: "shop-v" } });
+    services.push(theirs);
+    await provision();
+    provider = fresh();
+    await provision();
+    const [spare, ...more] = services.filter(({ name }) => /^shop-v1-[0-9a-f]{8}$/.test(name));
+    expect(spare?.latest).not.toBeNull();
+    expect(more).toEqual([]);
+    expect(callsOf("serviceCreate")).toBe(1);
+    while ((await remove()).status !== "done");
+    expect(services.map(({ name }) => name)).toEqual(["pulse-env", "shop-v1"]);
+  });
+
+  test("doesn't give up when its name is taken between look and creation", async () => {
+    const variables = { ...(await mark()), SIGNALBOX_APP: "shop-v" };
+    instead = (name) => {
+      if (name !== "serviceCreate") return undefined;
+      instead = () => undefined;
+      services.push(serviceOf("shop-v1", { variables }));
+      return new Error('A service named "shop-v1" already exists in this project');
+    };
+    expect((await provision()).status).toBe("wait");
+    expect((await provision()).status).toBe("wait");
+    expect(named("shop-v1")).toHaveLength(1);
+    expect(services).toHaveLength(3);
+  });
+
+  test("touches nothing of anybody else's that has its name, the spare one as well", async () => {
+    const { app, deployment } = deploymentOf();
+    const { usual, spare } = await serviceNames(app, deployment);
+    const sibling = { ...(await mark()), SIGNALBOX_APP: "shop-v" };
+    services.push(serviceOf(usual, { variables: sibling }), serviceOf(spare, { variables: { A: "1" } }));
+    expect(await provision()).toMatchObject({ status: "failed", reason: expect.stringContaining(spare) });
+    expect((await remove()).status).toBe("done");
+    expect(services).toHaveLength(3);
   });
 
   test("moves its service into the group of the env service, and goes on where that can't be done", async () => {

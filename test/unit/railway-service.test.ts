@@ -13,7 +13,7 @@ import {
   isSet,
   judgeOwnership,
   ownerOf,
-  serviceName,
+  serviceNames,
   settingsOf,
   variablesOf,
   type RailwayTarget,
@@ -40,10 +40,11 @@ function appWith(
 }
 
 describe("a service's name", () => {
-  const nameOf = (app: string, id: string): Promise<string> => {
+  const namesOf = (app: string, id: string): Promise<{ usual: string; spare: string }> => {
     const made = appWith(app, id, { image: "a" });
-    return serviceName(made.app, made.deployment);
+    return serviceNames(made.app, made.deployment);
   };
+  const nameOf = async (app: string, id: string): Promise<string> => (await namesOf(app, id)).usual;
 
   test("is app and deployment where Railway takes it", async () => {
     expect(await nameOf("shop", "prod-260402-120000")).toBe("shop-prod-260402-120000");
@@ -59,6 +60,24 @@ describe("a service's name", () => {
     ]);
     expect(new Set(names).size).toBe(4);
     for (const name of names) expect(name).toMatch(/^[a-z0-9][a-z0-9-]{22}-[0-9a-f]{8}$/);
+  });
+
+  test("has a spare that differs where two apps want the same, and is short enough too", async () => {
+    const pairs = [
+      [await namesOf("a", "b-c"), await namesOf("a-b", "c")],
+      [
+        await namesOf("a".repeat(30), `b-${"c".repeat(20)}`),
+        await namesOf(`${"a".repeat(30)}-b`, "c".repeat(20)),
+      ],
+    ] as const;
+    for (const [one, other] of pairs) {
+      expect(one.usual).toBe(other.usual);
+      expect(new Set([one.usual, one.spare, other.spare]).size).toBe(3);
+      for (const { spare } of [one, other]) {
+        expect(spare.length).toBeLessThanOrEqual(32);
+        expect(spare).toMatch(/^[a-z0-9][a-z0-9-]*-[0-9a-f]{8}$/);
+      }
+    }
   });
 });
 
@@ -79,7 +98,9 @@ describe("whose a service is", () => {
     for (const name of ["SIGNALBOX_OWNER", "SIGNALBOX_APP", "SIGNALBOX_DEPLOYMENT_ID"]) {
       const { [name]: _, ...rest } = variables;
       expect(judgeOwnership(rest, owner, app, deployment)).toBe("foreign");
-      expect(judgeOwnership({ ...variables, [name]: "other" }, owner, app, deployment)).toBe("foreign");
+      expect(judgeOwnership({ ...variables, [name]: "other" }, owner, app, deployment)).toBe(
+        name === "SIGNALBOX_OWNER" ? "foreign" : "sibling",
+      );
     }
     expect(judgeOwnership({}, owner, app, deployment)).toBe("foreign");
   });
