@@ -7,6 +7,7 @@ import { sharedTables } from "./edge/shared-tables.ts";
 import { RouteTables } from "./edge/table.ts";
 import { Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
+import { servicesSweep } from "./janitor/sweep-services.ts";
 import { serveMetrics } from "./metrics.ts";
 import { openProviders } from "./providers/open.ts";
 import { isBrokerPath, serveBroker } from "./runners/broker.ts";
@@ -19,6 +20,8 @@ export { RunnerHub } from "./runners/hub.ts";
 export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
+/** How often services on Railway are looked at that may have been left behind; each time costs calls of its budget. */
+const SERVICES_EVERY_MINUTES = 15;
 
 /** One for each isolate: it is the cache that keeps the store off the path of requests. */
 let tables: RouteTables | undefined;
@@ -46,12 +49,14 @@ export default {
     }
   },
 
-  async scheduled(_event, env): Promise<void> {
+  async scheduled({ scheduledTime }, env): Promise<void> {
     const store = openStore(env);
+    const isTime = new Date(scheduledTime).getUTCMinutes() % SERVICES_EVERY_MINUTES === 0;
     // Sweeping an app also reconciles it: a lost alarm costs a minute.
     const report = await sweep(false, {
       store,
       sweepApp: (name, dryRun) => controllerOf(env, name).sweep(name, dryRun),
+      sweepServices: isTime ? servicesSweep(configOf(env), store) : null,
       now: Date.now,
     });
     for (const { app, message } of report.errors) console.error(`Sweeping ${app} failed: ${message}`);

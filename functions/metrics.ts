@@ -1,6 +1,7 @@
 import { requireBearer } from "./auth.ts";
 import type { ControlContext } from "./control/context.ts";
 import { clientAddress } from "./edge/serve.ts";
+import { isAboutDrain } from "./janitor/report.ts";
 import { lastRun } from "./janitor/sweep.ts";
 
 /** Prometheus text, or JSON to whoever asks for it. It reads what the janitor published and loops over nothing. */
@@ -16,7 +17,7 @@ export async function serveMetrics(request: Request, context: ControlContext): P
   const values = {
     signalbox_janitor_stale: stale ? 1 : 0,
     signalbox_janitor_last_run_timestamp_seconds: report ? Date.parse(report.finishedAt) / 1_000 : 0,
-    signalbox_janitor_draining_deployments: report?.decisions.length ?? 0,
+    signalbox_janitor_draining_deployments: report?.decisions.filter(isAboutDrain).length ?? 0,
     signalbox_janitor_deletions: report?.decisions.filter(({ action }) => action === "delete").length ?? 0,
     signalbox_janitor_errors: report?.errors.length ?? 0,
   };

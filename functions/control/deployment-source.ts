@@ -34,7 +34,7 @@ const put = createRoute({
 });
 
 export const deploymentSource = controlRouter().openapi(put, async (c) => {
-  const { config, env, waitUntil } = c.env.control;
+  const { config, env, store, waitUntil } = c.env.control;
   const { app: name, id } = c.req.valid("param");
   const look = async (): Promise<{ app: AppDocument; deployment: Deployment }> => {
     const { app } = await requireApp(c.env.control, name);
@@ -58,7 +58,7 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const controller = controllerOf(env, name);
   waitUntil(controller.reconcile(name).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
-  const sent = await sendSource({ railway, internalToken, app, deployment, stillTaken }, archive);
+  const sent = await sendSource({ railway, internalToken, store, app, deployment, stillTaken }, archive);
   // The cron sweep would find it too; this way the rollout sees at once what it waits for.
   waitUntil(controller.hurry(name, id).catch(() => undefined));
   return c.json(sent, 200);

@@ -1,6 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { reportSchema } from "../janitor/report.ts";
 import { lastRun, sweep } from "../janitor/sweep.ts";
+import { servicesSweep } from "../janitor/sweep-services.ts";
 import { controllerOf } from "./context.ts";
 import { controlRouter, json, jsonBody, operator, problems } from "./openapi.ts";
 import { auditQuery, auditView, janitorBody } from "./schemas.ts";
@@ -39,10 +40,10 @@ const audit = createRoute({
 
 export const operations = controlRouter()
   .openapi(runJanitor, async (c) => {
-    const { env, store, now, waitUntil } = c.env.control;
+    const { config, env, store, now, waitUntil } = c.env.control;
     const { dryRun } = c.req.valid("json");
     const sweepApp = (name: string, dry: boolean) => controllerOf(env, name).sweep(name, dry);
-    const run = sweep(dryRun, { store, sweepApp, now });
+    const run = sweep(dryRun, { store, sweepApp, sweepServices: servicesSweep(config, store), now });
     // A client that leaves takes its request along, not the run: it would leave the lease behind.
     waitUntil(run.catch(() => undefined));
     return c.json(await run, 200);

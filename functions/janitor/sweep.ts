@@ -2,10 +2,14 @@ import { JANITOR_LEASE_MS, JANITOR_STALE_MS } from "../protocol/limits.ts";
 import type { StateStore } from "../state/store.ts";
 import { reportSchema, type Decision, type Report } from "./report.ts";
 
+type Swept = Pick<Report, "decisions" | "errors">;
+
 export interface SweepContext {
   store: StateStore;
   /** Sweeps one app where its controller lives. */
   sweepApp: (name: string, dryRun: boolean) => Promise<Decision[]>;
+  /** Looks for services that were left behind; null: not in this run. */
+  sweepServices: ((dryRun: boolean, mayGoOn: () => boolean) => Promise<Swept>) | null;
   now: () => number;
 }
 
@@ -46,7 +50,15 @@ export async function sweep(dryRun: boolean, context: SweepContext): Promise<Rep
         }
       }
     };
+    const swept = context.sweepServices?.(dryRun, () => !holding.lost());
+    const services = swept?.catch((error: unknown): Swept => {
+      const message = error instanceof Error ? error.message : "unknown error";
+      return { decisions: [], errors: [{ app: "*", message }] };
+    });
     await Promise.all(Array.from({ length: APPS_AT_ONCE }, work));
+    const found = await services;
+    decisions.push(...(found?.decisions ?? []));
+    errors.push(...(found?.errors ?? []));
     if (holding.lost()) return report("lease_lost", decisions, errors);
     const done = report("completed", decisions, errors);
     if (!dryRun) {

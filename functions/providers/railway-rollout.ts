@@ -128,7 +128,7 @@ async function create(
     environmentId: place.environment,
     name,
     variables: variablesOf(step.app, step.deployment, step.target, {
-      owner: await step.owner(),
+      ...(await step.identity()),
       internalToken: step.internalToken,
       envService: env.name,
       users,

@@ -15,6 +15,7 @@ const OVERLAP_SECONDS = 20;
 const DRAINING_SECONDS = 30;
 
 const OWNER = "SIGNALBOX_OWNER";
+const STACK = "SIGNALBOX_STACK";
 const APP = "SIGNALBOX_APP";
 const ID = "SIGNALBOX_DEPLOYMENT_ID";
 const CREATED = "SIGNALBOX_DEPLOYMENT_CREATED";
@@ -52,6 +53,32 @@ function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefin
   return target.healthPath ?? (app.config.contract === "pulse" ? app.config.paths.health : undefined);
 }
 
+/** Who this Signalbox is: by its token, which others may have been given as well, and by its store. */
+export interface Identity {
+  owner: string;
+  stack: string;
+}
+
+/** What a service says of itself. */
+export interface ServiceMark extends Identity {
+  app: string;
+  deployment: string;
+  /** When the deployment was created, RFC 3339 with milliseconds. */
+  created: string;
+}
+
+/** Null unless all of it is there. */
+export function readMark(variables: RailwayVariables): ServiceMark | null {
+  const { [OWNER]: owner, [STACK]: stack, [APP]: app, [ID]: deployment, [CREATED]: created } = variables;
+  const isWhole =
+    owner !== undefined &&
+    stack !== undefined &&
+    app !== undefined &&
+    deployment !== undefined &&
+    created !== undefined;
+  return isWhole ? { owner, stack, app, deployment, created } : null;
+}
+
 export type Ownership = "ours" | "left" | "sibling" | "foreign";
 
 /**
@@ -61,12 +88,14 @@ export type Ownership = "ours" | "left" | "sibling" | "foreign";
  */
 export function judgeOwnership(
   variables: RailwayVariables,
-  owner: string,
+  { owner, stack }: Identity,
   app: AppDocument,
   deployment: Deployment,
 ): Ownership {
   const { [APP]: ofApp, [ID]: ofDeployment } = variables;
   if (variables[OWNER] !== owner || ofApp === undefined || ofDeployment === undefined) return "foreign";
+  // Services of the first versions don't name their stack.
+  if ((variables[STACK] ?? stack) !== stack) return "foreign";
   if (ofApp !== app.name || ofDeployment !== deployment.id) return "sibling";
   return variables[CREATED] === createdMark(deployment) ? "ours" : "left";
 }
@@ -76,8 +105,7 @@ export function variablesOf(
   app: AppDocument,
   deployment: Deployment,
   target: RailwayTarget,
-  given: {
-    owner: string;
+  given: Identity & {
     internalToken: string;
     envService: string;
     users: readonly string[];
@@ -96,6 +124,7 @@ export function variablesOf(
     PULSE_SERVER_ADDRESS: host === undefined ? "" : `https://${host}`,
     PORT: String(SERVICE_PORT),
     [OWNER]: given.owner,
+    [STACK]: given.stack,
     [APP]: app.name,
     [ID]: deployment.id,
     [CREATED]: createdMark(deployment),
@@ -143,7 +172,8 @@ export function reservedOnEnvService(envService: string, names: readonly string[
   );
 }
 
-function createdMark({ createdAt }: Deployment): string {
+/** What {@link ServiceMark.created} is for a deployment. */
+export function createdMark({ createdAt }: Deployment): string {
   return new Date(createdAt).toISOString();
 }
 

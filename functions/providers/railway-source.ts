@@ -3,6 +3,8 @@ import { Problem } from "../errors.ts";
 import { RailwayError } from "../railway/error.ts";
 import { uploadSource } from "../railway/upload.ts";
 import type { SourceArchive } from "../runners/source-archive.ts";
+import { stackIdOf } from "../state/stack-id.ts";
+import type { StateStore } from "../state/store.ts";
 import { problemOf } from "./railway.ts";
 import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
 import { RolloutMemories } from "./railway-memory.ts";
@@ -24,6 +26,7 @@ export async function sendSource(
   given: {
     railway: RailwaySettings;
     internalToken: string;
+    store: StateStore;
     app: AppDocument;
     deployment: Deployment;
     /** Throws once the deployment takes no source any more; asked while its service is waited for. */
@@ -36,8 +39,9 @@ export async function sendSource(
   if (target.kind !== "railway" || target.upload !== true) throw new Error("It takes no source");
   const access = new RailwayAccess(given.railway);
   const memory = new RolloutMemories().of(app, deployment);
+  const stack = stackIdOf(given.store);
   const signal = AbortSignal.timeout(SERVICE_WAIT_MS + UPLOAD_LIMIT_MS);
-  const step = new RailwayStep({ access, internalToken, app, deployment, target, memory, signal });
+  const step = new RailwayStep({ access, internalToken, stack, app, deployment, target, memory, signal });
   try {
     const there = await serviceOf(step, given.stillTaken);
     if (there.deploymentId !== null) {

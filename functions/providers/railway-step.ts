@@ -17,6 +17,7 @@ import {
   ownerOf,
   SERVICE_PORT,
   serviceNames,
+  type Identity,
   type Ownership,
   type RailwayTarget,
 } from "./railway-service.ts";
@@ -41,12 +42,14 @@ export class RailwayStep {
   readonly deployment: Deployment;
   readonly target: RailwayTarget;
   readonly memory: RolloutMemory;
+  readonly #stack: () => Promise<string>;
   readonly #signal: AbortSignal;
   #place: RailwayPlace | null = null;
 
   constructor(parts: {
     access: RailwayAccess;
     internalToken: string;
+    stack: () => Promise<string>;
     app: AppDocument;
     deployment: Deployment;
     target: RailwayTarget;
@@ -59,6 +62,7 @@ export class RailwayStep {
     this.deployment = parts.deployment;
     this.target = parts.target;
     this.memory = parts.memory;
+    this.#stack = parts.stack;
     this.#signal = parts.signal;
   }
 
@@ -75,8 +79,8 @@ export class RailwayStep {
     return serviceNames(this.app, this.deployment);
   }
 
-  owner(): Promise<string> {
-    return ownerOf(this.internalToken);
+  async identity(): Promise<Identity> {
+    return { owner: await ownerOf(this.internalToken), stack: await this.#stack() };
   }
 
   async call<Variables, Result>(
@@ -90,7 +94,7 @@ export class RailwayStep {
   }
 
   async ownership(variables: Record<string, string>): Promise<Ownership> {
-    return judgeOwnership(variables, await this.owner(), this.app, this.deployment);
+    return judgeOwnership(variables, await this.identity(), this.app, this.deployment);
   }
 
   /** What there is of this deployment. Of two services of the same deployment one stays. */

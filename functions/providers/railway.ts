@@ -4,6 +4,8 @@ import { RailwayError } from "../railway/error.ts";
 import { nodesOf } from "../railway/operation.ts";
 import { projectServices, serviceVariables } from "../railway/operations.ts";
 import { sortVariables } from "../railway/reserved.ts";
+import { stackIdOf } from "../state/stack-id.ts";
+import type { StateStore } from "../state/store.ts";
 import type { Provider, Step } from "./provider.ts";
 import { RailwayAccess, type RailwaySettings } from "./railway-access.ts";
 import { RolloutMemories, type RolloutMemory } from "./railway-memory.ts";
@@ -19,9 +21,14 @@ const RETRY_FIRST_MS = 1_000;
 const RETRY_LIMIT_MS = 30_000;
 
 /** A service of its own for each deployment, in the Railway project that the Worker is set up for. */
-export function railwayProvider(parts: { railway: RailwaySettings | null; internalToken: string }): Provider {
+export function railwayProvider(parts: {
+  railway: RailwaySettings | null;
+  internalToken: string;
+  store: StateStore;
+}): Provider {
   const access = parts.railway && new RailwayAccess(parts.railway);
   const memories = new RolloutMemories();
+  const stack = stackIdOf(parts.store);
 
   async function take<T>(
     app: AppDocument,
@@ -37,7 +44,7 @@ export function railwayProvider(parts: { railway: RailwaySettings | null; intern
     const signal = AbortSignal.timeout(STEP_TIMEOUT_MS);
     try {
       const result = await work(
-        new RailwayStep({ access, internalToken, app, deployment, target, memory, signal }),
+        new RailwayStep({ access, internalToken, stack, app, deployment, target, memory, signal }),
       );
       memory.failures = 0;
       if (result.status === "done") memories.forget(app, deployment, redeploy);
@@ -75,6 +82,7 @@ export function railwayProvider(parts: { railway: RailwaySettings | null; intern
       const step = new RailwayStep({
         access,
         internalToken,
+        stack,
         app,
         deployment,
         target,

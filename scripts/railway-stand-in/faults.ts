@@ -2,8 +2,9 @@
 export type Fault =
   | { kind: "500" }
   | { kind: "429"; retryAfterSeconds?: number }
-  /** Answered late. */
+  /** Carried out late and answered then, should anybody still be there. */
   | { kind: "slow"; ms: number }
+  | { kind: "slow"; until: Promise<unknown> }
   /** The work is done and the connection destroyed before the answer. */
   | { kind: "lost" }
   /** The connection is destroyed at once, and the work done only then. */

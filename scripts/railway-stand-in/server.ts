@@ -145,7 +145,7 @@ async function withFault(
       };
     }
     case "slow":
-      await sleep(fault.ms);
+      await ("until" in fault ? fault.until : sleep(fault.ms));
       return work();
     case "lost":
       await work();

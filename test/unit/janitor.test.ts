@@ -27,7 +27,7 @@ async function apps(...names: string[]): Promise<void> {
 }
 
 function run(sweepApp: (name: string) => Promise<Decision[]>) {
-  return sweep(false, { store, sweepApp, now: Date.now });
+  return sweep(false, { store, sweepApp, sweepServices: null, now: Date.now });
 }
 
 const hang = (): Promise<never> => new Promise(() => {});

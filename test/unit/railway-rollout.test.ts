@@ -9,6 +9,7 @@ import { transition } from "../../functions/deployments/lifecycle.ts";
 import type { BuildLog, Provider } from "../../functions/providers/provider.ts";
 import { railwayProvider } from "../../functions/providers/railway.ts";
 import { ownerOf, serviceNames } from "../../functions/providers/railway-service.ts";
+import { MemoryStore } from "../helpers/memory-store.ts";
 import { HANDLED, startGraphqlServer, type ScriptedServer } from "../helpers/graphql-server.ts";
 
 const INTERNAL_TOKEN = "the-internal-token";
@@ -29,6 +30,7 @@ interface Service {
 let services: Service[];
 let server: ScriptedServer;
 let provider: Provider;
+let store: MemoryStore;
 let log: BuildLog & { lines: string[] };
 let made: number;
 /** Asked before each call; what it returns is the answer. */
@@ -40,6 +42,7 @@ const named = (name: string): Service[] => services.filter((one) => one.name ===
 
 beforeEach(async () => {
   made = 0;
+  store = new MemoryStore(Date.now);
   instead = () => undefined;
   services = [serviceOf("pulse-env", { variables: { KEY: "value" } })];
   log = {
@@ -62,6 +65,7 @@ afterEach(async () => {
 function fresh(): Provider {
   return railwayProvider({
     internalToken: INTERNAL_TOKEN,
+    store,
     railway: {
       token: { kind: "account", value: "t" },
       place: { project: "p", environment: "e" },

@@ -83,9 +83,9 @@ describe("a service's name", () => {
 
 describe("whose a service is", () => {
   const { app, deployment, target: railway } = appWith("shop", "v1", { image: "a" });
-  const owner = "0123456789abcdef";
+  const us = { owner: "0123456789abcdef", stack: "one" };
   const variables = variablesOf(app, deployment, railway, {
-    owner,
+    ...us,
     internalToken: "the-internal-token",
     envService: "pulse-env",
     users: [],
@@ -93,21 +93,27 @@ describe("whose a service is", () => {
   });
 
   test("is said by its variables, all of them", () => {
-    expect(judgeOwnership(variables, owner, app, deployment)).toBe("ours");
-    expect(judgeOwnership(variables, "fedcba9876543210", app, deployment)).toBe("foreign");
+    expect(judgeOwnership(variables, us, app, deployment)).toBe("ours");
+    expect(judgeOwnership(variables, { ...us, owner: "fedcba9876543210" }, app, deployment)).toBe("foreign");
     for (const name of ["SIGNALBOX_OWNER", "SIGNALBOX_APP", "SIGNALBOX_DEPLOYMENT_ID"]) {
       const { [name]: _, ...rest } = variables;
-      expect(judgeOwnership(rest, owner, app, deployment)).toBe("foreign");
-      expect(judgeOwnership({ ...variables, [name]: "other" }, owner, app, deployment)).toBe(
+      expect(judgeOwnership(rest, us, app, deployment)).toBe("foreign");
+      expect(judgeOwnership({ ...variables, [name]: "other" }, us, app, deployment)).toBe(
         name === "SIGNALBOX_OWNER" ? "foreign" : "sibling",
       );
     }
-    expect(judgeOwnership({}, owner, app, deployment)).toBe("foreign");
+    expect(judgeOwnership({}, us, app, deployment)).toBe("foreign");
+  });
+
+  test("tells two installations with the same token apart, where the service says which made it", () => {
+    expect(judgeOwnership(variables, { ...us, stack: "two" }, app, deployment)).toBe("foreign");
+    const { SIGNALBOX_STACK: _, ...before } = variables;
+    expect(judgeOwnership(before, { ...us, stack: "two" }, app, deployment)).toBe("ours");
   });
 
   test("tells what an earlier deployment of the same id left", () => {
     const later = { ...deployment, createdAt: NOW + 1 };
-    expect(judgeOwnership(variables, owner, app, later)).toBe("left");
+    expect(judgeOwnership(variables, us, app, later)).toBe("left");
   });
 
   test("doesn't tell the token", async () => {
@@ -119,6 +125,7 @@ describe("whose a service is", () => {
 describe("a service's variables", () => {
   const given = {
     owner: "0123456789abcdef",
+    stack: "one",
     internalToken: "the-internal-token",
     envService: "pulse-env",
     users: ["API_KEY", "MODE"],
