@@ -129,6 +129,8 @@ async function put(
   });
   const earlier = await recall(context, idempotency, answer(true));
   if (earlier !== null) return earlier;
+  /** Of nothing: 0, or the deletion of an app of this name. Versions never return, so it is never that of an app. */
+  let before = 0;
   for (let attempt = 0; attempt < 5; attempt++) {
     const replaced = await applyCommand(
       store,
@@ -143,8 +145,8 @@ async function put(
     }
     if (replaced.kind === "repeated") return replay(replaced, idempotency, answer(false));
     if (replaced.kind === "refused") throw new Problem(replaced.refusal.code, replaced.refusal.message);
-    const fresh = newAppDocument(name, config, now());
-    const created = await commitDocument(store, fresh, 0, {
+    const fresh = newAppDocument(name, config, now(), before + 1);
+    const created = await commitDocument(store, fresh, before, {
       author: { actor: OPERATOR, action: "app.create" },
       details: { hosts: config.hosts.join(" ") },
       isDefault,
@@ -153,6 +155,7 @@ async function put(
     if (created.outcome === "committed") return answer(true).view(fresh);
     if (created.outcome === "repeated") return replay(created.record, idempotency, answer(true));
     if (created.outcome === "host_taken") throw hostTaken(created);
+    before = created.version;
   }
   throw new Problem("version_conflict", `App ${name} is being created and deleted by others. Try again.`);
 }

@@ -230,12 +230,12 @@ export function parseAppDocument(body: string): AppDocument {
   return appDocument.parse(JSON.parse(body));
 }
 
-/** A document from which no deployment has been made yet; committed as version 1. */
-export function newAppDocument(name: string, config: AppConfig, now: number): AppDocument {
+/** A document from which no deployment has been made yet; above version 1 where an app of this name was deleted. */
+export function newAppDocument(name: string, config: AppConfig, now: number, version = 1): AppDocument {
   return {
     schema: 1,
     name,
-    version: 1,
+    version,
     createdAt: now,
     updatedAt: now,
     config,

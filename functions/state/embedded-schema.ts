@@ -46,6 +46,10 @@ const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX record_tombstones_by_expiry ON record_tombstones (expires_at);
   `,
+  `
+  CREATE TABLE app_tombstones (name TEXT PRIMARY KEY, version INTEGER NOT NULL, expires_at INTEGER NOT NULL);
+  CREATE INDEX app_tombstones_by_expiry ON app_tombstones (expires_at);
+  `,
 ];
 
 /** Brings the object's database to the schema that this build knows; throws when it is already past it. */

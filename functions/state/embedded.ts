@@ -74,7 +74,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
       const refusal = this.#refuse(change, now);
       if (refusal) return refusal;
       const version =
-        change.body === null ? this.#deleteApp(change.app) : this.#writeApp(change, change.body);
+        change.body === null ? this.#deleteApp(change, now) : this.#writeApp(change, change.body);
       this.#appendAudit(change.audit);
       this.#recordOperation(change.operation, now);
       this.#prune(now);
@@ -221,10 +221,15 @@ export class EmbeddedStore extends DurableObject implements StateStore {
     const { app, operation } = change;
     const record = operation ? this.#operation(operation.key, now) : null;
     if (record) return { outcome: "repeated", record };
-    const version =
-      this.#first<{ version: number }>("SELECT version FROM apps WHERE name = ?", app)?.version ?? 0;
+    const held = this.#first<{ version: number }>("SELECT version FROM apps WHERE name = ?", app);
+    const deleted = this.#first<{ version: number }>(
+      "SELECT version FROM app_tombstones WHERE name = ? AND expires_at > ?",
+      app,
+      now,
+    );
+    const version = (held ?? deleted)?.version ?? 0;
     if (version !== change.expectedVersion) return { outcome: "conflict", version };
-    if (change.body === null) return version === 0 ? { outcome: "conflict", version } : null;
+    if (change.body === null) return held ? null : { outcome: "conflict", version };
     const taken = this.#first<{ host: string; app: string }>(
       `SELECT hosts.host, hosts.app FROM json_each(?) AS wanted JOIN hosts ON hosts.host = wanted.value
        WHERE hosts.app <> ? ORDER BY wanted.key LIMIT 1`,
@@ -234,8 +239,14 @@ export class EmbeddedStore extends DurableObject implements StateStore {
     return taken ? { outcome: "host_taken", host: taken.host, app: taken.app } : null;
   }
 
-  #deleteApp(name: string): number {
+  #deleteApp({ app: name, expectedVersion }: AppChange, now: number): number {
     this.#sql.exec("DELETE FROM apps WHERE name = ?", name);
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO app_tombstones (name, version, expires_at) VALUES (?, ?, ?)",
+      name,
+      expectedVersion + 1,
+      now + TOMBSTONE_TTL_MS,
+    );
     this.#sql.exec("DELETE FROM hosts WHERE app = ?", name);
     return 0;
   }
@@ -244,6 +255,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
     const { app, isDefault, hasWork } = change;
     const version = change.expectedVersion + 1;
     const hosts = JSON.stringify(change.hosts);
+    this.#sql.exec("DELETE FROM app_tombstones WHERE name = ?", app);
     if (isDefault) this.#sql.exec("UPDATE apps SET is_default = 0 WHERE is_default = 1 AND name <> ?", app);
     this.#sql.exec(
       `INSERT INTO apps (name, version, body, is_default, has_work) VALUES (?, ?, ?, ?, ?)
@@ -299,7 +311,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
   }
 
   #prune(now: number): void {
-    for (const table of ["operations", "leases", "record_tombstones"]) {
+    for (const table of ["operations", "leases", "record_tombstones", "app_tombstones"]) {
       this.#sql.exec(
         `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expires_at <= ? LIMIT ?)`,
         now,

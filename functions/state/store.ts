@@ -67,7 +67,7 @@ export interface Page {
 
 export interface StoredApp {
   name: string;
-  /** Starts at 1, rises by one with each commit. */
+  /** Starts at 1, rises by one with each commit, deletions among them: see {@link AppChange.expectedVersion}. */
   version: number;
   /** The document as JSON text. */
   body: string;
@@ -77,7 +77,11 @@ export interface StoredApp {
 
 export interface AppChange {
   app: string;
-  /** The version that the change was computed from; 0 when the app must not exist yet. */
+  /**
+   * The version that the change was computed from; 0 when the app must not exist yet. A deletion is a version, too: for
+   * {@link TOMBSTONE_TTL_MS} an app of the same name goes on from there, which a conflict tells. So no version ever
+   * means two documents, and whoever slept through a deletion can't write onto what came after it.
+   */
   expectedVersion: number;
   /** The next document as JSON text, or null to delete the app (its hosts and default go with it). */
   body: string | null;
@@ -103,7 +107,7 @@ export interface OperationRecord {
 
 export type CommitResult =
   | { outcome: "committed"; version: number }
-  /** Somebody else wrote first; `version` is what the store holds now (0: no such app). */
+  /** Somebody else wrote first; `version` is what the store holds now, or has deleted (0: neither). */
   | { outcome: "conflict"; version: number }
   /** This operation has happened before. */
   | { outcome: "repeated"; record: OperationRecord }
@@ -142,5 +146,5 @@ export class StoreUnavailable extends Error {
 /** The newest audit entries that a store keeps, per installation. Source: about 200 B each, 4 MB in all. */
 export const AUDIT_ENTRIES_KEPT = 20_000;
 
-/** How long a deleted record's version is remembered. */
+/** How long the version of a deleted app or record is remembered: longer than any request is under way. */
 export const TOMBSTONE_TTL_MS = 24 * 60 * 60 * 1_000;

@@ -1,3 +1,5 @@
+import { TOMBSTONE_TTL_MS } from "./store.ts";
+
 /**
  * The Lua that Upstash runs: each script is one command and one atomic step.
  *
@@ -27,7 +29,7 @@ return { ARGV[1], app[1], app[2], redis.call('GET', KEYS[2]) == ARGV[1] and '1' 
 `;
 
 /**
- * KEYS: app, hosts of the app, hosts, default, apps, work, audit, operation.
+ * KEYS: app, hosts of the app, hosts, default, apps, work, audit, operation, tombstone.
  * ARGV: name, expected version, next version, whether to delete, body, is default, has work, audit's app,
  * audit entry, audit entries kept, operation's time to live in ms ('' for none), fingerprint, result, hosts...
  *
@@ -39,8 +41,9 @@ if ARGV[11] ~= '' then
   local done = redis.call('HMGET', KEYS[8], 'fingerprint', 'result')
   if done[1] then return { 'repeated', done[1], done[2] } end
 end
-local version = redis.call('HGET', KEYS[1], 'version') or '0'
-if version ~= ARGV[2] or (deleted and version == '0') then return { 'conflict', version } end
+local held = redis.call('HGET', KEYS[1], 'version')
+local version = held or redis.call('GET', KEYS[9]) or '0'
+if version ~= ARGV[2] or (deleted and not held) then return { 'conflict', version } end
 if not deleted then
   for i = 14, #ARGV do
     local holder = redis.call('HGET', KEYS[3], ARGV[i])
@@ -52,8 +55,10 @@ for _, host in ipairs(redis.call('SMEMBERS', KEYS[2])) do redis.call('HDEL', KEY
 redis.call('DEL', KEYS[2])
 if deleted then
   redis.call('DEL', KEYS[1])
+  redis.call('SET', KEYS[9], ARGV[3], 'PX', '${TOMBSTONE_TTL_MS}')
   redis.call('ZREM', KEYS[5], name)
 else
+  redis.call('DEL', KEYS[9])
   redis.call('HSET', KEYS[1], 'version', ARGV[3], 'body', ARGV[5])
   redis.call('ZADD', KEYS[5], '0', name)
   for i = 14, #ARGV do

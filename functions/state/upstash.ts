@@ -163,6 +163,7 @@ export class UpstashStore implements StateStore {
       this.#key("work"),
       this.#key("audit"),
       this.#key("operation", operation?.key ?? ""),
+      this.#key("app-tombstone", app),
     ];
     const args = [
       app,

@@ -99,7 +99,7 @@ describe("the embedded store's object", () => {
       state.storage.sql.exec("UPDATE schema SET number = 99");
     });
     await evictDurableObject(stub());
-    await expectUnavailable(store, /schema 99 and this build knows 2/);
+    await expectUnavailable(store, /schema 99 and this build knows 3/);
   });
 
   test("an object that doesn't answer makes every method unavailable in time, until it answers again", async () => {

@@ -68,6 +68,24 @@ export function describeStateStore(name: string, open: OpenStore): void {
         expect(await store.listAudit({ app: null, limit: 10, before: null })).toEqual([]);
       });
 
+      test("a writer that slept while the app was deleted and made again changes nothing of the new one", async () => {
+        for (const version of range(3)) await store.commit(change("shop", version));
+        expect(await store.commit(change("shop", 3, { body: null }))).toEqual(committed(0));
+        expect(await store.readApp("shop")).toBeNull();
+        expect(await store.commit(change("shop", 0))).toEqual({ outcome: "conflict", version: 4 });
+        // What is deleted can't be deleted again, nor changed by whoever knew it.
+        for (const late of [change("shop", 3), change("shop", 4, { body: null })]) {
+          expect(await store.commit(late)).toEqual({ outcome: "conflict", version: 4 });
+        }
+        expect(await store.commit(change("shop", 4, { body: '{"new":1}' }))).toEqual(committed(5));
+        for (const expected of range(5)) {
+          const late = change("shop", expected, { body: expected === 2 ? null : '{"old":1}' });
+          expect(await store.commit(late)).toEqual({ outcome: "conflict", version: 5 });
+        }
+        expect(await store.readApp("shop")).toEqual(app("shop", 5, '{"new":1}'));
+        expect(await store.commit(change("blog", 0))).toEqual(committed(1));
+      });
+
       test("20 clients that commit at once all get through, one for each version", async () => {
         const results = await Promise.all(
           range(20).map(async (client) => [await increment(store, client), await increment(store, client)]),
@@ -226,7 +244,7 @@ export function describeStateStore(name: string, open: OpenStore): void {
         expect(await store.listWork()).toEqual([]);
         expect(await auditVersions(store, "shop")).toEqual([2, 1]);
         expect(await store.commit(change("heir", 0, { hosts: ["shop.example.com"] }))).toEqual(committed(1));
-        expect(await store.commit(change("shop", 0))).toEqual(committed(1));
+        expect(await store.commit(change("shop", 2))).toEqual(committed(3));
       });
 
       test("deleting an app leaves another app's default alone", async () => {
@@ -263,9 +281,9 @@ export function describeStateStore(name: string, open: OpenStore): void {
         await store.commit(change("shop", 0));
         const removal = change("shop", 1, { body: null, operation: operation("delete-1") });
         expect(await store.commit(removal)).toEqual(committed(0));
-        await store.commit(change("shop", 0));
+        await store.commit(change("shop", 2));
         expect(await store.commit(removal)).toEqual(repeated("delete-1"));
-        expect(await store.readApp("shop")).toEqual(app("shop", 1));
+        expect(await store.readApp("shop")).toEqual(app("shop", 3));
       });
 
       test("an operation sent by 20 clients at once happens once", async () => {

@@ -357,6 +357,13 @@ describe("an app", () => {
     );
     expect(own.reloads).toBe(1);
     expect((await stack.api("PUT", "/apps/heir", { hosts: ["brief.test"] })).status).toBe(201);
+    const [last] = z
+      .object({ entries: z.array(z.object({ fromVersion: z.number() })) })
+      .parse((await stack.api("GET", "/audit?app=brief&limit=1")).body).entries;
+    const again = await stack.api("PUT", "/apps/brief", {});
+    // Above every version that the one before it had, its deletion's included.
+    expect(again).toMatchObject({ status: 201, body: { version: (last?.fromVersion ?? 0) + 2 } });
+    expect((await stack.api("PUT", "/apps/brief", {})).status).toBe(200);
     await own.close();
   });
 });

@@ -22,6 +22,7 @@ export class MemoryStore implements StateStore {
   readonly audit: AuditEntry[] = [];
   readonly leases = new Map<string, { token: string; expiresAt: number }>();
   readonly records = new Map<string, string>();
+  readonly #deleted = new Map<string, number>();
   readonly #operations = new Map<string, OperationRecord>();
   readonly #now: () => number;
   calls = 0;
@@ -51,13 +52,15 @@ export class MemoryStore implements StateStore {
     return this.#call(() => {
       const repeated = change.operation && this.#operations.get(change.operation.key);
       if (repeated) return { outcome: "repeated", record: repeated };
-      const version = this.apps.get(change.app)?.version ?? 0;
-      if (version !== change.expectedVersion) return { outcome: "conflict", version };
+      const held = this.apps.get(change.app)?.version;
+      const version = held ?? this.#deleted.get(change.app) ?? 0;
+      if (version !== change.expectedVersion || (change.body === null && held === undefined))
+        return { outcome: "conflict", version };
       this.audit.push(change.audit);
       const { app: name, body, isDefault, hasWork, operation } = change;
       if (operation) this.#operations.set(operation.key, operation);
-      if (body === null) this.apps.delete(name);
-      else this.apps.set(name, { name, version: version + 1, body, isDefault, hasWork });
+      if (body === null && this.apps.delete(name)) this.#deleted.set(name, version + 1);
+      if (body !== null) this.apps.set(name, { name, version: version + 1, body, isDefault, hasWork });
       return { outcome: "committed", version: body === null ? 0 : version + 1 };
     });
   }
