@@ -1,17 +1,31 @@
-import { createHash } from "node:crypto";
-import { chmod, mkdir, mkdtemp, rm, symlink, truncate, utimes, writeFile } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  rm,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { buffer } from "node:stream/consumers";
+import { promisify } from "node:util";
 import { unpackTar } from "modern-tar";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { packTree } from "../../scripts/cli/packing/archive.ts";
 import { readSourceTree } from "../../scripts/cli/packing/source-tree.ts";
 import { EntryGuard } from "../../runner/sources/entry-guard.ts";
 
+const run = promisify(execFile);
 let root: string;
 
 beforeEach(async () => {
@@ -184,6 +198,60 @@ describe("the archive", () => {
     const tree = await readSourceTree(root, { alone: false });
     await writeFile(join(root, "a.txt"), "12");
     await expect(packTree(tree)).rejects.toMatchObject({ code: "source_changed" });
+  });
+
+  test.each(["while it is packed", "when it is packed"])(
+    "leaves nothing behind when the process is killed %s",
+    async (when) => {
+      const [temporary, fifo] = [join(root, "tmp"), join(root, "fifo")];
+      await mkdir(temporary);
+      await run("mkfifo", [fifo]);
+      const source = new URL("../../scripts/cli/packing/archive.ts", import.meta.url).href;
+      const noise = join(root, "noise.bin");
+      await writeFile(noise, randomBytes(1024 * 1024));
+      const entries = [noise, fifo].map((file) => ({
+        kind: "file",
+        path: file.slice(1),
+        file,
+        bytes: 1024 * 1024,
+      }));
+      const program = `
+        const { packTree } = await import(${JSON.stringify(source)});
+        const archive = await packTree({ directory: "x", entries: ${JSON.stringify(entries)}, bytes: 0, skipped: [] });
+        let bytes = 0;
+        for await (const chunk of archive.open()) bytes += chunk.length;
+        console.log("packed", bytes === archive.bytes);
+        setInterval(() => {}, 1_000);
+      `;
+      const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+        env: { ...process.env, TMPDIR: temporary },
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      // Opens only once the other end is read, which is in the middle of packing.
+      const writing = await open(fifo, "w");
+      if (when === "when it is packed") {
+        await writing.writeFile(randomBytes(1024 * 1024));
+        const [line] = await once(child.stdout, "data");
+        expect(String(line)).toBe("packed true\n");
+      }
+      child.kill("SIGKILL");
+      await once(child, "close");
+      await writing.close();
+      expect(await readdir(temporary)).toEqual([]);
+    },
+  );
+
+  test("can be read several times, at the same time as well", async () => {
+    await writeFile(join(root, "noise.bin"), randomBytes(1024 * 1024));
+    const archive = await packTree(await readSourceTree(root, { alone: false }));
+    const [one, other] = await Promise.all([buffer(archive.open()), buffer(archive.open())]);
+    archive.open().destroy();
+    const last = await buffer(archive.open());
+    archive.remove();
+    archive.remove();
+    for (const read of [one, other, last]) {
+      expect(createHash("sha256").update(read).digest("hex")).toBe(archive.sha256);
+    }
   });
 
   test("a large file goes through in pieces", async () => {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, createWriteStream, rmSync, type ReadStream } from "node:fs";
-import { rm } from "node:fs/promises";
+import { createReadStream, rmSync } from "node:fs";
+import { open, type FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable, Transform } from "node:stream";
@@ -14,18 +14,20 @@ import type { SourceTree } from "./source-tree.ts";
 /** Fixed, so that the same files make the same archive. Source: `npm pack`; some tools refuse times before 1980. */
 const MTIME = new Date("1985-10-26T08:15:00.000Z");
 
+const CHUNK_BYTES = 64 * 1024;
+
 export interface Archive {
   sha256: string;
   bytes: number;
   /** From its beginning, as often as it takes. */
-  open(): ReadStream;
-  /** At once, since a command that is interrupted has no time. */
+  open(): Readable;
+  /** Frees its room on the disk. Ending the process does so, too, however it ends. */
   remove(): void;
 }
 
-/** Packs a tree into a gzip tar in a temporary file. The same files, modes and links make the same bytes. */
+/** Packs a tree into a gzip tar in a temporary file that has no name. The same files, modes and links make the same bytes. */
 export async function packTree(tree: SourceTree, signal?: AbortSignal): Promise<Archive> {
-  const file = join(tmpdir(), `signalbox-source-${randomUUID()}.tgz`);
+  const file = await openNameless();
   const hash = createHash("sha256");
   let bytes = 0;
   const counting = new Transform({
@@ -45,20 +47,42 @@ export async function packTree(tree: SourceTree, signal?: AbortSignal): Promise<
       Readable.fromWeb(readable),
       createGzip({ level: 6 }),
       counting,
-      createWriteStream(file, { mode: 0o600 }),
+      async (chunks: AsyncIterable<Buffer>) => {
+        for await (const chunk of chunks) await file.writeFile(chunk);
+      },
       signal ? { signal } : {},
     );
     await filling;
   } catch (error) {
-    await rm(file, { force: true });
+    await file.close();
     throw error;
   }
+  let closing: Promise<void> | null = null;
   return {
     sha256: hash.digest("hex"),
     bytes,
-    open: () => createReadStream(file, { highWaterMark: 64 * 1024 }),
-    remove: () => rmSync(file, { force: true }),
+    open: () => Readable.from(contents(file)),
+    remove: () => void (closing ??= file.close()),
   };
+}
+
+/** Without a name from the start, so that even a killed process leaves nothing: the system frees it with its handle. */
+async function openNameless(): Promise<FileHandle> {
+  const path = join(tmpdir(), `signalbox-source-${randomUUID()}.tgz`);
+  const file = await open(path, "wx+", 0o600);
+  // At once: before anything else of this process gets its turn.
+  rmSync(path);
+  return file;
+}
+
+/** Each reader at its own place. */
+async function* contents(file: FileHandle): AsyncGenerator<Buffer> {
+  for (let position = 0; ;) {
+    const { buffer, bytesRead } = await file.read({ buffer: Buffer.allocUnsafe(CHUNK_BYTES), position });
+    if (bytesRead === 0) return;
+    position += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
 }
 
 async function fill(
