@@ -25,6 +25,8 @@ export interface Argument {
   name: string;
   summary: string;
   optional?: true;
+  /** The only values that are taken. */
+  choices?: readonly string[];
 }
 
 export interface Definition<F extends Flags> {

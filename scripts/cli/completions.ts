@@ -1,124 +1,214 @@
-import { everywhere, type Command, type Flag } from "./command.ts";
+import { everywhere, type Argument, type Command, type Flag } from "./command.ts";
 
-/** What a shell is told: for each beginning of a command line, the words that can follow. */
+/** What a shell is told of one beginning of a command line. */
 interface Level {
   /** The words so far: ``, `runners`, `runners drain`. */
   path: string;
-  next: { word: string; summary: string }[];
+  /** Words that can follow: commands, or the only values of an argument. */
+  words: { word: string; summary: string }[];
+  takesDirectory: boolean;
+  flags: { name: string; flag: Flag }[];
 }
 
 export const shells = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof shells)[number];
 
-/** A shell's completion script, from the table of commands. */
+/**
+ * A shell's completion script, from the table of commands. In all three: after a flag that takes a value come its values,
+ * where they are known, and files where it names one; else commands and directories where there can be any; and flags
+ * once a hyphen is typed, in bash and zsh also where nothing else can follow.
+ */
 export function completionScript(shell: Shell, commands: readonly Command[]): string {
+  const all = levels(commands);
   switch (shell) {
     case "bash":
-      return bash(levels(commands));
+      return bash(all);
     case "zsh":
-      return zsh(levels(commands));
+      return zsh(all);
     case "fish":
-      return fish(commands);
+      return fish(all);
   }
 }
 
 function levels(commands: readonly Command[]): Level[] {
-  const paths = new Map<string, Level["next"]>([["", []]]);
-  const add = (path: string, word: string, summary: string): void => {
-    const next = paths.get(path) ?? [];
-    if (!next.some((known) => known.word === word)) next.push({ word, summary });
-    paths.set(path, next);
+  const all = new Map<string, Level>();
+  const at = (path: string): Level => {
+    const level = all.get(path) ?? { path, words: [], takesDirectory: false, flags: [] };
+    all.set(path, level);
+    return level;
   };
-  for (const { name, summary, flags } of commands) {
+  const add = (path: string, word: string, summary: string): void => {
+    const { words } = at(path);
+    if (!words.some((known) => known.word === word)) words.push({ word, summary });
+  };
+  for (const { name, summary, flags, arguments: taken = [] } of commands) {
     const [first = "", second] = name.split(" ");
     add("", first, second === undefined ? summary : `${first} …`);
     if (second !== undefined) add(first, second, summary);
-    for (const [flag, { summary: what }] of Object.entries({ ...flags, ...everywhere })) {
-      add(name, `--${flag}`, what);
+    const level = at(name);
+    for (const argument of taken) {
+      for (const choice of argument.choices ?? []) add(name, choice, argument.summary);
+      if (isDirectory(argument)) level.takesDirectory = true;
+    }
+    for (const [flag, spec] of Object.entries<Flag>({ ...flags, ...everywhere })) {
+      level.flags.push({ name: `--${flag}`, flag: spec });
     }
   }
-  return [...paths].map(([path, next]) => ({ path, next }));
+  return [...all.values()];
 }
 
-/** The words before the cursor that aren't flags name the command. */
+function isDirectory({ name }: Argument): boolean {
+  return name === "DIRECTORY";
+}
+
+function namesFile({ value }: Flag): boolean {
+  return value === "FILE" || value === "DIRECTORY";
+}
+
+/** Patterns of a level's path and a flag that takes a value, and what is done about that. */
+function valueCases(
+  all: Level[],
+  does: { choices: (words: readonly string[]) => string; file: string; other: string },
+): string {
+  return all
+    .flatMap(({ path, flags }) =>
+      flags
+        .filter(({ flag }) => flag.type === "string")
+        .map(({ name, flag }) => {
+          const action = flag.choices ? does.choices(flag.choices) : namesFile(flag) ? does.file : does.other;
+          return `    '${path} ${name}') ${action} ;;`;
+        }),
+    )
+    .join("\n");
+}
+
 function bash(all: Level[]): string {
-  const cases = all.map(
-    ({ path, next }) => `    '${path}') words='${next.map(({ word }) => word).join(" ")}' ;;`,
-  );
+  const words = all.map((level) => {
+    const flags = level.flags.map(({ name }) => name).join(" ");
+    const next = level.words.map(({ word }) => word).join(" ");
+    return `    '${level.path}') words='${next}' flags='${flags}'${level.takesDirectory ? " directories=1" : ""} ;;`;
+  });
   return `# signalbox completion for bash: source <(signalbox completion bash)
 _signalbox() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" path="" word words="" index
+  local current="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD - 1]}"
+  local path="" word words="" flags="" directories="" index
   for ((index = 1; index < COMP_CWORD && index < 3; index++)); do
     word="\${COMP_WORDS[index]}"
     case "$word" in -*) break ;; esac
     case "\${path:+$path }$word" in
-${all
-  .filter(({ path }) => path !== "")
-  .map(({ path }) => `      '${path}') path='${path}' ;;`)
-  .join("\n")}
+${pathCases(all, "path")}
     esac
   done
+  COMPREPLY=()
+  case "$path $before" in
+${valueCases(all, {
+  choices: (choices) => `COMPREPLY=($(compgen -W '${choices.join(" ")}' -- "$current")); return`,
+  file: 'COMPREPLY=($(compgen -f -- "$current")); compopt -o filenames 2>/dev/null; return',
+  other: "return",
+})}
+  esac
   case "$path" in
-${cases.join("\n")}
+${words.join("\n")}
+  esac
+  case "$current" in
+    -*) words="$flags" ;;
+    *) if [ -z "$words$directories" ]; then words="$flags"; fi ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
+  if [ -n "$directories" ]; then
+    COMPREPLY+=($(compgen -d -- "$current"))
+    # Unknown to the bash of macOS, which then leaves out the slash.
+    compopt -o filenames 2>/dev/null
+  fi
 }
-complete -o default -F _signalbox signalbox
+complete -F _signalbox signalbox
 `;
 }
 
 function zsh(all: Level[]): string {
-  const cases = all.map(({ path, next }) => {
-    const described = next.map(({ word, summary }) => quoted(`${word}:${summary.replaceAll(":", "\\:")}`));
-    return `    '${path}') choices=(${described.join(" ")}) ;;`;
+  const described = (word: string, summary: string): string =>
+    quoted(`${word}:${summary.replaceAll(":", "\\:")}`);
+  const cases = all.map(({ path, words, flags, takesDirectory }) => {
+    const next = words.map(({ word, summary }) => described(word, summary)).join(" ");
+    const known = flags.map(({ name, flag }) => described(name, flag.summary)).join(" ");
+    return `    '${path}') choices=(${next}) flags=(${known})${takesDirectory ? " directories=1" : ""} ;;`;
   });
   return `#compdef signalbox
-# signalbox completion for zsh: source <(signalbox completion zsh), after compinit
+# signalbox completion for zsh: source <(signalbox completion zsh), after compinit; or as _signalbox in a directory of fpath
 _signalbox() {
-  local path_so_far="" word
-  local -a choices
+  local path_so_far="" word directories=""
+  local -a choices flags
   for word in "\${(@)words[2,CURRENT-1]}"; do
     [[ "$word" == -* ]] && break
     case "\${path_so_far:+$path_so_far }$word" in
-${all
-  .filter(({ path }) => path !== "")
-  .map(({ path }) => `      '${path}') path_so_far='${path}' ;;`)
-  .join("\n")}
+${pathCases(all, "path_so_far")}
+      *) break ;;
     esac
   done
+  case "$path_so_far $words[CURRENT-1]" in
+${valueCases(all, {
+  choices: (choices) => `compadd -- ${choices.join(" ")}; return`,
+  file: "_files; return",
+  other: "_message value; return",
+})}
+  esac
   case "$path_so_far" in
 ${cases.join("\n")}
   esac
-  _describe 'signalbox' choices || _files
+  if [[ "$words[CURRENT]" == -* || ( $#choices -eq 0 && -z "$directories" ) ]]; then
+    _describe 'flag' flags
+  else
+    (( $#choices )) && _describe 'signalbox' choices
+    [[ -n "$directories" ]] && _files -/
+  fi
 }
-compdef _signalbox signalbox
+if [[ "$funcstack[1]" == _signalbox ]]; then
+  _signalbox "$@"
+else
+  compdef _signalbox signalbox
+fi
 `;
 }
 
-function fish(commands: readonly Command[]): string {
-  const lines = ["# signalbox completion for fish: signalbox completion fish | source"];
-  const seen = new Set<string>();
-  for (const { name, summary, flags } of commands) {
-    const [first = "", second] = name.split(" ");
-    if (!seen.has(first)) {
-      const what = second === undefined ? summary : `${first} …`;
-      lines.push(`complete -c signalbox -n __fish_use_subcommand -a ${first} -d ${quoted(what)}`);
-      seen.add(first);
-    }
-    const here = `__fish_seen_subcommand_from ${first}`;
-    if (second !== undefined) {
-      lines.push(`complete -c signalbox -n ${quoted(here)} -a ${second} -d ${quoted(summary)}`);
-    }
-    const within = second === undefined ? here : `${here}; and __fish_seen_subcommand_from ${second}`;
-    for (const [flag, spec] of Object.entries<Flag>({ ...flags, ...everywhere })) {
-      const short = spec.short === undefined ? "" : ` -s ${spec.short}`;
-      const value = spec.choices
-        ? ` -x -a ${quoted(spec.choices.join(" "))}`
-        : spec.type === "string"
-          ? " -r"
-          : "";
+function pathCases(all: Level[], variable: string): string {
+  return all
+    .filter(({ path }) => path !== "")
+    .map(({ path }) => `      '${path}') ${variable}='${path}' ;;`)
+    .join("\n");
+}
+
+function fish(all: Level[]): string {
+  const paths = all.filter(({ path }) => path !== "").map(({ path }) => quoted(path));
+  const lines = [
+    `# signalbox completion for fish: signalbox completion fish | source
+function __signalbox_at
+  set -l words (commandline -opc)
+  set -e words[1]
+  set -l path
+  for word in $words
+    string match -q -- '-*' $word; and break
+    set -l longer (string join ' ' -- $path $word)
+    contains -- $longer ${paths.join(" ")}; or break
+    set path $longer
+  end
+  test "$path" = "$argv"
+end
+complete -c signalbox -e
+complete -c signalbox -f`,
+  ];
+  for (const { path, words, flags, takesDirectory } of all) {
+    const here = `complete -c signalbox -n ${quoted(`__signalbox_at ${path}`.trimEnd())}`;
+    for (const { word, summary } of words) lines.push(`${here} -a ${word} -d ${quoted(summary)}`);
+    if (takesDirectory) lines.push(`${here} -a '(__fish_complete_directories)'`);
+    for (const { name, flag } of flags) {
+      const short = flag.short === undefined ? "" : ` -s ${flag.short}`;
+      const value = flag.choices
+        ? ` -x -a ${quoted(flag.choices.join(" "))}`
+        : namesFile(flag)
+          ? " -r -F"
+          : " -x";
       lines.push(
-        `complete -c signalbox -n ${quoted(within)} -l ${flag}${short}${value} -d ${quoted(spec.summary)}`,
+        `${here} -l ${name.slice(2)}${short}${flag.type === "string" ? value : ""} -d ${quoted(flag.summary)}`,
       );
     }
   }

@@ -8,6 +8,7 @@ import { parseInvocation } from "../../scripts/cli/arguments.ts";
 import { age, bytes, duration } from "../../scripts/cli/ages.ts";
 import { commands } from "../../scripts/cli/commands/index.ts";
 import { isNamed } from "../../scripts/cli/commands/delete.ts";
+import { everywhere } from "../../scripts/cli/command.ts";
 import { completionScript } from "../../scripts/cli/completions.ts";
 import { commandHelp, overview } from "../../scripts/cli/help.ts";
 import { Output } from "../../scripts/cli/output.ts";
@@ -78,6 +79,12 @@ test("bash completes commands, their second words and their flags", async () => 
   expect(await complete("runners", "drain", "--un")).toEqual(["--undo"]);
   expect(await complete("deploy", "--det")).toEqual(["--detach"]);
   expect(await complete("canary", "")).toEqual(["set", "off"]);
+  expect(await complete("completion", "")).toEqual(["bash", "zsh", "fish"]);
+  expect(await complete("pause", "--mode", "")).toEqual(["hold", "refuse"]);
+  expect(await complete("logs", "--app", "")).toEqual([""]);
+  expect(await complete("status", "")).toContain("--json");
+  expect(await complete("deploy", directory)).toEqual([directory]);
+  expect(await complete("deploy", "--config", `${directory}/compl`)).toEqual([script]);
   await rm(directory, { recursive: true });
 });
 
@@ -89,6 +96,27 @@ test("no completion script has an unpaired quote", () => {
     ).toEqual([]);
   }
 });
+
+test.each(["bash", "zsh", "fish"] as const)(
+  "the script for %s knows every command and flag, in its place",
+  (shell) => {
+    const lines = completionScript(shell, commands).split("\n");
+    for (const { name, flags } of commands) {
+      const place = shell === "fish" ? `'__signalbox_at ${name}'` : `    '${name}') `;
+      const about = lines.filter((line) => line.includes(place)).join("\n");
+      for (const [flag, { type }] of Object.entries({ ...flags, ...everywhere })) {
+        const said = shell === "fish" ? ` -l ${flag} ` : `--${flag}`;
+        expect(about, `${name} ${flag}`).toContain(said);
+        // After it comes its value, and no other flag.
+        const takes =
+          shell === "fish"
+            ? new RegExp(` -l ${flag} (?:-s . )?-[rx] `).test(about)
+            : lines.some((line) => line.startsWith(`    '${name} --${flag}') `));
+        expect(takes, `${name} ${flag}`).toBe(type === "string");
+      }
+    }
+  },
+);
 
 test("server-sent events are read whole, however they are cut, and comments are passed over", async () => {
   const text =

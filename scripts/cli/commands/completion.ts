@@ -7,7 +7,7 @@ export function completionCommand(table: () => readonly Command[]): Command {
   return command({
     name: "completion",
     summary: "a completion script for your shell",
-    arguments: [{ name: "SHELL", summary: shells.join(", ") }],
+    arguments: [{ name: "SHELL", summary: shells.join(", "), choices: shells }],
     flags: {},
     notes:
       "bash: source <(signalbox completion bash)\nzsh:  source <(signalbox completion zsh)\nfish: signalbox completion fish | source",
