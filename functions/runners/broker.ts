@@ -11,7 +11,7 @@ import {
   STATUS_CONNECTIONS_LIMIT,
 } from "../protocol/limits.ts";
 import { fetchHub, hubOf } from "./hub-call.ts";
-import { isConnected, runnerPages, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
+import { connectedRunners, type RunnerProtocol } from "./registry.ts";
 import { requireRunner, requireSharedSecret } from "./runner-auth.ts";
 import { sendCommand } from "./send-command.ts";
 
@@ -114,14 +114,11 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
 async function status(request: Request, context: ControlContext): Promise<Response> {
   const { config, store, env } = context;
   await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
-  const connected: RunnerRecord[] = [];
-  for await (const page of runnerPages(store, STATUS_CONNECTIONS_LIMIT)) {
-    connected.push(...page.filter(isConnected));
-    if (connected.length >= STATUS_CONNECTIONS_LIMIT) break;
-  }
+  const connected = await connectedRunners(store, STATUS_CONNECTIONS_LIMIT);
+  const ids = connected.map(({ id }) => id).sort();
   // The SentryVibe broker's answer holds heartbeats, which are nowhere but in the hubs: so many and no more are asked.
   const connections = await Promise.all(
-    connected.slice(0, STATUS_CONNECTIONS_LIMIT).map(async ({ id }) => {
+    ids.map(async (id) => {
       const lastHeartbeat = await hubOf(env, id).lastHeardAt();
       return lastHeartbeat === null
         ? null
