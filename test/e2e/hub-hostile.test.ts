@@ -4,7 +4,6 @@ import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
-import { newRunner, writeRunner } from "../../functions/runners/registry.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
 import { RUNNER_SECRET, until } from "../helpers/stack.ts";
@@ -104,24 +103,6 @@ test("a command that grows beyond a message on its way is refused, and the sessi
   });
   expect(answer.status).toBe(413);
   expect(runner.commands).toEqual([]);
-  await runner.close();
-});
-
-test("runners that are long gone don't hide one that is there", async () => {
-  for (let n = 0; n < 510; n++) {
-    const id = `gone-${String(n).padStart(4, "0")}`;
-    await writeRunner(world.store, newRunner(id, Date.now()), 1);
-  }
-  const { port } = backend.address() as AddressInfo;
-  const runner = await connectRunner(world.stack, "last", { "@runner": port });
-  const seen = await fetch(`${world.stack.origin}/_signalbox/status`, {
-    headers: { authorization: `Bearer ${RUNNER_SECRET}` },
-  });
-  expect(await seen.json()).toMatchObject({ connections: [{ runnerId: "last" }] });
-  await world.stack.api("PUT", "/apps/placed", {});
-  const target = { kind: "runner", source: { sha256: "0".repeat(64) }, start: "true" };
-  const { body } = await world.stack.api("POST", "/apps/placed/deployments", { target });
-  expect(body).toMatchObject({ target: { runnerId: "last" } });
   await runner.close();
 });
 
