@@ -216,7 +216,11 @@ test("what a Worker that was killed left in the index is found out by whoever as
   await world.stack.restart();
   expect(await connectedRunners(world.store, 100)).toHaveLength(THERE);
   const refused = await place({});
-  expect(refused.result.body).toMatchObject({ code: "target_refused" });
+  // Nobody fits: not one that fits and hasn't the source.
+  expect(refused.result.body).toMatchObject({
+    code: "target_refused",
+    errors: [{ field: "target.runnerId" }],
+  });
   expect(await brokerStatus()).toEqual([]);
   await until(
     async () => (await connectedRunners(world.store, 100)).length,
