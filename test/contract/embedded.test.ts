@@ -98,6 +98,20 @@ describe("the embedded store's object", () => {
     expect(await versions()).toEqual([3, 2]);
   });
 
+  test("what a build from before the index has stored is brought along, and indexed once it is written again", async () => {
+    const store = openStore({ EMBEDDED_STORE: namespace });
+    await store.writeRecord("runner", "r1", "before", 1);
+    await runInDurableObject(stub(), (_store, { storage }) => {
+      storage.sql.exec("DROP TABLE record_tags");
+      storage.sql.exec("UPDATE schema SET number = 2");
+    });
+    await evictDurableObject(stub());
+    expect(await store.findRecords("runner", ["online"], 10)).toEqual([]);
+    expect(await store.readRecord("runner", "r1")).toBe("before");
+    await store.writeRecord("runner", "r1", "after", 1, { tags: ["online"], rank: 0 });
+    expect(await store.findRecords("runner", ["online"], 10)).toEqual([{ id: "r1", body: "after" }]);
+  });
+
   test("a search looks at so many records with the rarest tag and no more", async () => {
     const store = openStore({ EMBEDDED_STORE: namespace });
     await store.writeRecord("runner", "least", "{}", 1, { tags: ["online", "eu"], rank: 0 });
