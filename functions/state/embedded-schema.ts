@@ -46,6 +46,16 @@ const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX record_tombstones_by_expiry ON record_tombstones (expires_at);
   `,
+  `
+  CREATE TABLE record_tags (
+    kind TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    rank REAL NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (kind, tag, rank, id)
+  ) WITHOUT ROWID;
+  CREATE UNIQUE INDEX record_tags_by_record ON record_tags (kind, id, tag);
+  `,
 ];
 
 /** Brings the object's database to the schema that this build knows; throws when it is already past it. */
