@@ -14,6 +14,8 @@ export interface RecordedMutation<T, R> {
   action: string;
   /** Who the audit log says it was; the operator, unless somebody else may do it, too. */
   actor?: string;
+  /** The app that it belongs to, where it does to one. */
+  app?: string;
   /** `runner r1`: what is changed, for messages. */
   subject?: string;
   act: () => Promise<T>;
@@ -73,11 +75,11 @@ async function carryOut<T, R>(
   idempotency: Idempotency,
   mutation: RecordedMutation<T, R>,
 ): Promise<T> {
-  const { action, actor = OPERATOR, subject, details, remember } = mutation;
+  const { action, actor = OPERATOR, app = null, subject, details, remember } = mutation;
   const answer = await mutation.act();
   const audit: AuditEntry = {
     at: now(),
-    app: null,
+    app,
     actor,
     action,
     fromVersion: null,
