@@ -36,21 +36,60 @@ export async function requireBearer(
 
 /** Counts one failed login and throws the answer to it. */
 export function refuseLogin(client: string, remedy: string): never {
+  countFailure(client);
+  throw unauthorized(remedy);
+}
+
+/**
+ * For a token that takes a look into the store to judge, so that wrong ones cost only so many looks: it counts as
+ * failed from before the look until it turns out to be right, and behind an address that has failed too often nobody
+ * is looked up. Throws as `requireBearer` does.
+ */
+export async function requireLookedUp(
+  client: string,
+  remedy: string,
+  isRight: () => Promise<boolean>,
+): Promise<void> {
+  const forgive = countFailure(client);
+  let right: boolean;
+  try {
+    right = await isRight();
+  } catch (error) {
+    forgive();
+    throw error;
+  }
+  if (!right) throw unauthorized(remedy);
+  forgive();
+}
+
+/** Throws when there were too many; returns what takes this one back. */
+function countFailure(client: string): () => void {
   const now = Date.now();
   const network = networkOf(client);
-  const entry = failures.get(network);
+  let entry = failures.get(network);
   if (!entry || now - entry.since > FAILURE_WINDOW_MS) {
     failures.delete(network);
     // One goes for one, so that many addresses can't wipe out what is known of all of them.
     const oldest = failures.size >= CLIENTS_REMEMBERED ? failures.keys().next().value : undefined;
     if (oldest !== undefined) failures.delete(oldest);
-    failures.set(network, { count: 1, since: now });
-  } else if (++entry.count > AUTH_FAILURES_PER_MINUTE) {
+    entry = { count: 0, since: now };
+    failures.set(network, entry);
+  }
+  if (entry.count >= AUTH_FAILURES_PER_MINUTE) {
     throw new Problem("too_many_attempts", "Too many failed logins from this address. Wait a minute.", {
       headers: { "retry-after": "60" },
     });
   }
-  throw new Problem("unauthorized", remedy, { headers: { "www-authenticate": 'Bearer realm="signalbox"' } });
+  entry.count += 1;
+  const counted = entry;
+  return () => {
+    counted.count -= 1;
+    if (counted.count === 0 && failures.get(network) === counted) failures.delete(network);
+  };
+}
+
+function unauthorized(remedy: string): Problem {
+  return new Problem("unauthorized", remedy, { headers: { "www-authenticate": 'Bearer realm="signalbox"' } });
 }
 
 /** Whoever has one IPv6 address has the 2^64 of its network, so they count as one. */

@@ -1,7 +1,7 @@
 import { homedir, hostname } from "node:os";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
+import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 
 export interface RunnerConfig {
   runnerId: string;
@@ -163,7 +163,11 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
   const healthPort = check("healthPort", wholeNumber(0, 65_535), "a number from 0 to 65535");
   const heartbeat = check("heartbeatInterval", wholeNumber(1_000, 60_000), "a number from 1000 to 60000");
   const drain = check("drainTimeout", wholeNumber(0, 3_600_000), "a number from 0 to 3600000");
-  const labels = check("labels", labelsOf, "a list such as region=eu,gpu=yes");
+  const labels = check(
+    "labels",
+    labelsOf,
+    `a list such as region=eu,gpu=yes, of at most ${RUNNER_LABELS_LIMIT}`,
+  );
   const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
@@ -236,7 +240,7 @@ function flag(value: string): boolean | null {
 function labelsOf(value: string): Record<string, string> | null {
   const pairs = value.split(",").map((part) => /^\s*([\w.-]{1,63})=([\w.-]{0,63})\s*$/.exec(part)?.slice(1));
   const known = pairs.filter((pair) => pair !== undefined);
-  if (known.length < pairs.length) return null;
+  if (known.length < pairs.length || known.length > RUNNER_LABELS_LIMIT) return null;
   return Object.fromEntries(known.map(([name = "", content = ""]) => [name, content]));
 }
 

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { NODE_FLAGS } from "./build-runner.ts";
 import { projectRoot } from "./build-worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
 import { upload } from "./cli/deploy/upload.ts";
@@ -21,7 +22,8 @@ export async function startLocalRunner(
   home: string,
   stdout: "inherit" | "ignore",
 ): Promise<LocalRunner> {
-  const guarded = new GuardedProcess(process.execPath, [join(projectRoot, "runner/index.ts"), "runner"], {
+  const runner = [...NODE_FLAGS, join(projectRoot, "runner/index.ts"), "runner"];
+  const guarded = new GuardedProcess(process.execPath, runner, {
     env: {
       PATH: process.env["PATH"] ?? "",
       HOME: process.env["HOME"] ?? home,

@@ -7,7 +7,12 @@ import { requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
 import { unknownDeployment } from "./mutation.ts";
 import { controlRouter, json, operator, problems } from "./openapi.ts";
+import { mutateRecorded } from "./recorded-mutation.ts";
 import { deploymentPath } from "./schemas.ts";
+
+const sentSource = z
+  .object({ deploymentId: z.string().openapi({ description: "Railway's id of what it builds" }) })
+  .openapi("DeploymentSource");
 
 const put = createRoute({
   security: operator,
@@ -23,14 +28,7 @@ const put = createRoute({
       content: { "application/gzip": { schema: z.string().openapi({ format: "binary" }) } },
     },
   },
-  responses: {
-    200: json(
-      z
-        .object({ deploymentId: z.string().openapi({ description: "Railway's id of what it builds" }) })
-        .openapi("DeploymentSource"),
-    ),
-    ...problems,
-  },
+  responses: { 200: json(sentSource), ...problems },
 });
 
 export const deploymentSource = controlRouter().openapi(put, async (c) => {
@@ -58,7 +56,15 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const controller = controllerOf(env, name);
   waitUntil(controller.reconcile(name).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
-  const sent = await sendSource({ railway, internalToken, store, app, deployment, stillTaken }, archive);
+  const sent = await mutateRecorded(c.env.control, null, {
+    action: "deployment.upload",
+    app: name,
+    subject: `deployment ${id}`,
+    act: () => sendSource({ railway, internalToken, store, app, deployment, stillTaken }, archive),
+    details: ({ deploymentId }) => ({ deployment: id, railwayDeployment: deploymentId }),
+    remember: { schema: sentSource, of: (answer) => answer },
+    repeated: (answer) => answer,
+  });
   // The cron sweep would find it too; this way the rollout sees at once what it waits for.
   waitUntil(controller.hurry(name, id).catch(() => undefined));
   return c.json(sent, 200);

@@ -1,13 +1,16 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { reportSchema } from "../janitor/report.ts";
-import { lastRun, sweep } from "../janitor/sweep.ts";
+import { reportSchema, type Report } from "../janitor/report.ts";
+import { lastRun, publishedReport, sweep } from "../janitor/sweep.ts";
 import { servicesSweep } from "../janitor/sweep-services.ts";
 import { controllerOf } from "./context.ts";
-import { controlRouter, json, jsonBody, operator, problems } from "./openapi.ts";
+import { idempotencyOf } from "./mutation.ts";
+import { controlRouter, idempotent, json, jsonBody, operator, problems } from "./openapi.ts";
+import { mutateRecorded } from "./recorded-mutation.ts";
 import { auditQuery, auditView, janitorBody } from "./schemas.ts";
 
 const runJanitor = createRoute({
   security: operator,
+  parameters: idempotent,
   tags: ["janitor"],
   method: "post",
   path: "/janitor/run",
@@ -43,10 +46,27 @@ export const operations = controlRouter()
     const { config, env, store, now, waitUntil } = c.env.control;
     const { dryRun } = c.req.valid("json");
     const sweepApp = (name: string, dry: boolean) => controllerOf(env, name).sweep(name, dry);
-    const run = sweep(dryRun, { store, sweepApp, sweepServices: servicesSweep(config, store), now });
-    // A client that leaves takes its request along, not the run: it would leave the lease behind.
-    waitUntil(run.catch(() => undefined));
-    return c.json(await run, 200);
+    const act = (): Promise<Report> =>
+      sweep(dryRun, { store, sweepApp, sweepServices: servicesSweep(config, store), now });
+    if (dryRun) {
+      const run = act();
+      // A client that leaves takes its request along, not the run: it would leave the lease behind.
+      waitUntil(run.catch(() => undefined));
+      return c.json(await run, 200);
+    }
+    const report = await mutateRecorded(c.env.control, await idempotencyOf(c.req.raw, await c.req.text()), {
+      action: "janitor.run",
+      act,
+      details: ({ outcome, decisions, errors }) => ({
+        outcome,
+        deletions: decisions.filter(({ action }) => action === "delete").length,
+        kept: decisions.filter(({ action }) => action === "keep").length,
+        errors: errors.length,
+      }),
+      remember: { schema: reportSchema, of: publishedReport },
+      repeated: (earlier) => earlier,
+    });
+    return c.json(report, 200);
   })
   .openapi(lastJanitor, async (c) => {
     const { store, now } = c.env.control;

@@ -1,106 +1,20 @@
-import type { z } from "zod";
-import { Problem } from "../errors.ts";
-import { COMMAND_WAIT_LIMIT_SECONDS, IDEMPOTENCY_TTL_SECONDS } from "../protocol/limits.ts";
-import { StoreUnavailable, type AuditEntry } from "../state/store.ts";
 import type { ControlContext } from "./context.ts";
-import { OPERATOR, replay, type Idempotency } from "./mutation.ts";
+import type { Idempotency } from "./mutation.ts";
+import { mutateRecorded, type RecordedMutation } from "./recorded-mutation.ts";
 
-/** Longer than any of these takes. What dies in between may be repeated then. */
-const UNDER_WAY_MS = (COMMAND_WAIT_LIMIT_SECONDS + 60) * 1_000;
-
-export interface RunnerMutation<T, R> {
+export interface RunnerMutation<T, R> extends Omit<RecordedMutation<T, R>, "subject"> {
   runnerId: string;
-  /** `runner.drain`: what the audit log calls it. */
-  action: string;
-  act: () => Promise<T>;
-  /** What the audit log says of it; never a secret and never a payload. */
-  details?: (answer: T) => AuditEntry["details"];
-  /** What is remembered for a repetition; never a secret. */
-  remember: { schema: z.ZodType<R>; of: (answer: T) => R };
-  /** How a repetition answers. */
-  repeated: (remembered: R) => T;
 }
 
-/**
- * Carries out an operator's change of a runner, audited. With an Idempotency-Key it happens once: what its first
- * request came to is remembered, and a repetition meanwhile is refused. A change that was made and couldn't be
- * recorded is made again by a repetition.
- */
-export async function mutateRunner<T, R>(
+/** Carries out a change of a runner, recorded under its id. */
+export function mutateRunner<T, R>(
   context: ControlContext,
   idempotency: Idempotency,
-  mutation: RunnerMutation<T, R>,
+  { runnerId, details, ...mutation }: RunnerMutation<T, R>,
 ): Promise<T> {
-  const earlier = await recallRunner(context, idempotency, mutation);
-  if (earlier !== null) return earlier.answer;
-  const work = alone(context, idempotency, mutation);
-  // A client that leaves takes its request along, not the entry about what it did.
-  context.waitUntil(work.catch(() => undefined));
-  return work;
-}
-
-async function alone<T, R>(
-  context: ControlContext,
-  idempotency: Idempotency,
-  mutation: RunnerMutation<T, R>,
-): Promise<T> {
-  if (idempotency === null) return carryOut(context, null, mutation);
-  const { store } = context;
-  const lease = `operation:${idempotency.key}`;
-  const token = crypto.randomUUID();
-  if (!(await store.acquireLease(lease, token, UNDER_WAY_MS)).acquired) {
-    throw new Problem(
-      "operation_under_way",
-      "A request with this Idempotency-Key is under way. Repeat it when that has been answered or given up.",
-      { errors: [{ field: "header.idempotency-key", message: "belongs to a request that is under way" }] },
-    );
-  }
-  try {
-    // The one before may have ended between the look and the lease.
-    const earlier = await recallRunner(context, idempotency, mutation);
-    return earlier !== null ? earlier.answer : await carryOut(context, idempotency, mutation);
-  } finally {
-    await store.releaseLease(lease, token).catch(() => undefined); // it ends by itself
-  }
-}
-
-async function carryOut<T, R>(
-  { store, now }: ControlContext,
-  idempotency: Idempotency,
-  mutation: RunnerMutation<T, R>,
-): Promise<T> {
-  const { runnerId, action, details, remember } = mutation;
-  const answer = await mutation.act();
-  const audit: AuditEntry = {
-    at: now(),
-    app: null,
-    actor: OPERATOR,
-    action,
-    fromVersion: null,
-    toVersion: null,
-    details: { runner: runnerId, ...details?.(answer) },
-  };
-  const operation = idempotency && {
-    ...idempotency,
-    result: JSON.stringify(remember.of(answer)),
-    ttlSeconds: IDEMPOTENCY_TTL_SECONDS,
-  };
-  try {
-    await store.recordOperation(audit, operation);
-  } catch (error) {
-    if (!(error instanceof StoreUnavailable)) throw error;
-    throw new StoreUnavailable(
-      `${action} was carried out on runner ${runnerId} but not recorded. ${error.message}`,
-    );
-  }
-  return answer;
-}
-
-async function recallRunner<T, R>(
-  { store }: ControlContext,
-  idempotency: Idempotency,
-  { remember, repeated }: RunnerMutation<T, R>,
-): Promise<{ answer: T } | null> {
-  const record = idempotency && (await store.readOperation(idempotency.key));
-  return record && { answer: repeated(replay(record, idempotency, remember)) };
+  return mutateRecorded(context, idempotency, {
+    ...mutation,
+    subject: `runner ${runnerId}`,
+    details: (answer) => ({ runner: runnerId, ...details?.(answer) }),
+  });
 }

@@ -1,14 +1,12 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import type { Env } from "../config.ts";
 import { Problem } from "../errors.ts";
 import { hubOf } from "../runners/hub-call.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
-import { sendCommand } from "../runners/send-command.ts";
-import { runnerOffline } from "../runners/stream-problems.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { idempotencyOf } from "./mutation.ts";
 import { controlRouter, idempotent, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
+import { commandRunner } from "./runner-command.ts";
 import { mutateRunner } from "./runner-mutation.ts";
 import {
   commandBody,
@@ -128,7 +126,7 @@ export const runners = controlRouter()
     return c.json(answer, 200);
   })
   .openapi(command, async (c) => {
-    const { env, now } = c.env.control;
+    const { now } = c.env.control;
     const { id } = c.req.valid("param");
     const { wait } = c.req.valid("query");
     const { type, projectId = null, payload = {} } = c.req.valid("json");
@@ -136,15 +134,7 @@ export const runners = controlRouter()
     const commandId = crypto.randomUUID();
     const timestamp = new Date(now()).toISOString();
     const sent = { id: commandId, type, projectId, timestamp, payload };
-    const answer = await mutateRunner(c.env.control, idempotency, {
-      runnerId: id,
-      action: "runner.command",
-      act: () => runCommand(env, id, sent, wait),
-      details: ({ outcome }) => ({ command: commandId, type, project: projectId, outcome }),
-      // An event may hold a whole file.
-      remember: { schema: sentCommand, of: () => ({ commandId }) },
-      repeated: (remembered) => ({ ...remembered, outcome: "sent" as const }),
-    });
+    const answer = await commandRunner(c.env.control, idempotency, { runnerId: id, sent, projectId, wait });
     switch (answer.outcome) {
       case "sent":
         return c.json({ ok: true as const, commandId: answer.commandId }, 200);
@@ -221,36 +211,7 @@ const asViewed = (runnerId: string, action: string) => ({
   repeated: (view: z.infer<typeof runnerView>) => view,
 });
 
-const sentCommand = z.object({ commandId: z.string() });
 const issued = z.object({ id: z.string() });
-
-type Ran = { commandId: string } & (
-  { outcome: "sent" | "timeout" | "lost" } | { outcome: "result"; event: Record<string, unknown> }
-);
-
-/** Throws where nothing was sent; what became of what was sent is an outcome. */
-async function runCommand(
-  env: Env,
-  id: string,
-  sent: Parameters<typeof sendCommand>[2],
-  waitSeconds: number,
-): Promise<Ran> {
-  const answer = await sendCommand(env, id, sent, waitSeconds * 1_000);
-  switch (answer.kind) {
-    case "offline":
-      throw runnerOffline(id);
-    case "draining":
-      throw new Problem("runner_draining", `Runner ${id} is draining and takes no new work.`);
-    case "result":
-      return { commandId: sent.id, outcome: "result", event: eventFields.parse(JSON.parse(answer.event)) };
-    case "sent":
-    case "timeout":
-    case "lost":
-      return { commandId: sent.id, outcome: answer.kind };
-  }
-}
-
-const eventFields = z.record(z.string(), z.unknown());
 
 async function requireRunnerRecord(store: StateStore, id: string): Promise<RunnerRecord> {
   const record = await readRunner(store, id);

@@ -1,5 +1,10 @@
 import { z } from "zod";
-import { DEPLOYMENT_ID_PATTERN, RUNNER_ID_PATTERN, SLUG_PATTERN } from "../protocol/limits.ts";
+import {
+  DEPLOYMENT_ID_PATTERN,
+  RUNNER_ID_PATTERN,
+  RUNNER_LABEL_LIMIT,
+  SLUG_PATTERN,
+} from "../protocol/limits.ts";
 
 /** All times in the document are epoch milliseconds; the control API shows them as RFC 3339. */
 
@@ -85,7 +90,7 @@ export const runnerTarget = z.strictObject({
   /** Where it runs; without one, the least loaded runner that has the source. */
   runnerId: runnerId.optional(),
   /** What the runner must say of itself, where none is named. */
-  labels: z.record(z.string().min(1).max(63), z.string().max(63)).optional(),
+  labels: z.record(z.string().min(1).max(RUNNER_LABEL_LIMIT), z.string().max(RUNNER_LABEL_LIMIT)).optional(),
   /** An archive that was uploaded to the runner before. */
   source: z.strictObject({
     sha256: z.string().regex(/^[0-9a-f]{64}$/, "a SHA-256 in lower-case hexadecimal"),

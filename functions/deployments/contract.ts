@@ -3,8 +3,11 @@ import { AnswerTooLarge, textWithin } from "../answer-body.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { AppDocument, Deployment } from "./app-document.ts";
 
-/** `fetch`, but it also reaches backends that have no address on the network. */
-export type FetchTarget = (url: string, init: RequestInit) => Promise<Response>;
+/**
+ * `fetch`, but it also reaches backends that have no address on the network. `whole`: the request to send a copy of,
+ * with what `init` says changed in it; the only way to send a GET or HEAD with a body.
+ */
+export type FetchTarget = (url: string, init: RequestInit, whole?: Request) => Promise<Response>;
 
 /** How Signalbox speaks to a backend on its own behalf. */
 export interface ContractCaller {

@@ -1,3 +1,4 @@
+import type { FetchTarget } from "../deployments/contract.ts";
 import { Problem } from "../errors.ts";
 
 /** Meant for one hop only (RFC 9110, section 7.6.1, and what proxies before it used). */
@@ -54,7 +55,7 @@ export interface Caller {
 export interface ForwardOptions {
   signal?: AbortSignal | undefined;
   /** Reaches backends that have no address on the network. */
-  fetchTarget?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
+  fetchTarget: FetchTarget;
 }
 
 /**
@@ -66,22 +67,20 @@ export async function forward(
   requestUrl: URL,
   destination: Destination,
   caller: Caller,
-  { signal, fetchTarget = fetch }: ForwardOptions = {},
+  { signal, fetchTarget }: ForwardOptions,
 ): Promise<Response> {
   const target = destination.url + pathAndQuery(request.url);
   const headers = requestHeaders(request, requestUrl, caller);
   if (destination.internalToken !== undefined) headers.set(TOKEN_HEADER, destination.internalToken);
   const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
-  let send = (): Promise<Response> => fetchTarget(target, init);
-  if (request.body !== null && (request.method === "GET" || request.method === "HEAD")) {
-    // Only a whole request may have both; search engines and their like read such bodies.
-    const whole = new Request(target, request);
-    send = () => fetch(whole, init);
-  } else {
+  // Search engines and their like read the bodies of such requests.
+  const isOdd = request.body !== null && (request.method === "GET" || request.method === "HEAD");
+  if (!isOdd) {
     init.method = request.method;
     if (request.body !== null) init.body = request.body;
   }
+  const send = (): Promise<Response> => fetchTarget(target, init, isOdd ? request : undefined);
   const upstream = await fetchOnce(send, init, canRepeat(request), destination);
 
   if (upstream.webSocket === null && (upstream.status < 200 || upstream.status > 599)) {

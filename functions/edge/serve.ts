@@ -12,7 +12,7 @@ import type { RouteTable, RouteTables } from "./table.ts";
 export interface EdgeContext {
   config: Config;
   tables: RouteTables;
-  fetchTarget?: ForwardOptions["fetchTarget"];
+  fetchTarget: ForwardOptions["fetchTarget"];
   waitUntil: (work: Promise<unknown>) => void;
 }
 

@@ -62,18 +62,23 @@ export async function sweep(dryRun: boolean, context: SweepContext): Promise<Rep
     if (holding.lost()) return report("lease_lost", decisions, errors);
     const done = report("completed", decisions, errors);
     if (!dryRun) {
-      const published: Report = {
-        ...done,
-        decisions: decisions.slice(0, DECISIONS_PUBLISHED),
-        errors: errors.slice(0, ERRORS_PUBLISHED),
-      };
-      await store.writeRecord("janitor", "last", JSON.stringify(published));
+      await store.writeRecord("janitor", "last", JSON.stringify(publishedReport(done)));
     }
     return done;
   } finally {
     holding.end();
     await store.releaseLease("janitor", token).catch(() => false); // it runs out by itself
   }
+}
+
+/** What of a report is kept. */
+export function publishedReport(report: Report): Report {
+  const { decisions, errors } = report;
+  return {
+    ...report,
+    decisions: decisions.slice(0, DECISIONS_PUBLISHED),
+    errors: errors.slice(0, ERRORS_PUBLISHED),
+  };
 }
 
 /** The last published run, and whether it is too long ago. */

@@ -118,6 +118,12 @@ export const COMMAND_WAIT_LIMIT_SECONDS = 900;
 /** What is kept of a runner's events for people to look at. */
 export const RECENT_EVENTS_KEPT = 100;
 export const RECENT_EVENT_LIMIT_BYTES = 8 * 1024;
+/** Labels of one runner that targets can ask for, each an entry of the registry's index. */
+export const RUNNER_LABELS_LIMIT = 32;
+/** Characters of a label's name, and of its value. */
+export const RUNNER_LABEL_LIMIT = 63;
+/** Runners that are asked for their load, and then for the source, when a deployment is placed. */
+export const PLACEMENT_CANDIDATES_LIMIT = 100;
 /** Runners that the SentryVibe broker's status endpoint answers for; each is one call of its hub. */
 export const STATUS_CONNECTIONS_LIMIT = 500;
 /** The close code of a socket that was silent for too long. */

@@ -2,19 +2,18 @@ import { z } from "zod";
 import type { Env } from "../config.ts";
 import { isFinished, type AppDocument, type Deployment, type Target } from "../deployments/app-document.ts";
 import { Problem } from "../errors.ts";
-import { RUNNER_POLL_MS } from "../protocol/limits.ts";
+import { PLACEMENT_CANDIDATES_LIMIT, RUNNER_POLL_MS } from "../protocol/limits.ts";
 import { callRunner, runnerRefusal, type RunnerAnswer } from "../runners/call-runner.ts";
 import { hubOf } from "../runners/hub-call.ts";
-import { readRunner, runnerPages, type RunnerRecord } from "../runners/registry.ts";
+import { hasLabels, isPlaceable, placeableRunners, readRunner } from "../runners/registry.ts";
 import { parseRunnerUrl, runnerOrigin } from "../runners/origin.ts";
 import type { StateStore } from "../state/store.ts";
 import type { BuildLog, LogPage, LogQuery, Provider, Provisioned, Step } from "./provider.ts";
 
 type RunnerTarget = Extract<Target, { kind: "runner" }>;
 
-/** Runners to choose from, and runners that are asked for it; more would be a loop over a fleet. */
-const CANDIDATES_LIMIT = 100;
-const LOOKED_AT_LIMIT = 500;
+/** Runners whose hubs are asked at once. More are only asked when none of these has the source. */
+const LOOKED_AT_ONCE = 20;
 /** Pages of a build's log that one step reads: as many lines as a controller keeps. */
 const LOG_PAGES_LIMIT = 20;
 
@@ -108,14 +107,17 @@ export function runnerProvider(parts: {
   return {
     async place(target) {
       if (target.kind !== "runner") return target;
-      for (const { id } of await candidates(env, store, target)) {
+      for await (const id of candidates(env, store, target)) {
         const found = await call(id, "HEAD", `/sources/${target.source.sha256}`);
         if (found.kind === "answer" && found.status === 200) return { ...target, runnerId: id };
       }
-      const where = target.runnerId === undefined ? "any connected runner" : `runner ${target.runnerId}`;
+      const where =
+        target.runnerId === undefined
+          ? `any runner that fits (the ${PLACEMENT_CANDIDATES_LIMIT} least loaded are asked)`
+          : `runner ${target.runnerId}`;
       throw refused(
         "target.source.sha256",
-        `isn't on ${where}; upload it with PUT /runners/ID/sources first`,
+        `isn't on ${where}; upload it with PUT /runners/ID/sources first and name that runner`,
       );
     },
     provision,
@@ -182,62 +184,54 @@ function specOf(target: PlacedTarget, app: AppDocument, { id }: Deployment, inte
   return { source, install, build, start, healthPath, host, env: { ...env, ...contract } };
 }
 
-/** What a runner says of itself in its heartbeats, as far as placement is concerned. */
-const heartbeat = z.object({
-  payload: z.object({
-    deployments: z.number().default(0),
-    busy: z.number().default(0),
-    labels: z.record(z.string(), z.string()).default({}),
-  }),
-});
+/** What a runner says of itself in its heartbeats, as far as placement asks its hub for it. */
+const heartbeat = z.object({ payload: z.object({ busy: z.number().default(0) }) });
 
-/** Runners that may take something new and have all the labels, the least loaded first. */
-async function candidates(
+/**
+ * Ids of runners that may take something new and have all the labels, the least loaded first: by what the registry
+ * knows so many at a time, and among these by what their hubs know.
+ */
+async function* candidates(
   env: Pick<Env, "RUNNER_HUB">,
   store: StateStore,
   { runnerId: wanted, labels = {} }: RunnerTarget,
-): Promise<RunnerRecord[]> {
+): AsyncGenerator<string> {
   if (wanted !== undefined) {
     const record = await readRunner(store, wanted);
     if (!record) throw refused("target.runnerId", `names no runner: ${wanted} never connected`);
     if (record.state !== "online") throw refused("target.runnerId", `is ${record.state}: ${record.reason}`);
-    return [record];
+    yield wanted;
+    return;
   }
-  const fitting: Candidate[] = [];
-  let lookedAt = 0;
-  for await (const page of runnerPages(store, CANDIDATES_LIMIT)) {
-    const online = page.filter(({ state, protocol }) => state === "online" && protocol !== "sentryvibe");
-    lookedAt += online.length;
-    for (const candidate of await Promise.all(online.map((record) => look(env, record)))) {
-      const own = candidate?.labels ?? {};
-      if (candidate && Object.entries(labels).every(([name, value]) => own[name] === value))
-        fitting.push(candidate);
+  const known = await placeableRunners(store, labels, PLACEMENT_CANDIDATES_LIMIT);
+  let some = false;
+  for (let at = 0; at < known.length; at += LOOKED_AT_ONCE) {
+    const batch = known.slice(at, at + LOOKED_AT_ONCE);
+    const looks = await Promise.all(batch.map(({ id }) => look(env, id, labels)));
+    for (const { id } of looks.filter((look) => look !== null).sort((one, other) => one.load - other.load)) {
+      some = true;
+      yield id;
     }
-    if (fitting.length >= CANDIDATES_LIMIT || lookedAt >= LOOKED_AT_LIMIT) break;
   }
-  if (fitting.length === 0) {
-    const field = Object.keys(labels).length === 0 ? "target.runnerId" : "target.labels";
-    throw refused(field, "fits no runner that is connected and takes new work");
-  }
-  return fitting.sort((one, other) => one.load - other.load).map(({ record }) => record);
+  if (some) return;
+  const field = Object.keys(labels).length === 0 ? "target.runnerId" : "target.labels";
+  throw refused(field, "fits no runner that is connected and takes new work");
 }
 
-interface Candidate {
-  record: RunnerRecord;
-  load: number;
-  labels: Record<string, string>;
-}
-
-/** Null when its hub can't say, which must not keep others from being chosen. */
-async function look(env: Pick<Env, "RUNNER_HUB">, record: RunnerRecord): Promise<Candidate | null> {
+/** Null for one that isn't what the registry says any more, or whose hub can't say: others are chosen then. */
+async function look(
+  env: Pick<Env, "RUNNER_HUB">,
+  id: string,
+  labels: Record<string, string>,
+): Promise<{ id: string; load: number } | null> {
   try {
-    const view = await hubOf(env, record.id).view();
-    const said = heartbeat.safeParse(view.status === null ? null : JSON.parse(view.status)).data?.payload;
+    const { record, status, openStreams } = await hubOf(env, id).view();
+    if (record === null || !isPlaceable(record) || !hasLabels(record, labels)) return null;
+    const said = heartbeat.safeParse(status === null ? null : JSON.parse(status)).data?.payload;
     // A deployment weighs more than a request: it stays.
-    const load = ((said?.deployments ?? 0) + (said?.busy ?? 0)) * 100 + view.openStreams;
-    return { record, load, labels: said?.labels ?? {} };
+    return { id, load: (record.deployments + (said?.busy ?? 0)) * 100 + openStreams };
   } catch (error) {
-    console.error(`placement: the hub of runner ${record.id} failed:`, error);
+    console.error(`placement: the hub of runner ${id} failed:`, error);
     return null;
   }
 }

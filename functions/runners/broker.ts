@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { readJson } from "../control/body.ts";
 import type { ControlContext } from "../control/context.ts";
+import { commandRunner } from "../control/runner-command.ts";
 import { clientAddress } from "../edge/serve.ts";
 import { Problem } from "../errors.ts";
 import { DRAIN_MESSAGE } from "../protocol/control.ts";
@@ -11,9 +12,8 @@ import {
   STATUS_CONNECTIONS_LIMIT,
 } from "../protocol/limits.ts";
 import { fetchHub, hubOf } from "./hub-call.ts";
-import { isConnected, runnerPages, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
+import { connectedRunners, type RunnerProtocol } from "./registry.ts";
 import { requireRunner, requireSharedSecret } from "./runner-auth.ts";
-import { sendCommand } from "./send-command.ts";
 
 /**
  * What the SentryVibe broker answered, at the same names and in the same JSON: the runners' socket, and three endpoints
@@ -24,6 +24,9 @@ const PREFIX = "/_signalbox/";
 const PATHS = new Set(["socket", "commands", "status", "health"].map((name) => PREFIX + name));
 /** SentryVibe's name for a runner that gives none. */
 const DEFAULT_RUNNER = "default";
+
+/** The audit log's name for whoever has RUNNER_SHARED_SECRET. */
+const SECRET_HOLDER = "runner-shared-secret";
 
 /** A Worker's isolate starts without a clock; its first request has one. */
 let firstSeenAt: number | null = null;
@@ -95,8 +98,10 @@ const commandBody = z.object({
     .optional(),
 });
 
+const projectId = z.string().max(200);
+
 async function takeCommand(request: Request, context: ControlContext): Promise<Response> {
-  const { config, env } = context;
+  const { config } = context;
   await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
   const body = commandBody.safeParse(JSON.parse(await readJson(request, CONTROL_MESSAGE_LIMIT_BYTES)));
   if (!body.success) return json({ error: "Malformed command payload" }, 400);
@@ -106,22 +111,27 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
   if (command.type === DRAIN_MESSAGE) return json({ error: "Use POST /runners/{id}/drain of the API" }, 400);
   const id = command.id ?? crypto.randomUUID();
   const timestamp = new Date(context.now()).toISOString();
-  const answer = await sendCommand(env, runnerId, { timestamp, ...command, id }, 0);
-  if (answer.kind === "draining") return json({ error: "Runner is draining" }, 503);
-  return answer.kind === "sent" ? json({ ok: true }) : notConnected();
+  const project = projectId.safeParse(command["projectId"]).data ?? null;
+  const sent = { timestamp, ...command, id };
+  try {
+    await commandRunner(context, null, { runnerId, sent, projectId: project, wait: 0, actor: SECRET_HOLDER });
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.code === "runner_draining") return json({ error: "Runner is draining" }, 503);
+    if (error.code === "runner_offline") return notConnected();
+    throw error;
+  }
+  return json({ ok: true });
 }
 
 async function status(request: Request, context: ControlContext): Promise<Response> {
   const { config, store, env } = context;
   await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
-  const connected: RunnerRecord[] = [];
-  for await (const page of runnerPages(store, STATUS_CONNECTIONS_LIMIT)) {
-    connected.push(...page.filter(isConnected));
-    if (connected.length >= STATUS_CONNECTIONS_LIMIT) break;
-  }
+  const connected = await connectedRunners(store, STATUS_CONNECTIONS_LIMIT);
+  const ids = connected.map(({ id }) => id).sort();
   // The SentryVibe broker's answer holds heartbeats, which are nowhere but in the hubs: so many and no more are asked.
   const connections = await Promise.all(
-    connected.slice(0, STATUS_CONNECTIONS_LIMIT).map(async ({ id }) => {
+    ids.map(async (id) => {
       const lastHeartbeat = await hubOf(env, id).lastHeardAt();
       return lastHeartbeat === null
         ? null

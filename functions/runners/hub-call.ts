@@ -16,12 +16,20 @@ const hubCall = z.discriminatedUnion("kind", [
 ]);
 export type HubCall = z.infer<typeof hubCall>;
 
-/** Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. */
-export function fetchHub(env: Pick<Env, "RUNNER_HUB">, call: HubCall, init: RequestInit): Promise<Response> {
+/** In place of a path, which travels in the call: in a URL it would be rewritten. */
+const URL_OF_HUB = "https://hub/";
+
+/** Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. `whole`: as `FetchTarget` has it. */
+export function fetchHub(
+  env: Pick<Env, "RUNNER_HUB">,
+  call: HubCall,
+  init: RequestInit,
+  whole?: Request,
+): Promise<Response> {
   const headers = new Headers(init.headers);
   headers.set(HEADER, encodeURIComponent(JSON.stringify(call).toWellFormed()));
-  // The path travels in the call: in a URL it would be rewritten.
-  return hubOf(env, call.runnerId).fetch("https://hub/", { ...init, headers });
+  const request = whole === undefined ? URL_OF_HUB : new Request(URL_OF_HUB, whole);
+  return hubOf(env, call.runnerId).fetch(request, { ...init, headers });
 }
 
 export function hubOf(env: Pick<Env, "RUNNER_HUB">, runnerId: string): ReturnType<Env["RUNNER_HUB"]["get"]> {

@@ -23,7 +23,7 @@ import { RecentEvents } from "./recent-events.ts";
 import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { Session } from "./session.ts";
 import { connectionLost, runnerOffline } from "./stream-problems.ts";
-import { isDraining, statusText } from "./status-event.ts";
+import { isDraining, placementOf, statusText } from "./status-event.ts";
 
 /** `offline`: nothing was sent. An event is JSON text. */
 export type CommandAnswer =
@@ -266,6 +266,7 @@ export class RunnerHub extends DurableObject<Env> {
   #follow(event: RunnerEvent): void {
     const record = this.#presence.record;
     if (!record) return;
+    this.#presence.told(placementOf(event), Date.now());
     if (isDraining(event)) this.#presence.moved("draining", "it is about to end", Date.now());
     else if (!record.drainRequested)
       this.#presence.moved("online", record.state === "draining" ? "it goes on" : record.reason, Date.now());

@@ -1,9 +1,16 @@
 import { z } from "zod";
-import { CONFLICT_MEMORY_MS, CONFLICT_REPLACEMENTS, CONFLICT_WINDOW_MS } from "../protocol/limits.ts";
+import {
+  CONFLICT_MEMORY_MS,
+  CONFLICT_REPLACEMENTS,
+  CONFLICT_WINDOW_MS,
+  RUNNER_STATUS_INTERVAL_MS,
+} from "../protocol/limits.ts";
 import type { StateStore } from "../state/store.ts";
 import { connection, type Connection } from "./hub-view.ts";
+import type { Placement } from "./status-event.ts";
 import {
   deleteRunner,
+  isConnected,
   newRunner,
   parseRunner,
   writeRunner,
@@ -16,6 +23,8 @@ import {
 const CONNECTIONS_KEPT = 10;
 /** A connection that hasn't said anything for so long is published as one that is connecting. */
 const FIRST_WORD_MS = 1_000;
+/** What a runner says of its load and labels is published no more often than it has to say it. */
+const PLACEMENT_PAUSE_MS = RUNNER_STATUS_INTERVAL_MS;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LIMIT_MS = 60_000;
 
@@ -32,13 +41,16 @@ export class Presence {
   #publishing: Promise<void> | null = null;
   #failures = 0;
   #retryAt = 0;
+  #placementDueAt = -Infinity;
 
   constructor(kv: SyncKvStorage, store: StateStore) {
     this.#kv = kv;
     this.#store = store;
     this.#record = parseRunner(kv.get("record"));
     this.#revision = z.number().catch(0).parse(kv.get("revision"));
-    this.#unpublished = kv.get("unpublished") !== undefined;
+    // A build from before the index published the record without a place in it.
+    const isIndexed = this.#record === null || !isConnected(this.#record) || kv.get("indexed") !== undefined;
+    this.#unpublished = kv.get("unpublished") !== undefined || !isIndexed;
   }
 
   get record(): RunnerRecord | null {
@@ -91,6 +103,22 @@ export class Presence {
     const [current, ...older] = this.connections;
     if (current) this.#kv.put("connections", [{ ...current, state, reason, since: now }, ...older]);
     this.#change({ ...record, state, reason, since: record.state === state ? record.since : now });
+  }
+
+  /** The connected runner has said what placement goes by. Only what has changed is published. */
+  told({ deployments, labels }: Placement, now: number): void {
+    const record = this.#record;
+    if (!record) return;
+    const next = {
+      ...record,
+      deployments: deployments ?? record.deployments,
+      labels: labels ?? record.labels,
+    };
+    if (next.deployments === record.deployments && sameLabels(next.labels, record.labels)) return;
+    const pending = this.retryAt;
+    this.#change(next);
+    if (pending === null) this.#placementDueAt = Math.max(now, this.#placementDueAt + PLACEMENT_PAUSE_MS);
+    this.#retryAt = pending ?? this.#placementDueAt;
   }
 
   /** What an operator decides; the runner needn't have connected before. */
@@ -156,6 +184,7 @@ export class Presence {
   #markPublished(): void {
     this.#unpublished = false;
     this.#kv.delete("unpublished");
+    if (this.#kv.get("indexed") === undefined) this.#kv.put("indexed", true);
   }
 
   /**
@@ -176,4 +205,9 @@ export class Presence {
     this.#kv.put("record", record);
     this.#kv.put("unpublished", true);
   }
+}
+
+function sameLabels(one: Record<string, string>, other: Record<string, string>): boolean {
+  const names = Object.keys(one);
+  return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name]);
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RUNNER_SUBPROTOCOL } from "../protocol/limits.ts";
-import type { Page, RecordWrite, StateStore } from "../state/store.ts";
+import type { Page, RecordIndex, RecordTags, RecordWrite, StateStore } from "../state/store.ts";
 
 export const protocols = [RUNNER_SUBPROTOCOL, "sentryvibe"] as const;
 export type RunnerProtocol = (typeof protocols)[number];
@@ -13,6 +13,13 @@ export const runnerStates = ["connecting", "online", "draining", "replaced", "lo
 export type RunnerState = (typeof runnerStates)[number];
 
 const KIND = "runner";
+
+/** Tags of the registry's index. Labels are tags of those that are placeable, so that no search mixes in others. */
+const CONNECTED = "connected";
+const PLACEABLE = "placeable";
+
+/** Records of another version are rare, and whoever has thousands of them gets short pages. */
+const PAGE_READS_LIMIT = 10;
 
 const runnerRecord = z.object({
   schema: z.literal(1),
@@ -32,6 +39,9 @@ const runnerRecord = z.object({
   drainRequested: z.boolean(),
   /** Of the runner's own secret, in hex; the secret itself is nowhere. */
   credentialSha256: z.string().nullable(),
+  /** What placement goes by, as the runner last said it. Builds from before the index kept none of it here. */
+  deployments: z.number().default(0),
+  labels: z.record(z.string(), z.string()).default({}),
 });
 
 /** What is known of a runner without asking its hub. The hub alone writes it, when something changes. */
@@ -50,12 +60,23 @@ export function newRunner(id: string, now: number): RunnerRecord {
     conflict: false,
     drainRequested: false,
     credentialSha256: null,
+    deployments: 0,
+    labels: {},
   };
 }
 
 /** Whether there is a socket to it. */
 export function isConnected(record: Pick<RunnerRecord, "state">): boolean {
   return record.state === "connecting" || record.state === "online" || record.state === "draining";
+}
+
+/** Whether a deployment may be placed on it. */
+export function isPlaceable(record: RunnerRecord): boolean {
+  return record.state === "online" && record.protocol === RUNNER_SUBPROTOCOL;
+}
+
+export function hasLabels(record: RunnerRecord, labels: Record<string, string>): boolean {
+  return Object.entries(labels).every(([name, value]) => record.labels[name] === value);
 }
 
 /** Null for what isn't a record, or another version's. */
@@ -68,27 +89,57 @@ export async function readRunner(store: StateStore, id: string): Promise<RunnerR
   return body === null ? null : parseRunner(JSON.parse(body));
 }
 
-export async function listRunners(store: StateStore, page: Page): Promise<RunnerRecord[]> {
-  const rows = await store.listRecords(KIND, page);
-  return rows.map(({ body }) => parseRunner(JSON.parse(body))).filter((record) => record !== null);
+/** A page of all runners. Records of another version aren't shown, and a page isn't the shorter for them. */
+export async function listRunners(store: StateStore, { after, limit }: Page): Promise<RunnerRecord[]> {
+  const found: RunnerRecord[] = [];
+  let from = after;
+  for (let reads = 0; reads < PAGE_READS_LIMIT; reads++) {
+    const wanted = limit - found.length;
+    const rows = await store.listRecords(KIND, { after: from, limit: wanted });
+    found.push(...parsed(rows));
+    from = rows.at(-1)?.id ?? null;
+    if (rows.length < wanted || found.length === limit) break;
+  }
+  return found;
 }
 
-/** Runners in pages of at most `limit`, all of them: most of the records may be of runners that are long gone. */
-export async function* runnerPages(store: StateStore, limit: number): AsyncGenerator<RunnerRecord[]> {
-  for (let after: string | null = null; ;) {
-    const rows = await store.listRecords(KIND, { after, limit });
-    yield rows.map(({ body }) => parseRunner(JSON.parse(body))).filter((record) => record !== null);
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < limit) return;
-    after = last.id;
-  }
+/** Runners that have a socket, at most `limit` of them. */
+export async function connectedRunners(store: StateStore, limit: number): Promise<RunnerRecord[]> {
+  return parsed(await store.findRecords(KIND, [CONNECTED], limit));
+}
+
+/** Runners with all the labels on which a deployment may be placed, those with the fewest deployments first. */
+export async function placeableRunners(
+  store: StateStore,
+  labels: Record<string, string>,
+  limit: number,
+): Promise<RunnerRecord[]> {
+  const [first, ...others] = labelTags(labels);
+  return parsed(await store.findRecords(KIND, first === undefined ? [PLACEABLE] : [first, ...others], limit));
 }
 
 /** `revision` rises with every change of a runner's record; an older one doesn't replace a newer one. */
 export function writeRunner(store: StateStore, record: RunnerRecord, revision: number): Promise<RecordWrite> {
-  return store.writeRecord(KIND, record.id, JSON.stringify(record), revision);
+  return store.writeRecord(KIND, record.id, JSON.stringify(record), revision, indexOf(record));
 }
 
 export async function deleteRunner(store: StateStore, id: string, revision: number): Promise<void> {
   await store.deleteRecord(KIND, id, revision);
+}
+
+/** Undefined for a runner that isn't there: however many of them there have been, nobody who searches meets them. */
+function indexOf(record: RunnerRecord): RecordIndex | undefined {
+  if (!isConnected(record)) return undefined;
+  const tags: RecordTags = isPlaceable(record)
+    ? [CONNECTED, PLACEABLE, ...labelTags(record.labels)]
+    : [CONNECTED];
+  return { tags, rank: record.deployments };
+}
+
+function labelTags(labels: Record<string, string>): string[] {
+  return Object.entries(labels).map((label) => `label:${JSON.stringify(label)}`);
+}
+
+function parsed(rows: { body: string }[]): RunnerRecord[] {
+  return rows.map(({ body }) => parseRunner(JSON.parse(body))).filter((record) => record !== null);
 }

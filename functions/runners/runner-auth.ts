@@ -1,12 +1,15 @@
-import { bearerToken, refuseLogin, sameSecret } from "../auth.ts";
+import { bearerToken, refuseLogin, requireLookedUp, sameSecret } from "../auth.ts";
 import type { Config } from "../config.ts";
 import { Problem } from "../errors.ts";
 import type { StateStore } from "../state/store.ts";
 import { readRunner } from "./registry.ts";
 
-/** Tells a runner's own credential from a shared secret, so that only one of these costs a look into the store. */
+/** Tells a runner's own credential from a shared secret, so that nothing else costs a look into the store. */
 const CREDENTIAL_PREFIX = "sbr_";
 const CREDENTIAL_BYTES = 32;
+const CREDENTIAL_PATTERN = new RegExp(`^${CREDENTIAL_PREFIX}[0-9a-f]{${2 * CREDENTIAL_BYTES}}$`);
+
+const RUNNER_REMEDY = "Send RUNNER_SHARED_SECRET, or the runner's own credential, as a Bearer token.";
 
 /** A new secret for one runner, and what is stored of it. */
 export async function newCredential(): Promise<{ secret: string; sha256: string }> {
@@ -32,16 +35,13 @@ export async function requireRunner(
   requireConfigured(context.config);
   const given = bearerToken(request);
   if (given !== null && (await isShared(given, context.config))) return { ownCredential: false };
-  if (given?.startsWith(CREDENTIAL_PREFIX)) {
+  if (given === null || !CREDENTIAL_PATTERN.test(given)) refuseLogin(context.client, RUNNER_REMEDY);
+  await requireLookedUp(context.client, RUNNER_REMEDY, async () => {
     const record = await readRunner(context.store, runnerId);
     const expected = record?.credentialSha256 ?? null;
-    if (expected !== null && (await sameSecret(await sha256(given), expected)))
-      return { ownCredential: true };
-  }
-  refuseLogin(
-    context.client,
-    "Send RUNNER_SHARED_SECRET, or the runner's own credential, as a Bearer token.",
-  );
+    return expected !== null && (await sameSecret(await sha256(given), expected));
+  });
+  return { ownCredential: true };
 }
 
 function requireConfigured(config: Config): void {

@@ -1,4 +1,6 @@
+import { z } from "zod";
 import { isObject, type Fields, type RunnerEvent } from "../protocol/control.ts";
+import { RUNNER_LABEL_LIMIT, RUNNER_LABELS_LIMIT } from "../protocol/limits.ts";
 
 /** What fits into a hibernating socket's attachment beside the rest. */
 const STATUS_LIMIT = 4_000;
@@ -26,6 +28,29 @@ export function statusText(event: RunnerEvent): string {
     ...kept,
     payload: Object.fromEntries(fitting.map(({ name, value }) => [name, value])),
   });
+}
+
+/** What placement goes by, as far as a status says it. */
+export interface Placement {
+  deployments: number | undefined;
+  labels: Record<string, string> | undefined;
+}
+
+const placement = z.object({
+  deployments: z.number().int().min(0).optional().catch(undefined),
+  labels: z.record(z.string(), z.unknown()).optional().catch(undefined),
+});
+
+/** Labels that no target could name are left out. */
+export function placementOf(event: RunnerEvent): Placement {
+  const { deployments, labels } = placement.safeParse(event["payload"]).data ?? {};
+  const fits = (pair: [string, unknown]): pair is [string, string] =>
+    pair[0] !== "" &&
+    pair[0].length <= RUNNER_LABEL_LIMIT &&
+    typeof pair[1] === "string" &&
+    pair[1].length <= RUNNER_LABEL_LIMIT;
+  const known = labels && Object.entries(labels).filter(fits).slice(0, RUNNER_LABELS_LIMIT);
+  return { deployments, labels: known && Object.fromEntries(known) };
 }
 
 /** Whether a runner says that it takes nothing new, at the top or, as the SentryVibe runner nests it, in its payload. */

@@ -5,8 +5,9 @@ import { parseRunnerUrl } from "./origin.ts";
 
 /** Fetches from a runner's service through its hub, and from any other address as usual. */
 export function fetchTarget(env: Pick<Env, "RUNNER_HUB">): FetchTarget {
-  return async (url, init) => {
+  return async (url, init, whole) => {
     const target = parseRunnerUrl(url);
-    return target === null ? fetch(url, init) : fetchHub(env, { kind: "tunnel", ...target }, init);
+    if (target !== null) return fetchHub(env, { kind: "tunnel", ...target }, init, whole);
+    return fetch(whole === undefined ? url : new Request(url, whole), init);
   };
 }

@@ -9,6 +9,8 @@ import {
   type OperationRecord,
   type OperationResult,
   type Page,
+  type RecordIndex,
+  type RecordTags,
   type RecordWrite,
   type StateStore,
   type StoredApp,
@@ -84,11 +86,21 @@ export class EmbeddedStoreClient implements StateStore {
     return this.#call("listRecords", (stub) => stub.listRecords(kind, page));
   }
 
-  writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite> {
+  writeRecord(
+    kind: string,
+    id: string,
+    body: string,
+    version?: number,
+    index?: RecordIndex,
+  ): Promise<RecordWrite> {
     return this.#call<RecordWrite>(
       "writeRecord",
-      async (stub) => await stub.writeRecord(kind, id, body, version),
+      async (stub) => await stub.writeRecord(kind, id, body, version, index),
     );
+  }
+
+  findRecords(kind: string, tags: RecordTags, limit: number): Promise<{ id: string; body: string }[]> {
+    return this.#call("findRecords", (stub) => stub.findRecords(kind, tags, limit));
   }
 
   deleteRecord(kind: string, id: string, version?: number): Promise<boolean> {

@@ -47,6 +47,16 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX record_tombstones_by_expiry ON record_tombstones (expires_at);
   `,
   `
+  CREATE TABLE record_tags (
+    kind TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    rank REAL NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (kind, tag, rank, id)
+  ) WITHOUT ROWID;
+  CREATE UNIQUE INDEX record_tags_by_record ON record_tags (kind, id, tag);
+  `,
+  `
   CREATE TABLE app_tombstones (name TEXT PRIMARY KEY, version INTEGER NOT NULL, expires_at INTEGER NOT NULL);
   CREATE INDEX app_tombstones_by_expiry ON app_tombstones (expires_at);
   `,

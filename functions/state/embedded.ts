@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { parseAuditEntry } from "./audit.ts";
+import { EmbeddedIndex } from "./embedded-index.ts";
 import { migrate } from "./embedded-schema.ts";
 import {
   AUDIT_ENTRIES_KEPT,
@@ -12,6 +13,8 @@ import {
   type OperationRecord,
   type OperationResult,
   type Page,
+  type RecordIndex,
+  type RecordTags,
   type RecordWrite,
   type StateStore,
   type StoredApp,
@@ -37,11 +40,13 @@ const SELECT_APP = "SELECT name, version, body, is_default FROM apps";
 export class EmbeddedStore extends DurableObject implements StateStore {
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
+  readonly #index: EmbeddedIndex;
 
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env);
     this.#storage = ctx.storage;
     this.#sql = ctx.storage.sql;
+    this.#index = new EmbeddedIndex(this.#sql);
     migrate(ctx.storage);
   }
 
@@ -161,7 +166,17 @@ export class EmbeddedStore extends DurableObject implements StateStore {
       .toArray();
   }
 
-  async writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite> {
+  async findRecords(kind: string, tags: RecordTags, limit: number): Promise<{ id: string; body: string }[]> {
+    return this.#index.find(kind, tags, limit);
+  }
+
+  async writeRecord(
+    kind: string,
+    id: string,
+    body: string,
+    version?: number,
+    index?: RecordIndex,
+  ): Promise<RecordWrite> {
     return this.#storage.transactionSync(() => {
       const newest = version === undefined ? null : this.#recordVersion(kind, id);
       if (version !== undefined && newest !== null && newest > version)
@@ -174,6 +189,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
         body,
         version ?? null,
       );
+      this.#index.put(kind, id, version === undefined ? undefined : index);
       return { written: true };
     });
   }
@@ -193,6 +209,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
         );
         this.#prune(now);
       }
+      this.#index.put(kind, id, undefined);
       return this.#changes("DELETE FROM records WHERE kind = ? AND id = ? RETURNING id", kind, id);
     });
   }

@@ -48,8 +48,22 @@ export interface StateStore {
   /**
    * With a version, which must rise from write to write, an older record never takes the place of a newer one or of a
    * newer deletion, however late it arrives. Without one the last writer wins.
+   *
+   * `index` is where `findRecords` finds it, written together with the record. It belongs to the version that it came
+   * with: a write that gives none, and one without a version, take the record out of the index.
    */
-  writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite>;
+  writeRecord(
+    kind: string,
+    id: string,
+    body: string,
+    version?: number,
+    index?: RecordIndex,
+  ): Promise<RecordWrite>;
+  /**
+   * Records that have all of the tags, at most `limit`, the lowest rank first, then in alphabetical order. What it costs
+   * goes by the rarest of the tags, never by all records, and never by more than {@link RECORDS_EXAMINED}.
+   */
+  findRecords(kind: string, tags: RecordTags, limit: number): Promise<{ id: string; body: string }[]>;
   /**
    * False when there was none, or a newer one. What a deletion with a version has deleted stays so for older writes:
    * for {@link TOMBSTONE_TTL_MS}, longer than any request is under way.
@@ -121,6 +135,14 @@ export type OperationResult =
 /** `version` is what the store holds, or has deleted, at that id. */
 export type RecordWrite = { written: true } | { written: false; version: number };
 
+/** At least one, since what has none isn't in the index. */
+export type RecordTags = readonly [string, ...string[]];
+
+export interface RecordIndex {
+  tags: RecordTags;
+  rank: number;
+}
+
 export type LeaseResult = { acquired: true } | { acquired: false; expiresInMs: number };
 
 export interface AuditEntry {
@@ -145,6 +167,12 @@ export class StoreUnavailable extends Error {
 
 /** The newest audit entries that a store keeps, per installation. Source: about 200 B each, 4 MB in all. */
 export const AUDIT_ENTRIES_KEPT = 20_000;
+
+/**
+ * Records with the rarest of the wanted tags that are looked at for those with all of them: some 20 ms of a store that
+ * does nothing else meanwhile.
+ */
+export const RECORDS_EXAMINED = 10_000;
 
 /** How long the version of a deleted app or record is remembered: longer than any request is under way. */
 export const TOMBSTONE_TTL_MS = 24 * 60 * 60 * 1_000;

@@ -132,11 +132,21 @@ end
 return rows
 `;
 
+/** Of the index: versions that are in it by id, prefix of the sets of a record's tags, prefix of the tags' own sets. */
+const UNINDEX = `
+local function unindex(indexed, tags, tagged, id)
+  if redis.call('HDEL', indexed, id) == 0 then return end
+  for _, tag in ipairs(redis.call('SMEMBERS', tags .. id)) do redis.call('ZREM', tagged .. tag, id) end
+  redis.call('DEL', tags .. id)
+end
+`;
+
 /**
- * KEYS: ids, bodies, versions, tombstone. ARGV: id, body, version ('' for none). Answers '' when written, else the
- * version that is newer. Versions are compared as doubles, which are exact up to 2^53.
+ * KEYS: ids, bodies, versions, tombstone, versions in the index. ARGV: id, body, version ('' for none), prefix of the
+ * sets of a record's tags, prefix of the tags' own sets, rank, tags... Answers '' when written, else the version that is
+ * newer. Versions are compared as doubles, which are exact up to 2^53.
  */
-export const WRITE_RECORD = `
+export const WRITE_RECORD = `${UNINDEX}
 if ARGV[3] ~= '' then
   local newest = redis.call('HGET', KEYS[3], ARGV[1]) or redis.call('GET', KEYS[4])
   if newest and tonumber(newest) > tonumber(ARGV[3]) then return newest end
@@ -147,19 +157,66 @@ end
 redis.call('DEL', KEYS[4])
 redis.call('ZADD', KEYS[1], '0', ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+unindex(KEYS[5], ARGV[4], ARGV[5], ARGV[1])
+if ARGV[3] ~= '' and #ARGV > 6 then
+  redis.call('HSET', KEYS[5], ARGV[1], ARGV[3])
+  for i = 7, #ARGV do
+    redis.call('SADD', ARGV[4] .. ARGV[1], ARGV[i])
+    redis.call('ZADD', ARGV[5] .. ARGV[i], ARGV[6], ARGV[1])
+  end
+end
 return ''
 `;
 
-/** KEYS: ids, bodies, versions, tombstone. ARGV: id, version ('' for none), how long to remember it in ms. */
-export const DELETE_RECORD = `
+/**
+ * KEYS: ids, bodies, versions, tombstone, versions in the index. ARGV: id, version ('' for none), how long to remember
+ * it in ms, prefix of the sets of a record's tags, prefix of the tags' own sets.
+ */
+export const DELETE_RECORD = `${UNINDEX}
 if ARGV[2] ~= '' then
   local newest = redis.call('HGET', KEYS[3], ARGV[1]) or redis.call('GET', KEYS[4])
   if newest and tonumber(newest) > tonumber(ARGV[2]) then return 0 end
   redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[3])
 end
+unindex(KEYS[5], ARGV[4], ARGV[5], ARGV[1])
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
 return redis.call('HDEL', KEYS[2], ARGV[1])
+`;
+
+/**
+ * KEYS: bodies, versions, versions in the index, sets of the wanted tags... ARGV: limit, how many to look at, prefix of
+ * the sets of a record's tags, prefix of the tags' own sets.
+ *
+ * A build from before the index writes and deletes records without it. What it has touched shows by its version, and
+ * leaves the index here, so that it is in the way once.
+ */
+export const FIND_RECORDS = `${UNINDEX}
+local rarest = KEYS[4]
+for i = 5, #KEYS do
+  if redis.call('ZCARD', KEYS[i]) < redis.call('ZCARD', rarest) then rarest = KEYS[i] end
+end
+local rows, outdated, from = {}, {}, 0
+local limit, examined = tonumber(ARGV[1]), tonumber(ARGV[2])
+while #rows < limit and from < examined do
+  local ids = redis.call('ZRANGE', rarest, from, math.min(from + 100, examined) - 1)
+  if #ids == 0 then break end
+  from = from + #ids
+  for _, id in ipairs(ids) do
+    local fits = #rows < limit
+    for i = 4, #KEYS do fits = fits and redis.call('ZSCORE', KEYS[i], id) end
+    if fits then
+      local version = redis.call('HGET', KEYS[2], id)
+      if version and version == redis.call('HGET', KEYS[3], id) then
+        rows[#rows + 1] = { id, redis.call('HGET', KEYS[1], id) }
+      else
+        outdated[#outdated + 1] = id
+      end
+    end
+  end
+end
+for _, id in ipairs(outdated) do unindex(KEYS[3], ARGV[3], ARGV[4], id) end
+return rows
 `;
 
 /**

@@ -12,7 +12,10 @@ import {
   type OperationRecord,
   type OperationResult,
   type Page,
+  type RecordIndex,
+  type RecordTags,
   type RecordWrite,
+  RECORDS_EXAMINED,
   type StateStore,
   type StoredApp,
   StoreUnavailable,
@@ -22,6 +25,7 @@ import {
   ACQUIRE_LEASE,
   COMMIT,
   DELETE_RECORD,
+  FIND_RECORDS,
   LIST_AUDIT,
   LIST_RECORDS,
   READ_APP,
@@ -216,14 +220,34 @@ export class UpstashStore implements StateStore {
     return this.#run("listRecords", LIST_RECORDS, this.#recordKeys(kind), args, records);
   }
 
-  writeRecord(kind: string, id: string, body: string, version?: number): Promise<RecordWrite> {
-    const args = [id, body, version === undefined ? "" : String(version)];
+  writeRecord(
+    kind: string,
+    id: string,
+    body: string,
+    version?: number,
+    index?: RecordIndex,
+  ): Promise<RecordWrite> {
+    const args = [id, body, version === undefined ? "" : String(version), ...this.#indexPrefixes(kind)];
+    if (index) args.push(String(index.rank), ...index.tags);
     return this.#run("writeRecord", WRITE_RECORD, this.#changedRecordKeys(kind, id), args, recordWrite);
   }
 
   deleteRecord(kind: string, id: string, version?: number): Promise<boolean> {
-    const args = [id, version === undefined ? "" : String(version), ttl(TOMBSTONE_TTL_MS)];
+    const expiry = ttl(TOMBSTONE_TTL_MS);
+    const args = [id, version === undefined ? "" : String(version), expiry, ...this.#indexPrefixes(kind)];
     return this.#run("deleteRecord", DELETE_RECORD, this.#changedRecordKeys(kind, id), args, flag);
+  }
+
+  findRecords(kind: string, tags: RecordTags, limit: number): Promise<{ id: string; body: string }[]> {
+    const [recordTags, tagged] = this.#indexPrefixes(kind);
+    const keys = [
+      this.#key("records", kind),
+      this.#key("record-versions", kind),
+      this.#key("record-indexed", kind),
+      ...tags.map((tag) => tagged + tag),
+    ];
+    const args = [String(limit), String(RECORDS_EXAMINED), recordTags, tagged];
+    return this.#run("findRecords", FIND_RECORDS, keys, args, records);
   }
 
   async listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]> {
@@ -244,7 +268,14 @@ export class UpstashStore implements StateStore {
   #changedRecordKeys(kind: string, id: string): string[] {
     // Encoded, so that no kind and id share a name with another two.
     const tombstone = this.#key("record-tombstone", `${encodeURIComponent(kind)}:${id}`);
-    return [...this.#recordKeys(kind), this.#key("record-versions", kind), tombstone];
+    const versions = this.#key("record-versions", kind);
+    return [...this.#recordKeys(kind), versions, tombstone, this.#key("record-indexed", kind)];
+  }
+
+  /** Of the set of a record's tags, and of the set of a tag's records. */
+  #indexPrefixes(kind: string): [recordTags: string, tagged: string] {
+    const encoded = `${encodeURIComponent(kind)}:`;
+    return [this.#key("record-tags", encoded), this.#key("record-tag", encoded)];
   }
 
   #run<T>(method: string, script: string, keys: string[], args: string[], answer: z.ZodType<T>): Promise<T> {

@@ -1,6 +1,5 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { buildExecutable, bundleRunner } from "../../scripts/build-runner.ts";
 import { GuardedProcess } from "../../scripts/guarded-process.ts";
 import { commandOf, residentMiB } from "../helpers/hosted-runner.ts";
 import { median } from "./load.ts";
@@ -18,8 +17,7 @@ export interface ExecutableResults {
 }
 
 /** The runner as one executable, on its own: nobody answers where it dials. */
-export async function benchExecutable(directory: string): Promise<ExecutableResults> {
-  const file = await buildExecutable(await bundleRunner(directory), directory);
+export async function benchExecutable(file: string, directory: string): Promise<ExecutableResults> {
   const starts: number[] = [];
   const resident: number[] = [];
   for (let turn = 0; turn <= STARTS; turn++) {

@@ -45,18 +45,20 @@ interface Run extends Measurement {
 /** What the tunnel costs, beside other ways to a backend that dials out. The backend is the same nginx for all. */
 export async function benchTunnel(options: {
   nginx: Nginx;
+  /** The executable. */
+  runner: string;
   directory: string;
   rounds: number;
   seconds: number;
 }): Promise<TunnelResults> {
-  const { nginx, directory, rounds, seconds } = options;
+  const { nginx, runner: executable, directory, rounds, seconds } = options;
   const cleanUps: (() => Promise<unknown>)[] = [];
   try {
     const candidates: Candidate[] = [];
     const leftOut: string[] = [];
     const stack = await startTestStack({ settings: { ROUTE_TTL_MS: "5000" } });
     cleanUps.push(() => stack.stop());
-    const runner = await startRunner(stack, { id: "bench" });
+    const runner = await startRunner(stack, { id: "bench", executable });
     cleanUps.push(() => runner.remove());
     const source = await uploadSource(stack, "bench", await archiveOf({ "README.md": "A bench.\n" }));
     for (const app of ["direct", "tunnelled"]) {

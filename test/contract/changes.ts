@@ -22,6 +22,7 @@ export function everyMethod(store: StateStore): { method: keyof StateStore; call
     { method: "writeRecord", call: () => store.writeRecord("runner", "r1", "{}") },
     { method: "readRecord", call: () => store.readRecord("runner", "r1") },
     { method: "listRecords", call: () => store.listRecords("runner", all) },
+    { method: "findRecords", call: () => store.findRecords("runner", ["online"], 10) },
     { method: "deleteRecord", call: () => store.deleteRecord("runner", "r1") },
     { method: "listAudit", call: () => store.listAudit({ app: null, limit: 10, before: null }) },
   ];

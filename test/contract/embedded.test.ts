@@ -4,7 +4,13 @@ import { afterEach, describe, expect, test } from "vitest";
 import { EmbeddedStoreClient } from "../../functions/state/embedded-client.ts";
 import { EMBEDDED_STORE_NAME, type EmbeddedStore } from "../../functions/state/embedded.ts";
 import { openStore } from "../../functions/state/open.ts";
-import { AUDIT_ENTRIES_KEPT, type StateStore, StoreUnavailable } from "../../functions/state/store.ts";
+import {
+  AUDIT_ENTRIES_KEPT,
+  RECORDS_EXAMINED,
+  type RecordTags,
+  type StateStore,
+  StoreUnavailable,
+} from "../../functions/state/store.ts";
 import { UpstashStore } from "../../functions/state/upstash.ts";
 import { change, everyMethod, operation, repeated } from "./changes.ts";
 import { describeStateStore } from "./state-store.ts";
@@ -92,6 +98,41 @@ describe("the embedded store's object", () => {
     expect(await versions()).toEqual([3, 2]);
   });
 
+  test("what a build from before the index has stored is brought along, and indexed once it is written again", async () => {
+    const store = openStore({ EMBEDDED_STORE: namespace });
+    await store.writeRecord("runner", "r1", "before", 1);
+    await runInDurableObject(stub(), (_store, { storage }) => {
+      storage.sql.exec("DROP TABLE record_tags; DROP TABLE app_tombstones");
+      storage.sql.exec("UPDATE schema SET number = 2");
+    });
+    await evictDurableObject(stub());
+    expect(await store.findRecords("runner", ["online"], 10)).toEqual([]);
+    expect(await store.readRecord("runner", "r1")).toBe("before");
+    await store.writeRecord("runner", "r1", "after", 1, { tags: ["online"], rank: 0 });
+    expect(await store.findRecords("runner", ["online"], 10)).toEqual([{ id: "r1", body: "after" }]);
+  });
+
+  test("a search looks at so many records with the rarest tag and no more", async () => {
+    const store = openStore({ EMBEDDED_STORE: namespace });
+    await store.writeRecord("runner", "least", "{}", 1, { tags: ["online", "eu"], rank: 0 });
+    await runInDurableObject(stub(), (_store, { storage }) => {
+      const series = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${RECORDS_EXAMINED})`;
+      storage.sql.exec(
+        `${series} INSERT INTO records (kind, id, body) SELECT 'runner', 'r' || i, '{}' FROM n`,
+      );
+      for (const tag of ["online", "eu"])
+        storage.sql.exec(`${series} INSERT INTO record_tags SELECT 'runner', ?, 1, 'r' || i FROM n`, tag);
+      storage.sql.exec("DELETE FROM record_tags WHERE tag = 'eu' AND id = 'r10000'");
+    });
+    await store.writeRecord("runner", "most", "{}", 1, { tags: ["online", "eu", "gpu"], rank: 2 });
+    const find = async (tags: RecordTags) =>
+      (await store.findRecords("runner", tags, RECORDS_EXAMINED + 10)).map(({ id }) => id);
+    const found = await find(["online", "eu"]);
+    expect(found).toHaveLength(RECORDS_EXAMINED - 1);
+    expect(found[0]).toBe("least");
+    expect(await find(["online", "gpu"])).toEqual(["most"]);
+  });
+
   test("an object that fails makes every method unavailable, and says why", async () => {
     const store = openStore({ EMBEDDED_STORE: namespace });
     await store.commit(change("shop", 0));
@@ -99,7 +140,7 @@ describe("the embedded store's object", () => {
       state.storage.sql.exec("UPDATE schema SET number = 99");
     });
     await evictDurableObject(stub());
-    await expectUnavailable(store, /schema 99 and this build knows 3/);
+    await expectUnavailable(store, /schema 99 and this build knows 4/);
   });
 
   test("an object that doesn't answer makes every method unavailable in time, until it answers again", async () => {

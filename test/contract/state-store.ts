@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Page, StateStore } from "../../functions/state/store.ts";
+import type { Page, RecordIndex, RecordTags, StateStore } from "../../functions/state/store.ts";
 import { LONG, all, change, committed, operation, repeated } from "./changes.ts";
 
 /** Each call gives an empty store of its own; `close` ends whatever `open` started. */
@@ -508,6 +508,102 @@ export function describeStateStore(name: string, open: OpenStore): void {
         }
         expect(await store.writeRecord("a", "b:id", "other", 4)).toEqual({ written: true });
         expect(await store.writeRecord("kind:a", "b", "other", 4)).toEqual({ written: true });
+      });
+    });
+
+    describe("the index of records", () => {
+      const place = (id: string, version: number, rank: number, ...tags: string[]) => {
+        const [first, ...others] = tags;
+        const index: RecordIndex | undefined =
+          first === undefined ? undefined : { tags: [first, ...others], rank };
+        return store.writeRecord("runner", id, `${id} at ${version}`, version, index);
+      };
+      const find = async (tags: RecordTags, limit = 100): Promise<string[]> =>
+        (await store.findRecords("runner", tags, limit)).map(({ id }) => id);
+
+      test("finds the records with all of the tags, the lowest rank first, at most so many", async () => {
+        await place("late", 1, 10, "online", "eu");
+        await place("early", 1, 9, "online", "us");
+        await place("first", 1, 0, "online", "eu");
+        await place("equal", 1, 0, "online", "eu", "gpu");
+        await place("dead", 1, 0);
+        await store.writeRecord("project", "other", "{}", 1, { tags: ["online"], rank: 0 });
+        expect(await find(["online"])).toEqual(["equal", "first", "early", "late"]);
+        expect(await find(["online"], 2)).toEqual(["equal", "first"]);
+        expect(await find(["online", "eu"])).toEqual(["equal", "first", "late"]);
+        expect(await find(["eu", "online"], 1)).toEqual(["equal"]);
+        expect(await find(["online", "gpu", "eu"])).toEqual(["equal"]);
+        for (const none of [["nothing"], ["online", "nothing"], ["us", "gpu"], [""]] as const)
+          expect(await find(none)).toEqual([]);
+        expect(await store.findRecords("runner", ["gpu"], 1)).toEqual([{ id: "equal", body: "equal at 1" }]);
+      });
+
+      test("follows each write of a record, and each deletion", async () => {
+        await place("r1", 1, 5, "online", "eu", "eu");
+        await place("r2", 1, 3, "online");
+        expect(await find(["online"])).toEqual(["r2", "r1"]);
+        await place("r1", 2, 1, "online", "us");
+        expect(await find(["online"])).toEqual(["r1", "r2"]);
+        expect(await find(["eu"])).toEqual([]);
+        await place("r1", 3, 0);
+        expect(await find(["online"])).toEqual(["r2"]);
+        expect(await find(["us"])).toEqual([]);
+        await place("r1", 4, 0, "online");
+        await store.deleteRecord("runner", "r1", 5);
+        expect(await find(["online"])).toEqual(["r2"]);
+        await store.deleteRecord("runner", "r2");
+        expect(await find(["online"])).toEqual([]);
+        await place("r1", 6, 0, "online");
+        expect(await find(["online"])).toEqual(["r1"]);
+      });
+
+      test("is left alone by a write and by a deletion that come too late", async () => {
+        await place("r1", 3, 0, "online");
+        expect(await place("r1", 2, 0, "offline")).toEqual({ written: false, version: 3 });
+        expect(await store.deleteRecord("runner", "r1", 2)).toBe(false);
+        expect(await find(["online"])).toEqual(["r1"]);
+        expect(await find(["offline"])).toEqual([]);
+        await store.deleteRecord("runner", "r1", 5);
+        expect(await place("r1", 4, 0, "online")).toEqual({ written: false, version: 5 });
+        expect(await find(["online"])).toEqual([]);
+      });
+
+      test("loses a record that is written without a version or without tags", async () => {
+        const index: RecordIndex = { tags: ["online"], rank: 0 };
+        await place("r1", 1, 0, "online");
+        await store.writeRecord("runner", "r1", "plain", undefined, index);
+        expect(await find(["online"])).toEqual([]);
+        await place("r1", 2, 0, "online");
+        await store.writeRecord("runner", "r1", "plain", 2);
+        expect(await find(["online"])).toEqual([]);
+        expect(await store.readRecord("runner", "r1")).toBe("plain");
+      });
+
+      test("holds hundreds of records with a tag, and finds the few that have another one, too", async () => {
+        await Promise.all(
+          range(250).map((n) => place(`r${n}`, 1, n, "online", n % 100 === 99 ? "rare" : "common")),
+        );
+        expect(await find(["online"], 1_000)).toEqual(range(250).map((n) => `r${n}`));
+        expect(await find(["online", "rare"])).toEqual(["r99", "r199"]);
+        expect(await find(["rare", "common"])).toEqual([]);
+      });
+
+      test("of 20 versions that are written at once keeps the highest one's place", async () => {
+        await Promise.all(range(20).map((n) => place("r1", n + 1, n, n % 2 === 0 ? "even" : "odd")));
+        expect(await find(["odd"])).toEqual(["r1"]);
+        expect(await find(["even"])).toEqual([]);
+      });
+
+      test("keeps hostile kinds, ids and tags apart", async () => {
+        for (const name of HOSTILE_NAMES) {
+          const index: RecordIndex = { tags: [name], rank: 0 };
+          await store.writeRecord(name, "id", `kind ${name}`, 1, index);
+          await store.writeRecord("kind", name, `id ${name}`, 1, index);
+        }
+        for (const name of HOSTILE_NAMES) {
+          expect(await store.findRecords(name, [name], 10)).toEqual([{ id: "id", body: `kind ${name}` }]);
+          expect(await store.findRecords("kind", [name], 10)).toEqual([{ id: name, body: `id ${name}` }]);
+        }
       });
     });
 

@@ -6,7 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "@upstash/redis/cloudflare";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { type AppChange, type StateStore, StoreUnavailable } from "../../functions/state/store.ts";
+import {
+  type AppChange,
+  RECORDS_EXAMINED,
+  type StateStore,
+  StoreUnavailable,
+} from "../../functions/state/store.ts";
 import { UpstashStore } from "../../functions/state/upstash.ts";
 import { type RedisServer, startRedis } from "../helpers/redis.ts";
 import { type FrontMode, startUpstashFront, type UpstashFront } from "../helpers/upstash-front.ts";
@@ -142,6 +147,41 @@ describe("the Upstash store", () => {
     const rows = await store.listAudit({ app: "old", limit: 1, before: null });
     expect(rows).toHaveLength(1);
     expect(await store.listAudit({ app: "nobody", limit: 1, before: null })).toEqual([]);
+  });
+
+  test("what a build from before the index has written or deleted is no longer found, and its place is cleared", async () => {
+    const prefix = `${randomUUID()}:`;
+    const store = openOnRedis({ prefix });
+    const sdk = new Redis({ url: front.url, token: TOKEN, enableTelemetry: false });
+    for (const id of ["written", "deleted", "untouched"])
+      await store.writeRecord("runner", id, "online", 1, { tags: ["online"], rank: 0 });
+    // As the scripts of that build did it.
+    await sdk.hset(`${prefix}record-versions:runner`, { written: "2" });
+    await sdk.hset(`${prefix}records:runner`, { written: "offline" });
+    for (const key of ["records", "record-versions"]) await sdk.hdel(`${prefix}${key}:runner`, "deleted");
+    await sdk.zrem(`${prefix}record-ids:runner`, "deleted");
+    expect(await store.findRecords("runner", ["online"], 10)).toEqual([{ id: "untouched", body: "online" }]);
+    expect(await sdk.zrange(`${prefix}record-tag:runner:online`, 0, -1)).toEqual(["untouched"]);
+    expect(await sdk.keys(`${prefix}record-tags:*`)).toEqual([`${prefix}record-tags:runner:untouched`]);
+    await store.writeRecord("runner", "written", "online", 3, { tags: ["online"], rank: 1 });
+    expect(await store.findRecords("runner", ["online"], 10)).toHaveLength(2);
+  });
+
+  test("a search looks at so many records with the rarest tag and no more", async () => {
+    const prefix = `${randomUUID()}:`;
+    const store = openOnRedis({ prefix, timeoutMs: 30_000 });
+    const sdk = new Redis({ url: front.url, token: TOKEN, enableTelemetry: false });
+    await sdk.eval(
+      `for i = 1, ${RECORDS_EXAMINED} do redis.call('ZADD', KEYS[1], '1', 'r' .. i) end return 1`,
+      [`${prefix}record-tag:runner:online`],
+      [],
+    );
+    await sdk.copy(`${prefix}record-tag:runner:online`, `${prefix}record-tag:runner:eu`);
+    await store.writeRecord("runner", "least", "{}", 1, { tags: ["online", "eu"], rank: 0 });
+    await store.writeRecord("runner", "most", "{}", 1, { tags: ["online", "eu"], rank: 2 });
+    expect(await store.findRecords("runner", ["online", "eu"], 10)).toMatchObject([{ id: "least" }]);
+    await store.writeRecord("runner", "most", "{}", 2, { tags: ["online", "us"], rank: 2 });
+    expect(await store.findRecords("runner", ["online", "us"], 10)).toMatchObject([{ id: "most" }]);
   });
 
   test("a misconfigured store says which variable is wrong and not what is in it", () => {

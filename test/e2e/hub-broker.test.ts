@@ -70,6 +70,44 @@ describe("the SentryVibe broker's endpoints", () => {
     expect([none.status, none.body]).toEqual([503, { error: "Runner not connected" }]);
   });
 
+  test("leave an entry in the audit log for each command that was sent, without what is in it", async () => {
+    const id = "audited-by-broker";
+    const runner = await connectRunner(world.stack, id);
+    await state(id, "online");
+    const entries = async () =>
+      (await world.store.listAudit({ app: null, limit: 100, before: null }))
+        .filter(({ details }) => details["runner"] === id)
+        .map(({ actor, action, details }) => ({ actor, action, details }));
+    const send = (command: Record<string, unknown>) => broker("commands", { runnerId: id, command });
+    const payload = { env: { API_KEY: "s3cret-of-the-payload" } };
+    await send({ id: "c1", type: "start-build", projectId: "p1", prompt: "s3cret-at-the-top", payload });
+    await send({ type: "read-file", projectId: { not: "s3cret-instead-of-an-id" } });
+    await until(
+      () => runner.commands.length,
+      (length) => length === 2,
+    );
+    expect(runner.commands[0]).toMatchObject({ id: "c1", payload });
+    const sent = { runner: id, outcome: "sent" };
+    const by = { actor: "runner-shared-secret", action: "runner.command" };
+    expect(await entries()).toEqual([
+      { ...by, details: { ...sent, command: runner.commands[1]?.["id"], type: "read-file", project: null } },
+      { ...by, details: { ...sent, command: "c1", type: "start-build", project: "p1" } },
+    ]);
+    expect(JSON.stringify(await entries())).not.toContain("s3cret");
+    await world.stack.api("POST", `/runners/${id}/drain`, {});
+    const drained = await send({ type: "start-build" });
+    expect([drained.status, drained.body]).toEqual([503, { error: "Runner is draining" }]);
+    expect((await broker("commands", { runnerId: id, command: { type: "" } })).status).toBe(400);
+    await runner.close();
+    await state(id, "offline");
+    expect((await send({ type: "read-file" })).status).toBe(503);
+    expect((await entries()).map(({ action }) => action)).toEqual([
+      "runner.drain",
+      "runner.command",
+      "runner.command",
+    ]);
+  });
+
   test("answer health to anybody and the rest to holders of the secret", async () => {
     const health = await fetch(`${world.stack.origin}/_signalbox/health`);
     expect(await health.json()).toMatchObject({ status: "ok" });

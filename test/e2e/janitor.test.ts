@@ -283,6 +283,30 @@ test("the last run is published, and one that is too long ago or unreadable show
   expect((await world.stack.api("GET", "/janitor/last")).body).toMatchObject({ stale: false });
 });
 
+test("a run that an operator asks for is in the audit log; a dry one and the cron's aren't", async () => {
+  const { v1 } = await draining("audited");
+  v1.sessions = 1;
+  const entries = async () =>
+    (await world.store.listAudit({ app: null, limit: 1_000, before: null }))
+      .filter(({ action }) => action.startsWith("janitor"))
+      .map(({ actor, action, details }) => ({ actor, action, details }));
+  const before = await entries();
+  await runJanitor({ dryRun: true });
+  await world.stack.workerd.runCron();
+  expect(await entries()).toEqual(before);
+  const headers = { "idempotency-key": crypto.randomUUID() };
+  const run = () => world.stack.api("POST", "/janitor/run", {}, headers);
+  const { body } = await run();
+  const { decisions } = body as { decisions: Decision[] };
+  expect(about(decisions, "audited")).toMatchObject([{ action: "keep" }]);
+  const kept = decisions.filter(({ action }) => action === "keep").length;
+  const details = { outcome: "completed", deletions: decisions.length - kept, kept, errors: 0 };
+  const entry = { actor: "operator", action: "janitor.run", details };
+  expect(await entries()).toEqual([entry, ...before]);
+  expect((await run()).body).toEqual(body);
+  expect(await entries()).toEqual([entry, ...before]);
+});
+
 test("an app without a contract keeps its old deployment until the deadline and no longer", async () => {
   await draining("silent", { contract: "none", drainTtlSeconds: 3 });
   const { decisions } = await runJanitor();

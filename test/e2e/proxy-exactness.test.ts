@@ -11,11 +11,14 @@ import { buffer } from "node:stream/consumers";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { deployUrl, putApp } from "../helpers/deploy.ts";
+import { putApp } from "../helpers/deploy.ts";
+import { byUrl, type Placement } from "../helpers/placement.ts";
 import { header, headers, rawGet, rawRequest, readAnswer, type RawAnswer } from "../helpers/raw-http.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 const HOST = "exact.test";
+/** Where the backends of all tests stand; tunnel-exactness.test.ts has them elsewhere. */
+export const backends: { placement: Placement } = { placement: byUrl };
 
 let stack: TestStack;
 let origin: Server;
@@ -32,6 +35,7 @@ const webSockets = new WebSocketServer({
 
 beforeAll(async () => {
   stack = await startTestStack();
+  await backends.placement.begin(stack);
   handle = (_, response) => void response.end("ok");
   origin = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => handle(request, response));
   origin.keepAliveTimeout = 120_000;
@@ -42,7 +46,7 @@ beforeAll(async () => {
   });
   await listen(origin);
   await putApp(stack, "exact", { hosts: [HOST], contract: "none" });
-  await deployUrl(stack, "exact", "v1", urlOf(origin));
+  await backends.placement.deploy(stack, "exact", "v1", urlOf(origin));
 });
 
 beforeEach(() => {
@@ -57,6 +61,7 @@ afterAll(async () => {
   for (const client of webSockets.clients) client.terminate();
   origin.closeAllConnections();
   origin.close();
+  await backends.placement.end();
   await stack.stop();
 });
 
@@ -276,7 +281,7 @@ describe("an answer", () => {
     });
     await listen(server);
     await putApp(stack, "odd", { hosts: ["odd.test"], contract: "none" });
-    await deployUrl(stack, "odd", "v1", urlOf(server));
+    await backends.placement.deploy(stack, "odd", "v1", urlOf(server));
     const answer = await rawRequest(stack.port, rawGet("odd.test", "/odd"));
     expect(answer.status).toBe(502);
     expect((await rawRequest(stack.port, rawGet("odd.test", "/"))).status).toBe(200);
@@ -357,9 +362,9 @@ describe("a request", () => {
     ["/{a}^b", "/%7Ba%7D%5Eb"],
     ["/a/./b/../c", "/a/c"],
     ["/a\\b", "/a/b"],
-  ])("is spelled as the URL standard has it where a client doesn't: %s", async (path, standard) => {
+  ])("is at most spelled as the URL standard has it where a client doesn't: %s", async (path, standard) => {
     handle = echo;
-    expect(header(await get(path), "x-url")).toBe(standard);
+    expect(header(await get(path), "x-url")).toBe(backends.placement.is.verbatim ? path : standard);
   });
 
   test.each(["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "MKCOL"])(
@@ -615,7 +620,12 @@ describe("a backend that fails", () => {
       response.writeHead(200, extra);
       response.write("x".repeat(50_000), () => setImmediate(() => response.socket?.resetAndDestroy()));
     };
-    const answer = await get();
+    const answer = await get().catch((error: Error) => error.message);
+    if (typeof answer === "string") {
+      expect(answer).toContain("ended before a head");
+      expect(backends.placement.is.brokenAtOnce).toBe(true);
+      return;
+    }
     expect(answer.status).toBe(200);
     expect(answer.complete).toBe(false);
     expect(answer.body.length).toBeLessThanOrEqual(50_000);
@@ -625,7 +635,7 @@ describe("a backend that fails", () => {
     const server = createServer((_, response) => response.end("ok"));
     await listen(server);
     await putApp(stack, "dead", { hosts: ["dead.test"], contract: "none" });
-    await deployUrl(stack, "dead", "v1", urlOf(server));
+    await backends.placement.deploy(stack, "dead", "v1", urlOf(server));
     server.closeAllConnections();
     server.close();
     for (const request of [rawGet("dead.test", "/"), rawGet("dead.test", "/").replace("GET", "POST")]) {
@@ -649,7 +659,7 @@ describe("a backend that fails", () => {
     expect(seen).toEqual(["POST"]);
     seen.length = 0;
     expect((await get()).status).toBe(502);
-    expect(seen).toEqual(["GET", "GET"]);
+    expect(seen).toEqual(backends.placement.is.askedAgain ? ["GET", "GET"] : ["GET"]);
   });
 
   test("by closing kept-alive connections just as they are used again never shows to a GET", async () => {
@@ -673,7 +683,7 @@ describe("a backend that fails", () => {
     server.keepAliveTimeout = 1;
     await listen(server);
     await putApp(stack, "hasty", { hosts: ["hasty.test"], contract: "none" });
-    await deployUrl(stack, "hasty", "v1", urlOf(server));
+    await backends.placement.deploy(stack, "hasty", "v1", urlOf(server));
     for (let round = 0; round < 100; round++) {
       const request = (): Promise<RawAnswer> => rawRequest(stack.port, rawGet("hasty.test", "/"));
       const answers = await Promise.all([request(), request(), request()]);
@@ -770,6 +780,8 @@ describe("a WebSocket", () => {
   test("tells the client with which code and reason the backend closed", async () => {
     onWebSocket = (socket) => socket.close(4_001, "superseded \u2713");
     const socket = new WebSocket(`ws://127.0.0.1:${stack.port}/`, { headers: { host: HOST } });
+    // workerd keeps the TCP connection for ten seconds of a socket behind a runner that never said anything.
+    socket.on("open", () => socket.send("hello"));
     const [code, reason]: unknown[] = await once(socket, "close");
     expect(code).toBe(4_001);
     expect(String(reason)).toBe("superseded \u2713");
@@ -796,7 +808,7 @@ describe("a WebSocket", () => {
     const socket = await open();
     socket.send("die");
     const [code]: unknown[] = await once(socket, "close");
-    expect(code).toBe(1_006);
+    expect(code).toBe(backends.placement.is.brokenCode);
   });
 
   test("ends at the backend when the client's connection breaks", async () => {
@@ -838,7 +850,7 @@ test("two apps on two hosts don't mix, whatever runs at the same time", async ()
   const other = createServer((request, response) => response.end(`other ${request.url}`));
   await listen(other);
   await putApp(stack, "other", { hosts: ["other.test"], contract: "none" });
-  await deployUrl(stack, "other", "v1", urlOf(other));
+  await backends.placement.deploy(stack, "other", "v1", urlOf(other));
   handle = (request, response) => void response.end(`exact ${request.url}`);
   await Promise.all(
     Array.from({ length: 200 }, async (_, index) => {

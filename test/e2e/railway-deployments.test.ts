@@ -129,6 +129,14 @@ test("an uploaded source is built and served, and its build's output is in the p
     },
   );
   expect(events.text).toContain("building the shop");
+  const { body } = await world.stack.api("GET", `/audit?app=${app}&limit=100`);
+  expect(body["entries"]).toContainEqual(
+    expect.objectContaining({
+      actor: "operator",
+      action: "deployment.upload",
+      details: { deployment: "v1", railwayDeployment: Object(first).deploymentId },
+    }),
+  );
 });
 
 function put(source: Uint8Array<ArrayBuffer>, id = "v1"): Promise<Response> {

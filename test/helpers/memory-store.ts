@@ -114,6 +114,10 @@ export class MemoryStore implements StateStore {
     return this.#call(() => []);
   }
 
+  findRecords(): Promise<{ id: string; body: string }[]> {
+    return this.#call(() => []);
+  }
+
   writeRecord(kind: string, id: string, body: string): Promise<RecordWrite> {
     return this.#call(() => {
       this.records.set(`${kind}/${id}`, body);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { RUNNER_LABELS_LIMIT } from "../../functions/protocol/limits.ts";
 import { helpText, readInvocation, SettingError, type RunnerConfig } from "../../runner/config.ts";
 
 const enough = {
@@ -116,6 +117,8 @@ describe("a wrong value is refused, and its setting named", () => {
     ["HEALTH_PORT", "70000"],
     ["RUNNER_HEARTBEAT_INTERVAL", "15"],
     ["DEBUG_BUILD", "yes"],
+    ["RUNNER_LABELS", "region"],
+    ["RUNNER_LABELS", Array.from({ length: RUNNER_LABELS_LIMIT + 1 }, (_, n) => `n${n}=x`).join(",")],
     ["SENTRY_DSN", "https://sentry.example/7"],
     ["SENTRY_DSN", "https://key@sentry.example/"],
   ])("%s=%j", (name, value) => {

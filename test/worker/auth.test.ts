@@ -1,5 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { bearerToken, refuseLogin, requireBearer, sameSecret } from "../../functions/auth.ts";
+import {
+  bearerToken,
+  refuseLogin,
+  requireBearer,
+  requireLookedUp,
+  sameSecret,
+} from "../../functions/auth.ts";
 import { Problem } from "../../functions/errors.ts";
 import { AUTH_FAILURES_PER_MINUTE } from "../../functions/protocol/limits.ts";
 
@@ -130,6 +136,62 @@ describe("failed logins", () => {
     expect(last).toBe("too_many_attempts");
     expect(await outcome("Bearer wrong", "2001:db8:1:2::7")).toBe("too_many_attempts");
     expect(await outcome("Bearer wrong", "2001:db8:1:3::7")).toBe("unauthorized");
+  });
+
+  describe("whose token takes a look-up", () => {
+    let looks = 0;
+    async function lookUp(client: string, isRight: () => Promise<boolean>): Promise<string> {
+      try {
+        await requireLookedUp(client, "Send the token.", () => {
+          looks += 1;
+          return isRight();
+        });
+        return "in";
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        return error.code;
+      }
+    }
+    const wrong = async (): Promise<boolean> => false;
+    const right = async (): Promise<boolean> => true;
+
+    beforeEach(() => {
+      looks = 0;
+    });
+
+    test("cost only so many looks, one after the other or all at once, and none behind that address then", async () => {
+      for (let attempt = 0; attempt < 100; attempt++) await lookUp("9.9.8.1", wrong);
+      expect(looks).toBe(AUTH_FAILURES_PER_MINUTE);
+      looks = 0;
+      const answers = await Promise.all(Array.from({ length: 500 }, () => lookUp("9.9.8.2", wrong)));
+      expect(looks).toBe(AUTH_FAILURES_PER_MINUTE);
+      expect(new Set(answers.slice(AUTH_FAILURES_PER_MINUTE))).toEqual(new Set(["too_many_attempts"]));
+      expect(await lookUp("9.9.8.2", right)).toBe("too_many_attempts");
+      expect(looks).toBe(AUTH_FAILURES_PER_MINUTE);
+      expect(await lookUp("9.9.8.3", right)).toBe("in");
+      vi.setSystemTime(Date.now() + 60_001);
+      expect(await lookUp("9.9.8.2", right)).toBe("in");
+    });
+
+    test("count together with others, and right ones not at all, however many come at once", async () => {
+      for (let fleet = 0; fleet < 3; fleet++) {
+        const answers = await Promise.all(Array.from({ length: 200 }, () => lookUp("9.9.8.4", right)));
+        expect(answers.filter((answer) => answer === "in")).toHaveLength(AUTH_FAILURES_PER_MINUTE);
+      }
+      await fail("9.9.8.4", AUTH_FAILURES_PER_MINUTE - 1);
+      expect(await lookUp("9.9.8.4", right)).toBe("in");
+      expect(await lookUp("9.9.8.4", wrong)).toBe("unauthorized");
+      expect(await lookUp("9.9.8.4", right)).toBe("too_many_attempts");
+    });
+
+    test("that couldn't be looked up have not failed", async () => {
+      const broken = async (): Promise<boolean> => {
+        throw new Error("the store is away");
+      };
+      for (let attempt = 0; attempt < 100; attempt++)
+        await expect(lookUp("9.9.8.5", broken)).rejects.toThrow("the store is away");
+      expect(await lookUp("9.9.8.5", right)).toBe("in");
+    });
   });
 
   test("can't be wiped out by failing from many other addresses", async () => {

@@ -1,10 +1,9 @@
 import { z } from "zod";
+import { PLACEMENT_CANDIDATES_LIMIT } from "../../../functions/protocol/limits.ts";
 import type { ControlClient } from "../../control-client.ts";
 import type { RunnerDetails } from "../../control-types.ts";
 import { Failure } from "../failure.ts";
 
-/** Source: the provider looks at as many. */
-const CANDIDATES_LIMIT = 100;
 const LOOKS_AT_ONCE = 8;
 
 /** What a runner says of itself in its heartbeats. */
@@ -29,7 +28,7 @@ export async function chooseRunner(control: ControlClient, labels: Record<string
     );
   }
   const details: RunnerDetails[] = [];
-  const waiting = online.slice(0, CANDIDATES_LIMIT);
+  const waiting = online.slice(0, PLACEMENT_CANDIDATES_LIMIT);
   const look = async (): Promise<void> => {
     for (let next = waiting.shift(); next; next = waiting.shift())
       details.push(await control.runner(next.id));

@@ -1,0 +1,65 @@
+import { z } from "zod";
+import { Problem } from "../errors.ts";
+import { sendCommand } from "../runners/send-command.ts";
+import { runnerOffline } from "../runners/stream-problems.ts";
+import type { ControlContext } from "./context.ts";
+import type { Idempotency } from "./mutation.ts";
+import { mutateRunner } from "./runner-mutation.ts";
+
+export interface RunnerCommand {
+  runnerId: string;
+  /** As it will be on the wire. */
+  sent: Parameters<typeof sendCommand>[2];
+  /** What the audit log says that it was for; of the rest it says nothing but id and type. */
+  projectId: string | null;
+  /** Seconds; 0 doesn't wait for its result. */
+  wait: number;
+  actor?: string;
+}
+
+export type Ran = { commandId: string } & (
+  { outcome: "sent" | "timeout" | "lost" } | { outcome: "result"; event: Record<string, unknown> }
+);
+
+/** Sends a command to a runner, audited. Throws where nothing was sent; what became of what was sent is an outcome. */
+export function commandRunner(
+  context: ControlContext,
+  idempotency: Idempotency,
+  { runnerId, sent, projectId, wait, ...who }: RunnerCommand,
+): Promise<Ran> {
+  const { id: commandId, type } = sent;
+  return mutateRunner<Ran, z.infer<typeof remembered>>(context, idempotency, {
+    ...who,
+    runnerId,
+    action: "runner.command",
+    act: () => run(context, runnerId, sent, wait),
+    details: ({ outcome }) => ({ command: commandId, type, project: projectId, outcome }),
+    // An event may hold a whole file.
+    remember: { schema: remembered, of: () => ({ commandId }) },
+    repeated: (earlier) => ({ ...earlier, outcome: "sent" }),
+  });
+}
+
+const remembered = z.object({ commandId: z.string() });
+const eventFields = z.record(z.string(), z.unknown());
+
+async function run(
+  { env }: ControlContext,
+  runnerId: string,
+  sent: RunnerCommand["sent"],
+  wait: number,
+): Promise<Ran> {
+  const answer = await sendCommand(env, runnerId, sent, wait * 1_000);
+  switch (answer.kind) {
+    case "offline":
+      throw runnerOffline(runnerId);
+    case "draining":
+      throw new Problem("runner_draining", `Runner ${runnerId} is draining and takes no new work.`);
+    case "result":
+      return { commandId: sent.id, outcome: "result", event: eventFields.parse(JSON.parse(answer.event)) };
+    case "sent":
+    case "timeout":
+    case "lost":
+      return { commandId: sent.id, outcome: answer.kind };
+  }
+}
