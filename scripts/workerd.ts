@@ -15,8 +15,8 @@ export interface Workerd {
   /** Where its inspector listens; 0 unless it was asked for. */
   inspectorPort: number;
   exited: Promise<number | null>;
-  /** Fires the cron trigger, as Cloudflare would. */
-  runCron(): Promise<void>;
+  /** Fires the cron trigger, as Cloudflare would at that time. */
+  runCron(at?: Date): Promise<void>;
   stop(): Promise<void>;
   kill(): Promise<void>;
 }
@@ -69,8 +69,8 @@ export async function startWorkerd(options: {
       pid: guarded.child.pid ?? 0,
       inspectorPort: ports.get(INSPECTOR) ?? 0,
       exited: guarded.exited,
-      async runCron() {
-        const response = await fetch(`http://127.0.0.1:${cronPort}/`, { method: "POST" });
+      async runCron(at = new Date()) {
+        const response = await fetch(`http://127.0.0.1:${cronPort}/?at=${at.getTime()}`, { method: "POST" });
         if (!response.ok) throw new Error(`The cron trigger failed: ${await response.text()}`);
       },
       stop: () => guarded.stop(),
@@ -127,7 +127,8 @@ async function listening(
 /** Turns a request on a private socket into the cron trigger's event. */
 const CRON_WORKER = `export default {
   async fetch(request, env) {
-    const result = await env.SIGNALBOX.scheduled({ cron: "* * * * *", scheduledTime: new Date() });
+    const scheduledTime = new Date(Number(new URL(request.url).searchParams.get("at")));
+    const result = await env.SIGNALBOX.scheduled({ cron: "* * * * *", scheduledTime });
     return new Response(result.outcome, { status: result.outcome === "ok" ? 200 : 500 });
   },
 };`;
