@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Browser } from "playwright-core";
 import { startBackend, type TestBackend } from "../helpers/sdk-backend.ts";
 import { launchChromium, reaches } from "../helpers/sdk-browser.ts";
@@ -24,8 +24,7 @@ afterEach(async () => {
   await v1.close();
 });
 
-const counts = (expected: number) =>
-  vi.waitFor(() => expect(v1.signalbox.sessions.count).toBe(expected), 10_000);
+const counts = (expected: number) => expect.poll(() => v1.signalbox.sessions.count).toBe(expected);
 const controlSockets = () => router.seen.filter(({ path }) => path === "/_pulse/session");
 
 test("each open page is one session, and a page that is left is gone at once", async () => {
@@ -105,7 +104,7 @@ test("a server that falls silent is given up for a new connection", async () => 
   await page.goto(router.origin);
   await reaches(page, "connected");
   router.silenceSockets();
-  await vi.waitFor(() => expect(controlSockets()).toHaveLength(2), 10_000);
+  await expect.poll(controlSockets).toHaveLength(2);
   await reaches(page, "connected");
   expect(pinging.signalbox.sessions.count).toBe(1);
   await page.close();

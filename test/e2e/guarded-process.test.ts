@@ -26,7 +26,7 @@ test("when `npm start` is killed, all that it started itself is gone soon and a 
   expect(started.length).toBeGreaterThanOrEqual(4);
   first.kill("SIGKILL");
   const left = () => started.filter(({ pid }) => isAlive(pid));
-  await until(left, ({ length }) => length === 0, 10_000);
+  await until(left, ({ length }) => length === 0);
 
   const second = await startLocalStack(home);
   const next = await below(second.pid ?? 0);
@@ -36,7 +36,6 @@ test("when `npm start` is killed, all that it started itself is gone soon and a 
   await until(
     () => next.filter(({ pid }) => isAlive(pid)),
     ({ length }) => length === 0,
-    5_000,
   );
 });
 

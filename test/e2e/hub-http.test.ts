@@ -161,13 +161,11 @@ describe("a request through the tunnel", () => {
     await until(
       () => chunks.join(""),
       (text) => text === "data: one\n\n",
-      3_000,
     );
     finish();
     await until(
       () => chunks.join(""),
       (text) => text === "data: one\n\ndata: two\n\n",
-      3_000,
     );
   });
 
@@ -298,7 +296,6 @@ describe("a request through the tunnel", () => {
     await until(
       () => ends.length,
       (count) => count === 1,
-      5_000,
     );
     const begun = Promise.withResolvers<void>();
     handle = (request) => {
@@ -314,7 +311,6 @@ describe("a request through the tunnel", () => {
     await until(
       () => ends,
       (seen) => seen.length === 2,
-      5_000,
     );
     expect(ends).toEqual(["broken off", "broken off"]);
   });

@@ -60,7 +60,6 @@ function state(id: string, wanted: string): Promise<Record<string, unknown>> {
   return until(
     () => details(id),
     (seen) => seen["state"] === wanted,
-    10_000,
   );
 }
 
@@ -97,7 +96,6 @@ describe("a runner's socket", () => {
     const seen = await until(
       () => details(id),
       ({ status }) => typeof status === "object" && status !== null && "load" in status,
-      5_000,
     );
     expect(seen).toMatchObject({ state: "online", epoch: 2, conflict: false });
     expect(seen["connections"]).toMatchObject([
@@ -120,7 +118,6 @@ describe("a runner's socket", () => {
     await until(
       () => details(id),
       ({ openStreams }) => openStreams === 1,
-      5_000,
     );
     await connect(id);
     const answer = await late;
@@ -452,7 +449,6 @@ test("a runner comes back after workerd was killed", async () => {
   await until(
     () => details(id),
     ({ state }) => state === "offline",
-    10_000,
   );
   await connect(id);
   expect(await state(id, "online")).toMatchObject({ epoch: 2 });

@@ -113,7 +113,6 @@ describe("a WebSocket through the tunnel", () => {
     await until(
       () => backendCloses[0],
       (seen) => seen !== undefined,
-      5_000,
     );
     expect(backendCloses[0]).toEqual([code, reason]);
   });
@@ -126,7 +125,6 @@ describe("a WebSocket through the tunnel", () => {
     await until(
       () => backendCloses[0],
       (seen) => seen !== undefined,
-      5_000,
     );
     expect(backendCloses[0]?.[0]).toBe(1005);
   });
@@ -150,7 +148,6 @@ describe("a WebSocket through the tunnel", () => {
     await until(
       () => backendCloses[0],
       (seen) => seen !== undefined,
-      5_000,
     );
     expect(backendCloses[0]?.[0]).toBe(1006);
   });

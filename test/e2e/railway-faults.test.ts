@@ -163,7 +163,6 @@ test("a removal whose answers are lost ends with the service gone, and only that
   await until(
     () => world.stack.api("GET", `/apps/${app}`),
     ({ status }) => status === 404,
-    60_000,
   );
   expect(ours()).toEqual([]);
   expect(world.railway.state.serviceNames()).toEqual(expect.arrayContaining(["database", "pulse-env"]));

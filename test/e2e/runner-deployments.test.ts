@@ -128,14 +128,15 @@ test("an install that hangs is ended at its limit, with everything that it start
 });
 
 test("a server that never listens fails at the deadline and says what it must listen on", async () => {
-  await startHost({ timing: { ...timing, healthLimitMs: 700 } });
+  // Long enough for the sick one to listen, on any machine.
+  await startHost({ timing: { ...timing, healthLimitMs: 5_000 } });
   const sha256 = await host.upload(app);
-  await host.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
-  expect((await host.reaches("shop/v1", "failed")).reason).toMatch(
-    /Nothing listened on 127\.0\.0\.1:\d+ within 0\.7 s: the app must listen on the address in HOST and the port in PORT/,
-  );
   const sick = await host.upload({ "server.mjs": server("response.writeHead(500).end()") });
+  await host.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
   await host.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
+  expect((await host.reaches("shop/v1", "failed")).reason).toMatch(
+    /Nothing listened on 127\.0\.0\.1:\d+ within 5 s: the app must listen on the address in HOST and the port in PORT/,
+  );
   expect((await host.reaches("shop/v3", "failed")).reason).toContain("Nothing answered /up with success");
 });
 
@@ -234,9 +235,8 @@ test("a hosted process knows nothing of the runner's secrets, and has its app's 
   expect(env["HOME"]).toContain(join(root, ".signalbox", "deployments", "shop", ".home"));
   expect(JSON.stringify(await host.json("GET", "/status"))).not.toContain("PULSE_DEPLOYMENT_ID");
   const record = join(root, ".signalbox", "deployments", "shop", "v1", "deployment.json");
-  await vi.waitFor(async () =>
-    expect(JSON.parse(await readFile(record, "utf8"))).toMatchObject({ state: "running" }),
-  );
+  // Its state is known before it is on disk.
+  await until("it is recorded", async () => JSON.parse(await readFile(record, "utf8")).state === "running");
 });
 
 test("two deployments of an app run side by side, and the tunnel's lookup knows only what is running", async () => {

@@ -29,8 +29,8 @@ async function answerOf(port: number | null): Promise<string> {
 }
 
 /** Fails in a directory where a former run of it has left something: the step must begin from a clean one. */
-const once = (name: string, seconds: number): string =>
-  `test ! -e ${name} && touch ${name}.begun ${name} && sleep ${seconds} && touch ${name}.done`;
+const once = (name: string, work = "true"): string =>
+  `test ! -e ${name} && touch ${name}.begun ${name} && ${work} && touch ${name}.done`;
 const source = {
   "server.mjs": `import { existsSync } from "node:fs";
 const whole = ["i", "i.done", "b", "b.done"].every((name) => existsSync(name));
@@ -56,17 +56,19 @@ test.each(["installing", "building", "starting", "running"])(
   "a runner that is killed while %s goes on with it, from a clean directory and without an orphan",
   async (state) => {
     const sha256 = await host.upload(source);
-    const slowly = state === "starting" ? `sleep 0.5 && exec ${start}` : start;
+    const reached = join(root, "reached");
+    /** Where it is to be killed it hangs, and only the first time. */
+    const hangs = (there: string): string =>
+      there === state ? `{ test -e ${reached} || { touch ${reached}; sleep 300; }; }` : "true";
     await host.put("shop/v1", {
       source: { sha256 },
-      install: `setsid sleep 300 & ${once("i", state === "installing" ? 0.5 : 0)}`,
-      build: `( trap '' TERM; sleep 300 ) & ${once("b", state === "building" ? 0.5 : 0)}`,
-      start: slowly,
+      install: `setsid sleep 300 & ${once("i", hangs("installing"))}`,
+      build: `( trap '' TERM; sleep 300 ) & ${once("b", hangs("building"))}`,
+      start: `${hangs("starting")} && exec ${start}`,
     });
     await host.reaches("shop/v1", state);
-    if (state !== "running") {
-      await until("the step's process is there", async () => (await processesWith(root)).length > 0);
-    }
+    if (state !== "running")
+      await until("it hangs there", async () => (await readdir(root)).includes("reached"));
     await killAndRestart();
     await expectOneServer("shop/v1");
   },
@@ -74,7 +76,12 @@ test.each(["installing", "building", "starting", "running"])(
 
 test("a runner that is killed at any moment of a deployment brings it up in the end", async () => {
   const sha256 = await host.upload(source);
-  const spec = { source: { sha256 }, install: once("i", 0.05), build: once("b", 0.05), start };
+  const spec = {
+    source: { sha256 },
+    install: once("i", "sleep 0.05"),
+    build: once("b", "sleep 0.05"),
+    start,
+  };
   await host.put("shop/v1", spec);
   for (let round = 0; round < 12; round++) {
     await sleep(round * 25);
@@ -88,8 +95,8 @@ test("a running server and its stubborn children survive no killed runner, and t
   const sha256 = await host.upload(source);
   await host.put("shop/v1", {
     source: { sha256 },
-    install: once("i", 0),
-    build: once("b", 0),
+    install: once("i"),
+    build: once("b"),
     start: `setsid sh -c 'trap "" TERM; while :; do sleep 1; done' & exec ${start}`,
   });
   const { port } = await host.reaches("shop/v1", "running");
@@ -162,7 +169,7 @@ ${server("response.end(String(count))")}`,
 
 test("a second runner in the same workspace is refused and touches nothing", async () => {
   const sha256 = await host.upload(source);
-  await host.put("shop/v1", { source: { sha256 }, install: once("i", 0), build: once("b", 0), start });
+  await host.put("shop/v1", { source: { sha256 }, install: once("i"), build: once("b"), start });
   await host.reaches("shop/v1", "running");
   await expect(HostProcess.start({ root, timing })).rejects.toThrow("belongs to the runner with process id");
   await expectOneServer("shop/v1");

@@ -111,7 +111,6 @@ test("the stack starts with the example, ends with everything it started, and fi
   await until(
     () => living(started),
     (left) => left.length === 0,
-    10_000,
   );
 
   const second = start({ SIGNALBOX_HOME: home });
@@ -133,7 +132,6 @@ test("the stack starts with the example, ends with everything it started, and fi
   await until(
     () => living(left.filter((pid) => !hosted.includes(pid))),
     (pids) => pids.length === 0,
-    10_000,
   );
   const fourth = start({ SIGNALBOX_HOME: home });
   expect(await (await fetch(`${await fourth.ready}/`)).text()).toContain('<span id="version">v1</span>');

@@ -65,7 +65,6 @@ test.concurrent.each(["refuse", "hang"] as const)(
       await until(
         () => visitors.lastUnpinned,
         (from) => from === "v3",
-        40_000,
       );
       const rolloutMs = Date.now() - healedAt;
       const promoted = await world.stack.api("POST", "/apps/steady/deployments/v2/promote");
@@ -143,7 +142,7 @@ async function deploy(world: UpstashStack, id: string): Promise<Backend> {
   const target = { kind: "url", url: backend.url };
   const answer = await world.stack.api("POST", "/apps/steady/deployments", { id, target });
   expect(answer.status).toBe(202);
-  await world.stack.control.until("steady", id, ["active"], 20_000);
+  await world.stack.control.until("steady", id, ["active"], 60_000);
   await until(
     () => world.stack.request(HOST, "/"),
     ({ text }) => text.startsWith(id),
