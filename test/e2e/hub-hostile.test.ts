@@ -1,8 +1,6 @@
-import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { WebSocket, WebSocketServer } from "ws";
 import { z } from "zod";
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
 import { newRunner, writeRunner } from "../../functions/runners/registry.ts";
@@ -13,18 +11,14 @@ import { connectRunner, type TunnelClient } from "../helpers/tunnel-client.ts";
 
 let world: UpstashStack;
 let backend: Server;
-let sockets: WebSocketServer;
 
 beforeAll(async () => {
   world = await onUpstash();
   backend = createServer((request, response) => response.end(request.url));
-  sockets = new WebSocketServer({ server: backend });
-  sockets.on("connection", (socket) => socket.on("error", () => undefined));
   await new Promise<void>((resolve) => backend.listen(0, "127.0.0.1", resolve));
 });
 
 afterAll(async () => {
-  for (const socket of sockets.clients) socket.terminate();
   backend.close();
   await world.stop();
 });
@@ -37,29 +31,6 @@ async function connectApp(id: string): Promise<TunnelClient> {
 
 const details = async (id: string): Promise<Record<string, unknown>> =>
   (await world.stack.api("GET", `/runners/${id}`)).body;
-
-async function visit(host: string): Promise<WebSocket> {
-  const socket = new WebSocket(`ws://127.0.0.1:${world.stack.port}/`, { headers: { host } });
-  socket.on("error", () => undefined);
-  await once(socket, "open");
-  return socket;
-}
-
-test("a visitor's WebSocket ends with its runner's connection while the hub hibernates", async () => {
-  const runner = await connectApp("asleep");
-  const visitor = await visit("asleep.test");
-  // workerd keeps the connection of a client that never said anything for ten seconds after its close.
-  visitor.send("here I am");
-  const closed = once(visitor, "close");
-  const { hubAwakeSince } = await details("asleep");
-  // Ten seconds without anything to do make a hub hibernate.
-  await new Promise((resolve) => setTimeout(resolve, 14_000));
-  runner.socket.terminate();
-  expect((await closed)[0]).toBe(1012);
-  const after = await details("asleep");
-  expect(after["state"]).toBe("offline");
-  expect(after["hubAwakeSince"]).not.toBe(hubAwakeSince);
-});
 
 test("what a runner says of itself can't be too large for its hub to remember", async () => {
   const runner = await connectApp("talker");

@@ -181,21 +181,4 @@ describe("a WebSocket through the tunnel", () => {
     again.close();
     await closing(again);
   });
-
-  test("survives the hub's hibernation in both directions, with credit and numbers as they were", async () => {
-    const socket = await visit();
-    expect(await echo(socket, "before")).toBe("before");
-    const { body: before } = await world.stack.api("GET", "/runners/r1");
-    await new Promise((resolve) => setTimeout(resolve, 14_000));
-    expect(await echo(socket, "after")).toBe("after");
-    const { body: after } = await world.stack.api("GET", "/runners/r1");
-    expect(after["hubAwakeSince"]).not.toBe(before["hubAwakeSince"]);
-    expect(after["openStreams"]).toBe(1);
-    const closed = closing(socket);
-    await new Promise((resolve) => setTimeout(resolve, 14_000));
-    const [last] = [...backend.clients].slice(-1);
-    last?.close(4002, "from behind");
-    expect(await closed).toEqual([4002, "from behind"]);
-    expect(runner.socket.readyState).toBe(WebSocket.OPEN);
-  });
 });
