@@ -321,7 +321,7 @@ test.concurrent(
     const { state } = await Promise.race([
       // Waits for the service that never becomes ready.
       started.deploy("doomed", UPLOAD).then(() => started.settled("doomed")),
-      new Promise<Settled>((resolve) => setTimeout(resolve, 20_000, { state: "still waiting", reason: "" })),
+      new Promise<Settled>((resolve) => setTimeout(resolve, 60_000, { state: "still waiting", reason: "" })),
     ]);
     expect(state).toBe("failed");
   },
