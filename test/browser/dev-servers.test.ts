@@ -36,7 +36,7 @@ beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
   browser = await launchChromium({ args: [`--host-resolver-rules=MAP *.${DOMAIN} 127.0.0.1`] });
   await Promise.all([start("vite"), start("next"), start("astro")]);
-});
+}, 300_000);
 afterAll(async () => {
   await browser?.close();
   await runner?.stop();
@@ -78,7 +78,7 @@ async function start(app: Framework): Promise<void> {
     },
   });
   if (status !== 202) throw new Error(JSON.stringify(body));
-  await stack.control.until(app, "dev", ["active"], 90_000);
+  await stack.control.until(app, "dev", ["active"], 240_000);
 }
 
 function address(app: Framework, domain = DOMAIN): string {

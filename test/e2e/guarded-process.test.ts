@@ -43,10 +43,8 @@ test("a guarded command that ignores being asked to end is killed", async () => 
   const script = "process.on('SIGTERM',()=>{});console.log(process.pid);setInterval(()=>{},1000)";
   const guarded = new GuardedProcess(process.execPath, ["-e", script], { stdout: "pipe" });
   const pid = Number(await firstLine(guarded.child));
-  const stoppedAt = Date.now();
   await guarded.stop();
   expect(isAlive(pid)).toBe(false);
-  expect(Date.now() - stoppedAt).toBeLessThan(10_000);
 });
 
 test("a guarded command's own end and exit code are passed on", async () => {

@@ -662,7 +662,7 @@ describe("a paused app", () => {
     const heldAtLast = await until(
       () => {
         const request = get("gone", "/survivor");
-        const patience = new Promise<"held">((resolve) => setTimeout(resolve, 1_000, "held"));
+        const patience = new Promise<"held">((resolve) => setTimeout(resolve, 3_000, "held"));
         return Promise.race([request, patience]).then((first) => ({ first, request }));
       },
       ({ first }) => first === "held",

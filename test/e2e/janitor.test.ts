@@ -294,7 +294,7 @@ test("the last run is published, and one that is too long ago or unreadable show
 });
 
 test("an app without a contract keeps its old deployment until the deadline and no longer", async () => {
-  await draining("silent", { contract: "none", drainTtlSeconds: 3 });
+  await draining("silent", { contract: "none", drainTtlSeconds: 6 });
   const { decisions } = await runJanitor();
   expect(about(decisions, "silent")).toMatchObject([{ action: "keep", reason: "sessions_unknown" }]);
   await world.stack.control.until("silent", "v1", ["removed"], 60_000);

@@ -85,7 +85,8 @@ test.concurrent.each(["refuse", "hang"] as const)(
       expect(faults).toEqual([]);
       expect(visitors.slowestMs).toBeLessThan(SLOWEST_MS);
       expect([...visitors.nonces].filter(([, count]) => count !== 1)).toEqual([]);
-      expect(promoteMs).toBeLessThan(4 * TTL_MS);
+      // A table's life; on a busy machine also the visitors' own time: one refreshes it, the next one sees it.
+      expect(promoteMs).toBeLessThan(4 * TTL_MS + 2 * visitors.slowestMs);
       const document = await world.document("steady");
       expect(document && violations(document)).toEqual([]);
       const janitor = await world.stack.api("POST", "/janitor/run", {});

@@ -17,7 +17,8 @@ export interface LocalService {
   broken: string[];
   /** WebSockets that are open, and the close codes of those that were. */
   sockets: { open: number; closeCodes: number[] };
-  /** Answers all requests of `/held` so far. */
+  /** Requests of `/held` that wait for `release`. */
+  readonly held: number;
   release(): void;
   close(): Promise<void>;
 }
@@ -45,6 +46,9 @@ export async function startLocalService(host = "127.0.0.1"): Promise<LocalServic
     seen: [],
     broken: [],
     sockets: { open: 0, closeCodes: [] },
+    get held() {
+      return held.length;
+    },
     release() {
       for (const response of held.splice(0)) response.end("held");
     },
