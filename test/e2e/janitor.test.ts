@@ -123,12 +123,15 @@ const unclear: Record<string, (response: ServerResponse) => void> = {
 
 test("no unclear answer about sessions is ever taken for zero", async () => {
   const kinds = Object.entries(unclear);
-  await Promise.all(
-    kinds.map(async ([kind, answer]) => {
+  const lane = async (): Promise<void> => {
+    for (let next = kinds.shift(); next; next = kinds.shift()) {
+      const [kind, answer] = next;
       const { v1 } = await draining(kind);
       answerSessions(v1, answer);
-    }),
-  );
+    }
+  };
+  // All of them at once would keep a busy machine from answering within the store's patience.
+  await Promise.all([lane(), lane(), lane(), lane()]);
   const gone = await draining("connection-refused");
   await gone.v1.close();
   const { outcome, decisions } = await runJanitor();
