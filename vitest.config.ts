@@ -8,6 +8,7 @@ export default defineConfig({
     // The outer timeout only ends what hangs; tests wait for the thing itself.
     testTimeout: soak ? 900_000 : 120_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     projects: [
       {
         extends: true,

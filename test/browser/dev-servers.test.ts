@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { Browser, Page } from "playwright-core";
+import type { Browser, Page, WebSocket } from "playwright-core";
 import { projectRoot } from "../../scripts/build-worker.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { type HostingRunner, startHostingRunner } from "../helpers/hosting-runner.ts";
@@ -27,7 +27,7 @@ let browser: Browser;
 let page: Page;
 /** WebSockets of the page, those of them that have heard from their server, and the page's uncaught errors. */
 let sockets: string[];
-let connected: Set<string>;
+let connected: Set<WebSocket>;
 let errors: string[];
 
 beforeAll(async () => {
@@ -36,7 +36,7 @@ beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
   browser = await launchChromium({ args: [`--host-resolver-rules=MAP *.${DOMAIN} 127.0.0.1`] });
   await Promise.all([start("vite"), start("next"), start("astro")]);
-});
+}, 300_000);
 afterAll(async () => {
   await browser?.close();
   await runner?.stop();
@@ -45,12 +45,14 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   page = await browser.newPage();
+  // A framework compiles a page when it is asked for the first time.
+  page.setDefaultTimeout(90_000);
   sockets = [];
   connected = new Set();
   errors = [];
   page.on("websocket", (socket) => {
     sockets.push(socket.url());
-    socket.on("framereceived", () => connected.add(socket.url()));
+    socket.on("framereceived", () => connected.add(socket));
   });
   page.on("pageerror", (error) => errors.push(error.message));
 });
@@ -76,7 +78,7 @@ async function start(app: Framework): Promise<void> {
     },
   });
   if (status !== 202) throw new Error(JSON.stringify(body));
-  await stack.control.until(app, "dev", ["active"], 90_000);
+  await stack.control.until(app, "dev", ["active"], 240_000);
 }
 
 function address(app: Framework, domain = DOMAIN): string {
@@ -90,7 +92,7 @@ function address(app: Framework, domain = DOMAIN): string {
 async function open(app: Framework, domain?: string): Promise<void> {
   await page.goto(address(app, domain));
   await shows(FROM);
-  await expect.poll(() => connected.size, { timeout: 30_000 }).toBe(1);
+  await expect.poll(() => connected.size).toBe(1);
   await page.evaluate(`window.marker = "set"`);
 }
 
@@ -158,7 +160,11 @@ test("Astro shows an edited style without a reload, and an edited component by t
   );
   await expect.poll(color).toBe("rgb(255, 0, 0)");
   expect(await marker()).toBe("set");
-  await edited("astro", "src/components/Greeting.astro", [FROM, TO], () => shows(TO));
+  await edited("astro", "src/components/Greeting.astro", [FROM, TO], async () => {
+    await shows(TO);
+    // The reloaded page has a socket of its own.
+    await expect.poll(() => connected.size).toBe(2);
+  });
   await shows(FROM);
   expect(errors).toEqual([]);
 });

@@ -28,7 +28,7 @@ async function deploy(app: string, id: string): Promise<void> {
   backends.set(`${app}/${id}`, backend);
   const target = { kind: "url", url: backend.url };
   await stack.api("POST", `/apps/${app}/deployments`, { id, target });
-  await stack.control.until(app, id, ["active"], 30_000);
+  await stack.control.until(app, id, ["active"], 60_000);
 }
 
 /** Chromium resolves `*.localhost` to this machine by itself. */

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { startBackend, type TestBackend } from "../helpers/sdk-backend.ts";
 import { launchChromium, reaches, showsVersion } from "../helpers/sdk-browser.ts";
@@ -137,7 +137,7 @@ test("a page that vetoed a stale reload stops asking for its control socket", as
   router.backends.delete("v1");
   router.dropSockets();
   await reaches(page, "reload-vetoed");
-  await vi.waitFor(() => expect(v1.signalbox.sessions.count + v2.signalbox.sessions.count).toBe(1));
+  await expect.poll(() => v1.signalbox.sessions.count + v2.signalbox.sessions.count).toBe(1);
   const asked = router.seen.filter(({ path }) => path === "/_pulse/session").length;
   await page.evaluate(`window.dispatchEvent(new Event("online")); fetch("/echo").then(() => 0)`);
   expect(router.seen.filter(({ path }) => path === "/_pulse/session")).toHaveLength(asked);
@@ -201,7 +201,7 @@ test("a page that its own deployment goes on serving may be reloaded from there 
   for (const loads of [2, 3]) {
     await reaches(page, "connected");
     expect(await calm.tellToReload()).toBe(1);
-    await vi.waitFor(() => expect(calm.pageLoads()).toBe(loads), 5_000);
+    await expect.poll(() => calm.pageLoads()).toBe(loads);
     await reaches(page, "connected");
     await page.clock.fastForward(61_000);
   }

@@ -51,7 +51,7 @@ test.each(steps)(
   async (_, call, after) => {
     railway.faults.add(call, { kind: "slow", ms: 60_000 }, { after });
     const killed = cli.start(["scaffold", ...HERE, ...MAKE]);
-    await expect.poll(() => railway.faults.count(call), { timeout: 20_000 }).toBe(after + 1);
+    await expect.poll(() => railway.faults.count(call)).toBe(after + 1);
     killed.child.kill("SIGKILL");
     await killed.ended;
     railway.faults.clear();
@@ -78,7 +78,7 @@ test.each(steps)(
 test("Ctrl-C says how to go on", async () => {
   railway.faults.add("volumeCreate", { kind: "slow", ms: 60_000 });
   const run = cli.start(["scaffold", ...HERE, ...MAKE]);
-  await expect.poll(() => railway.faults.count("volumeCreate"), { timeout: 20_000 }).toBe(1);
+  await expect.poll(() => railway.faults.count("volumeCreate")).toBe(1);
   run.child.kill("SIGINT");
   const { code, stderr } = await run.ended;
   expect(code).toBe(130);

@@ -59,7 +59,6 @@ test("what scaffold makes is a runner that is online, and a project that the Wor
   await until(
     () => stack.api("GET", "/runners/signalbox-runner"),
     ({ body }) => body["state"] === "online",
-    30_000,
   );
   const { stdout } = await cli.run(["doctor", ...HERE, "--json"]);
   const { checks } = JSON.parse(stdout) as { checks: { name: string; state: string; detail: string }[] };

@@ -40,7 +40,7 @@ test.each([
       const target = { kind: "url", url: backend.url };
       for (const id of ["v1", "v2"]) {
         await stack.api("POST", "/apps/crowd/deployments", { id, target });
-        await stack.control.until("crowd", id, ["active"], 20_000);
+        await stack.control.until("crowd", id, ["active"], 60_000);
       }
       const watcher = watch(world);
       const won: string[] = [];

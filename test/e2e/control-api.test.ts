@@ -12,7 +12,7 @@ beforeAll(async () => {
   backend = await startBackend("v1");
   await stack.api("PUT", "/apps/shop", { hosts: ["shop.test"] });
   await stack.api("POST", "/apps/shop/deployments", { id: "v1", target: { kind: "url", url: backend.url } });
-  await stack.control.until("shop", "v1", ["active"], 20_000);
+  await stack.control.until("shop", "v1", ["active"], 60_000);
 });
 
 afterAll(async () => {
@@ -348,7 +348,7 @@ describe("an app", () => {
     const own = await startBackend("v1");
     await stack.api("PUT", "/apps/brief", { hosts: ["brief.test"], reloadGraceSeconds: 0 });
     await stack.api("POST", "/apps/brief/deployments", { id: "v1", target: { kind: "url", url: own.url } });
-    await stack.control.until("brief", "v1", ["active"], 20_000);
+    await stack.control.until("brief", "v1", ["active"], 60_000);
     const deleted = await stack.api("DELETE", "/apps/brief");
     expect(deleted).toMatchObject({ status: 202, body: { deleting: true, active: null } });
     await until(

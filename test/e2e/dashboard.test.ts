@@ -12,7 +12,7 @@ beforeAll(async () => {
   [stack, browser, backend] = await Promise.all([startTestStack(), launchChromium(), startBackend("v1")]);
   await stack.api("PUT", "/apps/shop", { hosts: ["shop.test"] });
   await stack.api("POST", "/apps/shop/deployments", { id: "v1", target: { kind: "url", url: backend.url } });
-  await stack.control.until("shop", "v1", ["active"], 20_000);
+  await stack.control.until("shop", "v1", ["active"], 60_000);
 });
 
 afterAll(async () => {

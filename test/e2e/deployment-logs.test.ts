@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, type TestContext } from "vitest";
 import { startBackend } from "../helpers/backend.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { readEvents, type ServerEvent } from "../helpers/event-stream.ts";
@@ -12,15 +12,10 @@ import {
 import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;
-const runners: RunnerProcess[] = [];
 let count = 0;
 
 beforeAll(async () => {
   stack = await startTestStack();
-});
-
-afterEach(async () => {
-  await Promise.all(runners.splice(0).map((runner) => runner.remove()));
 });
 
 afterAll(() => stack.stop());
@@ -40,12 +35,13 @@ interface World {
   ask: (path: string) => Promise<void>;
 }
 
-async function world(): Promise<World> {
+/** A runner and an app of this test alone. */
+async function world({ onTestFinished }: TestContext): Promise<World> {
   count += 1;
   const app = `logs-${count}`;
   const host = `${app}.test`;
   const runner = await startRunner(stack, { id: `logs-runner-${count}` });
-  runners.push(runner);
+  onTestFinished(() => runner.remove());
   await putApp(stack, app, { hosts: [host], previousRetentionSeconds: 0, reloadGraceSeconds: 0 });
   const sha256 = await uploadSource(stack, runner.id, await archiveOf({ "server.mjs": SERVER }));
   const target = { sha256, runnerId: runner.id, build: "echo built; echo with a warning >&2" };
@@ -85,112 +81,140 @@ async function rest(app: string, cursor: number, limit = 1_000): Promise<Page> {
   return { ...more, lines: [...first.lines, ...more.lines] };
 }
 
+/** Until a request's line is in the log: what an app writes comes another way than what it answers. */
+async function logged(app: string, path: string, cursor = 0): Promise<Page> {
+  return until(
+    () => rest(app, cursor),
+    ({ lines }) => asked(lines).includes(path),
+  );
+}
+
 const asked = (lines: { text: string }[]): string[] =>
   lines.flatMap(({ text }) => (text.startsWith("asked for ") ? [text.slice("asked for ".length)] : []));
 
-test("the log of an active deployment holds its build and its app, page by page", async () => {
-  const { app, ask } = await world();
-  await ask("/one");
-  const { lines, cursor } = await page(app, "");
-  expect(lines).toContainEqual(expect.objectContaining({ stream: "stdout", text: "built", phase: "build" }));
-  expect(lines).toContainEqual(expect.objectContaining({ stream: "stderr", text: "with a warning" }));
-  expect(lines).toContainEqual(
-    expect.objectContaining({ stream: "stdout", text: "app listens", phase: "start" }),
-  );
-  expect(asked(lines)).toEqual(["/one"]);
-  expect(lines.every(({ at }) => !Number.isNaN(Date.parse(at)))).toBe(true);
-  expect((await rest(app, 0, 2)).lines).toEqual(lines);
-  expect(await page(app, `cursor=${cursor}`)).toEqual({
-    lines: [],
-    cursor,
-    truncated: false,
-    complete: false,
-  });
+test.concurrent(
+  "the log of an active deployment holds its build and its app, page by page",
+  async (context) => {
+    const { app, ask } = await world(context);
+    await ask("/one");
+    await logged(app, "/one");
+    const { lines, cursor } = await page(app, "");
+    expect(lines).toContainEqual(
+      expect.objectContaining({ stream: "stdout", text: "built", phase: "build" }),
+    );
+    expect(lines).toContainEqual(expect.objectContaining({ stream: "stderr", text: "with a warning" }));
+    expect(lines).toContainEqual(
+      expect.objectContaining({ stream: "stdout", text: "app listens", phase: "start" }),
+    );
+    expect(asked(lines)).toEqual(["/one"]);
+    expect(lines.every(({ at }) => !Number.isNaN(Date.parse(at)))).toBe(true);
+    expect((await rest(app, 0, 2)).lines).toEqual(lines);
+    expect(await page(app, `cursor=${cursor}`)).toEqual({
+      lines: [],
+      cursor,
+      truncated: false,
+      complete: false,
+    });
 
-  const openApi = await (await fetch(`${stack.origin}/_signalbox/api/v1/openapi.json`)).text();
-  expect(openApi).toContain("/apps/{app}/deployments/{id}/logs");
-});
+    const openApi = await (await fetch(`${stack.origin}/_signalbox/api/v1/openapi.json`)).text();
+    expect(openApi).toContain("/apps/{app}/deployments/{id}/logs");
+  },
+);
 
-test("a reader that waits is answered by the next line, not by the end of its time", async () => {
-  const { app, ask } = await world();
-  const { cursor } = await rest(app, 0);
-  const waiting = page(app, `cursor=${cursor}&wait=50`);
-  await runnerIsAsked(runners[0]);
-  const startedAt = Date.now();
-  await ask("/awaited");
-  expect(asked((await waiting).lines)).toEqual(["/awaited"]);
-  expect(Date.now() - startedAt).toBeLessThan(5_000);
-});
+test.concurrent(
+  "a reader that waits is answered by the next line, not by the end of its time",
+  async (context) => {
+    const { runner, app, ask } = await world(context);
+    const { cursor } = await rest(app, 0);
+    const waiting = page(app, `cursor=${cursor}&wait=50`);
+    await runnerIsAsked(runner);
+    const startedAt = Date.now();
+    await ask("/awaited");
+    expect(asked((await waiting).lines)).toEqual(["/awaited"]);
+    expect(Date.now() - startedAt).toBeLessThan(25_000);
+  },
+);
 
 /** Until the reader's request has come to the runner. */
-async function runnerIsAsked(runner: RunnerProcess | undefined, streams = 1): Promise<void> {
+async function runnerIsAsked(runner: RunnerProcess, streams = 1): Promise<void> {
   await until(
-    () => stack.api("GET", `/runners/${runner?.id}`),
+    () => stack.api("GET", `/runners/${runner.id}`),
     ({ body }) => body["openStreams"] === streams,
   );
 }
 
-test("a cursor goes on where it was after the app crashed and after its runner was killed", async () => {
-  const { runner, app, ask } = await world();
-  await ask("/before");
-  const before = await rest(app, 0);
-  const { text } = await stack.request(`${app}.test`, "/crash");
-  expect(text).not.toBe("served");
-  await ask("/after-crash");
-  const crashed = await rest(app, before.cursor);
-  expect(asked(crashed.lines)).toEqual(["/crash", "/after-crash"]);
-  expect(crashed.lines.map((line) => line.text)).toContain("app listens");
+test.concurrent(
+  "a cursor goes on where it was after the app crashed and after its runner was killed",
+  async (context) => {
+    const { runner, app, ask } = await world(context);
+    await ask("/before");
+    const before = await logged(app, "/before");
+    const { text } = await stack.request(`${app}.test`, "/crash");
+    expect(text).not.toBe("served");
+    await ask("/after-crash");
+    const crashed = await logged(app, "/after-crash", before.cursor);
+    expect(asked(crashed.lines)).toEqual(["/crash", "/after-crash"]);
+    expect(crashed.lines.map((line) => line.text)).toContain("app listens");
 
-  await runner.kill();
-  const offline = await stack.api("GET", `/apps/${app}/deployments/v1/logs?cursor=${crashed.cursor}`);
-  expect(offline.status).toBe(503);
-  expect(offline.body["code"]).toBe("runner_offline");
-  await runner.start();
-  await ask("/after-kill");
-  const killed = await rest(app, crashed.cursor);
-  expect(asked(killed.lines)).toEqual(["/after-kill"]);
-  expect(killed.truncated).toBe(false);
-  expect(asked((await rest(app, 0)).lines)).toEqual(["/before", "/crash", "/after-crash", "/after-kill"]);
-});
+    await runner.kill();
+    const offline = await stack.api("GET", `/apps/${app}/deployments/v1/logs?cursor=${crashed.cursor}`);
+    expect(offline.status).toBe(503);
+    expect(offline.body["code"]).toBe("runner_offline");
+    await runner.start();
+    await ask("/after-kill");
+    const killed = await logged(app, "/after-kill", crashed.cursor);
+    expect(asked(killed.lines)).toEqual(["/after-kill"]);
+    expect(killed.truncated).toBe(false);
+    expect(asked((await rest(app, 0)).lines)).toEqual(["/before", "/crash", "/after-crash", "/after-kill"]);
+  },
+);
 
-test("a followed log is live, outlives its runner, resumes by Last-Event-ID and ends with the deployment", async () => {
-  const { runner, app, ask } = await world();
-  const stream = await follow(app);
-  await ask("/first");
-  await stream.until("/first");
-  await runner.kill();
-  await runner.start();
-  await ask("/second");
-  await stream.until("/second");
-  expect(asked(stream.lines)).toEqual(["/first", "/second"]);
-  stream.drop();
+test.concurrent(
+  "a followed log is live, outlives its runner, resumes by Last-Event-ID and ends with the deployment",
+  async (context) => {
+    const { runner, app, ask } = await world(context);
+    const stream = await follow(app);
+    await ask("/first");
+    await stream.until("/first");
+    await runner.kill();
+    await runner.start();
+    await ask("/second");
+    await stream.until("/second");
+    expect(asked(stream.lines)).toEqual(["/first", "/second"]);
+    stream.drop();
 
-  await ask("/third");
-  const resumed = await follow(app, stream.lastId);
-  await resumed.until("/third");
-  expect(asked(resumed.lines)).toEqual(["/third"]);
-  await stack.api("DELETE", `/apps/${app}`);
-  await resumed.end();
-  expect(asked([...stream.lines, ...resumed.lines])).toEqual(["/first", "/second", "/third"]);
-});
+    await ask("/third");
+    const resumed = await follow(app, stream.lastId);
+    await resumed.until("/third");
+    expect(asked(resumed.lines)).toEqual(["/third"]);
+    await stack.api("DELETE", `/apps/${app}`);
+    await resumed.end();
+    expect(asked([...stream.lines, ...resumed.lines])).toEqual(["/first", "/second", "/third"]);
+  },
+);
 
-test("nothing is asked of a runner for a reader that has left, and a waiting one doesn't hold up its end", async () => {
-  const { runner, app } = await world();
-  const stream = await follow(app);
-  await stream.until("app listens");
-  await runnerIsAsked(runner);
-  const leftAt = Date.now();
-  stream.drop();
-  await runnerIsAsked(runner, 0);
-  expect(Date.now() - leftAt).toBeLessThan(10_000);
+test.concurrent(
+  "nothing is asked of a runner for a reader that has left, and a waiting one doesn't hold up its end",
+  async (context) => {
+    const { runner, app } = await world(context);
+    const stream = await follow(app);
+    await stream.until("app listens");
+    await runnerIsAsked(runner);
+    const leftAt = Date.now();
+    stream.drop();
+    await runnerIsAsked(runner, 0);
+    // A stream is kept alive each five seconds, and so is found to have no reader; a page would be waited for fifty.
+    expect(Date.now() - leftAt).toBeLessThan(25_000);
 
-  const next = await follow(app, stream.lastId);
-  await runnerIsAsked(runner);
-  const startedAt = Date.now();
-  await runner.stop();
-  expect(Date.now() - startedAt).toBeLessThan(5_000);
-  next.drop();
-});
+    const next = await follow(app, stream.lastId);
+    await runnerIsAsked(runner);
+    const startedAt = Date.now();
+    await runner.stop();
+    // A request that it had to wait for would hold it up for its ten seconds of grace.
+    expect(Date.now() - startedAt).toBeLessThan(8_000);
+    next.drop();
+  },
+);
 
 interface Followed {
   lines: { text: string }[];
@@ -209,7 +233,7 @@ async function follow(app: string, lastId?: string): Promise<Followed> {
       authorization: `Bearer ${CONTROL_TOKEN}`,
       ...(lastId === undefined ? {} : { "last-event-id": lastId }),
     },
-    signal: AbortSignal.any([dropped.signal, AbortSignal.timeout(60_000)]),
+    signal: AbortSignal.any([dropped.signal, AbortSignal.timeout(110_000)]),
   });
   expect(response.status).toBe(200);
   expect(response.headers.get("content-type")).toBe("text/event-stream");
@@ -237,8 +261,8 @@ async function follow(app: string, lastId?: string): Promise<Followed> {
   return followed;
 }
 
-test("a deployment that has ended says so, and where its build's output is", async () => {
-  const { runner, app } = await world();
+test.concurrent("a deployment that has ended says so, and where its build's output is", async (context) => {
+  const { runner, app } = await world(context);
   const { cursor } = await rest(app, 0);
   const sha256 = await uploadSource(stack, runner.id, await archiveOf({ "server.mjs": SERVER }));
   await deploy(stack, app, "v2", { sha256, runnerId: runner.id, start: "node server.mjs" });
@@ -254,7 +278,7 @@ test("a deployment that has ended says so, and where its build's output is", asy
   expect(ended.status).toBe(204);
 });
 
-test("what can't be read is refused by name", async () => {
+test.concurrent("what can't be read is refused by name", async () => {
   const backend = await startBackend("v1");
   try {
     await putApp(stack, "elsewhere", {});

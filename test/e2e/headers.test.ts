@@ -657,7 +657,7 @@ describe("a paused app", () => {
     );
     const attempt = async (): Promise<{ first: RawAnswer | "held"; request: Promise<RawAnswer> }> => {
       const request = get("gone", "/survivor");
-      const patience = new Promise<"held">((resolve) => setTimeout(resolve, 1_000, "held"));
+      const patience = new Promise<"held">((resolve) => setTimeout(resolve, 3_000, "held"));
       return { first: await Promise.race([request, patience]), request };
     };
     // A try is held, too, until the edge has read all of the thousand.

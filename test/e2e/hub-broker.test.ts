@@ -17,7 +17,6 @@ function state(id: string, wanted: string): Promise<Record<string, unknown>> {
   return until(
     async () => (await world.stack.api("GET", `/runners/${id}`)).body,
     (seen) => seen["state"] === wanted,
-    10_000,
   );
 }
 

@@ -113,7 +113,6 @@ describe("a WebSocket through the tunnel", () => {
     await until(
       () => backendCloses[0],
       (seen) => seen !== undefined,
-      5_000,
     );
     expect(backendCloses[0]).toEqual([code, reason]);
   });
@@ -126,7 +125,6 @@ describe("a WebSocket through the tunnel", () => {
     await until(
       () => backendCloses[0],
       (seen) => seen !== undefined,
-      5_000,
     );
     expect(backendCloses[0]?.[0]).toBe(1005);
   });
@@ -150,7 +148,6 @@ describe("a WebSocket through the tunnel", () => {
     await until(
       () => backendCloses[0],
       (seen) => seen !== undefined,
-      5_000,
     );
     expect(backendCloses[0]?.[0]).toBe(1006);
   });
@@ -183,22 +180,5 @@ describe("a WebSocket through the tunnel", () => {
     expect(await echo(again, "back")).toBe("back");
     again.close();
     await closing(again);
-  });
-
-  test("survives the hub's hibernation in both directions, with credit and numbers as they were", async () => {
-    const socket = await visit();
-    expect(await echo(socket, "before")).toBe("before");
-    const { body: before } = await world.stack.api("GET", "/runners/r1");
-    await new Promise((resolve) => setTimeout(resolve, 14_000));
-    expect(await echo(socket, "after")).toBe("after");
-    const { body: after } = await world.stack.api("GET", "/runners/r1");
-    expect(after["hubAwakeSince"]).not.toBe(before["hubAwakeSince"]);
-    expect(after["openStreams"]).toBe(1);
-    const closed = closing(socket);
-    await new Promise((resolve) => setTimeout(resolve, 14_000));
-    const [last] = [...backend.clients].slice(-1);
-    last?.close(4002, "from behind");
-    expect(await closed).toEqual([4002, "from behind"]);
-    expect(runner.socket.readyState).toBe(WebSocket.OPEN);
   });
 });

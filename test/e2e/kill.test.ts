@@ -104,36 +104,41 @@ function nameOf(command: string[]): string {
   return SCRIPTS.get(command[1] ?? "") ?? command[0] ?? "";
 }
 
-test("killed between any two steps of a rollout, it is taken up again and nothing is lost or done twice", async () => {
-  const given = process.env["SIGNALBOX_KILL_OFFSET"];
-  const offset = given === undefined ? Math.floor(Math.random() * STRIDE) : Number(given);
-  let next = 1 + offset;
-  let last = Infinity;
-  const kills: string[] = [];
-  const lane = async (): Promise<void> => {
-    const world = await onUpstash(settings);
-    worlds.push(world);
-    for (let at = next; at <= last; at = next) {
-      next += STRIDE;
-      const killer = new KillAtStep(world, at);
-      const uninstall = killer.install();
-      try {
-        await liveThrough(world, `step-${at}`, killer);
-      } catch (error) {
-        throw new Error(`Killed at step ${at}, ${killer.where} (SIGNALBOX_KILL_OFFSET=${offset})`, {
-          cause: error,
-        });
-      } finally {
-        await uninstall();
+test.concurrent(
+  "killed between any two steps of a rollout, it is taken up again and nothing is lost or done twice",
+  async () => {
+    const given = process.env["SIGNALBOX_KILL_OFFSET"];
+    const offset = given === undefined ? Math.floor(Math.random() * STRIDE) : Number(given);
+    let next = 1 + offset;
+    let last = Infinity;
+    const kills: string[] = [];
+    const lane = async (): Promise<void> => {
+      const world = await onUpstash(settings);
+      worlds.push(world);
+      for (let at = next; at <= last; at = next) {
+        next += STRIDE;
+        const killer = new KillAtStep(world, at);
+        const uninstall = killer.install();
+        try {
+          await liveThrough(world, `step-${at}`, killer);
+        } catch (error) {
+          throw new Error(`Killed at step ${at}, ${killer.where} (SIGNALBOX_KILL_OFFSET=${offset})`, {
+            cause: error,
+          });
+        } finally {
+          await uninstall();
+        }
+        if (killer.killed) kills.push(`${at} ${killer.where}`);
+        else last = Math.min(last, at);
       }
-      if (killer.killed) kills.push(`${at} ${killer.where}`);
-      else last = Math.min(last, at);
-    }
-  };
-  await Promise.all(Array.from({ length: LANES }, lane));
-  console.log(`killed ${kills.length} times, every ${STRIDE} steps from ${offset + 1}:\n${kills.join("\n")}`);
-  expect(kills.length * STRIDE).toBeGreaterThan(60);
-});
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+    console.log(
+      `killed ${kills.length} times, every ${STRIDE} steps from ${offset + 1}:\n${kills.join("\n")}`,
+    );
+    expect(kills.length * STRIDE).toBeGreaterThan(60);
+  },
+);
 
 /** Kills the stack a random while after a random part of a life has begun. */
 class KillSometime implements Disturbance {
@@ -164,7 +169,7 @@ class KillSometime implements Disturbance {
   }
 }
 
-test("the embedded store survives being killed at any time together with its Worker", async () => {
+test.concurrent("the embedded store survives being killed at any time together with its Worker", async () => {
   const { seed, random } = seededRandom();
   const parts: Part[] = ["app", "v1", "v2", "janitor", "removal"];
   const plans = Array.from({ length: soak ? 60 : 6 }, (_, index) => ({

@@ -69,7 +69,7 @@ async function deploy(world: OpenStack, id: string): Promise<Backend> {
   const target = { kind: "url", url: backend.url };
   const answer = await world.stack.api("POST", "/apps/busy/deployments", { id, target });
   expect(answer.status).toBe(202);
-  await world.stack.control.until("busy", id, ["active"], 20_000);
+  await world.stack.control.until("busy", id, ["active"], 60_000);
   return backend;
 }
 

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "vitest";
+import { expect, test, type TestContext } from "vitest";
 import type { Fault } from "../../scripts/railway-stand-in/faults.ts";
 import { seededRandom } from "../helpers/random.ts";
 import {
@@ -96,15 +96,9 @@ const chosen: Cell[] = soak
       { journey: "image", call: "serviceCreate", kind: "late", count: 1 },
     ];
 
-const worlds: RailwayShop[] = [];
-
-afterEach(async () => {
-  await Promise.all(worlds.splice(0).map((world) => world.stop()));
-});
-
-async function world(): Promise<RailwayShop> {
+async function world({ onTestFinished }: TestContext): Promise<RailwayShop> {
   const started = await startRailwayShop();
-  worlds.push(started);
+  onTestFinished(() => started.stop());
   expect(await started.deploy("base", IMAGE)).toEqual({ refused: false });
   expect(await started.settled("base")).toEqual({ state: "active", reason: "" });
   return started;
@@ -207,16 +201,16 @@ class Lane {
   }
 }
 
-test(
+test.concurrent(
   `a call that goes wrong once or several times loses no deployment and leaves no service behind (${chosen.length} cells)`,
   { timeout: soak ? 3_600_000 : 240_000 },
-  async () => {
+  async (context) => {
     const queue = chosen.map((cell, index) => ({ cell, id: `c${index}` }));
     const outcomes: Record<string, string> = {};
     const failures: unknown[] = [];
     await Promise.all(
       Array.from({ length: LANES }, async () => {
-        const started = await world();
+        const started = await world(context);
         const lane = new Lane(started);
         for (let next = queue.shift(); next && failures.length === 0; next = queue.shift()) {
           const { id, cell } = next;
@@ -243,12 +237,12 @@ test(
   },
 );
 
-test(
+test.concurrent(
   "calls that go wrong at random lose no deployment and leave no service behind",
   { timeout: 1_800_000 },
-  async () => {
+  async (context) => {
     const { random } = seededRandom();
-    const started = await world();
+    const started = await world(context);
     const lane = new Lane(started);
     const rounds = soak ? 12 : 1;
     for (let round = 0; round < rounds; round += 1) {
@@ -275,10 +269,10 @@ const REFUSED: [Journey, string][] = [
   ["upload", "serviceDomainCreate"],
 ];
 
-test.each(soak ? REFUSED : REFUSED.slice(0, 2))(
+test.concurrent.for(soak ? REFUSED : REFUSED.slice(0, 2))(
   "a deployment (%s) whose %s is refused fails with Railway's words, and its service goes although that goes wrong too",
-  async (journey, call) => {
-    const started = await world();
+  async ([journey, call], context) => {
+    const started = await world(context);
     const lane = new Lane(started);
     const { faults } = started.railway;
     const outcome = await lane.run("refused", journey, () => {
@@ -293,16 +287,16 @@ test.each(soak ? REFUSED : REFUSED.slice(0, 2))(
   },
 );
 
-test.each([
+test.concurrent.for([
   ["the build fails", (world: RailwayShop, name: string) => world.railway.faults.failingBuilds.add(name)],
   [
     "it crashes again and again",
     (world: RailwayShop, name: string) => world.railway.faults.crashing.add(name),
   ],
-])(
+] as const)(
   "when %s, the deployment fails with the reason and its last lines, and its service goes",
-  async (_, arm) => {
-    const started = await world();
+  async ([, arm], context) => {
+    const started = await world(context);
     const others = started.others();
     arm(started, `${APP}-bad`);
     await started.deploy("bad", IMAGE);
@@ -319,13 +313,16 @@ test.each([
   },
 );
 
-test("a source is refused as soon as the deployment that it is for has failed", async () => {
-  const started = await world();
-  started.railway.faults.add("serviceDomainCreate", { kind: "error", message: "No more domains" });
-  const { state } = await Promise.race([
-    // Waits for the service that never becomes ready.
-    started.deploy("doomed", UPLOAD).then(() => started.settled("doomed")),
-    new Promise<Settled>((resolve) => setTimeout(resolve, 20_000, { state: "still waiting", reason: "" })),
-  ]);
-  expect(state).toBe("failed");
-});
+test.concurrent(
+  "a source is refused as soon as the deployment that it is for has failed",
+  async (context) => {
+    const started = await world(context);
+    started.railway.faults.add("serviceDomainCreate", { kind: "error", message: "No more domains" });
+    const { state } = await Promise.race([
+      // Waits for the service that never becomes ready.
+      started.deploy("doomed", UPLOAD).then(() => started.settled("doomed")),
+      new Promise<Settled>((resolve) => setTimeout(resolve, 60_000, { state: "still waiting", reason: "" })),
+    ]);
+    expect(state).toBe("failed");
+  },
+);

@@ -42,7 +42,6 @@ async function becomes(name: string, deployment: string, status: string): Promis
   await until(
     () => railway.state.deployments(name).find(({ id }) => id === deployment)?.status,
     (seen) => seen === status,
-    20_000,
   );
 }
 
@@ -54,7 +53,6 @@ async function isGone(group: number | undefined): Promise<void> {
   await until(
     () => isAlive(group ?? 0),
     (alive) => !alive,
-    10_000,
   );
 }
 

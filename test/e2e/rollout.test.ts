@@ -22,7 +22,7 @@ async function deploy(app: string, id: string): Promise<Backend> {
     target: { kind: "url", url: backend.url },
   });
   expect(answer.status).toBe(202);
-  await stack.control.until(app, id, ["active"], 20_000);
+  await stack.control.until(app, id, ["active"], 60_000);
   return backend;
 }
 
@@ -55,7 +55,7 @@ test("a new version takes new visitors while pinned ones stay, then drains and i
   expect(deleted.body["decisions"]).toMatchObject([
     { deployment: "v1", action: "delete", reason: "no_sessions" },
   ]);
-  await stack.control.until("shop", "v1", ["removed"], 20_000);
+  await stack.control.until("shop", "v1", ["removed"], 60_000);
   const stale = await until(
     () => stack.request("shop.test", "/?pulse_deployment=v1"),
     ({ status }) => status !== 200,

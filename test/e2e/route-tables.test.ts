@@ -11,6 +11,8 @@ let waiting: ServerResponse[] = [];
 let calls = 0;
 let mode: "answer" | "hang" | "fail" = "answer";
 let stack: TestStack;
+/** Keeps its tables for longer than any machine takes to let a hundred visitors in. */
+let lasting: TestStack;
 
 beforeAll(async () => {
   front = createServer((request, response) => {
@@ -22,7 +24,10 @@ beforeAll(async () => {
   front.listen(0, "127.0.0.1");
   await once(front, "listening");
   const url = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
-  stack = await startTestStack({ upstash: { url, token: "x" } });
+  [stack, lasting] = await Promise.all([
+    startTestStack({ upstash: { url, token: "x" } }),
+    startTestStack({ upstash: { url, token: "x" }, settings: { ROUTE_TTL_MS: "60000" } }),
+  ]);
 });
 
 beforeEach(() => {
@@ -34,7 +39,7 @@ beforeEach(() => {
 afterAll(async () => {
   front.closeAllConnections();
   front.close();
-  await stack.stop();
+  await Promise.all([stack.stop(), lasting.stop()]);
 });
 
 function respond(response: ServerResponse): void {
@@ -42,13 +47,13 @@ function respond(response: ServerResponse): void {
   response.end(mode === "fail" ? '{"error":"down"}' : '{"result":null}');
 }
 
-function get(host: string): Promise<RawAnswer> {
-  return rawRequest(stack.port, rawGet(host, "/"));
+function get(host: string, from = stack): Promise<RawAnswer> {
+  return rawRequest(from.port, rawGet(host, "/"));
 }
 
 test("a hundred visitors of a new host make one store call between them", async () => {
   mode = "hang";
-  const visitors = Array.from({ length: 100 }, () => get("busy.test"));
+  const visitors = Array.from({ length: 100 }, () => get("busy.test", lasting));
   await until(
     () => waiting.length,
     (count) => count > 0,
@@ -66,7 +71,7 @@ test("a visitor who leaves while the store is asked doesn't take the host along"
   socket.write(rawGet("left.test", "/"));
   await until(
     () => waiting.length,
-    (count) => count === 1,
+    (count) => count > 0,
   );
   const others = Array.from({ length: 10 }, () => get("left.test"));
   socket.resetAndDestroy();

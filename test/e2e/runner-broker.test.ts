@@ -15,7 +15,7 @@ test.each(["first", "silent"] as const)(
   async (subprotocol) => {
     const broker = await startHub({ path: "/socket", subprotocol, answersPings: false });
     ends.push(() => broker.close());
-    const timings = { pingIntervalMs: 100, silenceLimitMs: 1_000, heartbeatIntervalMs: 300 };
+    const timings = { pingIntervalMs: 100, silenceLimitMs: 3_000, heartbeatIntervalMs: 300 };
     const runner = await startRunner({
       command: runtimeCommand("node", fixture.bundle),
       brokerUrl: broker.url,
@@ -27,7 +27,7 @@ test.each(["first", "silent"] as const)(
     let pings = 0;
     link.socket.on("ping", () => (pings += 1));
     link.socket.send("Welcome, runner");
-    link.command("start-build", { ms: 1_500 }, "b1");
+    link.command("start-build", { ms: 3_500 }, "b1");
     expect(await link.event("ack")).toMatchObject({ commandId: "b1" });
     expect(await link.event("build-completed")).toMatchObject({ commandId: "b1", projectId: "project-1" });
     const beat = await link.event("runner-status");

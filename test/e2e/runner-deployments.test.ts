@@ -3,27 +3,45 @@ import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { expect, test, type TestContext, vi } from "vitest";
 import { Host, type HostOptions } from "../../runner/deployments/host.ts";
 import { archive, HostProcess, processesWith, server, until } from "../helpers/hosted.ts";
-
-let root: string;
-let host: HostProcess;
 
 /** As the product's, only shorter. */
 const timing = { backoffFirstMs: 100, backoffLimitMs: 400, stopGraceMs: 1_000 };
 
-beforeEach(async () => {
-  root = await mkdtemp(join(tmpdir(), "signalbox-deployments-"));
-});
-afterEach(async () => {
-  await host.stop();
-  expect(await processesWith(root)).toEqual([]);
-  await rm(root, { recursive: true, force: true });
-});
+/** A runner's host and its workspace, of one test. */
+class World {
+  readonly root: string;
+  host: HostProcess;
 
-async function startHost(options: Partial<HostOptions> = {}): Promise<void> {
-  host = await HostProcess.start({ root, timing, ...options }, { RUNNER_SHARED_SECRET: "hush" });
+  private constructor(root: string, host: HostProcess) {
+    this.root = root;
+    this.host = host;
+  }
+
+  static async open(
+    { onTestFinished, expect }: TestContext,
+    options: Partial<HostOptions> = {},
+  ): Promise<World> {
+    const root = await mkdtemp(join(tmpdir(), "signalbox-deployments-"));
+    const world = new World(root, await startHost(root, options));
+    onTestFinished(async () => {
+      await world.host.stop();
+      expect(await processesWith(root)).toEqual([]);
+      await rm(root, { recursive: true, force: true });
+    });
+    return world;
+  }
+
+  /** The next runner in the workspace of one that has ended. */
+  async restart(): Promise<void> {
+    this.host = await startHost(this.root);
+  }
+}
+
+function startHost(root: string, options: Partial<HostOptions> = {}): Promise<HostProcess> {
+  return HostProcess.start({ root, timing, ...options }, { RUNNER_SHARED_SECRET: "hush" });
 }
 
 const app = { "server.mjs": server("response.end(process.env.GREETING + ' ' + request.url)") };
@@ -33,50 +51,62 @@ async function answerOf(port: number | null, path = "/"): Promise<string> {
   return (await fetch(`http://127.0.0.1:${port}${path}`)).text();
 }
 
-test("a source becomes a running server, with logs of each phase, and is gone after it is removed", async () => {
-  await startHost();
-  const sha256 = await host.upload(app);
-  expect((await fetch(`${host.origin}/sources/${sha256}`, { method: "HEAD" })).status).toBe(200);
-  const spec = {
-    source: { sha256 },
-    install: "echo installing; mkdir lib",
-    build: "echo building >&2; test -d lib",
-    start,
-    env: { GREETING: "hello" },
-    healthPath: "/up",
-  };
-  const accepted = await host.put("shop/v1", spec);
-  expect(accepted).toMatchObject({ status: 202, body: { app: "shop", id: "v1", state: "unpacking" } });
-  const { port } = await host.reaches("shop/v1", "running", "failed");
-  expect(await answerOf(port, "/x")).toBe("hello /x");
-  const { body } = await host.json("GET", "/deployments/shop/v1/logs?cursor=0&limit=100");
-  expect(body).toMatchObject({ truncated: false });
-  expect(body["lines"]).toEqual(
-    expect.arrayContaining([
-      expect.objectContaining({ phase: "install", stream: "stdout", text: "installing" }),
-      expect.objectContaining({ phase: "build", stream: "stderr", text: "building" }),
-      expect.objectContaining({ phase: "start", stream: "stdout", text: `up on ${port}` }),
-    ]),
-  );
-  const after = await host.json("GET", `/deployments/shop/v1/logs?cursor=${String(body["cursor"])}`);
-  expect(after.body).toMatchObject({ lines: [], cursor: body["cursor"], truncated: false });
-  expect(await host.put("shop/v1", spec)).toMatchObject({ status: 202, body: { state: "running", port } });
-  expect(await host.put("shop/v1", { ...spec, start: "other" })).toMatchObject({
-    status: 409,
-    body: { code: "deployment_exists" },
-  });
-  expect(await host.json("DELETE", "/deployments/shop/v1")).toEqual({ status: 200, body: { removed: true } });
-  await expect(answerOf(port)).rejects.toThrow("fetch failed");
-  expect(await host.json("GET", "/deployments/shop/v1")).toMatchObject({ status: 404 });
-  expect(await host.json("DELETE", "/deployments/shop/v1")).toEqual({ status: 200, body: { removed: true } });
-  expect(await readdir(join(root, ".signalbox", "deployments"))).toEqual([]);
-  expect(await readdir(join(root, ".signalbox", "trash"))).toEqual([]);
-  expect(await readdir(join(root, ".signalbox", "processes"))).toEqual([]);
-});
+test.concurrent(
+  "a source becomes a running server, with logs of each phase, and is gone after it is removed",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload(app);
+    expect((await fetch(`${world.host.origin}/sources/${sha256}`, { method: "HEAD" })).status).toBe(200);
+    const spec = {
+      source: { sha256 },
+      install: "echo installing; mkdir lib",
+      build: "echo building >&2; test -d lib",
+      start,
+      env: { GREETING: "hello" },
+      healthPath: "/up",
+    };
+    const accepted = await world.host.put("shop/v1", spec);
+    expect(accepted).toMatchObject({ status: 202, body: { app: "shop", id: "v1", state: "unpacking" } });
+    const { port } = await world.host.reaches("shop/v1", "running", "failed");
+    expect(await answerOf(port, "/x")).toBe("hello /x");
+    const { body } = await world.host.json("GET", "/deployments/shop/v1/logs?cursor=0&limit=100");
+    expect(body).toMatchObject({ truncated: false });
+    expect(body["lines"]).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ phase: "install", stream: "stdout", text: "installing" }),
+        expect.objectContaining({ phase: "build", stream: "stderr", text: "building" }),
+        expect.objectContaining({ phase: "start", stream: "stdout", text: `up on ${port}` }),
+      ]),
+    );
+    const after = await world.host.json("GET", `/deployments/shop/v1/logs?cursor=${String(body["cursor"])}`);
+    expect(after.body).toMatchObject({ lines: [], cursor: body["cursor"], truncated: false });
+    expect(await world.host.put("shop/v1", spec)).toMatchObject({
+      status: 202,
+      body: { state: "running", port },
+    });
+    expect(await world.host.put("shop/v1", { ...spec, start: "other" })).toMatchObject({
+      status: 409,
+      body: { code: "deployment_exists" },
+    });
+    expect(await world.host.json("DELETE", "/deployments/shop/v1")).toEqual({
+      status: 200,
+      body: { removed: true },
+    });
+    await expect(answerOf(port)).rejects.toThrow("fetch failed");
+    expect(await world.host.json("GET", "/deployments/shop/v1")).toMatchObject({ status: 404 });
+    expect(await world.host.json("DELETE", "/deployments/shop/v1")).toEqual({
+      status: 200,
+      body: { removed: true },
+    });
+    expect(await readdir(join(world.root, ".signalbox", "deployments"))).toEqual([]);
+    expect(await readdir(join(world.root, ".signalbox", "trash"))).toEqual([]);
+    expect(await readdir(join(world.root, ".signalbox", "processes"))).toEqual([]);
+  },
+);
 
-test("what is installed by default is what the lockfile says", async () => {
-  await startHost();
-  const sha256 = await host.upload({
+test.concurrent("what is installed by default is what the lockfile says", async (context) => {
+  const world = await World.open(context);
+  const sha256 = await world.host.upload({
     "package.json": JSON.stringify({
       name: "app",
       version: "1.0.0",
@@ -97,187 +127,222 @@ test("what is installed by default is what the lockfile says", async () => {
     "greeting/index.js": "module.exports = 'from a package';",
     "server.mjs": `import greeting from "greeting";\n${server("response.end(greeting)")}`,
   });
-  await host.put("shop/v1", { source: { sha256 }, start: "npm start" });
-  const { port, reason } = await host.reaches("shop/v1", "running", "failed");
+  await world.host.put("shop/v1", { source: { sha256 }, start: "npm start" });
+  const { port, reason } = await world.host.reaches("shop/v1", "running", "failed");
   expect(reason).toBeNull();
   expect(await answerOf(port)).toBe("from a package");
-  expect(await host.logs("shop/v1")).toContain("$ npm ci");
+  expect(await world.host.logs("shop/v1")).toContain("$ npm ci");
 });
 
-test.each([
+test.concurrent.for([
   ["install", { install: "echo no such package >&2; exit 4" }, "The install exited with code 4"],
   ["build", { build: "echo no such package >&2; kill -9 $$" }, "The build was ended by SIGKILL"],
   ["start", { start: "echo no such package >&2; exit 1" }, "The start command exited with code 1"],
-])("a failing %s is a failure with a reason and the last lines", async (_phase, more, reason) => {
-  await startHost();
-  const sha256 = await host.upload(app);
-  await host.put("shop/v1", { source: { sha256 }, start, ...more });
-  const status = await host.reaches("shop/v1", "failed", "running");
-  expect(status).toMatchObject({ state: "failed", reason });
-  expect(status.lastLines).toContain("no such package");
-  expect(await processesWith(root)).toEqual([]);
-});
+] as const)(
+  "a failing %s is a failure with a reason and the last lines",
+  async ([, more, reason], context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload(app);
+    await world.host.put("shop/v1", { source: { sha256 }, start, ...more });
+    const status = await world.host.reaches("shop/v1", "failed", "running");
+    expect(status).toMatchObject({ state: "failed", reason });
+    expect(status.lastLines).toContain("no such package");
+    expect(await processesWith(world.root)).toEqual([]);
+  },
+);
 
-test("an install that hangs is ended at its limit, with everything that it started", async () => {
-  await startHost({ timing: { ...timing, installLimitMs: 500 } });
-  const sha256 = await host.upload(app);
-  await host.put("shop/v1", { source: { sha256 }, start, install: "setsid sleep 100 & sleep 100" });
-  const status = await host.reaches("shop/v1", "failed");
-  expect(status.reason).toBe("The install took longer than 0.5 s");
-  expect(await processesWith(root)).toEqual([]);
-});
+test.concurrent(
+  "an install that hangs is ended at its limit, with everything that it started",
+  async (context) => {
+    const world = await World.open(context, { timing: { ...timing, installLimitMs: 500 } });
+    const sha256 = await world.host.upload(app);
+    await world.host.put("shop/v1", { source: { sha256 }, start, install: "setsid sleep 100 & sleep 100" });
+    const status = await world.host.reaches("shop/v1", "failed");
+    expect(status.reason).toBe("The install took longer than 0.5 s");
+    expect(await processesWith(world.root)).toEqual([]);
+  },
+);
 
-test("a server that never listens fails at the deadline and says what it must listen on", async () => {
-  await startHost({ timing: { ...timing, healthLimitMs: 700 } });
-  const sha256 = await host.upload(app);
-  await host.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
-  expect((await host.reaches("shop/v1", "failed")).reason).toMatch(
-    /Nothing listened on 127\.0\.0\.1:\d+ within 0\.7 s: the app must listen on the address in HOST and the port in PORT/,
-  );
-  const sick = await host.upload({ "server.mjs": server("response.writeHead(500).end()") });
-  await host.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
-  expect((await host.reaches("shop/v3", "failed")).reason).toContain("Nothing answered /up with success");
-});
+test.concurrent(
+  "a server that never listens fails at the deadline and says what it must listen on",
+  async (context) => {
+    // Long enough for the sick one to listen, on any machine.
+    const world = await World.open(context, { timing: { ...timing, healthLimitMs: 5_000 } });
+    const sha256 = await world.host.upload(app);
+    const sick = await world.host.upload({ "server.mjs": server("response.writeHead(500).end()") });
+    await world.host.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
+    await world.host.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
+    expect((await world.host.reaches("shop/v1", "failed")).reason).toMatch(
+      /Nothing listened on 127\.0\.0\.1:\d+ within 5 s: the app must listen on the address in HOST and the port in PORT/,
+    );
+    expect((await world.host.reaches("shop/v3", "failed")).reason).toContain(
+      "Nothing answered /up with success",
+    );
+  },
+);
 
-test("a crashed server is started again for ever, with growing pauses, and only routed while it is up", async () => {
-  await startHost();
-  const sha256 = await host.upload({
-    "server.mjs": server("if (request.url === '/die') process.exit(3); response.end('up')"),
-  });
-  await host.put("shop/v1", { source: { sha256 }, start });
-  for (let crash = 1; crash <= 5; crash++) {
-    const { port } = await host.reaches("shop/v1", "running");
-    await answerOf(port, "/die").catch(() => undefined);
-    const status = await until("the crash is counted", async () => {
-      const status = await host.status("shop/v1");
-      return status.crashes === crash ? status : null;
+test.concurrent(
+  "a crashed server is started again for ever, with growing pauses, and only routed while it is up",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server("if (request.url === '/die') process.exit(3); response.end('up')"),
     });
-    if (status.state === "starting")
-      expect(status.reason).toMatch(/exited with code 3; it is started again in/);
-  }
-  const { port } = await host.reaches("shop/v1", "running");
-  expect(await answerOf(port)).toBe("up");
-  const pauses = [...(await host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g)].map((match) =>
-    Number(match[1]),
-  );
-  expect(pauses.length).toBe(5);
-  expect(pauses[0]).toBeLessThanOrEqual(0.1);
-  expect(pauses[4]).toBeGreaterThanOrEqual(0.2);
-  expect(pauses[4]).toBeLessThanOrEqual(0.4);
-});
+    await world.host.put("shop/v1", { source: { sha256 }, start });
+    for (let crash = 1; crash <= 5; crash++) {
+      const { port } = await world.host.reaches("shop/v1", "running");
+      await answerOf(port, "/die").catch(() => undefined);
+      const status = await until("the crash is counted", async () => {
+        const status = await world.host.status("shop/v1");
+        return status.crashes === crash ? status : null;
+      });
+      if (status.state === "starting")
+        expect(status.reason).toMatch(/exited with code 3; it is started again in/);
+    }
+    const { port } = await world.host.reaches("shop/v1", "running");
+    expect(await answerOf(port)).toBe("up");
+    const pauses = [...(await world.host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g)].map(
+      (match) => Number(match[1]),
+    );
+    expect(pauses.length).toBe(5);
+    expect(pauses[0]).toBeLessThanOrEqual(0.1);
+    expect(pauses[4]).toBeGreaterThanOrEqual(0.2);
+    expect(pauses[4]).toBeLessThanOrEqual(0.4);
+  },
+);
 
-test("a crash after a long stable time counts as the first", async () => {
-  await startHost({ timing: { ...timing, stableMs: 0 } });
-  const sha256 = await host.upload({ "server.mjs": server("process.exit(3)") });
-  await host.put("shop/v1", { source: { sha256 }, start });
+test.concurrent("a crash after a long stable time counts as the first", async (context) => {
+  const world = await World.open(context, { timing: { ...timing, stableMs: 0 } });
+  const sha256 = await world.host.upload({ "server.mjs": server("process.exit(3)") });
+  await world.host.put("shop/v1", { source: { sha256 }, start });
   // A crash is counted before it is written down.
   const pauses = async (): Promise<RegExpExecArray[]> => [
-    ...(await host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g),
+    ...(await world.host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g),
   ];
   for (let crash = 1; crash <= 4; crash++) {
-    const { port } = await host.reaches("shop/v1", "running");
+    const { port } = await world.host.reaches("shop/v1", "running");
     await answerOf(port).catch(() => undefined);
     await until("the crash is told of", async () => (await pauses()).length === crash);
   }
   expect((await pauses()).map((match) => Number(match[1]) <= 0.1)).toEqual([true, true, true, true]);
 });
 
-test("restart gives a new process on the same port, and revives what had failed", async () => {
-  await startHost();
-  const sha256 = await host.upload({ "server.mjs": server("response.end(String(process.pid))") });
-  await host.put("shop/v1", { source: { sha256 }, start });
-  const before = await host.reaches("shop/v1", "running");
-  const pid = await answerOf(before.port);
-  const restarts = await Promise.all([1, 2, 3].map(() => host.json("POST", "/deployments/shop/v1/restart")));
-  expect(restarts.map(({ status }) => status)).toEqual([202, 202, 202]);
-  const after = await host.reaches("shop/v1", "running");
-  expect(after.port).toBe(before.port);
-  expect(await answerOf(after.port)).not.toBe(pid);
-  const flag = join(root, "flag");
-  await host.put("shop/v2", {
-    source: { sha256 },
-    build: `test -e ${flag} || { touch ${flag}; exit 1; }`,
-    start,
-  });
-  await host.reaches("shop/v2", "failed");
-  await host.json("POST", "/deployments/shop/v2/restart");
-  await host.reaches("shop/v2", "running");
-});
+test.concurrent(
+  "restart gives a new process on the same port, and revives what had failed",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({ "server.mjs": server("response.end(String(process.pid))") });
+    await world.host.put("shop/v1", { source: { sha256 }, start });
+    const before = await world.host.reaches("shop/v1", "running");
+    const pid = await answerOf(before.port);
+    const restarts = await Promise.all(
+      [1, 2, 3].map(() => world.host.json("POST", "/deployments/shop/v1/restart")),
+    );
+    expect(restarts.map(({ status }) => status)).toEqual([202, 202, 202]);
+    const after = await world.host.reaches("shop/v1", "running");
+    expect(after.port).toBe(before.port);
+    expect(await answerOf(after.port)).not.toBe(pid);
+    const flag = join(world.root, "flag");
+    await world.host.put("shop/v2", {
+      source: { sha256 },
+      build: `test -e ${flag} || { touch ${flag}; exit 1; }`,
+      start,
+    });
+    await world.host.reaches("shop/v2", "failed");
+    await world.host.json("POST", "/deployments/shop/v2/restart");
+    await world.host.reaches("shop/v2", "running");
+  },
+);
 
-test("a deployment is removed at any moment of its life, and the id can be used again", async () => {
-  await startHost();
-  const sha256 = await host.upload(app);
-  const spec = { source: { sha256 }, install: "sleep 0.15", build: "sleep 0.15", start };
-  for (let delay = 0; delay < 700; delay += 100) {
-    expect((await host.put("shop/v1", spec)).status).toBe(202);
-    await new Promise((resolve) => setTimeout(resolve, delay));
-    const answers = await Promise.all([1, 2].map(() => host.json("DELETE", "/deployments/shop/v1")));
-    expect(answers).toEqual([1, 2].map(() => ({ status: 200, body: { removed: true } })));
-    expect(await processesWith(root)).toEqual([]);
-  }
-  expect(await readdir(join(root, ".signalbox", "deployments"))).toEqual([]);
-});
+test.concurrent(
+  "a deployment is removed at any moment of its life, and the id can be used again",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload(app);
+    const spec = { source: { sha256 }, install: "sleep 0.15", build: "sleep 0.15", start };
+    for (let delay = 0; delay < 700; delay += 100) {
+      expect((await world.host.put("shop/v1", spec)).status).toBe(202);
+      await new Promise((resolve) => setTimeout(resolve, delay));
+      const answers = await Promise.all([1, 2].map(() => world.host.json("DELETE", "/deployments/shop/v1")));
+      expect(answers).toEqual([1, 2].map(() => ({ status: 200, body: { removed: true } })));
+      expect(await processesWith(world.root)).toEqual([]);
+    }
+    expect(await readdir(join(world.root, ".signalbox", "deployments"))).toEqual([]);
+  },
+);
 
-test("a hosted process knows nothing of the runner's secrets, and has its app's home", async () => {
-  await startHost();
-  const sha256 = await host.upload({ "server.mjs": server("response.end(JSON.stringify(process.env))") });
-  await host.put("shop/v1", {
-    source: { sha256 },
-    start,
-    env: { PULSE_DEPLOYMENT_ID: "v1", PORT: "1", HOST: "0.0.0.0" },
-  });
-  const { port } = await host.reaches("shop/v1", "running");
-  const text = await answerOf(port);
-  expect(text).not.toContain("hush");
-  const env = JSON.parse(text) as Record<string, string>;
-  expect(env).toMatchObject({ PULSE_DEPLOYMENT_ID: "v1", PORT: String(port), HOST: "127.0.0.1" });
-  expect(env["HOME"]).toContain(join(root, ".signalbox", "deployments", "shop", ".home"));
-  expect(JSON.stringify(await host.json("GET", "/status"))).not.toContain("PULSE_DEPLOYMENT_ID");
-  const record = join(root, ".signalbox", "deployments", "shop", "v1", "deployment.json");
-  await vi.waitFor(async () =>
-    expect(JSON.parse(await readFile(record, "utf8"))).toMatchObject({ state: "running" }),
-  );
-});
+test.concurrent(
+  "a hosted process knows nothing of the runner's secrets, and has its app's home",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server("response.end(JSON.stringify(process.env))"),
+    });
+    await world.host.put("shop/v1", {
+      source: { sha256 },
+      start,
+      env: { PULSE_DEPLOYMENT_ID: "v1", PORT: "1", HOST: "0.0.0.0" },
+    });
+    const { port } = await world.host.reaches("shop/v1", "running");
+    const text = await answerOf(port);
+    expect(text).not.toContain("hush");
+    const env = JSON.parse(text) as Record<string, string>;
+    expect(env).toMatchObject({ PULSE_DEPLOYMENT_ID: "v1", PORT: String(port), HOST: "127.0.0.1" });
+    expect(env["HOME"]).toContain(join(world.root, ".signalbox", "deployments", "shop", ".home"));
+    expect(JSON.stringify(await world.host.json("GET", "/status"))).not.toContain("PULSE_DEPLOYMENT_ID");
+    const record = join(world.root, ".signalbox", "deployments", "shop", "v1", "deployment.json");
+    // Its state is known before it is on disk.
+    await until("it is recorded", async () => JSON.parse(await readFile(record, "utf8")).state === "running");
+  },
+);
 
-test("two deployments of an app run side by side, and the tunnel's lookup knows only what is running", async () => {
-  await startHost();
-  const sha256 = await host.upload(app);
-  await host.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "one" } });
-  await host.put("shop/v2", { source: { sha256 }, start, env: { GREETING: "two" } });
-  const [one, two] = await Promise.all([
-    host.reaches("shop/v1", "running"),
-    host.reaches("shop/v2", "running"),
-  ]);
-  expect(one.port).not.toBe(two.port);
-  expect(await answerOf(one.port)).toBe("one /");
-  expect(await answerOf(two.port)).toBe("two /");
-});
+test.concurrent(
+  "two deployments of an app run side by side, and the tunnel's lookup knows only what is running",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload(app);
+    await world.host.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "one" } });
+    await world.host.put("shop/v2", { source: { sha256 }, start, env: { GREETING: "two" } });
+    const [one, two] = await Promise.all([
+      world.host.reaches("shop/v1", "running"),
+      world.host.reaches("shop/v2", "running"),
+    ]);
+    expect(one.port).not.toBe(two.port);
+    expect(await answerOf(one.port)).toBe("one /");
+    expect(await answerOf(two.port)).toBe("two /");
+  },
+);
 
-test("a port that was taken while the runner was away is replaced, and said so", async () => {
-  await startHost();
-  const sha256 = await host.upload(app);
-  await host.put("shop/v1", { source: { sha256 }, start });
-  const { port } = await host.reaches("shop/v1", "running");
-  await host.stop();
-  const stranger = createServer();
-  await once(stranger.listen(port ?? 0, "127.0.0.1"), "listening");
-  try {
-    await startHost();
-    const after = await host.reaches("shop/v1", "running");
-    expect(after.port).not.toBe(port);
-    expect(host.errors.join("\n")).toContain(`"type":"port-conflict","owner":"shop/v1","port":${port}`);
-    expect(host.errors.join("\n")).toContain(`"originalPort":${port},"newPort":${after.port}`);
-  } finally {
-    await new Promise((resolve) => stranger.close(resolve));
-  }
-});
+test.concurrent(
+  "a port that was taken while the runner was away is replaced, and said so",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload(app);
+    await world.host.put("shop/v1", { source: { sha256 }, start });
+    const { port } = await world.host.reaches("shop/v1", "running");
+    await world.host.stop();
+    const stranger = createServer();
+    await once(stranger.listen(port ?? 0, "127.0.0.1"), "listening");
+    try {
+      await world.restart();
+      const after = await world.host.reaches("shop/v1", "running");
+      expect(after.port).not.toBe(port);
+      expect(world.host.errors.join("\n")).toContain(
+        `"type":"port-conflict","owner":"shop/v1","port":${port}`,
+      );
+      expect(world.host.errors.join("\n")).toContain(`"originalPort":${port},"newPort":${after.port}`);
+    } finally {
+      await new Promise((resolve) => stranger.close(resolve));
+    }
+  },
+);
 
-test("the internal API refuses what isn't valid, before it costs anything", async () => {
-  await startHost();
-  const sha256 = await host.upload(app);
+test.concurrent("the internal API refuses what isn't valid, before it costs anything", async (context) => {
+  const world = await World.open(context);
+  const sha256 = await world.host.upload(app);
   const good = { source: { sha256 }, start };
   const json = (method: string, path: string, body?: string): Promise<Response> =>
-    fetch(`${host.origin}${path}`, { method, ...(body === undefined ? {} : { body }) });
+    fetch(`${world.host.origin}${path}`, { method, ...(body === undefined ? {} : { body }) });
   const refusals: [Promise<Response>, number, string][] = [
     [json("PUT", "/deployments/shop/v1", "{"), 400, "invalid_request"],
     [json("PUT", "/deployments/shop/v1", "x".repeat(70_000)), 413, "too_large"],
@@ -302,17 +367,19 @@ test("the internal API refuses what isn't valid, before it costs anything", asyn
     expect([response.status, await response.json()]).toEqual([status, expect.objectContaining({ code })]);
   }
   const { data } = await archive(app);
-  const wrong = await fetch(`${host.origin}/sources`, {
+  const wrong = await fetch(`${world.host.origin}/sources`, {
     method: "PUT",
     headers: { "x-signalbox-sha256": "0".repeat(64) },
     body: new Uint8Array(data),
   });
   expect(await wrong.json()).toMatchObject({ code: "hash_mismatch" });
-  expect((await fetch(`${host.origin}/sources/${"0".repeat(64)}`, { method: "HEAD" })).status).toBe(404);
+  expect((await fetch(`${world.host.origin}/sources/${"0".repeat(64)}`, { method: "HEAD" })).status).toBe(
+    404,
+  );
 });
 
-test("a refused upload is answered while the client still sends", async () => {
-  await startHost();
+test.concurrent("a refused upload is answered while the client still sends", async (context) => {
+  const world = await World.open(context);
   let sent = 0;
   const endless = new ReadableStream<Uint8Array>({
     pull(controller) {
@@ -320,7 +387,7 @@ test("a refused upload is answered while the client still sends", async () => {
       controller.enqueue(new Uint8Array(65_536));
     },
   });
-  const response = await fetch(`${host.origin}/sources`, {
+  const response = await fetch(`${world.host.origin}/sources`, {
     method: "PUT",
     body: endless,
     duplex: "half",
@@ -329,57 +396,66 @@ test("a refused upload is answered while the client still sends", async () => {
   expect(sent).toBeLessThan(10_000);
 });
 
-test("a restart that is asked for again while the old process takes its time is one restart", async () => {
-  await startHost();
-  const sha256 = await host.upload({
-    "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
-  });
-  await host.put("shop/v1", { source: { sha256 }, start });
-  await host.reaches("shop/v1", "running");
-  const ask = (): Promise<{ status: number; body: Record<string, unknown> }> =>
-    host.json("POST", "/deployments/shop/v1/restart?request=7");
-  const answers = await Promise.all([ask(), ask(), ask()]);
-  // Nobody is told that it runs while it is the old one that does.
-  expect(answers.map(({ body }) => body["state"])).toEqual(["starting", "starting", "starting"]);
-  await host.reaches("shop/v1", "running");
-  expect((await ask()).body["state"]).toBe("running");
-  const starts = (await host.logs("shop/v1")).split("\n").filter((line) => line.startsWith("$ node"));
-  expect(starts).toHaveLength(2);
-});
+test.concurrent(
+  "a restart that is asked for again while the old process takes its time is one restart",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start });
+    await world.host.reaches("shop/v1", "running");
+    const ask = (): Promise<{ status: number; body: Record<string, unknown> }> =>
+      world.host.json("POST", "/deployments/shop/v1/restart?request=7");
+    const answers = await Promise.all([ask(), ask(), ask()]);
+    // Nobody is told that it runs while it is the old one that does.
+    expect(answers.map(({ body }) => body["state"])).toEqual(["starting", "starting", "starting"]);
+    await world.host.reaches("shop/v1", "running");
+    expect((await ask()).body["state"]).toBe("running");
+    const starts = (await world.host.logs("shop/v1")).split("\n").filter((line) => line.startsWith("$ node"));
+    expect(starts).toHaveLength(2);
+  },
+);
 
-test("a restart that is under way when the runner ends doesn't start a process that nobody ends", async () => {
-  await startHost();
-  const sha256 = await host.upload({
-    "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
-  });
-  await host.put("shop/v1", { source: { sha256 }, start });
-  await host.reaches("shop/v1", "running");
-  await host.stop();
-  const inside = await Host.open({ root, timing });
-  const { deployments, journal } = inside;
-  await until("it runs again", () => deployments.status("shop/v1").state === "running");
-  const restarted = deployments.restart("shop/v1").catch(() => undefined);
-  const record = vi.spyOn(journal, "record");
-  await inside.close();
-  await restarted;
-  // Before a process is started it is in the journal; a start takes a tenth of this.
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  expect(record).not.toHaveBeenCalled();
-  expect(await processesWith(root)).toEqual([]);
-});
+test.concurrent(
+  "a restart that is under way when the runner ends doesn't start a process that nobody ends",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start });
+    await world.host.reaches("shop/v1", "running");
+    await world.host.stop();
+    const inside = await Host.open({ root: world.root, timing });
+    const { deployments, journal } = inside;
+    await until("it runs again", () => deployments.status("shop/v1").state === "running");
+    const restarted = deployments.restart("shop/v1").catch(() => undefined);
+    const record = vi.spyOn(journal, "record");
+    await inside.close();
+    await restarted;
+    // Before a process is started it is in the journal; a start takes a tenth of this.
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(record).not.toHaveBeenCalled();
+    expect(await processesWith(world.root)).toEqual([]);
+  },
+);
 
-test("what isn't a deployment, or can't be deleted, doesn't keep a runner from starting", async () => {
-  await startHost();
-  const sha256 = await host.upload(app);
-  await host.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "hello" } });
-  const { port } = await host.reaches("shop/v1", "running");
-  await host.kill();
-  const own = join(root, ".signalbox");
-  await writeFile(join(own, "deployments", ".DS_Store"), "a file browser was here");
-  await writeFile(join(own, "deployments", "shop", "notes.txt"), "and a person");
-  await mkdir(join(own, "deployments", "shop", "broken"));
-  await writeFile(join(own, "deployments", "shop", "broken", "deployment.json"), "{}");
-  await startHost();
-  await host.reaches("shop/v1", "running");
-  expect(await answerOf(port, "/x")).toBe("hello /x");
-});
+test.concurrent(
+  "what isn't a deployment, or can't be deleted, doesn't keep a runner from starting",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload(app);
+    await world.host.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "hello" } });
+    const { port } = await world.host.reaches("shop/v1", "running");
+    await world.host.kill();
+    const own = join(world.root, ".signalbox");
+    await writeFile(join(own, "deployments", ".DS_Store"), "a file browser was here");
+    await writeFile(join(own, "deployments", "shop", "notes.txt"), "and a person");
+    await mkdir(join(own, "deployments", "shop", "broken"));
+    await writeFile(join(own, "deployments", "shop", "broken", "deployment.json"), "{}");
+    await world.restart();
+    await world.host.reaches("shop/v1", "running");
+    expect(await answerOf(port, "/x")).toBe("hello /x");
+  },
+);

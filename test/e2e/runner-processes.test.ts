@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +13,7 @@ import { findProcesses, startTimeOf } from "../../runner/processes/process-table
 import { FileLock } from "../../runner/processes/file-lock.ts";
 import { projectRoot } from "../../scripts/build-worker.ts";
 import { isAlive, processesWith, until } from "../helpers/hosted.ts";
+import { standsStill } from "../helpers/stands-still.ts";
 
 let root: string;
 let journal: ProcessJournal;
@@ -55,6 +57,11 @@ async function writtenPids(count: number): Promise<number[]> {
   });
 }
 
+/** All that a process has written so far. */
+function writtenBytes(pid: number): number {
+  return Number(/^wchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"))?.[1]);
+}
+
 async function expectAllGone(pids: number[]): Promise<void> {
   const living = [];
   for (const pid of pids) if ((await startTimeOf(pid)) !== null) living.push(pid);
@@ -82,7 +89,8 @@ test("a process gets the allow-list and its own home, and nothing of the runner'
 });
 
 test("stop ends a polite process by SIGTERM, and says how it ended", async () => {
-  const hosted = await start("echo $$ > pid; trap 'echo bye; exit 7' TERM; while :; do sleep 0.05; done");
+  const command = "trap 'echo bye; exit 7' TERM; echo $$ > pid; while :; do sleep 0.05; done";
+  const hosted = await start(command, { graceMs: 60_000 });
   const pids = await writtenPids(1);
   expect(await hosted.stop()).toEqual({ code: 7, signal: null });
   expect(output).toContain("bye");
@@ -133,7 +141,9 @@ test.each(stubborn)("stop means stopped for a process that %s", async (_name, co
 });
 
 test("what a process leaves behind when it ends by itself is ended too", async () => {
-  const hosted = await start(`setsid sh -c 'echo $$ > a; exec sleep 100' & sleep 0.3; exit 3`);
+  const hosted = await start(
+    `setsid sh -c 'echo $$ > a; exec sleep 100' & while [ ! -s a ]; do sleep 0.02; done; exit 3`,
+  );
   const pids = await writtenPids(1);
   expect(await hosted.finished).toEqual({ code: 3, signal: null });
   await expectAllGone(pids);
@@ -161,10 +171,12 @@ test("a command that can't be started fails and leaves no journal", async () => 
 });
 
 test("a process that writes without end is held back and not kept in memory", async () => {
-  const hosted = await start("yes", { output: () => new Promise((resolve) => setTimeout(resolve, 600)) });
+  const busy = Promise.withResolvers<void>();
   const before = process.memoryUsage().rss;
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  const hosted = await start("exec yes", { output: () => busy.promise });
+  await standsStill(() => writtenBytes(hosted.pid));
   expect(process.memoryUsage().rss - before).toBeLessThan(50 * 1024 * 1024);
+  busy.resolve();
   await hosted.stop();
   await expectAllGone([]);
 });

@@ -83,7 +83,9 @@ test("a directory that is swapped for a symlink at any moment never leads a read
     outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
   };
   const deadline = Date.now() + RACE_MS;
-  while (Date.now() < deadline) {
+  // The race is real once both sides of it were met.
+  const met = (): boolean => Boolean(outcomes["read inside"] && outcomes["path_outside_project"]);
+  while (Date.now() < deadline || !met()) {
     await attempt(async () => `read ${(await readFile(project, "dir/file")).content}`);
     await attempt(async () => {
       await writeFile(project, "dir/new", "new");
@@ -98,9 +100,6 @@ test("a directory that is swapped for a symlink at any moment never leads a read
   expect(outcomes["read outside"]).toBeUndefined();
   expect(outcomes["listed outside"]).toBeUndefined();
   expect(swapper.exitCode).toBeNull();
-  // The race was real: both sides of it were met.
-  expect(outcomes["read inside"]).toBeGreaterThan(0);
-  expect(outcomes["path_outside_project"]).toBeGreaterThan(0);
   expect((await readdir(outside)).sort()).toEqual(["file", "stolen"]);
   expect(await readRaw(join(outside, "file"), "utf8")).toBe("outside");
 });

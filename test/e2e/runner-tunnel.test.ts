@@ -291,7 +291,13 @@ describeTunnel("the tunnel", (world, runtime) => {
 
   test("frames that wait together are one message, and streams take turns", async () => {
     world.link.session.keepMessages = true;
-    await Promise.all(Array.from({ length: 50 }, (_, n) => get(`/small?${n}`).body()));
+    const small = Array.from({ length: 50 }, () => get("/held"));
+    await until(
+      () => world.local.held,
+      (held) => held === 50,
+    );
+    world.local.release();
+    await Promise.all(small.map((stream) => stream.body()));
     const messages = world.link.session.messages.splice(0);
     expect(messages.length).toBeLessThan(50);
     await Promise.all([get("/blocks?count=16").body(), get("/blocks?count=16").body()]);

@@ -65,11 +65,8 @@ async function readLocal(home: string): Promise<z.infer<typeof local>> {
 
 /** The processes that mention a home or a child of the stack; the kernel's word, not ours. */
 async function descendants(pid: number): Promise<number[]> {
-  const own = (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8"))
-    .trim()
-    .split(" ")
-    .filter(Boolean)
-    .map(Number);
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => ""); // it has ended
+  const own = children.trim().split(" ").filter(Boolean).map(Number);
   const below = await Promise.all(own.map(descendants));
   return [...own, ...below.flat()];
 }
@@ -90,60 +87,61 @@ async function living(pids: number[]): Promise<number[]> {
   return (await Promise.all(pids.map(async (pid) => ((await isAlive(pid)) ? [pid] : [])))).flat();
 }
 
-test("the stack starts with the example, ends with everything it started, and finds its state again", async () => {
-  const home = await newHome();
-  const first = start({ SIGNALBOX_HOME: home });
-  const url = await first.ready;
-  const settings = await readLocal(home);
-  expect(settings.url).toBe(url);
-  expect((await stat(join(home, "local.json"))).mode & 0o777).toBe(0o600);
-  expect(await (await fetch(`${url}/_signalbox/healthz`)).json()).toEqual({ ok: true });
-  const page = await fetch(`${url}/`);
-  expect(page.headers.get("x-pulse-selected-deployment")).toBe("v1");
-  expect(await page.text()).toContain('<span id="version">v1</span>');
-  const control = new ControlClient(url, settings.controlToken);
-  await control.call("PUT", "/apps/kept", { hosts: ["kept.test"] });
+test.concurrent(
+  "the stack starts with the example, ends with everything it started, and finds its state again",
+  async () => {
+    const home = await newHome();
+    const first = start({ SIGNALBOX_HOME: home });
+    const url = await first.ready;
+    const settings = await readLocal(home);
+    expect(settings.url).toBe(url);
+    expect((await stat(join(home, "local.json"))).mode & 0o777).toBe(0o600);
+    expect(await (await fetch(`${url}/_signalbox/healthz`)).json()).toEqual({ ok: true });
+    const page = await fetch(`${url}/`);
+    expect(page.headers.get("x-pulse-selected-deployment")).toBe("v1");
+    expect(await page.text()).toContain('<span id="version">v1</span>');
+    const control = new ControlClient(url, settings.controlToken);
+    await control.call("PUT", "/apps/kept", { hosts: ["kept.test"] });
 
-  const started = await descendants(first.child.pid ?? 0);
-  expect(started.length).toBeGreaterThan(1);
-  first.child.kill("SIGINT");
-  expect(await first.exited).toBe(0);
-  await until(
-    () => living(started),
-    (left) => left.length === 0,
-    10_000,
-  );
+    const started = await descendants(first.child.pid ?? 0);
+    expect(started.length).toBeGreaterThan(1);
+    first.child.kill("SIGINT");
+    expect(await first.exited).toBe(0);
+    await until(
+      () => living(started),
+      (left) => left.length === 0,
+    );
 
-  const second = start({ SIGNALBOX_HOME: home });
-  const again = await second.ready;
-  expect((await readLocal(home)).controlToken).toBe(settings.controlToken);
-  expect(await new ControlClient(again, settings.controlToken).call("GET", "/apps/kept")).toMatchObject({
-    version: 1,
-  });
-  expect(await (await fetch(`${again}/`)).text()).toContain('<span id="version">v1</span>');
+    const second = start({ SIGNALBOX_HOME: home });
+    const again = await second.ready;
+    expect((await readLocal(home)).controlToken).toBe(settings.controlToken);
+    expect(await new ControlClient(again, settings.controlToken).call("GET", "/apps/kept")).toMatchObject({
+      version: 1,
+    });
+    expect(await (await fetch(`${again}/`)).text()).toContain('<span id="version">v1</span>');
 
-  const third = start({ SIGNALBOX_HOME: home });
-  expect(await third.exited).toBe(1);
-  expect(third.errors()).toContain("is in use by the stack with process id");
+    const third = start({ SIGNALBOX_HOME: home });
+    expect(await third.exited).toBe(1);
+    expect(third.errors()).toContain("is in use by the stack with process id");
 
-  const left = await descendants(second.child.pid ?? 0);
-  const hosted = (await Promise.all(left.map(async (pid) => ((await isHosted(pid)) ? [pid] : [])))).flat();
-  expect(hosted.length).toBeGreaterThan(0);
-  second.child.kill("SIGKILL");
-  await until(
-    () => living(left.filter((pid) => !hosted.includes(pid))),
-    (pids) => pids.length === 0,
-    10_000,
-  );
-  const fourth = start({ SIGNALBOX_HOME: home });
-  expect(await (await fetch(`${await fourth.ready}/`)).text()).toContain('<span id="version">v1</span>');
-  // What a killed runner hosted can only be ended by its successor.
-  expect(await living(hosted)).toEqual([]);
-  fourth.child.kill("SIGTERM");
-  expect(await fourth.exited).toBe(0);
-});
+    const left = await descendants(second.child.pid ?? 0);
+    const hosted = (await Promise.all(left.map(async (pid) => ((await isHosted(pid)) ? [pid] : [])))).flat();
+    expect(hosted.length).toBeGreaterThan(0);
+    second.child.kill("SIGKILL");
+    await until(
+      () => living(left.filter((pid) => !hosted.includes(pid))),
+      (pids) => pids.length === 0,
+    );
+    const fourth = start({ SIGNALBOX_HOME: home });
+    expect(await (await fetch(`${await fourth.ready}/`)).text()).toContain('<span id="version">v1</span>');
+    // What a killed runner hosted can only be ended by its successor.
+    expect(await living(hosted)).toEqual([]);
+    fourth.child.kill("SIGTERM");
+    expect(await fourth.exited).toBe(0);
+  },
+);
 
-test("without the example it serves no app, and says how to deploy one", async () => {
+test.concurrent("without the example it serves no app, and says how to deploy one", async () => {
   const stack = start({ SIGNALBOX_HOME: await newHome(), SIGNALBOX_DEMO: "0" });
   const response = await fetch(await stack.ready);
   expect(response.status).toBe(404);
@@ -152,7 +150,7 @@ test("without the example it serves no app, and says how to deploy one", async (
   expect(await stack.exited).toBe(0);
 });
 
-test("the cron trigger fires on the minute", async () => {
+test.concurrent("the cron trigger fires on the minute", async () => {
   const home = await newHome();
   const stack = start({ SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0" });
   const control = new ControlClient(await stack.ready, (await readLocal(home)).controlToken);
@@ -177,14 +175,14 @@ const mistakes: [string, Record<string, string>, string][] = [
   ],
   ["a secret that is too short", { CONTROL_TOKEN: "short" }, "CONTROL_TOKEN must have at least 16"],
 ];
-test.each(mistakes)("%s stops the start, naming the setting", async (_name, env, message) => {
+test.concurrent.each(mistakes)("%s stops the start, naming the setting", async (_name, env, message) => {
   const stack = start({ SIGNALBOX_HOME: await newHome(), ...env });
   expect(await stack.exited).toBe(1);
   expect(stack.errors()).toContain(message);
   expect(stack.errors()).not.toContain("    at ");
 });
 
-test("a port that is taken stops the start, and leaves nothing running", async () => {
+test.concurrent("a port that is taken stops the start, and leaves nothing running", async () => {
   const squatter = createServer().listen(0, "127.0.0.1");
   await once(squatter, "listening");
   const address = squatter.address();

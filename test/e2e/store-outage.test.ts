@@ -65,7 +65,6 @@ test.concurrent.each(["refuse", "hang"] as const)(
       await until(
         () => visitors.lastUnpinned,
         (from) => from === "v3",
-        40_000,
       );
       const rolloutMs = Date.now() - healedAt;
       const promoted = await world.stack.api("POST", "/apps/steady/deployments/v2/promote");
@@ -86,7 +85,8 @@ test.concurrent.each(["refuse", "hang"] as const)(
       expect(faults).toEqual([]);
       expect(visitors.slowestMs).toBeLessThan(SLOWEST_MS);
       expect([...visitors.nonces].filter(([, count]) => count !== 1)).toEqual([]);
-      expect(promoteMs).toBeLessThan(4 * TTL_MS);
+      // A table's life; on a busy machine also the visitors' own time: one refreshes it, the next one sees it.
+      expect(promoteMs).toBeLessThan(4 * TTL_MS + 2 * visitors.slowestMs);
       const document = await world.document("steady");
       expect(document && violations(document)).toEqual([]);
       const janitor = await world.stack.api("POST", "/janitor/run", {});
@@ -143,7 +143,7 @@ async function deploy(world: UpstashStack, id: string): Promise<Backend> {
   const target = { kind: "url", url: backend.url };
   const answer = await world.stack.api("POST", "/apps/steady/deployments", { id, target });
   expect(answer.status).toBe(202);
-  await world.stack.control.until("steady", id, ["active"], 20_000);
+  await world.stack.control.until("steady", id, ["active"], 60_000);
   await until(
     () => world.stack.request(HOST, "/"),
     ({ text }) => text.startsWith(id),

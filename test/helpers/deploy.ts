@@ -17,7 +17,7 @@ export async function deployUrl(
   const target = { kind: "url", url };
   const { status, body } = await stack.api("POST", `/apps/${app}/deployments`, { id, target, promote });
   if (status !== 202) throw new Error(`Deploying ${id}: ${JSON.stringify(body)}`);
-  await stack.control.until(app, id, [promote ? "active" : "ready"], 30_000);
+  await stack.control.until(app, id, [promote ? "active" : "ready"], 60_000);
 }
 
 /** One change of an app's traffic; throws unless it was made. */

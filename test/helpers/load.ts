@@ -82,7 +82,7 @@ export class CountingSocket {
   /** Stops counting, waits for what is still on its way, and returns all that went wrong. */
   async finish(): Promise<string[]> {
     clearInterval(this.#timer);
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 60_000;
     while (this.received < this.sent && this.faults.length === 0 && Date.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }

@@ -17,6 +17,9 @@ export interface LocalService {
   broken: string[];
   /** WebSockets that are open, and the close codes of those that were. */
   sockets: { open: number; closeCodes: number[] };
+  /** Requests of `/held` that wait for `release`. */
+  readonly held: number;
+  release(): void;
   close(): Promise<void>;
 }
 
@@ -36,12 +39,19 @@ export async function startLocalService(host = "127.0.0.1"): Promise<LocalServic
     maxPayload: 64 * 1024 * 1024,
     handleProtocols: (offered) => (offered.has("vite-hmr") ? "vite-hmr" : false),
   });
+  const held: ServerResponse[] = [];
   const service: LocalService = {
     port: 0,
     server,
     seen: [],
     broken: [],
     sockets: { open: 0, closeCodes: [] },
+    get held() {
+      return held.length;
+    },
+    release() {
+      for (const response of held.splice(0)) response.end("held");
+    },
     async close() {
       for (const socket of webSockets.clients) socket.terminate();
       server.closeAllConnections();
@@ -54,6 +64,7 @@ export async function startLocalService(host = "127.0.0.1"): Promise<LocalServic
       if (!response.writableFinished) service.broken.push(url);
     });
     request.on("error", () => undefined);
+    if (url === "/held") return void held.push(response);
     answer(service, request, response).catch(() => response.destroy());
   });
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {

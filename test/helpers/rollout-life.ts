@@ -45,7 +45,6 @@ export async function liveThrough(world: OpenStack, app: string, disturbance: Di
         return look();
       },
       (document) => document !== null && wanted(document),
-      40_000,
     );
   try {
     disturbance.onPart("app");
@@ -68,7 +67,6 @@ export async function liveThrough(world: OpenStack, app: string, disturbance: Di
         return answer?.body["outcome"] === "completed" && retired((await look()) ?? raise(app));
       },
       (done) => done,
-      60_000,
     );
     disturbance.onPart("removal");
     await reached(({ deployments }) => deployments["v1"]?.state === "removed");

@@ -127,11 +127,14 @@ export async function startTestStack(
   };
 }
 
-/** Waits for a condition that something else brings about; the error says what was seen last. */
+/**
+ * Waits for a condition that something else brings about; the error says what was seen last. The time only ends what
+ * hangs: how quick something is has to be asserted by itself.
+ */
 export async function until<T>(
   look: () => Promise<T> | T,
   wanted: (seen: T) => boolean,
-  timeoutMs = 30_000,
+  timeoutMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {

@@ -8,6 +8,7 @@ import { bytePattern } from "./byte-pattern.ts";
 /** An app for a runner to host: speaks the app contract, and does what tests of a tunnel need. */
 const id = process.env["PULSE_DEPLOYMENT_ID"] ?? "";
 const held = new Set<ServerResponse>();
+const listening = new Set<ServerResponse>();
 let sessions = 0;
 
 // A request that is broken off ends alone.
@@ -57,30 +58,19 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
     case "/release":
       for (const waiting of held) waiting.end("released\n");
       return json(response, {});
-    case "/events":
-      return tick(response, count);
+    case "/listen":
+      listening.add(response.on("close", () => listening.delete(response)));
+      response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
+      return;
+    case "/say":
+      for (const listener of listening) listener.write(`data: ${count}\n\n`);
+      return json(response, {});
     case "/crash":
       process.exit(3);
       break;
     default:
       response.end(`${id} ${request.url}`);
   }
-}
-
-/** An event each 500 ms; each tells when it was produced. */
-function tick(response: ServerResponse, count: number): void {
-  response.writeHead(200, { "content-type": "text/event-stream" });
-  let sent = 0;
-  const send = (): void => {
-    response.write(`data: ${Date.now()}\n\n`);
-    sent += 1;
-    if (sent < count) return;
-    clearInterval(timer);
-    response.end();
-  };
-  const timer = setInterval(send, 500);
-  response.on("close", () => clearInterval(timer));
-  send();
 }
 
 async function drain(request: IncomingMessage): Promise<number> {

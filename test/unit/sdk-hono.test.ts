@@ -12,7 +12,7 @@ let box: Signalbox;
 let origin: string;
 
 beforeEach(async () => {
-  box = honoSignalbox({ deploymentId: "v1", internalToken: "t", env: {}, pingIntervalMs: 50, lingerMs: 0 });
+  box = honoSignalbox({ deploymentId: "v1", internalToken: "t", env: {}, pingIntervalMs: 300, lingerMs: 0 });
   const app = new Hono();
   app.use(signalbox({ upgradeWebSocket, signalbox: box }));
   app.get("*", (context) => context.text(`app ${context.req.path}`));
@@ -44,22 +44,22 @@ test("its control sockets are counted, told to reload, and forgotten when they c
   const socket = open("pulse_deployment=v1");
   const messages: unknown[] = [];
   socket.on("message", (data) => messages.push(data));
-  await vi.waitFor(() => expect(box.sessions.count).toBe(1));
+  await expect.poll(() => box.sessions.count).toBe(1);
   const response = await fetch(`${origin}/_pulse/internal/railway/reload`, {
     method: "POST",
     headers: { "x-pulse-railway-internal-token": "t" },
   });
   expect(await response.json()).toEqual({ reloaded_socket_count: 1 });
-  await vi.waitFor(() => expect(messages).toContainEqual(Buffer.from('{"type":"reload","reason":"notice"}')));
+  await expect.poll(() => messages).toContainEqual(Buffer.from('{"type":"reload","reason":"notice"}'));
   socket.close(1000);
-  await vi.waitFor(() => expect(box.sessions.count).toBe(0));
+  await expect.poll(() => box.sessions.count).toBe(0);
 });
 
 test("its control sockets are pinged by protocol, and a living one stays", async () => {
   const socket = open("");
   let pings = 0;
   socket.on("ping", () => (pings += 1));
-  await vi.waitUntil(() => pings > 4);
+  await vi.waitUntil(() => pings > 4, 60_000);
   expect(box.sessions.count).toBe(1);
   socket.close();
   await once(socket, "close");
