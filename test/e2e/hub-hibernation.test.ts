@@ -6,8 +6,8 @@ import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
 import { connectRunner, type TunnelClient } from "../helpers/tunnel-client.ts";
 
-/** workerd puts a hub to sleep that has had nothing to do for ten seconds, and nothing tells when it has. */
-const SLEEPY_MS = 11_000;
+/** workerd puts a hub to sleep that has had nothing to do for ten seconds and a little more, and nothing tells when. */
+const SLEEPY_MS = 14_000;
 
 let world: UpstashStack;
 let backend: WebSocketServer;
