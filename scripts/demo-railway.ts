@@ -1,11 +1,10 @@
-import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { projectRoot } from "./build-worker.ts";
 import { Operator } from "./demo-operator.ts";
 import { Visitor } from "./demo-visitor.ts";
+import { freePort } from "./free-port.ts";
 import { startRailwayStandIn, type RailwayStandIn } from "./railway-stand-in/index.ts";
 import { readSettings } from "./settings.ts";
 import { startStack, type Stack } from "./stack.ts";
@@ -206,13 +205,4 @@ function watchVisitors(origin: string): () => Promise<number> {
     leaving.abort();
     return visits;
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

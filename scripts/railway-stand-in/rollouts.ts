@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../free-port.ts";
 import { build, BuildFailure, copyUpload, type Runnable, type Sources } from "./build.ts";
 import type { Destination } from "./domains.ts";
 import type { Faults } from "./faults.ts";
@@ -386,13 +387,4 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   } catch {
     // It was cut short; the caller looks at the signal.
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

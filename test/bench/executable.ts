@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { GuardedProcess } from "../../scripts/guarded-process.ts";
 import { commandOf, residentMiB } from "../helpers/hosted-runner.ts";
 import { median } from "./load.ts";
-import { freePort } from "./nginx.ts";
+import { freePort } from "../../scripts/free-port.ts";
 
 const STARTS = 7;
 /** By then what only starting needed has been collected, as far as it will be. */

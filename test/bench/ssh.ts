@@ -5,7 +5,7 @@ import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { installPrograms } from "../../scripts/debian-packages.ts";
 import { GuardedProcess } from "../../scripts/guarded-process.ts";
-import { freePort } from "./nginx.ts";
+import { freePort } from "../../scripts/free-port.ts";
 
 export type SshTunnel = { stop(): Promise<void> } | { leftOut: string };
 

@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { freePort } from "../../scripts/free-port.ts";
 
 /** Milliseconds from SIGTERM to SIGKILL. An idle server ends in about 10. */
 const STOP_GRACE_MS = 5_000;
@@ -111,14 +111,4 @@ async function readUntilReady(child: ChildProcess): Promise<string | null> {
     });
     reader.on("close", () => resolve(lines.join("\n")));
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("a TCP server has no port");
-  return address.port;
 }
