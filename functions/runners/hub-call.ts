@@ -19,14 +19,17 @@ export type HubCall = z.infer<typeof hubCall>;
 /** In place of a path, which travels in the call: in a URL it would be rewritten. */
 const URL_OF_HUB = "https://hub/";
 
-/** Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. `whole`: as `FetchTarget` has it. */
+/**
+ * Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. `whole`: as `FetchTarget` has it.
+ * Headers in `init` become the call's own: one copy less for each request through a tunnel.
+ */
 export function fetchHub(
   env: Pick<Env, "RUNNER_HUB">,
   call: HubCall,
   init: RequestInit,
   whole?: Request,
 ): Promise<Response> {
-  const headers = new Headers(init.headers);
+  const headers = init.headers instanceof Headers ? init.headers : new Headers(init.headers);
   headers.set(HEADER, encodeURIComponent(JSON.stringify(call).toWellFormed()));
   const request = whole === undefined ? URL_OF_HUB : new Request(URL_OF_HUB, whole);
   return hubOf(env, call.runnerId).fetch(request, { ...init, headers });
