@@ -69,7 +69,10 @@ export class Disk {
     this.#usage = this.#quotaBytes === null ? null : new DiskUsage(options.root);
     this.#lowWaterBytes = lowWaterBytes;
     this.#watch = setInterval(() => {
-      this.#relieve(0).catch((error: unknown) => console.error("disk: can't evict:", error));
+      this.#relieve(0).catch((error: unknown) => {
+        const why = error instanceof Error ? error.message : String(error);
+        console.error(`disk: can't see whether ${this.#root} needs room (${why}). Check WORKSPACE_ROOT.`);
+      });
     }, options.watchIntervalMs ?? WATCH_INTERVAL_MS);
     this.#watch.unref();
   }

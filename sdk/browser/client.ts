@@ -1,8 +1,7 @@
 /*
  * The browser helper, served as one classic script by `/_pulse/client.js`: it can import nothing but types, which is why it
- * is one long file. It keeps
- * the page on its deployment, counts it as a session there, and reloads it, once and politely, when that deployment
- * goes away. `api.ts` describes what the page sees of it.
+ * is one long file. It keeps the page on its deployment, counts it as a session there, and reloads it, once and politely,
+ * when that deployment goes away. `api.ts` describes what the page sees of it.
  *
  * Two limits come with the header: a fetch that the server redirects to another origin takes it along, as browsers do
  * with any header, and a `no-cors` fetch goes without it.
