@@ -3,10 +3,12 @@ import { gzipSync } from "node:zlib";
 import { relative } from "node:path";
 import { bundleCli } from "./build-cli.ts";
 import { buildExecutable, bundleRunner } from "./build-runner.ts";
+import { buildSdk } from "./build-sdk.ts";
 import { buildWorker, projectRoot } from "./build-worker.ts";
 
 await report(await buildWorker());
 await report(await bundleCli());
+await buildSdk();
 const bundle = await bundleRunner();
 await report(bundle);
 await report(await buildExecutable(bundle));

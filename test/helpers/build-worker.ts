@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { bundleCli } from "../../scripts/build-cli.ts";
+import { buildSdk } from "../../scripts/build-sdk.ts";
 import { buildWorker, projectRoot } from "../../scripts/build-worker.ts";
 
 /** Where the Worker under test lies; built once for each run. */
@@ -11,4 +12,5 @@ export const cliFile = join(projectRoot, "dist/test/signalbox.mjs");
 export default async function setup(): Promise<void> {
   await buildWorker(join(projectRoot, "dist/test"));
   await bundleCli(join(projectRoot, "dist/test"));
+  await buildSdk({ types: false });
 }
