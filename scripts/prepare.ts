@@ -1,8 +1,8 @@
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { bundleCli } from "./build-cli.ts";
-import { buildSdk } from "./build-sdk.ts";
-import { projectRoot } from "./build-worker.ts";
+import { bundleCli } from "./build/cli.ts";
+import { buildSdk } from "./build/sdk.ts";
+import { projectRoot } from "./build/worker.ts";
 
 // `npm ci` runs this, so that `npx signalbox` and the sdk, which the examples import, are there without a build.
 const [bundle] = await Promise.all([bundleCli(), buildSdk()]);

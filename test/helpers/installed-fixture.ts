@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { FileLock } from "../../runner/processes/file-lock.ts";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 
 /** Two test files want the same thing at once: the second waits for the first to finish. */
 const LOOK_AGAIN_MS = 200;
