@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { bundleCli } from "../../scripts/build/cli.ts";
 import { buildSdk } from "../../scripts/build/sdk.ts";
 import { buildWorker, projectRoot } from "../../scripts/build/worker.ts";
+import { installRuntime } from "./runtimes.ts";
 
 /** Where the Worker under test lies; built once for each run. */
 export const workerFile = join(projectRoot, "dist/test/worker.js");
@@ -13,4 +14,5 @@ export default async function setup(): Promise<void> {
   await buildWorker(join(projectRoot, "dist/test"));
   await bundleCli(join(projectRoot, "dist/test"));
   await buildSdk({ types: false });
+  await installRuntime("deno");
 }
