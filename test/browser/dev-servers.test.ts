@@ -1,11 +1,13 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Browser, Page, WebSocket } from "playwright-core";
 import { projectRoot } from "../../scripts/build-worker.ts";
 import { putApp } from "../helpers/deploy.ts";
-import { type HostingRunner, startHostingRunner } from "../helpers/hosting-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { uploadSource } from "../helpers/runner-deployments.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";
 import { startTestStack, type TestStack } from "../helpers/stack.ts";
 
@@ -21,7 +23,7 @@ const FROM = "before the edit";
 const TO = "after the edit";
 
 let stack: TestStack;
-let runner: HostingRunner;
+let runner: RunnerProcess;
 let home: string;
 let browser: Browser;
 let page: Page;
@@ -32,7 +34,10 @@ let errors: string[];
 
 beforeAll(async () => {
   stack = await startTestStack({ settings: { APP_DOMAIN: DOMAIN } });
-  runner = await startHostingRunner(stack);
+  // In the repository, so that what it hosts finds the repository's node_modules.
+  const parent = join(projectRoot, "dist/test");
+  await mkdir(parent, { recursive: true });
+  runner = await startRunner(stack, { id: "dev-servers", parent });
   home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
   browser = await launchChromium({ args: [`--host-resolver-rules=MAP *.${DOMAIN} 127.0.0.1`] });
   await Promise.all([start("vite"), start("next"), start("astro")]);
@@ -40,6 +45,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close();
   await runner?.stop();
+  await runner?.remove();
   await stack?.stop();
   if (home) await rm(home, { recursive: true, force: true });
 });
@@ -59,7 +65,8 @@ beforeEach(async () => {
 afterEach(() => page.close());
 
 async function start(app: Framework): Promise<void> {
-  const source = { sha256: await runner.upload(join(projectRoot, "test/fixtures", app)) };
+  const archive = await archiveOf(join(projectRoot, "test/fixtures", app));
+  const source = { sha256: await uploadSource(stack, runner.id, archive) };
   await putApp(stack, app, { contract: "none", hosts: [`${app}.localhost`] });
   const { status, body } = await stack.api("POST", `/apps/${app}/deployments`, {
     id: "dev",
