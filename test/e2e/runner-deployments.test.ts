@@ -384,8 +384,10 @@ test.concurrent("a refused upload is answered while the client still sends", asy
   const world = await World.open(context);
   let sent = 0;
   const endless = new ReadableStream<Uint8Array>({
-    pull(controller) {
+    async pull(controller) {
       sent++;
+      // Without a turn of the event loop nothing else of this process runs any more.
+      await new Promise((resolve) => setImmediate(resolve));
       controller.enqueue(new Uint8Array(65_536));
     },
   });
