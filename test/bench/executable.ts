@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { startRunner } from "../helpers/runner.ts";
 import { median } from "./load.ts";
-import { freePort } from "../../scripts/free-port.ts";
+import { freePort } from "../../scripts/local/free-port.ts";
 
 const STARTS = 7;
 /** By then what only starting needed has been collected, as far as it will be. */

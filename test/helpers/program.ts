@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
-import { GuardedProcess } from "../../scripts/guarded-process.ts";
+import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
 
 /** A program under test, with what it writes. It dies with the test's own process, however that ends. */
 export class Program {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { archiveOf } from "./archive.ts";
 import { CONTROL_TOKEN, type TestStack } from "./stack.ts";
 

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { MARKER_VARIABLE } from "../../runner/processes/environment.ts";
-import { bundleRunner } from "../../scripts/build-runner.ts";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { bundleRunner } from "../../scripts/build/runner.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { endNow, processesWith, Program, residentMiB } from "./program.ts";
 import { RUNNER_SECRET, until, type TestStack } from "./stack.ts";
 
