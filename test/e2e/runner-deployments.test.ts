@@ -199,11 +199,11 @@ test.concurrent(
         return status.crashes === crash ? status : null;
       });
       if (status.state === "starting")
-        expect(status.reason).toMatch(/exited with code 3; it is started again in/);
+        expect(status.reason).toMatch(/exited with code 3; it starts again in/);
     }
     const { port } = await world.host.reaches("shop/v1", "running");
     expect(await answerOf(port)).toBe("up");
-    const pauses = [...(await world.host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g)].map(
+    const pauses = [...(await world.host.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g)].map(
       (match) => Number(match[1]),
     );
     expect(pauses.length).toBe(5);
@@ -219,7 +219,7 @@ test.concurrent("a crash after a long stable time counts as the first", async (c
   await world.host.put("shop/v1", { source: { sha256 }, start });
   // A crash is counted before it is written down.
   const pauses = async (): Promise<RegExpExecArray[]> => [
-    ...(await world.host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g),
+    ...(await world.host.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g),
   ];
   for (let crash = 1; crash <= 4; crash++) {
     const { port } = await world.host.reaches("shop/v1", "running");
