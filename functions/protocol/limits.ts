@@ -29,8 +29,12 @@ export const LAST_GOOD_TABLE_MS = 6 * 60 * 60 * 1_000;
 export const STORE_RETRY_MS = 1_000;
 /** For this long after a failed read no request waits for the next one; it happens in the background. */
 export const STORE_OUTAGE_MS = 10_000;
-/** Upstash answers in tens of milliseconds from the same region; two seconds is an outage. */
-export const STORE_TIMEOUT_MS = 2_000;
+/**
+ * One call of the state store, whichever it is, by whoever asks. Edge locations and controllers must give up at the same
+ * time: what a slow read may still bring to an edge location decides when a backend can go. Upstash answers in 1 to 300
+ * ms, the embedded store too, except after a deploy moved it or while a thousand runners reconnect: that takes seconds.
+ */
+export const STORE_TIMEOUT_MS = 5_000;
 
 /** One call of the app contract (meta, health, sessions, reload). */
 export const CONTRACT_CALL_TIMEOUT_MS = 5_000;

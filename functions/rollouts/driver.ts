@@ -14,7 +14,7 @@ import { Waits } from "./waits.ts";
 
 /** What a driver works with; the controller brings the real parts. */
 export interface DriverParts extends StepParts {
-  /** How long some location may still hold a table after a newer one was committed. */
+  /** See `tableAgeLimitMs` in `apps/due.ts`. */
   tableAgeLimitMs: number;
   /** Resolves after that long, or at once when aborted. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;

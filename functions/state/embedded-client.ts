@@ -1,4 +1,5 @@
-import { EMBEDDED_STORE_NAME, type EmbeddedStore } from "./embedded.ts";
+import { STORE_TIMEOUT_MS } from "../protocol/limits.ts";
+import type { EmbeddedStore } from "./embedded.ts";
 import {
   type AppChange,
   type AuditEntry,
@@ -17,8 +18,8 @@ import {
   StoreUnavailable,
 } from "./store.ts";
 
-/** Milliseconds. An object answers in 1 to 300, and takes seconds to come back after a deploy moved it. */
-export const EMBEDDED_TIMEOUT_MS = 10_000;
+/** The one object that holds an installation's state. */
+export const EMBEDDED_STORE_NAME = "state";
 
 type Stub = DurableObjectStub<EmbeddedStore>;
 
@@ -27,7 +28,7 @@ export class EmbeddedStoreClient implements StateStore {
   readonly #namespace: DurableObjectNamespace<EmbeddedStore>;
   readonly #timeoutMs: number;
 
-  constructor(namespace: DurableObjectNamespace<EmbeddedStore>, timeoutMs = EMBEDDED_TIMEOUT_MS) {
+  constructor(namespace: DurableObjectNamespace<EmbeddedStore>, timeoutMs = STORE_TIMEOUT_MS) {
     this.#namespace = namespace;
     this.#timeoutMs = timeoutMs;
   }

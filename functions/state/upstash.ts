@@ -1,5 +1,6 @@
 import { errors, Redis } from "@upstash/redis/cloudflare";
 import { z } from "zod";
+import { STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { parseAuditEntry } from "./audit.ts";
 import {
   AUDIT_ENTRIES_KEPT,
@@ -35,12 +36,6 @@ import {
   RESOLVE,
   WRITE_RECORD,
 } from "./upstash-scripts.ts";
-
-/**
- * Milliseconds. Upstash answers in 1 to 10 within its region and in about 300 from the other side of the world;
- * whoever has waited longer is better served from a cached table than by waiting on.
- */
-export const UPSTASH_TIMEOUT_MS = 2_000;
 
 const DEFAULT_PREFIX = "signalbox:";
 
@@ -119,7 +114,7 @@ export class UpstashStore implements StateStore {
     }
     this.#token = options.token;
     this.#prefix = options.prefix ?? DEFAULT_PREFIX;
-    this.#timeoutMs = options.timeoutMs ?? UPSTASH_TIMEOUT_MS;
+    this.#timeoutMs = options.timeoutMs ?? STORE_TIMEOUT_MS;
     this.#redis = new Redis({
       url: options.url,
       token: options.token,
