@@ -9,8 +9,13 @@ export const SLUG_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const CONTROL_BODY_LIMIT_BYTES = 64 * 1024;
 /** Cloudflare's own limit on a URL is 16 KB. */
 export const URL_LIMIT_BYTES = 16 * 1024;
-/** One document is one store value; Upstash's free tier takes requests of 1 MB. */
+/**
+ * What creating a deployment or configuring an app may bring its document to. It is one store value, and Upstash's free
+ * tier takes requests of 1 MB: the other half is for what happens to deployments later, 4 KB each at most.
+ */
 export const APP_DOCUMENT_LIMIT_BYTES = 512 * 1024;
+/** Address and resources of one deployment are a few hundred bytes. */
+export const PROVISIONED_LIMIT_BYTES = 16 * 1024;
 /** Answers of the app contract are tens of bytes; anything larger isn't one. */
 export const CONTRACT_ANSWER_LIMIT_BYTES = 64 * 1024;
 
