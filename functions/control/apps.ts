@@ -7,6 +7,7 @@ import {
 } from "../deployments/app-document.ts";
 import { applyCommand, commitDocument, hostTaken } from "../deployments/commit.ts";
 import { Problem } from "../errors.ts";
+import { refuseOperatorHost, refuseOperatorName } from "../operator-host.ts";
 import type { StoredApp } from "../state/store.ts";
 import { kick, type ControlContext } from "./context.ts";
 import {
@@ -123,6 +124,7 @@ async function put(
   idempotency: Idempotency,
 ): Promise<z.infer<typeof putRecord>> {
   const { store, now } = context;
+  refuseOperatorHost(context.config, config.hosts);
   const answer = (created: boolean): Answer<z.infer<typeof putRecord>> => ({
     schema: putRecord,
     view: (next) => ({ created, view: viewApp(next, { isDefault }) }),
@@ -145,6 +147,7 @@ async function put(
     }
     if (replaced.kind === "repeated") return replay(replaced, idempotency, answer(false));
     if (replaced.kind === "refused") throw new Problem(replaced.refusal.code, replaced.refusal.message);
+    refuseOperatorName(context.config, name);
     const fresh = newAppDocument(name, config, now(), before + 1);
     const created = await commitDocument(store, fresh, before, {
       author: { actor: OPERATOR, action: "app.create" },

@@ -1,31 +1,142 @@
 import { sameSecret } from "../auth.ts";
+import type { Config } from "../config.ts";
+import { operatorCookieName } from "../operator-cookie.ts";
+import type { StateStore } from "../state/store.ts";
 
 /** A login lasts a working day. */
 const SESSION_SECONDS = 12 * 60 * 60;
-const COOKIE = "signalbox-session";
+/** Sessions at a time; one more login ends the oldest. */
+const SESSIONS_LIMIT = 32;
+/** Cookies of our name that are looked at: other ports of the host may set some, too. */
+const COOKIES_LIMIT = 8;
+const KIND = "operator-session";
 
-/** A cookie that proves, until it expires, that its holder knew the control token. Nothing is stored. */
-export async function sessionCookie(controlToken: string, now: number, secure: boolean): Promise<string> {
-  const expires = Math.floor(now / 1_000) + SESSION_SECONDS;
-  const value = `${expires}.${await sign(controlToken, String(expires))}`;
-  const flags = `Path=/_signalbox; Max-Age=${SESSION_SECONDS}; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}`;
-  return `${COOKIE}=${value}; ${flags}`;
+/** The key's header. No other origin can send it: that takes an answer to a preflight, and we give none. */
+const KEY_HEADER = "x-signalbox-key";
+
+/**
+ * A session is a record in the store, a cookie and a key. The cookie is HttpOnly, but reaches every port of the host;
+ * the key is in the storage of the dashboard's origin, which no other port reads. Neither is worth anything without the
+ * other, or once the record is gone. The store holds hashes only.
+ */
+export interface SessionContext {
+  config: Config;
+  store: StateStore;
+  now: () => number;
+  /** The dashboard's own, without the scheme. */
+  authority: string;
 }
 
-export const endedSessionCookie = `${COOKIE}=; Path=/_signalbox; Max-Age=0; HttpOnly; SameSite=Strict`;
+interface SessionRecord {
+  /** Epoch milliseconds. */
+  expiresAt: number;
+  keyHash: string;
+}
 
-export async function hasSession(request: Request, controlToken: string, now: number): Promise<boolean> {
-  const cookies = request.headers.get("cookie") ?? "";
-  const match = /(?:^|;\s*)signalbox-session=(\d{1,12})\.([0-9a-f]{64})(?:;|$)/.exec(cookies);
-  const [, expires = "", signature = ""] = match ?? [];
-  if (Number(expires) * 1_000 <= now) return false;
-  return sameSecret(signature, await sign(controlToken, expires));
+export async function startSession(
+  context: SessionContext,
+  secure: boolean,
+): Promise<{ cookie: string; key: string }> {
+  const { store, now, config, authority } = context;
+  const expiresAt = now() + SESSION_SECONDS * 1_000;
+  const id = randomText();
+  const key = randomText();
+  await makeRoom(store, now());
+  const record: SessionRecord = { expiresAt, keyHash: await hash(key) };
+  await store.writeRecord(KIND, await hash(id), JSON.stringify(record));
+  const name = operatorCookieName(secure, portOf(authority));
+  const value = `${id}.${await sign(config.controlToken, `${name} ${authority} ${id}`)}`;
+  return { cookie: `${name}=${value}; Max-Age=${SESSION_SECONDS}; ${flags(secure)}`, key };
+}
+
+/** The id of the session that a request carries cookie and key of; null where there is none. */
+export async function findSession(request: Request, context: SessionContext): Promise<string | null> {
+  const key = request.headers.get(KEY_HEADER);
+  if (key === null) return null;
+  const keyHash = await hash(key);
+  for (const id of await signedIds(request, context)) {
+    const body = await context.store.readRecord(KIND, await hash(id));
+    const record = body === null ? null : parseRecord(body);
+    if (record === null || record.expiresAt <= context.now()) continue;
+    if (await sameSecret(keyHash, record.keyHash)) return id;
+  }
+  return null;
+}
+
+export async function endSession(id: string, store: StateStore): Promise<void> {
+  await store.deleteRecord(KIND, await hash(id));
+}
+
+/** What makes a browser forget the cookie. */
+export function endedSessionCookies(authority: string): string[] {
+  return [true, false].map(
+    (secure) => `${operatorCookieName(secure, portOf(authority))}=; Max-Age=0; ${flags(secure)}`,
+  );
+}
+
+/**
+ * Wrong cookies end here, before the store is asked; so do all of them once the control token has changed. Another port
+ * can put the cookie of an ended session before the right one, hence several.
+ */
+async function signedIds(request: Request, { config, authority }: SessionContext): Promise<string[]> {
+  const names = [true, false].map((secure) => operatorCookieName(secure, portOf(authority)));
+  const cookies = (request.headers.get("cookie") ?? "").split(";").map((cookie) => cookie.trim());
+  const ours = cookies.filter((cookie) => names.some((name) => cookie.startsWith(`${name}=`)));
+  const ids: string[] = [];
+  for (const cookie of ours.slice(0, COOKIES_LIMIT)) {
+    const [, name = "", id = "", signature = ""] =
+      /^([\w-]+)=([\w-]{43})\.([0-9a-f]{64})$/.exec(cookie) ?? [];
+    const expected = await sign(config.controlToken, `${name} ${authority} ${id}`);
+    if (await sameSecret(signature, expected)) ids.push(id);
+  }
+  return ids;
+}
+
+async function makeRoom(store: StateStore, now: number): Promise<void> {
+  const rows = await store.listRecords(KIND, { after: null, limit: 4 * SESSIONS_LIMIT });
+  const expiries = rows.map(({ id, body }) => ({ id, expiresAt: parseRecord(body)?.expiresAt ?? 0 }));
+  expiries.sort((one, other) => other.expiresAt - one.expiresAt);
+  const surplus = expiries.filter(({ expiresAt }, index) => expiresAt <= now || index >= SESSIONS_LIMIT - 1);
+  await Promise.all(surplus.map(({ id }) => store.deleteRecord(KIND, id)));
+}
+
+function parseRecord(body: string): SessionRecord | null {
+  const value: unknown = JSON.parse(body);
+  if (typeof value !== "object" || value === null) return null;
+  if (!("expiresAt" in value) || !("keyHash" in value)) return null;
+  const { expiresAt, keyHash } = value;
+  return typeof expiresAt === "number" && typeof keyHash === "string" ? { expiresAt, keyHash } : null;
+}
+
+function flags(secure: boolean): string {
+  return `Path=/; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}`;
+}
+
+function portOf(authority: string): string {
+  return /:(\d+)$/.exec(authority)?.[1] ?? "";
+}
+
+/** 256 bits. */
+function randomText(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
+}
+
+const encoder = new TextEncoder();
+
+async function hash(text: string): Promise<string> {
+  return hex(await crypto.subtle.digest("SHA-256", encoder.encode(text)));
 }
 
 async function sign(controlToken: string, text: string): Promise<string> {
-  const encoder = new TextEncoder();
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   const key = await crypto.subtle.importKey("raw", encoder.encode(controlToken), algorithm, false, ["sign"]);
-  const mac = await crypto.subtle.sign("HMAC", key, encoder.encode(`signalbox dashboard session ${text}`));
-  return [...new Uint8Array(mac)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex(await crypto.subtle.sign("HMAC", key, encoder.encode(`signalbox dashboard session ${text}`)));
+}
+
+function hex(bytes: ArrayBuffer): string {
+  return [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,0 +1,48 @@
+import type { Config } from "../config.ts";
+import { Problem } from "../errors.ts";
+import { isOperatorName } from "../operator-host.ts";
+import type { RequestHost } from "../request-host.ts";
+import type { StateStore } from "../state/store.ts";
+
+/**
+ * Throws where the dashboard isn't: an app on its origin would act as the operator. Without OPERATOR_HOST it is on hosts
+ * that no app answers for, which takes a look into the store.
+ */
+export async function requireDashboardHost(
+  url: URL,
+  host: RequestHost,
+  { config, store }: { config: Config; store: StateStore },
+): Promise<void> {
+  if (config.operatorHost !== null) {
+    if (isOperatorAddress(config, url)) return;
+    throw elsewhere(dashboardAddress(config.operatorHost, url));
+  }
+  if (config.appDomain !== null && host.name.endsWith(`.${config.appDomain}`)) {
+    throw nowhere(`Hosts below ${config.appDomain} are for apps`);
+  }
+  if ((await store.resolve(host.name, null)) !== null) throw nowhere(`An app answers for ${host.name}`);
+}
+
+/** The name, spelled as in OPERATOR_HOST: with a dot behind it or at another port it is another origin. */
+function isOperatorAddress(config: Config, url: URL): boolean {
+  const { operatorHost } = config;
+  return isOperatorName(config, url.hostname) && (operatorHost?.port ?? url.port) === url.port;
+}
+
+function dashboardAddress({ name, port }: NonNullable<Config["operatorHost"]>, url: URL): string {
+  const at = port ?? url.port;
+  return `${url.protocol}//${name}${at === "" ? "" : `:${at}`}/_signalbox/`;
+}
+
+function elsewhere(address: string): Problem {
+  return new Problem("not_operator_host", `The dashboard isn't on this host. It is at ${address}`, {
+    headers: { link: `<${address}>; rel="alternate"` },
+  });
+}
+
+function nowhere(why: string): Problem {
+  return new Problem(
+    "not_operator_host",
+    `${why}, so the dashboard isn't here. Set OPERATOR_HOST to a host that no app uses; the dashboard is there then.`,
+  );
+}
