@@ -1,6 +1,6 @@
 import type { Config } from "../config.ts";
 import { Problem } from "../errors.ts";
-import { isOperatorName } from "../operator-host.ts";
+import type { OperatorHost } from "../operator-host.ts";
 import type { RequestHost } from "../request-host.ts";
 import type { StateStore } from "../state/store.ts";
 
@@ -13,9 +13,12 @@ export async function requireDashboardHost(
   host: RequestHost,
   { config, store }: { config: Config; store: StateStore },
 ): Promise<void> {
-  if (config.operatorHost !== null) {
-    if (isOperatorAddress(config, url)) return;
-    throw elsewhere(dashboardAddress(config.operatorHost, url));
+  const { operatorHost } = config;
+  if (operatorHost !== null) {
+    // With a dot behind the name or at another port it is another origin.
+    const isHere = url.hostname === operatorHost.name && (operatorHost.port ?? url.port) === url.port;
+    if (isHere) return;
+    throw elsewhere(dashboardAddress(operatorHost, url));
   }
   if (config.appDomain !== null && host.name.endsWith(`.${config.appDomain}`)) {
     throw nowhere(`Hosts below ${config.appDomain} are for apps`);
@@ -23,13 +26,7 @@ export async function requireDashboardHost(
   if ((await store.resolve(host.name, null)) !== null) throw nowhere(`An app answers for ${host.name}`);
 }
 
-/** The name, spelled as in OPERATOR_HOST: with a dot behind it or at another port it is another origin. */
-function isOperatorAddress(config: Config, url: URL): boolean {
-  const { operatorHost } = config;
-  return isOperatorName(config, url.hostname) && (operatorHost?.port ?? url.port) === url.port;
-}
-
-function dashboardAddress({ name, port }: NonNullable<Config["operatorHost"]>, url: URL): string {
+function dashboardAddress({ name, port }: OperatorHost, url: URL): string {
   const at = port ?? url.port;
   return `${url.protocol}//${name}${at === "" ? "" : `:${at}`}/_signalbox/`;
 }
