@@ -6,7 +6,7 @@ export function operatorCookieName(secure: boolean, port: string): string {
   return `${secure ? "__Host-" : ""}${NAME}${port === "" ? "" : `-${port}`}`;
 }
 
-const NAME = "signalbox-session";
+const NAME = "signalbox-sign-in";
 // A cookie without a name reads like a cookie when it comes back: `=a=1` returns as `a=1`.
 const PATTERN = String.raw`[\s=]*(?:__[Hh][Oo][Ss][Tt]-|__[Ss][Ee][Cc][Uu][Rr][Ee]-)?${NAME}(?:-\d{1,5})?\s*`;
 const SET_BY_APP = new RegExp(`^${PATTERN}(?:[=;]|$)`);

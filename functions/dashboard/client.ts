@@ -1,16 +1,16 @@
-/** What the dashboard's page runs. It keeps the session's key in the storage of its origin, and shows the overview anew. */
+/** What the dashboard's page runs. It keeps the key of a sign-in in the storage of its origin, and shows the overview anew. */
 export const clientScript = `"use strict";
-const KEY = "signalbox-session-key";
+const KEY = "signalbox-sign-in-key";
 const REFRESH_MS = 5000;
-const login = document.querySelector("main.login");
+const form = document.querySelector("main.sign-in");
 const overview = document.getElementById("overview");
 const bar = document.getElementById("bar");
 const trouble = document.getElementById("trouble");
 
-function showLogin() {
+function showForm() {
   bar.hidden = true;
   overview.replaceChildren();
-  login.hidden = false;
+  form.hidden = false;
   document.getElementById("token").focus();
 }
 
@@ -29,7 +29,7 @@ async function ask(path, method) {
 async function refresh() {
   try {
     const answer = await ask("overview", "GET");
-    if (answer.status === 401) return showLogin();
+    if (answer.status === 401) return showForm();
     const text = await answer.text();
     if (answer.ok) {
       const { body } = new DOMParser().parseFromString(text, "text/html");
@@ -43,24 +43,24 @@ async function refresh() {
   setTimeout(refresh, REFRESH_MS);
 }
 
-async function logOut() {
+async function signOut() {
   try {
-    const answer = await ask("logout", "POST");
-    if (!answer.ok && answer.status !== 401) return say("The session goes on: the log-out failed with " + answer.status + ".");
+    const answer = await ask("sign-out", "POST");
+    if (!answer.ok && answer.status !== 401) return say("You are still signed in: signing out failed with " + answer.status + ".");
     localStorage.removeItem(KEY);
     location.reload();
   } catch {
-    say("The session goes on: Signalbox can't be reached.");
+    say("You are still signed in: Signalbox can't be reached.");
   }
 }
 
-document.getElementById("logout").addEventListener("click", logOut);
-const started = document.querySelector("meta[name=signalbox-session-key]");
+document.getElementById("sign-out").addEventListener("click", signOut);
+const started = document.querySelector("meta[name=signalbox-sign-in-key]");
 if (started !== null) {
   localStorage.setItem(KEY, started.content);
   location.replace("/_signalbox/");
-} else if (localStorage.getItem(KEY) === null) showLogin();
-else if (login.hidden) refresh();
+} else if (localStorage.getItem(KEY) === null) showForm();
+else if (form.hidden) refresh();
 `;
 
 /**

@@ -9,28 +9,22 @@ import { clientScript, leavingServiceWorker } from "./client.ts";
 import { framePage, overview, startedPage, stylesheet } from "./pages.ts";
 import { requireDashboardHost } from "./place.ts";
 import { requireSameOrigin } from "./same-origin.ts";
-import {
-  endedSessionCookies,
-  endSession,
-  findSession,
-  startSession,
-  type SessionContext,
-} from "./session.ts";
+import { endedCookies, endSignIn, findSignIn, startSignIn, type SignInContext } from "./sign-in.ts";
 
 const HOME = "/_signalbox/";
 /** Apps on one page; more are a matter for the control API. */
 const APPS_SHOWN = 100;
 /** A control token and the words around it. */
-const LOGIN_BODY_LIMIT_BYTES = 4_096;
+const SIGN_IN_BODY_LIMIT_BYTES = 4_096;
 
 interface Visit {
   request: Request;
   url: URL;
   context: ControlContext;
-  session: SessionContext;
+  signIns: SignInContext;
 }
 
-/** The dashboard: pages for people, read-only, behind a login with the control token, on the operator's host alone. */
+/** The dashboard: pages for people, read-only, behind a sign-in with the control token, on the operator's host alone. */
 export async function serveDashboard(
   request: Request,
   { url, host }: { url: URL; host: RequestHost },
@@ -39,14 +33,14 @@ export async function serveDashboard(
   await requireDashboardHost(url, host, context);
   const { pathname: path } = url;
   const { config, store, now } = context;
-  const visit = { request, url, context, session: { config, store, now, authority: host.authority } };
+  const visit = { request, url, context, signIns: { config, store, now, authority: host.authority } };
   if (isPlainText(url, context)) {
-    if (!isRead(request)) throw new Problem("unauthorized", "Log in over HTTPS.");
+    if (!isRead(request)) throw new Problem("unauthorized", "Sign in over HTTPS.");
     return redirect(308, `https://${url.host}${path}`);
   }
-  if (path === `${HOME}login` && request.method === "POST") return logIn(visit);
-  if (path === `${HOME}logout`) {
-    if (request.method === "POST") return logOut(visit);
+  if (path === `${HOME}sign-in` && request.method === "POST") return signIn(visit);
+  if (path === `${HOME}sign-out`) {
+    if (request.method === "POST") return signOut(visit);
     throw new Problem("method_not_allowed", `${path} takes POST.`, { headers: { allow: "POST" } });
   }
   if (!isRead(request)) {
@@ -55,7 +49,7 @@ export async function serveDashboard(
   switch (path) {
     case "/_signalbox":
       return redirect(308, HOME);
-    case `${HOME}login`:
+    case `${HOME}sign-in`:
       return redirect(302, HOME);
     case HOME:
       return document(await framePage(noticeFor(context)), 200);
@@ -79,10 +73,12 @@ export function serveOperatorHost(request: Request, path: string): Response {
   throw new Problem("not_found", `This host has the dashboard and nothing else: see ${HOME}`);
 }
 
-async function logIn({ request, url, context, session }: Visit): Promise<Response> {
+async function signIn({ request, url, context, signIns }: Visit): Promise<Response> {
   const origin = requireSameOrigin(request, url);
-  if (Number(request.headers.get("content-length") ?? LOGIN_BODY_LIMIT_BYTES + 1) > LOGIN_BODY_LIMIT_BYTES) {
-    throw new Problem("body_too_large", "A login is a short form.");
+  if (
+    Number(request.headers.get("content-length") ?? SIGN_IN_BODY_LIMIT_BYTES + 1) > SIGN_IN_BODY_LIMIT_BYTES
+  ) {
+    throw new Problem("body_too_large", "A sign-in is a short form.");
   }
   const token = new URLSearchParams(await request.text()).get("token") ?? "";
   if (!(await sameSecret(token.trim(), context.config.controlToken))) {
@@ -93,29 +89,29 @@ async function logIn({ request, url, context, session }: Visit): Promise<Respons
       return document(await framePage(noticeFor(context), error.message), error.status);
     }
   }
-  const { cookie, key } = await startSession(session, origin.startsWith("https:"));
+  const { cookie, key } = await startSignIn(signIns, origin.startsWith("https:"));
   const response = document(await startedPage(key), 200);
   response.headers.append("set-cookie", cookie);
   return response;
 }
 
-/** Forgetting is the browser's part; the session itself ends in the store, for whoever kept a copy of it. */
-async function logOut({ request, url, context, session }: Visit): Promise<Response> {
+/** Forgetting is the browser's part; the sign-in itself ends in the store, for whoever kept a copy of it. */
+async function signOut({ request, url, context, signIns }: Visit): Promise<Response> {
   requireSameOrigin(request, url);
-  const id = await findSession(request, session);
-  if (id === null) throw new Problem("unauthorized", "There is no such session, or it has ended.");
-  await endSession(id, context.store);
+  const id = await findSignIn(request, signIns);
+  if (id === null) throw new Problem("unauthorized", "You are not signed in, or no longer.");
+  await endSignIn(id, context.store);
   const response = new Response(null, { status: 204, headers: guards });
   // Not "cookies": that would take those of all apps below the same domain, too.
   response.headers.set("clear-site-data", '"storage"');
-  for (const cookie of endedSessionCookies(session.authority)) response.headers.append("set-cookie", cookie);
+  for (const cookie of endedCookies(signIns.authority)) response.headers.append("set-cookie", cookie);
   return response;
 }
 
-async function overviewFor({ request, url, context, session }: Visit): Promise<Response> {
+async function overviewFor({ request, url, context, signIns }: Visit): Promise<Response> {
   requireSameOrigin(request, url);
   const { store, now } = context;
-  if ((await findSession(request, session)) === null) throw new Problem("unauthorized", "Log in first.");
+  if ((await findSignIn(request, signIns)) === null) throw new Problem("unauthorized", "Sign in first.");
   const names = await store.listApps({ after: null, limit: APPS_SHOWN });
   const stored = await Promise.all(names.map((name) => store.readApp(name)));
   const apps = stored
@@ -133,7 +129,7 @@ function isPlainText(url: URL, { config }: ControlContext): boolean {
 function noticeFor({ config }: ControlContext): string {
   return config.operatorHost !== null
     ? ""
-    : "OPERATOR_HOST isn't set, so the dashboard is on every host that no app answers for. Set it to a host that no app ever had.";
+    : "OPERATOR_HOST is not set, so the dashboard is on every host that no app answers for. Set it to a host that no app ever had.";
 }
 
 function isRead(request: Request): boolean {
@@ -150,7 +146,7 @@ const guards = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
   "origin-agent-cluster": "?1",
-  // With `no-referrer` the browser would leave out the Origin of the login, too.
+  // With `no-referrer` the browser would leave out the Origin of the sign-in, too.
   "referrer-policy": "same-origin",
   "x-content-type-options": "nosniff",
   "x-frame-options": "DENY",

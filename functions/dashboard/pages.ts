@@ -4,22 +4,22 @@ import type { Report } from "../janitor/report.ts";
 
 type Html = ReturnType<typeof html>;
 
-/** The same for everybody: what is shown in it comes later, to those who have a session. */
+/** The same for everybody: what is shown in it comes later, to who is signed in. */
 export function framePage(notice: string, error = "", head: Html = html``): Promise<string> {
   return layout(
     "Signalbox",
     html`<header>
         <h1>Signalbox</h1>
         <p id="trouble" class="bad" role="status" hidden></p>
-        <nav id="bar" hidden><button id="logout">Log out</button></nav>
+        <nav id="bar" hidden><button id="sign-out">Sign out</button></nav>
       </header>
       ${notice === "" ? "" : html`<p class="notice">${notice}</p>`}
-      <main class="login" ${error === "" ? "hidden" : ""}>
-        <form method="post" action="/_signalbox/login">
+      <main class="sign-in" ${error === "" ? "hidden" : ""}>
+        <form method="post" action="/_signalbox/sign-in">
           <input name="username" value="operator" autocomplete="username" hidden />
           <label for="token">Control token</label>
           <input id="token" name="token" type="password" autocomplete="current-password" required />
-          <button>Log in</button>
+          <button>Sign in</button>
           ${error === "" ? "" : html`<p class="bad" role="alert">${error}</p>`}
         </form>
         <p class="quiet">
@@ -27,15 +27,15 @@ export function framePage(notice: string, error = "", head: Html = html``): Prom
         </p>
       </main>
       <div id="overview"></div>
-      <noscript><p>The dashboard needs JavaScript: it keeps half of its session's secret.</p></noscript>`,
+      <noscript><p>The dashboard needs JavaScript: it keeps half of the secret of a sign-in.</p></noscript>`,
     html`${head}
       <script src="/_signalbox/dashboard.js" defer></script>`,
   );
 }
 
-/** Hands the new session's key to the script, which goes on to the dashboard. */
+/** Hands the key of the new sign-in to the script, which goes on to the dashboard. */
 export function startedPage(key: string): Promise<string> {
-  return framePage("", "", html`<meta name="signalbox-session-key" content="${key}" />`);
+  return framePage("", "", html`<meta name="signalbox-sign-in-key" content="${key}" />`);
 }
 
 export async function overview(
@@ -166,7 +166,7 @@ th { font-weight: 500; opacity: .7; }
 .draining { background: light-dark(#fff1cf, #574100); }
 .failed { background: light-dark(#ffdeda, #6b1d16); }
 .removed { opacity: .6; }
-.login { max-width: 22rem; margin: 15vh auto; }
+.sign-in { max-width: 22rem; margin: 15vh auto; }
 form { display: grid; gap: .6rem; margin: 1rem 0; }
 input, button { font: inherit; padding: .5rem .7rem; }
 `;

@@ -3,23 +3,23 @@ import type { Config } from "../config.ts";
 import { operatorCookieName } from "../operator-cookie.ts";
 import type { StateStore } from "../state/store.ts";
 
-/** A login lasts a working day. */
-const SESSION_SECONDS = 12 * 60 * 60;
-/** Sessions at a time; one more login ends the oldest. */
-const SESSIONS_LIMIT = 32;
+/** A sign-in lasts a working day. */
+const SIGN_IN_SECONDS = 12 * 60 * 60;
+/** Sign-ins at a time; one more ends the oldest. */
+const SIGN_INS_LIMIT = 32;
 /** Cookies of our name that are looked at: other ports of the host may set some, too. */
 const COOKIES_LIMIT = 8;
-const KIND = "operator-session";
+const KIND = "operator-sign-in";
 
 /** The key's header. No other origin can send it: that takes an answer to a preflight, and we give none. */
 const KEY_HEADER = "x-signalbox-key";
 
 /**
- * A session is a record in the store, a cookie and a key. The cookie is HttpOnly, but reaches every port of the host;
+ * A sign-in is a record in the store, a cookie and a key. The cookie is HttpOnly, but reaches every port of the host;
  * the key is in the storage of the dashboard's origin, which no other port reads. Neither is worth anything without the
  * other, or once the record is gone. The store holds hashes only.
  */
-export interface SessionContext {
+export interface SignInContext {
   config: Config;
   store: StateStore;
   now: () => number;
@@ -27,30 +27,30 @@ export interface SessionContext {
   authority: string;
 }
 
-interface SessionRecord {
+interface SignInRecord {
   /** Epoch milliseconds. */
   expiresAt: number;
   keyHash: string;
 }
 
-export async function startSession(
-  context: SessionContext,
+export async function startSignIn(
+  context: SignInContext,
   secure: boolean,
 ): Promise<{ cookie: string; key: string }> {
   const { store, now, config, authority } = context;
-  const expiresAt = now() + SESSION_SECONDS * 1_000;
+  const expiresAt = now() + SIGN_IN_SECONDS * 1_000;
   const id = randomText();
   const key = randomText();
   await makeRoom(store, now());
-  const record: SessionRecord = { expiresAt, keyHash: await hash(key) };
+  const record: SignInRecord = { expiresAt, keyHash: await hash(key) };
   await store.writeRecord(KIND, await hash(id), JSON.stringify(record));
   const name = operatorCookieName(secure, portOf(authority));
   const value = `${id}.${await sign(config.controlToken, `${name} ${authority} ${id}`)}`;
-  return { cookie: `${name}=${value}; Max-Age=${SESSION_SECONDS}; ${flags(secure)}`, key };
+  return { cookie: `${name}=${value}; Max-Age=${SIGN_IN_SECONDS}; ${flags(secure)}`, key };
 }
 
-/** The id of the session that a request carries cookie and key of; null where there is none. */
-export async function findSession(request: Request, context: SessionContext): Promise<string | null> {
+/** The id of the sign-in that a request carries cookie and key of; null where there is none. */
+export async function findSignIn(request: Request, context: SignInContext): Promise<string | null> {
   const key = request.headers.get(KEY_HEADER);
   if (key === null) return null;
   const keyHash = await hash(key);
@@ -63,12 +63,12 @@ export async function findSession(request: Request, context: SessionContext): Pr
   return null;
 }
 
-export async function endSession(id: string, store: StateStore): Promise<void> {
+export async function endSignIn(id: string, store: StateStore): Promise<void> {
   await store.deleteRecord(KIND, await hash(id));
 }
 
 /** What makes a browser forget the cookie. */
-export function endedSessionCookies(authority: string): string[] {
+export function endedCookies(authority: string): string[] {
   return [true, false].map(
     (secure) => `${operatorCookieName(secure, portOf(authority))}=; Max-Age=0; ${flags(secure)}`,
   );
@@ -76,9 +76,9 @@ export function endedSessionCookies(authority: string): string[] {
 
 /**
  * Wrong cookies end here, before the store is asked; so do all of them once the control token has changed. Another port
- * can put the cookie of an ended session before the right one, hence several.
+ * can put the cookie of an ended sign-in before the right one, hence several.
  */
-async function signedIds(request: Request, { config, authority }: SessionContext): Promise<string[]> {
+async function signedIds(request: Request, { config, authority }: SignInContext): Promise<string[]> {
   const names = [true, false].map((secure) => operatorCookieName(secure, portOf(authority)));
   const cookies = (request.headers.get("cookie") ?? "").split(";").map((cookie) => cookie.trim());
   const ours = cookies.filter((cookie) => names.some((name) => cookie.startsWith(`${name}=`)));
@@ -93,14 +93,14 @@ async function signedIds(request: Request, { config, authority }: SessionContext
 }
 
 async function makeRoom(store: StateStore, now: number): Promise<void> {
-  const rows = await store.listRecords(KIND, { after: null, limit: 4 * SESSIONS_LIMIT });
+  const rows = await store.listRecords(KIND, { after: null, limit: 4 * SIGN_INS_LIMIT });
   const expiries = rows.map(({ id, body }) => ({ id, expiresAt: parseRecord(body)?.expiresAt ?? 0 }));
   expiries.sort((one, other) => other.expiresAt - one.expiresAt);
-  const surplus = expiries.filter(({ expiresAt }, index) => expiresAt <= now || index >= SESSIONS_LIMIT - 1);
+  const surplus = expiries.filter(({ expiresAt }, index) => expiresAt <= now || index >= SIGN_INS_LIMIT - 1);
   await Promise.all(surplus.map(({ id }) => store.deleteRecord(KIND, id)));
 }
 
-function parseRecord(body: string): SessionRecord | null {
+function parseRecord(body: string): SignInRecord | null {
   const value: unknown = JSON.parse(body);
   if (typeof value !== "object" || value === null) return null;
   if (!("expiresAt" in value) || !("keyHash" in value)) return null;
@@ -134,7 +134,7 @@ async function hash(text: string): Promise<string> {
 async function sign(controlToken: string, text: string): Promise<string> {
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   const key = await crypto.subtle.importKey("raw", encoder.encode(controlToken), algorithm, false, ["sign"]);
-  return hex(await crypto.subtle.sign("HMAC", key, encoder.encode(`signalbox dashboard session ${text}`)));
+  return hex(await crypto.subtle.sign("HMAC", key, encoder.encode(`signalbox dashboard sign-in ${text}`)));
 }
 
 function hex(bytes: ArrayBuffer): string {
