@@ -207,7 +207,7 @@ describe.each(places)("a hostile page on %s", (_name, place) => {
         document.body.append(form);
         setTimeout(() => form.submit());`);
       const answer = await sent;
-      await form.close();
+      await answer.finished();
       expect(answer.status()).toBe(403);
       expect(await context.cookies(stack.dashboard)).toEqual(before);
     }
