@@ -2,7 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
 import type { LogPage } from "../logs/log-file.ts";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
 import { Deployment, type DeploymentHost, type DeploymentStatus } from "./deployment.ts";
@@ -65,7 +65,7 @@ export class DeploymentManager {
 
   /**
    * Accepts a deployment; the same one again, whatever has become of it, is answered with its state.
-   * Problems: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
+   * Errors: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
    * `disk_full`, `draining`.
    */
   async put(key: string, spec: DeploymentSpec): Promise<DeploymentStatus> {
@@ -75,26 +75,26 @@ export class DeploymentManager {
     const known = this.#deployments.get(key);
     if (known !== undefined) {
       if (known.record.state === "stopping") {
-        throw new Problem(
+        throw new RunnerError(
           "deployment_stopping",
           `Deployment ${key} is being removed: try again in a moment.`,
         );
       }
       if (isSameSpec(known.record.spec, spec)) return known.status();
-      throw new Problem(
+      throw new RunnerError(
         "deployment_exists",
         `Deployment ${key} exists with another spec: give the new one another id.`,
       );
     }
-    if (this.#isDraining) throw new Problem("draining", "The runner is draining: it takes no new work.");
+    if (this.#isDraining) throw new RunnerError("draining", "The runner is draining: it takes no new work.");
     if (this.#isPaused)
-      throw new Problem("draining", "An operator drains this runner: it takes no new deployments.");
+      throw new RunnerError("draining", "An operator drains this runner: it takes no new deployments.");
     const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
     this.#creations.set(key, creation);
     return creation;
   }
 
-  /** Problems: `deployment_not_found`. */
+  /** Errors: `deployment_not_found`. */
   status(key: string): DeploymentStatus {
     return this.#get(key).status();
   }
@@ -103,12 +103,12 @@ export class DeploymentManager {
     return [...this.#deployments.values()].map((deployment) => deployment.status());
   }
 
-  /** Lines from a cursor on; with a signal it waits for the first one. Problems: `deployment_not_found`. */
+  /** Lines from a cursor on; with a signal it waits for the first one. Errors: `deployment_not_found`. */
   logs(key: string, cursor: number, limit?: number, waiting?: AbortSignal): Promise<LogPage> {
     return this.#get(key).logs(cursor, limit, waiting);
   }
 
-  /** Problems: `deployment_not_found`, `deployment_stopping`. */
+  /** Errors: `deployment_not_found`, `deployment_stopping`. */
   async restart(key: string): Promise<DeploymentStatus> {
     const deployment = this.#get(key);
     await deployment.restart();
@@ -134,7 +134,7 @@ export class DeploymentManager {
   }
 
   /** While paused, no new deployment is accepted; those that it has go on. */
-  pause(paused: boolean): void {
+  setPaused(paused: boolean): void {
     this.#isPaused = paused;
   }
 
@@ -191,7 +191,7 @@ export class DeploymentManager {
     (await disk.reserve(0)).release();
     const { sha256 } = spec.source;
     if ((await sources.find(sha256)) === null) {
-      throw new Problem("source_not_found", `There is no source ${sha256}: upload it first.`);
+      throw new RunnerError("source_not_found", `There is no source ${sha256}: upload it first.`);
     }
     const directory = join(this.#directory, key);
     const now = new Date().toISOString();
@@ -247,7 +247,7 @@ export class DeploymentManager {
   #get(key: string): Deployment {
     const deployment = this.#deployments.get(key);
     if (deployment) return deployment;
-    throw new Problem("deployment_not_found", `There is no deployment ${key} on this runner.`);
+    throw new RunnerError("deployment_not_found", `There is no deployment ${key} on this runner.`);
   }
 
   #isReferenced(sha256: string): boolean {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
-import { asProblem, Problem } from "../problem.ts";
+import { asRunnerError, RunnerError } from "../runner-error.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
@@ -214,7 +214,7 @@ export class Deployment {
         end = await this.#serveOnce(signal, attempt);
       } catch (error) {
         if (signal.aborted || !this.#record.wasReady) throw error;
-        end = new StepFailure(asProblem(error).message, []);
+        end = new StepFailure(asRunnerError(error).message, []);
       }
       signal.throwIfAborted();
       if (attempt.readyAt !== null && performance.now() - attempt.readyAt >= timing.stableMs) failures = 0;
@@ -312,13 +312,13 @@ export class Deployment {
 
   async #fail(error: unknown): Promise<void> {
     const failure = error instanceof StepFailure ? error : null;
-    const problem = failure ?? asProblem(error);
-    if (problem instanceof Problem && problem.code === "internal") {
+    const told = failure ?? asRunnerError(error);
+    if (told instanceof RunnerError && told.code === "internal") {
       console.error(`deployment ${this.key}:`, error);
     }
     try {
-      await this.#say("start", `Failed: ${problem.message}`);
-      await this.#set("failed", { reason: problem.message, lastLines: failure?.lastLines ?? [] });
+      await this.#say("start", `Failed: ${told.message}`);
+      await this.#set("failed", { reason: told.message, lastLines: failure?.lastLines ?? [] });
       if (!this.#record.prepared) await this.#discardWork();
     } catch (second) {
       // The state in memory is right; the disk's is older, and a restarted runner fails the same way again.
@@ -335,7 +335,7 @@ export class Deployment {
   }
 
   async #halt(): Promise<void> {
-    this.#abort.abort(new Problem("deployment_stopping", "The deployment is being stopped."));
+    this.#abort.abort(new RunnerError("deployment_stopping", "The deployment is being stopped."));
     await this.#life;
   }
 
@@ -374,7 +374,7 @@ export class Deployment {
     } catch (error) {
       // The disk's state is older, and a successor begins from there. What serves must go on, and what is being removed
       // must be: that is how there will be room again.
-      if (asProblem(error).code !== "disk_full") throw error;
+      if (asRunnerError(error).code !== "disk_full") throw error;
       console.error(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
     }
   }
@@ -392,6 +392,6 @@ export class Deployment {
 
   #refuseStopping(): void {
     if (this.#record.state !== "stopping") return;
-    throw new Problem("deployment_stopping", "The deployment is being removed.");
+    throw new RunnerError("deployment_stopping", "The deployment is being removed.");
   }
 }

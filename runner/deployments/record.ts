@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
 import { specSchema } from "./spec.ts";
 
