@@ -21,7 +21,7 @@ export const sources = controlRouter()
       runnerId: id,
       action: "runner.upload",
       act: () => putSources(c.env.control.env, id, c.req.raw, sha256),
-      details: (stored) => stored,
+      details: ({ sha256, bytes }) => ({ sha256, bytes }),
       remember: { schema: sourcesView, of: (stored) => stored },
       repeated: (stored) => stored,
     });

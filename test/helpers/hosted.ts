@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { packTar, type TarEntry, type TarHeader } from "modern-tar";
 import type { HostOptions } from "../../runner/deployments/host.ts";
-import type { DeploymentStatus } from "../../runner/deployments/deployment.ts";
+import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 
 const SCRIPT = new URL("runner-host.ts", import.meta.url).pathname;
 
@@ -111,12 +111,12 @@ export class HostProcess {
     };
   }
 
-  async status(key: string): Promise<DeploymentStatus> {
+  async status(key: string): Promise<HostedDeployment> {
     const { body } = await this.json("GET", `/deployments/${key}`);
-    return body as unknown as DeploymentStatus;
+    return body as unknown as HostedDeployment;
   }
 
-  async reaches(key: string, ...states: string[]): Promise<DeploymentStatus> {
+  async reaches(key: string, ...states: string[]): Promise<HostedDeployment> {
     let last = "";
     return until(`${key} is ${states.join(" or ")}`, async () => {
       const status = await this.status(key);
