@@ -19,10 +19,10 @@ export interface HostingRunner {
   stop(): Promise<void>;
 }
 
-/** Its workspace lies in the repository, so that what it hosts finds the repository's node_modules. */
-export async function startHostingRunner(stack: TestStack): Promise<HostingRunner> {
-  await mkdir(join(projectRoot, "dist/test"), { recursive: true });
-  const workspace = await mkdtemp(join(projectRoot, "dist/test/workspace-"));
+/** Its workspace lies below `directory`, so that what it hosts finds the `node_modules` there. */
+export async function startHostingRunner(stack: TestStack, directory = projectRoot): Promise<HostingRunner> {
+  await mkdir(join(directory, "dist/test"), { recursive: true });
+  const workspace = await mkdtemp(join(directory, "dist/test/workspace-"));
   const child = spawn(process.execPath, [join(projectRoot, "runner/index.ts"), "runner"], {
     stdio: ["ignore", "ignore", "inherit"],
     env: {

@@ -7,15 +7,15 @@ import { join } from "node:path";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { bundleRunner } from "../../scripts/build/runner.ts";
 import { RUNNER_SECRET } from "./hub-client.ts";
+import { runtimePath } from "./runtimes.ts";
 
 export type Runtime = "node" | "deno";
 
 /** The command that runs a bundle. */
 export function runtimeCommand(runtime: Runtime, bundle: string): [command: string, ...args: string[]] {
-  const installed = (name: string): string => join(projectRoot, "node_modules/.bin", name);
   return runtime === "node"
     ? [process.execPath, "--expose-gc", bundle]
-    : [installed("deno"), "run", "--no-config", "--allow-all", "--v8-flags=--expose-gc", bundle];
+    : [runtimePath("deno"), "run", "--no-config", "--allow-all", "--v8-flags=--expose-gc", bundle];
 }
 
 /** The runner with the fixture's services, bundled as it is shipped. */
