@@ -7,7 +7,7 @@ import { RunnerError } from "../runner-error.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
 import { Deployment, type DeploymentHost } from "./deployment.ts";
-import { type DeploymentRecord, loadRecord, saveRecord } from "./record.ts";
+import { type DeploymentManifest, loadManifest, saveManifest } from "./manifest.ts";
 import type { HostChoice } from "../tunnel/names.ts";
 import { Slots } from "./slots.ts";
 import { type DeploymentSpec, isSameSpec, parseKey } from "./spec.ts";
@@ -75,13 +75,13 @@ export class DeploymentManager {
     await this.#creations.get(key)?.catch(() => undefined);
     const known = this.#deployments.get(key);
     if (known !== undefined) {
-      if (known.record.state === "stopping") {
+      if (known.manifest.state === "stopping") {
         throw new RunnerError(
           "deployment_stopping",
           `Deployment ${key} is being removed: try again in a moment.`,
         );
       }
-      if (isSameSpec(known.record.spec, spec)) return known.status();
+      if (isSameSpec(known.manifest.spec, spec)) return known.status();
       throw new RunnerError(
         "deployment_exists",
         `Deployment ${key} exists with another spec: give the new one another id.`,
@@ -141,9 +141,9 @@ export class DeploymentManager {
 
   /** Where the tunnel finds a service; only while it is running. */
   lookup(service: string): { port: number; host: HostChoice } | null {
-    const record = this.#deployments.get(service)?.record;
-    if (record?.state !== "running" || record.port === null) return null;
-    return { port: record.port, host: record.spec.host ?? "public" };
+    const manifest = this.#deployments.get(service)?.manifest;
+    if (manifest?.state !== "running" || manifest.port === null) return null;
+    return { port: manifest.port, host: manifest.spec.host ?? "public" };
   }
 
   /** Takes no new deployments; resolves when those that are being prepared have come up or failed. */
@@ -167,7 +167,7 @@ export class DeploymentManager {
   async evictables(): Promise<Evictable[]> {
     const found: Evictable[] = [];
     for (const deployment of this.#deployments.values()) {
-      if (deployment.record.state !== "failed" || !deployment.record.prepared) continue;
+      if (deployment.manifest.state !== "failed" || !deployment.manifest.prepared) continue;
       found.push({ path: deployment.workDirectory, evict: () => deployment.evict() });
     }
     for (const app of await directoriesIn(this.#directory)) {
@@ -196,7 +196,7 @@ export class DeploymentManager {
     }
     const directory = join(this.#directory, key);
     const now = new Date().toISOString();
-    const record: DeploymentRecord = {
+    const manifest: DeploymentManifest = {
       schema: 1,
       key,
       spec,
@@ -212,8 +212,8 @@ export class DeploymentManager {
     };
     await trash.discard(directory);
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    await saveRecord(directory, record);
-    const deployment = await Deployment.open(this.#host, directory, record);
+    await saveManifest(directory, manifest);
+    const deployment = await Deployment.open(this.#host, directory, manifest);
     this.#deployments.set(key, deployment);
     deployment.start();
     return deployment.status();
@@ -234,14 +234,14 @@ export class DeploymentManager {
 
   async #resumeOne(key: string): Promise<void> {
     const directory = join(this.#directory, key);
-    const record = await loadRecord(directory);
-    if (record === null) {
+    const manifest = await loadManifest(directory);
+    if (manifest === null) {
       await this.#host.trash.discard(directory);
       return;
     }
-    const deployment = await Deployment.open(this.#host, directory, record);
+    const deployment = await Deployment.open(this.#host, directory, manifest);
     this.#deployments.set(key, deployment);
-    if (record.state === "stopping") await this.remove(key);
+    if (manifest.state === "stopping") await this.remove(key);
     else deployment.start();
   }
 
@@ -252,15 +252,17 @@ export class DeploymentManager {
   }
 
   #isReferenced(sha256: string): boolean {
-    return [...this.#deployments.values()].some(({ record }) => record.spec.source.sha256 === sha256);
+    return [...this.#deployments.values()].some(({ manifest }) => manifest.spec.source.sha256 === sha256);
   }
 
   #isPreparing(app: string): boolean {
-    return this.#ofApp(app).some(({ record, isUnsettled }) => isUnsettled && record.state !== "stopping");
+    return this.#ofApp(app).some(({ manifest, isUnsettled }) => isUnsettled && manifest.state !== "stopping");
   }
 
   #isServing(app: string): boolean {
-    return this.#ofApp(app).some(({ record }) => record.state === "running" || record.state === "starting");
+    return this.#ofApp(app).some(
+      ({ manifest }) => manifest.state === "running" || manifest.state === "starting",
+    );
   }
 
   #ofApp(app: string): Deployment[] {

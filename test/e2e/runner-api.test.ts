@@ -13,20 +13,21 @@ import {
   SOURCE_BYTES_HEADER,
   type HostedSpec,
 } from "../../functions/protocol/runner-api.ts";
-import { archive, HostProcess, server } from "../helpers/hosted.ts";
+import { archive } from "../helpers/archive.ts";
+import { server, UnconnectedRunner } from "../helpers/unconnected-runner.ts";
 
 /** What a runner really answers, read as the Worker reads it: not a field is lost or misunderstood. */
 
 let root: string;
-let host: HostProcess;
+let runner: UnconnectedRunner;
 
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "signalbox-runner-api-"));
-  host = await HostProcess.start({ root, inheritEnvironment: ["NODE_OPTIONS"] });
+  runner = await UnconnectedRunner.start({ root });
 });
 
 afterAll(async () => {
-  await host.stop();
+  await runner.stop();
   await rm(root, { recursive: true, force: true });
 });
 
@@ -37,7 +38,7 @@ interface Answered {
 }
 
 async function call(method: string, path: string, init: RequestInit = {}): Promise<Answered> {
-  const response = await fetch(`${host.origin}${path}`, { method, ...init });
+  const response = await fetch(`${runner.origin}${path}`, { method, ...init });
   const text = await response.text();
   return {
     status: response.status,
@@ -64,7 +65,7 @@ test("each call is answered as the Worker reads it, from the upload to the remov
   const put = await call("PUT", runnerPaths.deployment(key), { body: JSON.stringify(spec) });
   expect(put.status).toBe(202);
   expect(parseHostedDeployment(put.body)).toEqual(put.body);
-  await host.reaches(key, "running");
+  await runner.reaches(key, "running");
   const running = await call("GET", runnerPaths.deployment(key));
   expect(running.status).toBe(200);
   expect(running.body).toMatchObject({ app: "shop", id: "v1", state: "running", source: { sha256 } });

@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Host } from "../../runner/deployments/host.ts";
-import { archive, processesWith, server, until } from "../helpers/hosted.ts";
+import { archive } from "../helpers/archive.ts";
+import { processesWith } from "../helpers/program.ts";
+import { server, until } from "../helpers/unconnected-runner.ts";
 
 let root: string;
 let host: Host;
@@ -15,7 +17,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await host.close();
-  expect(await processesWith(root)).toEqual([]);
+  expect(processesWith(root)).toEqual([]);
   await rm(root, { recursive: true, force: true });
 });
 
@@ -64,7 +66,7 @@ test("a closed runner's deployments come back with the next one, the failed ones
   await host.deployments.put("shop/bad", { source, build: "exit 1", start });
   await host.deployments.drain();
   await host.close();
-  expect(await processesWith(root)).toEqual([]);
+  expect(processesWith(root)).toEqual([]);
   host = await Host.open({ root, timing: { stopGraceMs: 500 } });
   await until("it is back", () => host.deployments.lookup("shop/good"));
   expect(host.deployments.status("shop/bad")).toMatchObject({
