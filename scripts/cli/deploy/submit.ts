@@ -1,5 +1,5 @@
-import { ControlProblem, type Upload } from "../../control-client.ts";
-import type { DeploymentBody, DeploymentView } from "../../control-types.ts";
+import { ControlProblem, type Upload } from "../../client/control-client.ts";
+import type { DeploymentBody, DeploymentView } from "../../client/control-types.ts";
 import { bytes } from "../ages.ts";
 import { Failure, failureOf } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";

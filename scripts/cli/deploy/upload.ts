@@ -1,7 +1,7 @@
 import { ReadableStream } from "node:stream/web";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ControlProblem, ControlUnreachable, type Upload } from "../../control-client.ts";
-import { PASSING_STATUSES } from "../../control-fetch.ts";
+import { ControlProblem, ControlUnreachable, type Upload } from "../../client/control-client.ts";
+import { PASSING_STATUSES } from "../../client/control-fetch.ts";
 import { Failure } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventSourceMessage } from "eventsource-parser";
 import { z } from "zod";
-import { ControlProblem, ControlUnreachable, type ControlClient } from "../../control-client.ts";
+import { ControlProblem, ControlUnreachable, type ControlClient } from "../../client/control-client.ts";
 import { Failure } from "../failure.ts";
 import { readEvents } from "./event-stream.ts";
 

@@ -1,0 +1,301 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { hc, type ClientResponse } from "hono/client";
+import type { ControlApi } from "../../functions/control/routes/index.ts";
+import { controlFetch, ControlProblem, ControlUnreachable, jsonOf, patientFetch } from "./control-fetch.ts";
+import type {
+  AppBody,
+  AppView,
+  DeploymentBody,
+  DeploymentState,
+  DeploymentView,
+  LogView,
+  PauseBody,
+  ProblemView,
+  RunnerView,
+} from "./control-types.ts";
+
+export { ControlProblem, ControlUnreachable } from "./control-fetch.ts";
+
+const PAGE = 100;
+
+type Api = ReturnType<typeof hc<ControlApi>>;
+
+/** An archive on its way: bytes that can be sent once. */
+export interface Upload {
+  body: NonNullable<RequestInit["body"]>;
+  bytes: number;
+  sha256: string;
+}
+
+/**
+ * The client of the control API, for the command line, the local stack and the demos. Paths, bodies and answers are
+ * those of the Worker's routes.
+ */
+export class ControlClient {
+  readonly origin: string;
+  readonly #base: string;
+  readonly #fetch: typeof fetch;
+  /** Repeats a call while the server can't be reached. */
+  readonly #patient: Api;
+  /** Sends a call once. */
+  readonly #once: Api;
+
+  constructor(origin: string, token: string) {
+    this.origin = origin;
+    this.#base = `${origin}/_signalbox/api/v1`;
+    this.#fetch = controlFetch(origin, token);
+    this.#patient = hc<ControlApi>(this.#base, { fetch: patientFetch(this.#fetch) });
+    this.#once = hc<ControlApi>(this.#base, { fetch: this.#fetch });
+  }
+
+  /** Any call, sent once: for tests and demos, which say in full what they send. */
+  async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const init = { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+    return jsonOf(
+      await this.#fetch(this.#base + path, body === undefined ? { method } : { method, ...init }),
+    );
+  }
+
+  apps(): Promise<AppView[]> {
+    const page = async (query: PageQuery): Promise<AppView[]> =>
+      (await answer(this.#patient.apps.$get({ query }))).apps;
+    return allPages(page, ({ name }) => name);
+  }
+
+  app(app: string): Promise<AppView> {
+    return answer(this.#patient.apps[":app"].$get({ param: encoded({ app }) }));
+  }
+
+  /** Null: there is none. */
+  findApp(app: string): Promise<AppView | null> {
+    return nullWithout("unknown_app", this.app(app));
+  }
+
+  putApp(app: string, config: AppBody): Promise<AppView> {
+    return answer(this.#patient.apps[":app"].$put({ param: encoded({ app }), json: config }));
+  }
+
+  /** Null: there is none. */
+  deployment(app: string, id: string): Promise<DeploymentView | null> {
+    const param = encoded({ app, id });
+    return nullWithout(
+      "unknown_deployment",
+      answer(this.#patient.apps[":app"].deployments[":id"].$get({ param })),
+    );
+  }
+
+  createDeployment(app: string, body: DeploymentBody): Promise<DeploymentView> {
+    return answer(this.#patient.apps[":app"].deployments.$post({ param: encoded({ app }), json: body }));
+  }
+
+  deleteDeployment(app: string, id: string): Promise<DeploymentView> {
+    return answer(this.#patient.apps[":app"].deployments[":id"].$delete({ param: encoded({ app, id }) }));
+  }
+
+  promote(app: string, id: string): Promise<DeploymentView> {
+    const param = encoded({ app, id });
+    return answer(this.#patient.apps[":app"].deployments[":id"].promote.$post({ param, json: {} }));
+  }
+
+  redeploy(app: string, id: string): Promise<DeploymentView> {
+    const param = encoded({ app, id });
+    return answer(this.#patient.apps[":app"].deployments[":id"].redeploy.$post({ param, json: {} }));
+  }
+
+  rollback(app: string): Promise<AppView> {
+    return answer(this.#patient.apps[":app"].rollback.$post({ param: encoded({ app }), json: {} }));
+  }
+
+  setCanary(app: string, id: string, weight: number): Promise<AppView> {
+    const json = { id, weight };
+    return answer(this.#patient.apps[":app"].canary.$put({ param: encoded({ app }), json }));
+  }
+
+  clearCanary(app: string): Promise<AppView> {
+    return answer(this.#patient.apps[":app"].canary.$delete({ param: encoded({ app }) }));
+  }
+
+  pause(app: string, pause: PauseBody): Promise<AppView> {
+    return answer(this.#patient.apps[":app"].pause.$post({ param: encoded({ app }), json: pause }));
+  }
+
+  resume(app: string): Promise<AppView> {
+    return answer(this.#patient.apps[":app"].resume.$post({ param: encoded({ app }), json: {} }));
+  }
+
+  runners(): Promise<RunnerView[]> {
+    const page = async (query: PageQuery): Promise<RunnerView[]> =>
+      (await answer(this.#patient.runners.$get({ query }))).runners;
+    return allPages(page, ({ id }) => id);
+  }
+
+  runner(id: string) {
+    return answer(this.#patient.runners[":id"].$get({ param: encoded({ id }) }));
+  }
+
+  drainRunner(id: string, draining: boolean): Promise<RunnerView> {
+    return answer(this.#patient.runners[":id"].drain.$post({ param: encoded({ id }), json: { draining } }));
+  }
+
+  forgetRunner(id: string): Promise<RunnerView> {
+    return answer(this.#patient.runners[":id"].$delete({ param: encoded({ id }) }));
+  }
+
+  /** Sent once: each answer is another secret. */
+  issueCredential(id: string) {
+    return answer(this.#once.runners[":id"].credentials.$post({ param: encoded({ id }), json: {} }));
+  }
+
+  revokeCredential(id: string): Promise<RunnerView> {
+    return answer(this.#patient.runners[":id"].credentials.$delete({ param: encoded({ id }) }));
+  }
+
+  /** Sent once: each is a run. */
+  runJanitor(dryRun: boolean) {
+    return answer(this.#once.janitor.run.$post({ json: { dryRun } }));
+  }
+
+  lastJanitor() {
+    return answer(this.#patient.janitor.last.$get());
+  }
+
+  logs(app: string, id: string, cursor: number): Promise<LogView> {
+    const query = { cursor: String(cursor) };
+    const call = this.#patient.apps[":app"].deployments[":id"].logs;
+    // The route's other answer is the stream of `followLogs`.
+    return answer(call.$get({ param: encoded({ app, id }), query })) as Promise<LogView>;
+  }
+
+  /** A deployment's progress as server-sent events, after the event `lastId`; null: everything was sent before. */
+  async events(
+    app: string,
+    id: string,
+    lastId: string | null,
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array> | null> {
+    const call = this.#once.apps[":app"].deployments[":id"].events;
+    return streamOf(await call.$get({ param: encoded({ app, id }) }, streaming(lastId, signal)));
+  }
+
+  /** A deployment's log as server-sent events, each of them a page. */
+  async followLogs(
+    app: string,
+    id: string,
+    lastId: string | null,
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array> | null> {
+    const call = this.#once.apps[":app"].deployments[":id"].logs;
+    const query = { follow: "1" as const };
+    return streamOf(await call.$get({ param: encoded({ app, id }), query }, streaming(lastId, signal)));
+  }
+
+  /** Sent once, since its bytes can't be sent again. Answers what the runner stored. */
+  uploadToRunner(runner: string, upload: Upload, signal?: AbortSignal) {
+    const call = this.#once.runners[":id"].sources;
+    // The runner refuses what arrives damaged.
+    const header = { "x-signalbox-sha256": upload.sha256 };
+    return answer(call.$put({ param: encoded({ id: runner }), header }, uploading(upload, signal)));
+  }
+
+  /** The same to Railway, for a deployment that waits for its source. */
+  uploadToRailway(app: string, id: string, upload: Upload, signal?: AbortSignal) {
+    const call = this.#once.apps[":app"].deployments[":id"].source;
+    return answer(call.$put({ param: encoded({ app, id }) }, uploading(upload, signal)));
+  }
+
+  /** The version of the server's API; it says that without a token. */
+  async apiVersion(): Promise<string> {
+    const document = (await jsonOf(await this.#fetch(`${this.#base}/openapi.json`))) as {
+      info?: { title?: string; version?: string };
+    } | null;
+    if (document?.info?.title !== "Signalbox control API") {
+      throw new ControlUnreachable(`${this.origin} answers, but not as Signalbox does.`);
+    }
+    return document.info.version ?? "";
+  }
+
+  /** Waits until a deployment is in one of the states; throws when it fails or takes too long. */
+  async until(
+    app: string,
+    id: string,
+    states: DeploymentState[],
+    timeoutMs: number,
+  ): Promise<DeploymentView> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const deployment = await this.deployment(app, id);
+      if (deployment && states.includes(deployment.state)) return deployment;
+      if (deployment?.state === "failed")
+        throw new Error(`Deployment ${id} failed: ${deployment.failure?.reason ?? ""}`);
+      if (Date.now() > deadline)
+        throw new Error(`Deployment ${id} is still ${deployment?.state ?? "unknown"}.`);
+      await sleep(100);
+    }
+  }
+}
+
+/** What a call succeeds with; its `fetch` has thrown for all else. */
+async function answer<R extends ClientResponse<unknown>>(call: Promise<R>): Promise<Success<R>> {
+  return (await jsonOf(await call)) as Success<R>;
+}
+type Success<R> = R extends ClientResponse<infer Body, number, "json"> ? Exclude<Body, ProblemView> : never;
+
+/** The client puts them into the path as they are. */
+function encoded<P extends Record<string, string>>(parameters: P): P {
+  return Object.fromEntries(
+    Object.entries(parameters).map(([name, value]) => [name, encodeURIComponent(value)]),
+  ) as P;
+}
+
+function streaming(lastId: string | null, signal: AbortSignal) {
+  const headers = { accept: "text/event-stream", ...(lastId === null ? {} : { "last-event-id": lastId }) };
+  return { headers, init: { signal } };
+}
+
+function streamOf(response: {
+  status: number;
+  body: ReadableStream<Uint8Array> | null;
+}): ReadableStream<Uint8Array> | null {
+  return response.status === 204 ? null : response.body;
+}
+
+function uploading({ body, bytes, sha256 }: Upload, signal: AbortSignal | undefined) {
+  const headers = {
+    "content-type": "application/gzip",
+    "content-length": String(bytes),
+    "x-signalbox-sha256": sha256,
+  };
+  // A large source takes as long as it takes: no timeout.
+  return {
+    headers,
+    init: { body, duplex: "half" as const, signal: signal ?? new AbortController().signal },
+  };
+}
+
+interface PageQuery {
+  limit: string;
+  after?: string;
+}
+
+async function allPages<T>(
+  page: (query: PageQuery) => Promise<T[]>,
+  cursor: (item: T) => string,
+): Promise<T[]> {
+  const all: T[] = [];
+  for (let last: T | undefined; ;) {
+    const after = last === undefined ? {} : { after: cursor(last) };
+    const items = await page({ limit: String(PAGE), ...after });
+    all.push(...items);
+    last = items.at(-1);
+    if (items.length < PAGE || last === undefined) return all;
+  }
+}
+
+async function nullWithout<T>(code: string, found: Promise<T>): Promise<T | null> {
+  try {
+    return await found;
+  } catch (error) {
+    if (error instanceof ControlProblem && error.code === code) return null;
+    throw error;
+  }
+}
