@@ -45,6 +45,9 @@ api.onError((error) => {
   throw error;
 });
 
+/** What the typed clients are made from. */
+export type ControlApi = typeof api;
+
 /** One call of the control API: token, size and shape are checked before anything else happens. */
 export async function serveControl(request: Request, context: ControlContext): Promise<Response> {
   const url = new URL(request.url);

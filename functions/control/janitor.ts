@@ -4,8 +4,8 @@ import { servicesSweep } from "../janitor/sweep-services.ts";
 import { controllerOf } from "./context.ts";
 import { idempotencyOf } from "./mutation.ts";
 import { controlRouter } from "./openapi.ts";
-import { runJanitor, lastJanitor } from "./routes/janitor.ts";
 import { mutateRecorded } from "./recorded-mutation.ts";
+import { lastJanitor, runJanitor } from "./routes/janitor.ts";
 
 export const janitor = controlRouter()
   .openapi(runJanitor, async (c) => {

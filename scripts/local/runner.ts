@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { NODE_FLAGS } from "../build/runner.ts";
+import { NODE_FLAGS } from "../build/node-flags.ts";
 import { projectRoot } from "../build/worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
 import { upload } from "../cli/deploy/upload.ts";

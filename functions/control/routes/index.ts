@@ -1,10 +1,10 @@
 import type { OpenAPIHono, RouteConfig } from "@hono/zod-openapi";
-import type * as audit from "./audit.ts";
 import type * as apps from "./apps.ts";
+import type * as audit from "./audit.ts";
 import type * as deploymentSource from "./deployment-source.ts";
 import type * as deployments from "./deployments.ts";
-import type * as logs from "./logs.ts";
 import type * as janitor from "./janitor.ts";
+import type * as logs from "./logs.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
 import type * as traffic from "./traffic.ts";
@@ -17,11 +17,11 @@ export type ControlApi = ReturnType<
   typeof router.openapiRoutes<
     [
       | Routes<typeof apps>
+      | Routes<typeof audit>
       | Routes<typeof deploymentSource>
       | Routes<typeof deployments>
-      | Routes<typeof logs>
       | Routes<typeof janitor>
-      | Routes<typeof audit>
+      | Routes<typeof logs>
       | Routes<typeof runners>
       | Routes<typeof sources>
       | Routes<typeof traffic>,

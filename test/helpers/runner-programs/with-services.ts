@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ConnectionTimings } from "../../runner/connection/connection.ts";
-import { main } from "../../runner/main.ts";
+import type { ConnectionTimings } from "../../../runner/connection/connection.ts";
+import { main } from "../../../runner/main.ts";
 
 /**
  * The runner as it is shipped, with services by port from TEST_SERVICES, builds that only take their time or wait until

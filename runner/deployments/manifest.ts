@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
 import { specSchema } from "./spec.ts";
 
@@ -16,7 +16,7 @@ export const deploymentStates = [
 ] as const;
 export type DeploymentState = (typeof deploymentStates)[number];
 
-const recordSchema = z.object({
+const manifestSchema = z.object({
   schema: z.literal(1),
   key: z.string(),
   spec: specSchema,
@@ -34,19 +34,19 @@ const recordSchema = z.object({
 });
 
 /** What a runner knows about a deployment after its own restart. */
-export type DeploymentRecord = z.infer<typeof recordSchema>;
+export type DeploymentManifest = z.infer<typeof manifestSchema>;
 
 const FILE = "deployment.json";
 
 /** It holds the deployment's secrets: only this user may read it. */
-export async function saveRecord(directory: string, record: DeploymentRecord): Promise<void> {
-  await writeFileAtomically(join(directory, FILE), JSON.stringify(record), 0o600);
+export async function saveManifest(directory: string, manifest: DeploymentManifest): Promise<void> {
+  await writeFileAtomically(join(directory, FILE), JSON.stringify(manifest), 0o600);
 }
 
 /** null if there is none: the runner was killed before the deployment was accepted, so nobody counts on it. */
-export async function loadRecord(directory: string): Promise<DeploymentRecord | null> {
+export async function loadManifest(directory: string): Promise<DeploymentManifest | null> {
   try {
-    return recordSchema.parse(JSON.parse(await readFile(join(directory, FILE), "utf8")));
+    return manifestSchema.parse(JSON.parse(await readFile(join(directory, FILE), "utf8")));
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR")) return null;
     throw new Error(`${join(directory, FILE)} can't be read: ${String(error)}`, { cause: error });

@@ -1,10 +1,10 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { readInvocation } from "../../runner/config.ts";
-import { Hosting } from "../../runner/hosting.ts";
-import { noReporter } from "../../runner/observability/sentry.ts";
-import { Runner } from "../../runner/runner.ts";
-import { createLog } from "../../runner/terminal/log.ts";
+import { readInvocation } from "../../../runner/config.ts";
+import { Hosting } from "../../../runner/hosting.ts";
+import { noReporter } from "../../../runner/observability/sentry.ts";
+import { Runner } from "../../../runner/runner.ts";
+import { createLog } from "../../../runner/terminal/log.ts";
 
 /**
  * The runner as it is shipped, but for one number: a connection counts as stable after 200 ms instead of 10 s. So a

@@ -2,7 +2,7 @@
  * Every cause that a caller of the runner branches on, with the HTTP status that the internal API answers it with.
  * Control commands carry the code in their `error` event.
  */
-export const problemStatuses = {
+export const errorStatuses = {
   invalid_request: 400,
   invalid_path: 400,
   invalid_project: 400,
@@ -29,16 +29,16 @@ export const problemStatuses = {
   disk_full: 507,
 } as const satisfies Record<string, number>;
 
-export type ProblemCode = keyof typeof problemStatuses;
+export type RunnerErrorCode = keyof typeof errorStatuses;
 
 /** An expected failure: the message says what failed, which one and the likely remedy, and is safe to send. */
-export class Problem extends Error {
-  override readonly name = "Problem";
-  readonly code: ProblemCode;
+export class RunnerError extends Error {
+  override readonly name = "RunnerError";
+  readonly code: RunnerErrorCode;
   /** The part of the request that is wrong. */
   readonly field: string | undefined;
 
-  constructor(code: ProblemCode, message: string, field?: string) {
+  constructor(code: RunnerErrorCode, message: string, field?: string) {
     super(message);
     this.code = code;
     this.field = field;
@@ -53,13 +53,13 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Node
 }
 
 /** What a caller may see of any failure: never a stack, a token or a path outside its project. */
-export function asProblem(error: unknown): Problem {
-  if (error instanceof Problem) return error;
+export function asRunnerError(error: unknown): RunnerError {
+  if (error instanceof RunnerError) return error;
   if (isSystemError(error, "ENOSPC", "EDQUOT")) {
-    return new Problem(
+    return new RunnerError(
       "disk_full",
       "The disk is full: delete projects or deployments, or enlarge the volume.",
     );
   }
-  return new Problem("internal", "The runner failed; its log has the cause.");
+  return new RunnerError("internal", "The runner failed; its log has the cause.");
 }
