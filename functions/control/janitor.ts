@@ -1,6 +1,7 @@
 import { reportSchema, type Report } from "../janitor/report.ts";
-import { lastRun, publishedReport, sweep } from "../janitor/sweep.ts";
+import { lastRun, reportWithin, sweep } from "../janitor/sweep.ts";
 import { servicesSweep } from "../janitor/sweep-services.ts";
+import { IDEMPOTENCY_RESULT_LIMIT_BYTES } from "../protocol/limits.ts";
 import { actOnce } from "./act-once.ts";
 import { controllerOf } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
@@ -28,7 +29,10 @@ export const janitor = controlRouter()
         kept: decisions.filter(({ action }) => action === "keep").length,
         errors: errors.length,
       }),
-      remember: { schema: reportSchema, of: publishedReport },
+      remember: {
+        schema: reportSchema,
+        of: (report) => reportWithin(report, IDEMPOTENCY_RESULT_LIMIT_BYTES),
+      },
       repeated: (earlier) => earlier,
     });
     return c.json(report, 200);

@@ -60,6 +60,10 @@ export const JANITOR_LEASE_MS = 30_000;
 export const HELD_REQUESTS_LIMIT = 1_000;
 /** A repeated mutation within a day is answered from its record. Source: common practice of payment APIs. */
 export const IDEMPOTENCY_TTL_SECONDS = 24 * 60 * 60;
+/** What a store keeps of one answer for that day: a deployment's view, which is little more than the body that made it. */
+export const IDEMPOTENCY_RESULT_LIMIT_BYTES = CONTROL_BODY_LIMIT_BYTES + 8 * 1024;
+/** An app's view holds all its deployments; a larger one isn't kept but read again. Thirty rollbacks keep half a MB. */
+export const APP_ANSWER_KEPT_BYTES = 16 * 1024;
 /** Failed logins per client address and minute before the answer is 429. */
 export const AUTH_FAILURES_PER_MINUTE = 60;
 

@@ -1,6 +1,7 @@
 import { STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import type { EmbeddedStore } from "./embedded.ts";
 import {
+  checkResultSize,
   type AppChange,
   type AuditEntry,
   type AuditRow,
@@ -45,7 +46,8 @@ export class EmbeddedStoreClient implements StateStore {
     return this.#call("listApps", (stub) => stub.listApps(page));
   }
 
-  commit(change: AppChange): Promise<CommitResult> {
+  async commit(change: AppChange): Promise<CommitResult> {
+    checkResultSize(change.operation);
     return this.#call<CommitResult>("commit", async (stub) => await stub.commit(change));
   }
 
@@ -57,7 +59,8 @@ export class EmbeddedStoreClient implements StateStore {
     return this.#call("readOperation", (stub) => stub.readOperation(key));
   }
 
-  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    checkResultSize(operation);
     return this.#call<OperationResult>(
       "recordOperation",
       async (stub) => await stub.recordOperation(audit, operation),

@@ -4,6 +4,7 @@ import { STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { parseAuditEntry } from "./audit.ts";
 import {
   AUDIT_ENTRIES_KEPT,
+  checkResultSize,
   type AppChange,
   type AuditEntry,
   type AuditRow,
@@ -151,7 +152,8 @@ export class UpstashStore implements StateStore {
     return this.#send("listApps", command, z.array(z.string()));
   }
 
-  commit(change: AppChange): Promise<CommitResult> {
+  async commit(change: AppChange): Promise<CommitResult> {
+    checkResultSize(change.operation);
     const { app, body, operation } = change;
     const keys = [
       this.#key("app", app),
@@ -188,7 +190,8 @@ export class UpstashStore implements StateStore {
     return this.#send("readOperation", command, operationRecord);
   }
 
-  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    checkResultSize(operation);
     const keys = [this.#key("audit"), this.#key("operation", operation?.key ?? "")];
     return this.#run("recordOperation", RECORD_OPERATION, keys, recorded(audit, operation), operationResult);
   }
