@@ -6,6 +6,7 @@ import {
   type Deployment,
 } from "../apps/app-document.ts";
 import { commitDocument } from "../apps/commit.ts";
+import { logAppDeleted } from "../apps/decision-log.ts";
 import { dueTime } from "../apps/due.ts";
 import { STORE_RETRY_MS } from "../protocol/limits.ts";
 import { LONGEST_WAIT_MS, takeStep, type StepParts } from "./steps.ts";
@@ -190,7 +191,9 @@ export class RolloutDriver {
   async #deleteDocument(app: AppDocument): Promise<void> {
     const author = { actor: "controller", action: "app.deleted" };
     const options = { author, details: {}, isDefault: false, deletes: true };
-    await commitDocument(this.#parts.store, { ...app, updatedAt: this.#parts.now() }, app.version, options);
+    const next = { ...app, updatedAt: this.#parts.now() };
+    const { outcome } = await commitDocument(this.#parts.store, next, app.version, options);
+    if (outcome === "committed") logAppDeleted(app, author);
   }
 
   /** Resolves when the first of them does, or at a time, and leaves no timer behind. */

@@ -165,6 +165,7 @@ let world: World;
 
 beforeEach(async () => {
   vi.spyOn(console, "error").mockReturnValue(undefined);
+  vi.spyOn(console, "log").mockReturnValue(undefined);
   world = new World();
   await world.create({ previousRetentionSeconds: 0 });
 });

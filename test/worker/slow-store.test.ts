@@ -15,6 +15,7 @@ const VISITS = 120;
 beforeEach(() => {
   vi.useFakeTimers({ now: 1_800_000_000_000 });
   vi.spyOn(console, "error").mockReturnValue(undefined);
+  vi.spyOn(console, "log").mockReturnValue(undefined);
 });
 afterEach(() => {
   vi.useRealTimers();
