@@ -5,9 +5,10 @@ import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
 import { forward, isWebSocket, pathAndQuery, type Destination, type ForwardOptions } from "./forward.ts";
 import { isInternalPath } from "./internal-paths.ts";
+import type { RouteTable } from "./hosts.ts";
 import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
 import { staleResponse } from "./stale.ts";
-import type { RouteTable, RouteTables } from "./table.ts";
+import type { RouteTables } from "./table.ts";
 
 export interface EdgeContext {
   config: Config;
