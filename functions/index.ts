@@ -5,6 +5,7 @@ import { serveDashboard } from "./dashboard/index.ts";
 import { servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
 import { RouteTables } from "./edge/table.ts";
+import { readUrl } from "./edge/url.ts";
 import { Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { servicesSweep } from "./janitor/sweep-services.ts";
@@ -30,9 +31,8 @@ export default {
   async fetch(request, env, ctx): Promise<Response> {
     try {
       const config = configOf(env);
-      if (!URL.canParse(request.url))
-        throw new Problem("invalid_request", "The Host header isn't a host name.");
-      const url = new URL(request.url);
+      const url = readUrl(request.url);
+      if (url === null) throw new Problem("invalid_request", "The Host header isn't a host name.");
       const path = url.pathname;
       const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {

@@ -1,6 +1,6 @@
 import { requireBearer } from "./auth.ts";
 import type { ControlContext } from "./control/context.ts";
-import { clientAddress } from "./edge/serve.ts";
+import { clientAddress } from "./client-address.ts";
 import { isAboutDrain } from "./janitor/report.ts";
 import { lastRun } from "./janitor/sweep.ts";
 

@@ -1,4 +1,4 @@
-import { clientAddress } from "../edge/serve.ts";
+import { clientAddress } from "../client-address.ts";
 import { requireBearer } from "../auth.ts";
 import { Problem } from "../errors.ts";
 import { CONTROL_BODY_LIMIT_BYTES, CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { readJson } from "../control/body.ts";
 import type { ControlContext } from "../control/context.ts";
 import { commandRunner } from "../control/runner-command.ts";
-import { clientAddress } from "../edge/serve.ts";
+import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
 import { DRAIN_MESSAGE } from "../protocol/control.ts";
 import {

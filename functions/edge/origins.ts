@@ -1,0 +1,45 @@
+/** Where a request came in, and where it goes. */
+export interface Places {
+  /** As in a URL: the port only where the scheme doesn't imply it. */
+  publicHost: string;
+  publicOrigin: string;
+  backendOrigin: string;
+}
+
+/**
+ * Makes a request look as if the browser had opened the backend itself. The platform sends the backend's own Host
+ * anyway; frameworks compare it with these. Another site's Origin stays, so that the backend still refuses it.
+ */
+export function askUnderOwnHost(headers: Headers, { publicHost, backendOrigin }: Places): void {
+  headers.delete("x-forwarded-host");
+  headers.delete("x-forwarded-proto");
+  for (const name of ["origin", "referer"]) {
+    const value = headers.get(name);
+    if (value !== null && URL.parse(value)?.host === publicHost)
+      headers.set(name, atOrigin(value, backendOrigin));
+  }
+}
+
+/** `Location` and `Refresh` are where a browser goes next: one at the backend's own host would lead past the edge. */
+export function redirectToPublic(headers: Headers, status: number, places: Places): void {
+  const redirects = status === 201 || (status >= 300 && status < 400);
+  const location = redirects ? headers.get("location") : null;
+  if (location !== null && isAtBackend(location, places)) {
+    headers.set("location", atOrigin(location, places.publicOrigin));
+  }
+  const refresh = headers.get("refresh");
+  const [, start = "", url = ""] =
+    /^(\s*[\d.]*\s*[;,]\s*(?:url\s*=\s*)?["']?)(.*)$/is.exec(refresh ?? "") ?? [];
+  if (isAtBackend(url, places)) headers.set("refresh", start + atOrigin(url, places.publicOrigin));
+}
+
+/** By its host: behind a TLS proxy a backend takes its scheme for another one. */
+function isAtBackend(url: string, { backendOrigin }: Places): boolean {
+  if (!/^\s*(?:https?:)?[\\/]{2}/i.test(url)) return false;
+  return URL.parse(url, backendOrigin)?.host === new URL(backendOrigin).host;
+}
+
+/** The rest of the URL stays as it is spelled. */
+function atOrigin(url: string, origin: string): string {
+  return origin + url.trim().replace(/^(?:[a-z][a-z0-9+.-]*:)?[\\/]{2,}[^\\/?#]*/i, "");
+}
