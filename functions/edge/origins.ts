@@ -15,8 +15,8 @@ export function askUnderOwnHost(headers: Headers, { publicHost, backendOrigin }:
   headers.delete("x-forwarded-proto");
   for (const name of ["origin", "referer"]) {
     const value = headers.get(name);
-    if (value !== null && URL.parse(value)?.host === publicHost)
-      headers.set(name, atOrigin(value, backendOrigin));
+    if (value === null || isNoText(value) || URL.parse(value)?.host !== publicHost) continue;
+    headers.set(name, atOrigin(value, backendOrigin));
   }
 }
 
@@ -35,8 +35,13 @@ export function redirectToPublic(headers: Headers, status: number, places: Place
 
 /** By its host: behind a TLS proxy a backend takes its scheme for another one. */
 function isAtBackend(url: string, { backendOrigin }: Places): boolean {
-  if (!/^\s*(?:https?:)?[\\/]{2}/i.test(url)) return false;
+  if (isNoText(url) || !/^\s*(?:https?:)?[\\/]{2}/i.test(url)) return false;
   return URL.parse(url, backendOrigin)?.host === new URL(backendOrigin).host;
+}
+
+/** Bytes that aren't UTF-8 pass as they are, but can't be spelled in a new value. */
+function isNoText(value: string): boolean {
+  return value.includes("\ufffd");
 }
 
 /** The rest of the URL stays as it is spelled. */

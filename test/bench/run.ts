@@ -10,6 +10,7 @@ import { startWorkerd } from "../../scripts/workerd.ts";
 import buildForTests from "../helpers/build-worker.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
+import { cpuSeconds } from "./cpu.ts";
 import { measure, median, type Measurement } from "./load.ts";
 import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
@@ -109,9 +110,11 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
     const runs = candidates.map((): Run[] => []);
     for (let round = 0; round < ROUNDS; round++) {
       for (const [index, candidate] of candidates.entries()) {
-        const cpuBefore = await cpuSeconds(candidate.pid);
+        const cpuUsed = (): Promise<number> =>
+          candidate.pid === null ? Promise.resolve(Number.NaN) : cpuSeconds(candidate.pid);
+        const cpuBefore = await cpuUsed();
         const run = await measure({ ...candidate, connections, seconds: SECONDS });
-        const cpu = (await cpuSeconds(candidate.pid)) - cpuBefore;
+        const cpu = (await cpuUsed()) - cpuBefore;
         if (run.errors > 0)
           throw new Error(`${candidate.name}: ${run.errors} errors; that is no measurement.`);
         runs[index]?.push({ ...run, cpuMicroseconds: (cpu * 1e6) / (run.requestsPerSecond * SECONDS) });
@@ -181,21 +184,6 @@ interface Candidate {
 interface Run extends Measurement {
   /** Processor time of the proxy for one request. */
   cpuMicroseconds: number;
-}
-
-/** Clock ticks a second on any Linux. */
-const TICKS = 100;
-
-async function cpuSeconds(pid: number | null): Promise<number> {
-  if (pid === null) return Number.NaN;
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-  // After the name, which may hold anything: fields 14 and 15 are time in user and in system mode.
-  const [user = Number.NaN, system = Number.NaN] = stat
-    .slice(stat.lastIndexOf(")") + 2)
-    .split(" ")
-    .slice(11, 13)
-    .map(Number);
-  return (user + system) / TICKS;
 }
 
 interface Row {
