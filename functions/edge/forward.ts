@@ -1,7 +1,7 @@
 import type { FetchTarget } from "../deployments/contract.ts";
 import { Problem } from "../errors.ts";
 import { addVary, dropHopByHop } from "./answer-headers.ts";
-import { askUnderOwnHost, redirectToPublic, type Places } from "./origins.ts";
+import { askUnderOwnHost, redirectToPublic } from "./origins.ts";
 import { requestHeaders, TOKEN_HEADER, type Caller } from "./request-headers.ts";
 import { pathAndQuery, type RequestUrl } from "./url.ts";
 
@@ -51,7 +51,8 @@ export function forward(
     overNetwork,
   });
   if (destination.internalToken !== undefined) headers.set(TOKEN_HEADER, destination.internalToken);
-  if (destination.ownHost === true && overNetwork) askUnderOwnHost(headers, placesOf(url, destination));
+  if (destination.ownHost === true && overNetwork)
+    askUnderOwnHost(headers, { url, backendOrigin: destination.url });
 
   const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
@@ -96,15 +97,12 @@ function answerOf(
   if (webSocket === null) {
     dropHopByHop(headers);
     if (varies.length > 0) addVary(headers, varies);
-    if (destination.url.startsWith("http")) redirectToPublic(headers, status, placesOf(url, destination));
+    if (destination.url.startsWith("http"))
+      redirectToPublic(headers, status, { url, backendOrigin: destination.url });
   }
   headers.set("x-pulse-selected-deployment", destination.deploymentId);
   headers.set("x-signalbox-route", destination.via);
   return response;
-}
-
-function placesOf(url: RequestUrl, { url: backendOrigin }: Destination): Places {
-  return { publicHost: url.host, publicOrigin: `${url.protocol}//${url.host}`, backendOrigin };
 }
 
 /** Nothing was sent that can't be sent again, and asking twice means the same as asking once. */

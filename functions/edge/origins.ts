@@ -1,8 +1,9 @@
+import type { RequestUrl } from "./url.ts";
+
 /** Where a request came in, and where it goes. */
 export interface Places {
-  /** As in a URL: the port only where the scheme doesn't imply it. */
-  publicHost: string;
-  publicOrigin: string;
+  /** As visitors asked for it. */
+  url: Pick<RequestUrl, "protocol" | "host">;
   backendOrigin: string;
 }
 
@@ -10,12 +11,12 @@ export interface Places {
  * Makes a request look as if the browser had opened the backend itself. The platform sends the backend's own Host
  * anyway; frameworks compare it with these. Another site's Origin stays, so that the backend still refuses it.
  */
-export function askUnderOwnHost(headers: Headers, { publicHost, backendOrigin }: Places): void {
+export function askUnderOwnHost(headers: Headers, { url, backendOrigin }: Places): void {
   headers.delete("x-forwarded-host");
   headers.delete("x-forwarded-proto");
   for (const name of ["origin", "referer"]) {
     const value = headers.get(name);
-    if (value === null || isNoText(value) || URL.parse(value)?.host !== publicHost) continue;
+    if (value === null || isNoText(value) || URL.parse(value)?.host !== url.host) continue;
     headers.set(name, atOrigin(value, backendOrigin));
   }
 }
@@ -24,13 +25,12 @@ export function askUnderOwnHost(headers: Headers, { publicHost, backendOrigin }:
 export function redirectToPublic(headers: Headers, status: number, places: Places): void {
   const redirects = status === 201 || (status >= 300 && status < 400);
   const location = redirects ? headers.get("location") : null;
-  if (location !== null && isAtBackend(location, places)) {
-    headers.set("location", atOrigin(location, places.publicOrigin));
-  }
+  if (location !== null && isAtBackend(location, places)) headers.set("location", atPublic(location, places));
+
   const refresh = headers.get("refresh");
-  const [, start = "", url = ""] =
-    /^(\s*[\d.]*\s*[;,]\s*(?:url\s*=\s*)?["']?)(.*)$/is.exec(refresh ?? "") ?? [];
-  if (isAtBackend(url, places)) headers.set("refresh", start + atOrigin(url, places.publicOrigin));
+  if (refresh === null) return;
+  const [, start = "", url = ""] = /^(\s*[\d.]*\s*[;,]\s*(?:url\s*=\s*)?["']?)(.*)$/is.exec(refresh) ?? [];
+  if (isAtBackend(url, places)) headers.set("refresh", start + atPublic(url, places));
 }
 
 /** By its host: behind a TLS proxy a backend takes its scheme for another one. */
@@ -42,6 +42,10 @@ function isAtBackend(url: string, { backendOrigin }: Places): boolean {
 /** Bytes that aren't UTF-8 pass as they are, but can't be spelled in a new value. */
 function isNoText(value: string): boolean {
   return value.includes("\ufffd");
+}
+
+function atPublic(value: string, { url }: Places): string {
+  return atOrigin(value, `${url.protocol}//${url.host}`);
 }
 
 /** The rest of the URL stays as it is spelled. */
