@@ -21,7 +21,8 @@ import { HealthServer } from "./health.ts";
 import { InternalApi } from "./internal-api.ts";
 import type { Reporter } from "./observability/sentry.ts";
 import type { Log } from "./terminal/log.ts";
-import { RUNNER_SERVICE, type Services } from "./tunnel/services.ts";
+import { RUNNER_SERVICE } from "../functions/protocol/runner-api.ts";
+import type { Services } from "./tunnel/services.ts";
 import { Tunnel } from "./tunnel/tunnel.ts";
 import { version } from "./version.ts";
 
@@ -35,7 +36,7 @@ export interface RunnerPart extends Partial<Services> {
   /** Takes no new work from now on, and checkpoints what can't be finished soon. */
   drain?(): void;
   /** Takes no new work while an operator drains the runner; what it has goes on. */
-  pause?(paused: boolean): void;
+  setPaused?(paused: boolean): void;
   /** Ends everything, verified gone. */
   stop?(): Promise<void>;
   /** Fields for `/health` and for heartbeats. */
@@ -179,7 +180,7 @@ export class Runner {
   #pause(paused: boolean): void {
     this.#drainRequested = paused;
     this.#commands.pause(paused);
-    for (const part of this.#parts) part.pause?.(paused);
+    for (const part of this.#parts) part.setPaused?.(paused);
   }
 
   #busy(): number {

@@ -1,11 +1,6 @@
-import { createRoute, z } from "@hono/zod-openapi";
-import {
-  newAppDocument,
-  parseAppDocument,
-  type AppConfig,
-  type AppDocument,
-} from "../deployments/app-document.ts";
-import { applyCommand, commitDocument, hostTaken } from "../deployments/commit.ts";
+import { z } from "@hono/zod-openapi";
+import { newAppDocument, parseAppDocument, type AppConfig, type AppDocument } from "../apps/app-document.ts";
+import { applyCommand, commitDocument, hostTaken } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
 import type { StoredApp } from "../state/store.ts";
 import { kick, type ControlContext } from "./context.ts";
@@ -20,48 +15,9 @@ import {
   type Answer,
   type Idempotency,
 } from "./mutation.ts";
-import { controlRouter, idempotent, json, jsonBody, operator, problems } from "./openapi.ts";
-import { appBody, appPath, appView, pageQuery, viewApp } from "./schemas.ts";
-
-const common = { security: operator, tags: ["apps"] };
-
-const listApps = createRoute({
-  ...common,
-  method: "get",
-  path: "/apps",
-  summary: "Apps in alphabetical order",
-  request: { query: pageQuery },
-  responses: { 200: json(z.object({ apps: z.array(appView) })), ...problems },
-});
-
-const readApp = createRoute({
-  ...common,
-  method: "get",
-  path: "/apps/{app}",
-  summary: "One app with its deployments",
-  request: { params: appPath },
-  responses: { 200: json(appView), ...problems },
-});
-
-const putApp = createRoute({
-  ...common,
-  method: "put",
-  path: "/apps/{app}",
-  summary: "Creates an app, or replaces its configuration whole",
-  parameters: idempotent,
-  request: { params: appPath, body: jsonBody(appBody) },
-  responses: { 200: json(appView, "Replaced"), 201: json(appView, "Created"), ...problems },
-});
-
-const deleteApp = createRoute({
-  ...common,
-  method: "delete",
-  path: "/apps/{app}",
-  summary: "Retires all deployments of an app, then forgets it",
-  parameters: idempotent,
-  request: { params: appPath },
-  responses: { 202: json(appView, "Under way"), ...problems },
-});
+import { controlRouter } from "./openapi.ts";
+import { listApps, readApp, putApp, deleteApp } from "./routes/apps.ts";
+import { appView, viewApp } from "./schemas.ts";
 
 export const apps = controlRouter()
   .openapi(listApps, async (c) => {

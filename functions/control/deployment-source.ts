@@ -1,35 +1,13 @@
-import { createRoute, z } from "@hono/zod-openapi";
-import { deploymentOf, type AppDocument, type Deployment } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
-import { sendSource } from "../providers/railway-source.ts";
+import { sendSource } from "../providers/railway/source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
 import { requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
 import { unknownDeployment } from "./mutation.ts";
-import { controlRouter, json, operator, problems } from "./openapi.ts";
+import { controlRouter } from "./openapi.ts";
+import { put, sentSource } from "./routes/deployment-source.ts";
 import { mutateRecorded } from "./recorded-mutation.ts";
-import { deploymentPath } from "./schemas.ts";
-
-const sentSource = z
-  .object({ deploymentId: z.string().openapi({ description: "Railway's id of what it builds" }) })
-  .openapi("DeploymentSource");
-
-const put = createRoute({
-  security: operator,
-  tags: ["deployments"],
-  method: "put",
-  path: "/apps/{app}/deployments/{id}/source",
-  summary:
-    "Streams the source of a new deployment with an upload target to where it is built; safe to repeat",
-  request: {
-    params: deploymentPath,
-    body: {
-      required: true,
-      content: { "application/gzip": { schema: z.string().openapi({ format: "binary" }) } },
-    },
-  },
-  responses: { 200: json(sentSource), ...problems },
-});
 
 export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { config, env, store, waitUntil } = c.env.control;

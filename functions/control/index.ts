@@ -9,7 +9,8 @@ import { deployments } from "./deployments.ts";
 import { deploymentSource } from "./deployment-source.ts";
 import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
-import { operations } from "./operations.ts";
+import { audit } from "./audit.ts";
+import { janitor } from "./janitor.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
@@ -33,7 +34,8 @@ const api = router
   .route("/", deploymentSource)
   .route("/", logs)
   .route("/", traffic)
-  .route("/", operations)
+  .route("/", janitor)
+  .route("/", audit)
   .route("/", runners)
   .route("/", sources);
 api.notFound((c) => {

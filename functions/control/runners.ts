@@ -1,96 +1,15 @@
-import { createRoute, z } from "@hono/zod-openapi";
+import { z } from "@hono/zod-openapi";
 import { Problem } from "../errors.ts";
-import { hubOf } from "../runners/hub-call.ts";
+import { hubOf } from "../runners/reach-hub.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { idempotencyOf } from "./mutation.ts";
-import { controlRouter, idempotent, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
+import { controlRouter } from "./openapi.ts";
+import { list, read, remove, command, drain, issue, revoke } from "./routes/runners.ts";
 import { commandRunner } from "./runner-command.ts";
 import { mutateRunner } from "./runner-mutation.ts";
-import {
-  commandBody,
-  commandQuery,
-  commandView,
-  credentialView,
-  drainBody,
-  runnerDetails,
-  runnerPageQuery,
-  runnerPath,
-  runnerView,
-  viewDetails,
-  viewRunner,
-} from "./runner-schemas.ts";
-
-const common = { security: operator, tags: ["runners"] };
-const mutation = { ...common, parameters: idempotent };
-
-const list = createRoute({
-  ...common,
-  method: "get",
-  path: "/runners",
-  summary: "Runners in alphabetical order",
-  request: { query: runnerPageQuery },
-  responses: { 200: json(z.object({ runners: z.array(runnerView) })), ...problems },
-});
-
-const read = createRoute({
-  ...common,
-  method: "get",
-  path: "/runners/{id}",
-  summary: "One runner, with what its hub knows at this moment",
-  request: { params: runnerPath },
-  responses: { 200: json(runnerDetails), ...problems },
-});
-
-const remove = createRoute({
-  ...mutation,
-  method: "delete",
-  path: "/runners/{id}",
-  summary: "Forgets a runner that isn't connected, and its credential",
-  request: { params: runnerPath },
-  responses: { 200: json(runnerView, "As it was"), ...problems },
-});
-
-const command = createRoute({
-  ...mutation,
-  method: "post",
-  path: "/runners/{id}/commands",
-  summary:
-    "Sends a command; with `wait` answers with the event that it ends with. A repetition under the same " +
-    "Idempotency-Key answers with the command's id alone",
-  request: { params: runnerPath, query: commandQuery, body: jsonBody(commandBody) },
-  responses: { 200: json(commandView), ...problems },
-});
-
-const drain = createRoute({
-  ...mutation,
-  method: "post",
-  path: "/runners/{id}/drain",
-  summary: "Gives the runner nothing new; what it has goes on",
-  request: { params: runnerPath, body: jsonBody(drainBody) },
-  responses: { 200: json(runnerView), ...problems },
-});
-
-const issue = createRoute({
-  ...mutation,
-  method: "post",
-  path: "/runners/{id}/credentials",
-  summary:
-    "A secret of the runner's own, in place of any former one; shown this once, so that a repetition under the same " +
-    "Idempotency-Key is refused (409 `secret_shown_once`)",
-  request: { params: runnerPath, body: noBody },
-  responses: { 201: json(credentialView, "Issued"), ...problems },
-});
-
-const revoke = createRoute({
-  ...mutation,
-  method: "delete",
-  path: "/runners/{id}/credentials",
-  summary: "Revokes the runner's own secret and ends a connection that was made with it",
-  request: { params: runnerPath },
-  responses: { 200: json(runnerView), ...problems },
-});
+import { runnerView, viewDetails, viewRunner } from "./runner-schemas.ts";
 
 export const runners = controlRouter()
   .openapi(list, async (c) => {

@@ -1,4 +1,4 @@
-import type { FetchTarget } from "../deployments/contract.ts";
+import type { FetchTarget } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
 import { addVary, dropHopByHop } from "./answer-headers.ts";
 import { askUnderOwnHost, redirectToPublic } from "./origins.ts";

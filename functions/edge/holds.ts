@@ -3,13 +3,13 @@ import { HELD_REQUESTS_LIMIT } from "../protocol/limits.ts";
 /** A request that waits for a paused app to resume. */
 export interface Hold {
   seenAt: number;
-  /** Another app needed the place more. */
+  /** It made room for another app's. */
   evicted: boolean;
 }
 
 /**
- * The requests that one isolate holds. Apps share the places: when there is none left, the app that holds most gives
- * one up, so that a crowd before one app doesn't turn the visitors of another one away.
+ * The requests that one isolate holds. Apps share the room: when it is full, the app that holds most gives up one
+ * request, so that a crowd before one app doesn't turn away the visitors of another.
  */
 export class Holds {
   readonly #byApp = new Map<string, Set<Hold>>();
@@ -22,7 +22,7 @@ export class Holds {
     this.#limit = limit;
   }
 
-  /** Null when all places are taken and no app holds more than this one would. */
+  /** Null when there is no room and no app holds more than this one would. */
   take(app: string, now: number): Hold | null {
     if (this.#size() >= this.#limit) this.#forgetTheGone(now);
     const own = this.#byApp.get(app) ?? new Set();

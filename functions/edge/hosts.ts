@@ -1,4 +1,4 @@
-import { parseAppDocument, type AppDocument } from "../deployments/app-document.ts";
+import { parseAppDocument, type AppDocument } from "../apps/app-document.ts";
 import type { StoredApp } from "../state/store.ts";
 
 /** What a host gets: the app that serves it, or none. */

@@ -1,7 +1,7 @@
 import { sameSecret } from "../auth.ts";
 import { clientAddress } from "../client-address.ts";
 import type { Config } from "../config.ts";
-import { deploymentOf, type AppDocument, type Deployment } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { URL_LIMIT_BYTES } from "../protocol/limits.ts";
 import { forward, type Destination, type ForwardOptions } from "./forward.ts";

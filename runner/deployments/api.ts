@@ -4,7 +4,7 @@ import {
   LOG_PAGE_LINES,
   LOG_WAIT_LIMIT_SECONDS,
 } from "../../functions/protocol/limits.ts";
-import { asProblem, Problem, problemStatuses } from "../problem.ts";
+import { asRunnerError, RunnerError, errorStatuses } from "../runner-error.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
@@ -42,11 +42,11 @@ export function createInternalApi(options: {
     answer(routes, request).then(
       (given) => send(request, response, given),
       (error: unknown) => {
-        const problem = asProblem(error);
+        const problem = asRunnerError(error);
         if (problem.code === "internal" && !request.destroyed) console.error("internal API:", error);
         const { code, message: detail, field } = problem;
         const body = { code, detail, ...(field === undefined ? {} : { field }) };
-        send(request, response, { status: problemStatuses[code], body });
+        send(request, response, { status: errorStatuses[code], body });
       },
     );
   };
@@ -68,7 +68,11 @@ function createRoutes({
     "PUT sources": async (request) => {
       const sha256 = header(request, "x-signalbox-sha256");
       if (sha256 !== undefined && !SHA256_PATTERN.test(sha256)) {
-        throw new Problem("invalid_request", "This isn't a SHA-256 in hexadecimal.", "x-signalbox-sha256");
+        throw new RunnerError(
+          "invalid_request",
+          "This isn't a SHA-256 in hexadecimal.",
+          "x-signalbox-sha256",
+        );
       }
       const length = header(request, "content-length");
       const bytes = length === undefined ? undefined : Number(length);
@@ -135,8 +139,8 @@ async function answer(routes: Record<string, Route>, request: IncomingMessage): 
   const shapes = Object.keys(routes).filter((name) => matches(name.split(" ")[1] ?? "", parts));
   const route = routes[shapes.find((name) => name.startsWith(`${method} `)) ?? ""];
   if (route) return route(request, url, parts);
-  if (shapes.length > 0) throw new Problem("method_not_allowed", `${method} isn't possible here.`);
-  throw new Problem("not_found", "The runner has no such resource.");
+  if (shapes.length > 0) throw new RunnerError("method_not_allowed", `${method} isn't possible here.`);
+  throw new RunnerError("not_found", "The runner has no such resource.");
 }
 
 function matches(shape: string, parts: string[]): boolean {
@@ -164,8 +168,8 @@ function send(request: IncomingMessage, response: ServerResponse, { status, body
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const tooLarge = (): Problem =>
-    new Problem("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
+  const tooLarge = (): RunnerError =>
+    new RunnerError("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
   if (Number(header(request, "content-length") ?? 0) > CONTROL_BODY_LIMIT_BYTES) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -180,7 +184,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
     const value: unknown = JSON.parse(text);
     return value;
   } catch {
-    throw new Problem("invalid_request", "The body isn't JSON.");
+    throw new RunnerError("invalid_request", "The body isn't JSON.");
   }
 }
 
@@ -216,7 +220,7 @@ function count(url: URL, name: string, fallback: number, most: number): number {
   const text = url.searchParams.get(name);
   if (text === null) return fallback;
   if (!/^\d{1,16}$/.test(text) || Number(text) > most) {
-    throw new Problem("invalid_request", `This must be a whole number up to ${most}.`, name);
+    throw new RunnerError("invalid_request", `This must be a whole number up to ${most}.`, name);
   }
   return Number(text);
 }

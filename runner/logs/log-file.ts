@@ -2,7 +2,7 @@ import { EventEmitter, once } from "node:events";
 import { type FileHandle, mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { LOG_PAGE_LINES } from "../../functions/protocol/limits.ts";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 
 /** One segment is what rotation deletes at a time; five are days of an ordinary app's output. */
 const SEGMENT_BYTES = 1024 * 1024;

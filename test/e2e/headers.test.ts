@@ -706,7 +706,7 @@ describe("a paused app", () => {
       if (answer.status === 504) turnedAway += 1;
       return answer.status;
     });
-    // All places are taken once some of the crowd are turned away.
+    // There is no room left once some of the crowd are turned away.
     await until(
       () => Promise.resolve(turnedAway),
       (count) => count >= 50,

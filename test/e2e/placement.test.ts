@@ -1,14 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { putApp } from "../helpers/deploy.ts";
-import {
-  archiveOf,
-  deploy,
-  startRunner,
-  TUNNEL_APP,
-  uploadSource,
-  type RunnerProcess,
-} from "../helpers/hosted-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { deploy, TUNNEL_APP, uploadSource } from "../helpers/runner-deployments.ts";
 import { startTestStack, until, type ApiAnswer, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;

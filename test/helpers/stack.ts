@@ -2,9 +2,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { request as send, type Dispatcher } from "undici";
-import { ControlClient } from "../../scripts/control-client.ts";
-import { startWorkerd, type Workerd } from "../../scripts/workerd.ts";
+import { ControlClient } from "../../scripts/client/control-client.ts";
+import { startWorkerd, type Workerd } from "../../scripts/local/workerd.ts";
 import { workerFile } from "./build-worker.ts";
+import type { FormerState } from "./former-state.ts";
 
 export const CONTROL_TOKEN = "control-token-for-tests";
 export const INTERNAL_TOKEN = "internal-token-for-tests";
@@ -53,6 +54,8 @@ export async function startTestStack(
     /** Null leaves RUNNER_SHARED_SECRET unset. */
     runnerSecret?: null;
     stdout?: "inherit" | "ignore";
+    /** What an earlier build left in its Durable Objects. */
+    former?: FormerState | undefined;
     /** Lets a debugger in. */
     inspect?: boolean;
   } = {},
@@ -79,6 +82,7 @@ export async function startTestStack(
         ...options.settings,
       },
     });
+  await options.former?.intoDirectory(state);
   let workerd = await start(0);
   const { port } = workerd;
   const origin = `http://127.0.0.1:${port}`;

@@ -10,11 +10,11 @@ function hold(holds: Holds, app: string, count: number, now = 0): (Hold | null)[
 
 const kept = (taken: (Hold | null)[]): number => taken.filter((one) => one !== null && !one.evicted).length;
 
-test("one app alone takes all places and no more", () => {
+test("one app alone has all requests held, up to the limit", () => {
   expect(kept(hold(new Holds(LEASE_MS, LIMIT), "a", LIMIT + 5))).toBe(LIMIT);
 });
 
-test("apps that come later get as many places as those that were there", () => {
+test("an app that comes later has as many requests held as one that was there", () => {
   const holds = new Holds(LEASE_MS, LIMIT);
   const first = hold(holds, "a", LIMIT);
   const second = hold(holds, "b", LIMIT);
@@ -30,7 +30,7 @@ test("the requests that waited longest make room", () => {
   expect(first.map((one) => one?.evicted)).toEqual([true, true, ...Array.from({ length: 8 }, () => false)]);
 });
 
-test("a place is free again when its request is released or wasn't seen for too long", () => {
+test("a request that is released, or wasn't seen for too long, makes room", () => {
   const holds = new Holds(LEASE_MS, LIMIT);
   const [first = null] = hold(holds, "a", LIMIT);
   expect(holds.take("a", 1)).toBeNull();
