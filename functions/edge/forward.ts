@@ -1,5 +1,6 @@
 import type { FetchTarget } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
+import { refuseOperatorCookie } from "../operator-cookie.ts";
 import { addVary, dropHopByHop } from "./answer-headers.ts";
 import { askUnderOwnHost, redirectToPublic } from "./origins.ts";
 import { requestHeaders, TOKEN_HEADER, type Caller } from "./request-headers.ts";
@@ -100,6 +101,7 @@ function answerOf(
     if (destination.url.startsWith("http"))
       redirectToPublic(headers, status, { url, backendOrigin: destination.url });
   }
+  refuseOperatorCookie(headers);
   headers.set("x-pulse-selected-deployment", destination.deploymentId);
   headers.set("x-signalbox-route", destination.via);
   return response;

@@ -21,14 +21,18 @@ export interface EdgeContext {
   waitUntil: (work: Promise<unknown>) => void;
 }
 
-/** A public request: finds its app by host and its deployment by the routing rules, and pipes it there. */
-export function servePublic(request: Request, url: RequestUrl, context: EdgeContext): Promise<Response> {
+/** A public request: finds its app by the host's name and its deployment by the routing rules, and pipes it there. */
+export function servePublic(
+  request: Request,
+  url: RequestUrl,
+  host: string,
+  context: EdgeContext,
+): Promise<Response> {
   if (request.url.length > URL_LIMIT_BYTES) {
     throw new Problem("url_too_long", `The URL is longer than ${URL_LIMIT_BYTES} bytes.`);
   }
-  const host = hostOf(request, url);
   const names = headerNames(request);
-  const app = host === null ? null : context.tables.cached(host)?.app;
+  const app = context.tables.cached(host)?.app;
   if (!app || app.paused || names.has(TOKEN_HEADER)) return serveWithCare(request, url, host, names, context);
   const { pin, varies } = pinOf(url.search, request.headers, names);
   return serveApp(request, url, app, { ...context, names, internal: false, pin, varies });
@@ -38,14 +42,13 @@ export function servePublic(request: Request, url: RequestUrl, context: EdgeCont
 async function serveWithCare(
   request: Request,
   url: RequestUrl,
-  host: string | null,
+  host: string,
   names: ReadonlySet<string>,
   context: EdgeContext,
 ): Promise<Response> {
   const { config, tables, waitUntil, fetchTarget } = context;
   // Before anything is looked up, so that no state of the store lets it through.
   if (isInternalPath(pathOf(request.url))) return notFound(request);
-  if (host === null) return unknownHost(request, url.hostname);
   const appName = nameInDomain(host, config.appDomain);
   const read = (): Promise<RouteTable> => tables.get(host, appName, waitUntil);
   let { app } = await read();
@@ -198,19 +201,6 @@ function nameInDomain(hostname: string, domain: string | null): string | null {
   if (domain === null || !hostname.endsWith(`.${domain}`)) return null;
   const name = hostname.slice(0, -domain.length - 1);
   return name.includes(".") ? null : name;
-}
-
-/** A DNS name has at most 253 characters; longer ones aren't worth remembering. */
-const HOST_LIMIT = 253;
-
-/** The host that the request is for, without the root's dot; null where it isn't one that an app could have. */
-function hostOf(request: Request, url: RequestUrl): string | null {
-  // workerd makes the URL from the Host header as it is, so that what is in it could be taken for a path or a user.
-  const given = request.headers.get("host");
-  if (given !== null && given !== url.host && !/^[\w.-]+(?::\d*)?$|^\[[\da-f:.]+\](?::\d*)?$/i.test(given))
-    return null;
-  const host = url.hostname.endsWith(".") ? url.hostname.slice(0, -1) : url.hostname;
-  return host.length > HOST_LIMIT ? null : host;
 }
 
 function notFound(request: Request): Response {
