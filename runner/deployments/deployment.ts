@@ -13,6 +13,7 @@ import { waitUntilReady } from "./health-probe.ts";
 import { installCommand } from "./install-command.ts";
 import { type DeploymentManifest, type DeploymentState, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
+import { publicHostOf } from "./spec.ts";
 import { runStep, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
 
@@ -248,19 +249,16 @@ export class Deployment {
       const readiness = waitUntilReady({
         port,
         healthPath: spec.healthPath,
+        host: spec.host ?? "public",
+        publicHost: publicHostOf(spec),
         limitMs: timing.healthLimitMs,
         signal: probing.signal,
       });
       readiness.catch(() => undefined);
       const first = await Promise.race([server.ended, readiness]);
       if (first instanceof StepFailure) return first;
-      if (!first) {
-        const what = spec.healthPath === undefined ? "listened" : `answered ${spec.healthPath} with success`;
-        const failure = new StepFailure(
-          `Nothing ${what} on 127.0.0.1:${port} within ${timing.healthLimitMs / 1_000} s: ` +
-            "the app must listen on the address in HOST and the port in PORT",
-          server.lastLines,
-        );
+      if (first.state !== "ready") {
+        const failure = new StepFailure(first.reason, server.lastLines);
         if (!this.#manifest.wasReady) throw failure;
         return failure;
       }
