@@ -5,7 +5,8 @@ import type { LogPage } from "../logs/log-file.ts";
 import { RunnerError } from "../runner-error.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
-import { Deployment, type DeploymentHost, type DeploymentStatus } from "./deployment.ts";
+import { Deployment, type DeploymentHost } from "./deployment.ts";
+import type { DeploymentStatus } from "./status.ts";
 import { type DeploymentManifest, loadManifest, saveManifest } from "./manifest.ts";
 import type { HostChoice } from "../tunnel/names.ts";
 import { Slots } from "./slots.ts";
@@ -17,7 +18,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -40,13 +41,14 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash } = options;
+    const { sources, disk, ports, journal, trash, managers } = options;
     this.#host = {
       sources,
       disk,
       ports,
       journal,
       trash,
+      managers,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],

@@ -126,12 +126,10 @@ function ask(
     const asked = request({ ...loopback, port, path, headers, agent: false, signal }, (response) => {
       hasAnswered = true;
       const status = response.statusCode ?? 0;
-      const told = isSuccess(status) ? Promise.resolve("") : firstLine(response);
-      void told.then((line) => {
-        resolve({ kind: "answer", status, line });
-        // The rest of the body is of no interest and may never end.
-        asked.destroy();
-      });
+      const line = isSuccess(status) ? Promise.resolve("") : firstLine(response);
+      resolve(line.then((text) => ({ kind: "answer", status, line: text })));
+      // The rest of the body is of no interest and may never end.
+      void line.finally(() => asked.destroy());
     });
     asked.on("socket", (socket) => socket.once("connect", () => (isConnected = true)));
     const fail = (why: string): void => {

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { networkEnvironment } from "../../runner/processes/environment.ts";
 import { NODE_FLAGS } from "../build/runner.ts";
 import { projectRoot } from "../build/worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
@@ -25,6 +26,8 @@ export async function startLocalRunner(
   const runner = [...NODE_FLAGS, join(projectRoot, "runner/index.ts"), "runner"];
   const guarded = new GuardedProcess(process.execPath, runner, {
     env: {
+      // Installs have to reach what `npm ci` reaches here.
+      ...networkEnvironment(process.env),
       PATH: process.env["PATH"] ?? "",
       HOME: process.env["HOME"] ?? home,
       RUNNER_ID: LOCAL_RUNNER,

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { DeploymentStatus } from "../../runner/deployments/deployment.ts";
+import type { DeploymentStatus } from "../../runner/deployments/status.ts";
 import type { HostOptions } from "../../runner/deployments/host.ts";
 import { archive, type Tree } from "./archive.ts";
 import { Program } from "./program.ts";

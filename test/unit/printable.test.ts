@@ -24,7 +24,7 @@ test.each(texts)("%s", (_name, text, shown) => {
 });
 
 test("no text leaves a control character behind", () => {
-  const codes = [...Array.from({ length: 0xa0 }, (_, code) => code)];
+  const codes = Array.from({ length: 0xa0 }, (_, code) => code);
   for (const one of codes) {
     for (const other of codes) {
       const shown = printable(`${ESC}${String.fromCharCode(one, other)}x${String.fromCharCode(other)}`);

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { installCommand } from "../../runner/deployments/install-command.ts";
+import { installCommand } from "../../runner/packages/install-command.ts";
 import { Slots } from "../../runner/deployments/slots.ts";
 import { parseKey, parseSpec } from "../../runner/deployments/spec.ts";
 import { backoffMs, deploymentTiming } from "../../runner/deployments/timing.ts";
