@@ -18,28 +18,36 @@ const TRUST = [
   "GIT_SSL_CAINFO",
 ];
 
-/** The way out of this network. Programs differ in which case they read. */
-const PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"];
+/** Programs differ in which case they read. */
+const eitherCase = (name: string): string[] => [name, name.toUpperCase()];
+const npmConfig = (name: string): string[] => [`npm_config_${name}`, `NPM_CONFIG_${name.toUpperCase()}`];
 
-/** npm's own words for the same, which pnpm, yarn and bun read too. None of them is a token. */
-const NPM = ["registry", "proxy", "https_proxy", "noproxy", "ca", "cafile", "strict_ssl"];
-
-/**
- * How this machine reaches the outside: certificates, proxies, the npm registry. A proxy's password in its URL goes
- * along, since nothing gets out without it.
- */
+/** The way out of this network and to its npm registry, each a URL. pnpm, yarn and bun read npm's variables too. */
+const ADDRESSES = [
+  ...["http_proxy", "https_proxy", "all_proxy"].flatMap(eitherCase),
+  ...["registry", "proxy", "https_proxy"].flatMap(npmConfig),
+];
+/** What belongs to them. No token is among these. */
 const NETWORK = [
   ...TRUST,
   "NODE_USE_ENV_PROXY",
-  ...PROXIES.flatMap((name) => [name, name.toLowerCase()]),
-  ...NPM.flatMap((name) => [`npm_config_${name}`, `NPM_CONFIG_${name.toUpperCase()}`]),
+  ...eitherCase("no_proxy"),
+  ...["noproxy", "ca", "cafile", "strict_ssl"].flatMap(npmConfig),
 ];
 
 const FALLBACK_PATH = "/usr/local/bin:/usr/bin:/bin";
 
-/** Of an environment, what says how to reach the outside. Empty values say nothing: npm sets some of them. */
-export function networkEnvironment(from: NodeJS.ProcessEnv): Record<string, string> {
-  return pick(from, NETWORK);
+/** Names of all that says how a machine reaches the outside: certificates, proxies, the npm registry. */
+export const networkVariables: readonly string[] = [...ADDRESSES, ...NETWORK];
+
+/** Of an environment, the variables with these names. Empty ones say nothing: npm sets some. */
+export function pick(from: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string> {
+  const picked: Record<string, string> = {};
+  for (const name of names) {
+    const value = from[name];
+    if (value !== undefined && value !== "") picked[name] = value;
+  }
+  return picked;
 }
 
 /** The PATH of hosted processes, with directories put before it. */
@@ -52,7 +60,7 @@ export function inheritedPath(
 
 /**
  * The whole environment of a hosted process: an allow-list of the runner's, a home and a temporary directory of its
- * own, and what the caller gives. NODE_ENV isn't inherited: the runner's `production` would make an install leave out
+ * own, and what the caller gives. Addresses pass without the password in them. NODE_ENV isn't inherited: the runner's `production` would make an install leave out
  * the tools that the build needs.
  */
 export function cleanEnvironment(options: {
@@ -60,7 +68,7 @@ export function cleanEnvironment(options: {
   temporary: string;
   /** Put before the inherited PATH. */
   binaries?: readonly string[];
-  /** Further variables of the runner that may pass. */
+  /** Further variables of the runner that pass, as they are. */
   inherit?: readonly string[];
   given?: Readonly<Record<string, string>>;
   /** The runner's own, by default this process's. */
@@ -69,7 +77,8 @@ export function cleanEnvironment(options: {
   const from = options.from ?? process.env;
   return {
     ...pick(from, PLACE),
-    ...networkEnvironment(from),
+    ...pick(from, NETWORK),
+    ...withoutPasswords(pick(from, ADDRESSES)),
     ...pick(from, options.inherit ?? []),
     PATH: inheritedPath(options.binaries, from),
     HOME: options.home,
@@ -78,11 +87,9 @@ export function cleanEnvironment(options: {
   };
 }
 
-function pick(from: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string> {
-  const picked: Record<string, string> = {};
-  for (const name of names) {
-    const value = from[name];
-    if (value !== undefined && value !== "") picked[name] = value;
-  }
-  return picked;
+function withoutPasswords(addresses: Record<string, string>): Record<string, string> {
+  const entries = Object.entries(addresses);
+  return Object.fromEntries(
+    entries.map(([name, url]) => [name, url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/?#]*@/i, "$1")]),
+  );
 }
