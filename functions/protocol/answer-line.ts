@@ -8,5 +8,5 @@ const LINE_LIMIT = 160;
 export function answerLine(contentType: string | null | undefined, start: string): string {
   const text = start.trim();
   const line = /html/i.test(contentType ?? "") ? /<title>([^<]*)/i.exec(text)?.[1] : text.split("\n", 1)[0];
-  return printableLine(line?.trim() ?? "").slice(0, LINE_LIMIT);
+  return printableLine(line?.trim() ?? "", LINE_LIMIT);
 }

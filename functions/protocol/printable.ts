@@ -14,12 +14,14 @@ const CONTROLS =
  * @example printable("\u001b[2Jdone\u0007") // "done␇"
  */
 export function printable(text: string): string {
-  return text.replaceAll("\r\n", "\n").replace(SEQUENCES, "").replace(CONTROLS, sign);
+  return text.replaceAll("\r\n", "\n").replace(SEQUENCES, "").replace(CONTROLS, sign).toWellFormed();
 }
 
-/** As {@link printable}, and in one line. */
-export function printableLine(text: string): string {
-  return printable(text).replaceAll("\n", "␊");
+/** As {@link printable}, in one line and of at most `limit` characters: fit to be stored, too. */
+export function printableLine(text: string, limit = Infinity): string {
+  const shown = printable(text.length > 4 * limit ? text.slice(0, 4 * limit) : text);
+  const line = shown.replace(/[\n\t]+/g, " ");
+  return line.length > limit ? `${line.slice(0, limit - 1)}…`.toWellFormed() : line;
 }
 
 /** Unicode has pictures of the C0 controls. */

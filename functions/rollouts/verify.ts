@@ -6,7 +6,7 @@ import { ANSWER_START_BYTES, answerLine } from "../protocol/answer-line.ts";
 import type { AppDocument, Deployment } from "../apps/app-document.ts";
 import { textStart, textWithin } from "../answer-body.ts";
 import { describeFailure, type FetchTarget } from "../apps/contract.ts";
-import type { Verification } from "./reconcile.ts";
+import type { Verification } from "./steps.ts";
 
 /** What the edge serves with. */
 export interface EdgeAccess {

@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
 import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
@@ -13,10 +14,9 @@ import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import { bringManagers } from "./bring-managers.ts";
 import { waitUntilReady } from "./health-probe.ts";
-import { type DeploymentManifest, type DeploymentState, saveManifest } from "./manifest.ts";
+import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
 import { publicHostOf } from "./spec.ts";
-import { statusOf, type DeploymentStatus } from "./status.ts";
 import { runStep, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
 
@@ -89,8 +89,22 @@ export class Deployment {
     this.#life = this.#live(this.#abort.signal);
   }
 
-  status(): DeploymentStatus {
-    return statusOf(this.#manifest, this.#log.cursor);
+  status(): HostedDeployment {
+    const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#manifest;
+    const [app = "", id = ""] = key.split("/");
+    return {
+      app,
+      id,
+      state,
+      reason,
+      lastLines,
+      port,
+      crashes,
+      source: spec.source,
+      logCursor: this.#log.cursor,
+      createdAt,
+      updatedAt,
+    };
   }
 
   /** Lines from a cursor on; with a signal it waits for the first one until that aborts. */
@@ -344,10 +358,7 @@ export class Deployment {
     this.#host.disk.touch(this.#directory);
   }
 
-  async #set(
-    state: DeploymentState,
-    more: { reason?: string | null; lastLines?: string[] } = {},
-  ): Promise<void> {
+  async #set(state: HostedState, more: { reason?: string | null; lastLines?: string[] } = {}): Promise<void> {
     const before = this.#manifest.state;
     // Whatever else is under way, what is being removed stays so.
     const next = before === "stopping" ? before : state;

@@ -6,6 +6,7 @@ import { MARKER_VARIABLE } from "../../runner/processes/environment.ts";
 import { bundleRunner } from "../../scripts/build/runner.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { endNow, processesWith, Program, residentMiB } from "./program.ts";
+import { runtimePath } from "./runtimes.ts";
 import { RUNNER_SECRET, until, type TestStack } from "./stack.ts";
 
 export type Runtime = "node" | "deno";
@@ -13,10 +14,9 @@ export type Command = readonly [command: string, ...args: string[]];
 
 /** The command that runs a bundle. */
 export function runtimeCommand(runtime: Runtime, bundle: string): Command {
-  const installed = (name: string): string => join(projectRoot, "node_modules/.bin", name);
   return runtime === "node"
     ? [process.execPath, "--expose-gc", bundle]
-    : [installed("deno"), "run", "--no-config", "--allow-all", "--v8-flags=--expose-gc", bundle];
+    : [runtimePath("deno"), "run", "--no-config", "--allow-all", "--v8-flags=--expose-gc", bundle];
 }
 
 /** The runner with services by port, bundled as the runner is shipped. */

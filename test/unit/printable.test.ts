@@ -35,7 +35,7 @@ test("no text leaves a control character behind", () => {
 });
 
 test("one line is one line", () => {
-  expect(printableLine("✗ failed\n✓ verify done")).toBe("✗ failed␊✓ verify done");
+  expect(printableLine("✗ failed\n✓ verify done")).toBe("✗ failed ✓ verify done");
 });
 
 test("an answer's line is a page's title, or the first line of a text", () => {
