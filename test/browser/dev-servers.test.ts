@@ -4,8 +4,10 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Browser, Page, WebSocket } from "playwright-core";
 import { putApp } from "../helpers/deploy.ts";
-import { type HostingRunner, startHostingRunner } from "../helpers/hosting-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
 import { installFixture } from "../helpers/installed-fixture.ts";
+import { uploadSource } from "../helpers/runner-deployments.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";
 import { startTestStack, type TestStack } from "../helpers/stack.ts";
 
@@ -23,7 +25,7 @@ const TO = "after the edit";
 /** Where the apps and their frameworks are. */
 let fixture: string;
 let stack: TestStack;
-let runner: HostingRunner;
+let runner: RunnerProcess;
 let home: string;
 let browser: Browser;
 let page: Page;
@@ -35,7 +37,8 @@ let errors: string[];
 beforeAll(async () => {
   fixture = await installFixture("dev-servers");
   stack = await startTestStack({ settings: { APP_DOMAIN: DOMAIN } });
-  runner = await startHostingRunner(stack, fixture);
+  // In the fixture, so that what it hosts finds the frameworks there.
+  runner = await startRunner(stack, { id: "dev-servers", parent: fixture });
   home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
   browser = await launchChromium({ args: [`--host-resolver-rules=MAP *.${DOMAIN} 127.0.0.1`] });
   await Promise.all([start("vite"), start("next"), start("astro")]);
@@ -43,6 +46,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close();
   await runner?.stop();
+  await runner?.remove();
   await stack?.stop();
   if (home) await rm(home, { recursive: true, force: true });
 });
@@ -62,7 +66,7 @@ beforeEach(async () => {
 afterEach(() => page.close());
 
 async function start(app: Framework): Promise<void> {
-  const source = { sha256: await runner.upload(join(fixture, app)) };
+  const source = { sha256: await uploadSource(stack, runner.id, await archiveOf(join(fixture, app))) };
   await putApp(stack, app, { contract: "none", hosts: [`${app}.localhost`] });
   const { status, body } = await stack.api("POST", `/apps/${app}/deployments`, {
     id: "dev",
