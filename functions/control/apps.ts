@@ -2,6 +2,7 @@ import { z } from "@hono/zod-openapi";
 import { newAppDocument, parseAppDocument, type AppConfig, type AppDocument } from "../apps/app-document.ts";
 import { applyCommand, commitDocument, hostTaken } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
+import { refuseOperatorHost, refuseOperatorName } from "./reserved-hosts.ts";
 import type { StoredApp } from "../state/store.ts";
 import { changeApp, operationOf, OPERATOR, recall, unknownApp, type Answer } from "./app-change.ts";
 import { kick, type ControlContext } from "./context.ts";
@@ -61,6 +62,7 @@ async function put(
   idempotency: Idempotency,
 ): Promise<z.infer<typeof putRecord>> {
   const { store, now } = context;
+  refuseOperatorHost(context.config, config.hosts);
   const answer = (created: boolean): Answer<z.infer<typeof putRecord>> => ({
     schema: putRecord,
     view: (next) => ({ created, view: viewApp(next, { isDefault }) }),
@@ -83,6 +85,7 @@ async function put(
     }
     if (replaced.kind === "repeated") return replay(replaced, idempotency, putRecord);
     if (replaced.kind === "refused") throw new Problem(replaced.refusal.code, replaced.refusal.message);
+    refuseOperatorName(context.config, name);
     const fresh = newAppDocument(name, config, now(), before + 1);
     const created = await commitDocument(store, fresh, before, {
       author: { actor: OPERATOR, action: "app.create" },
