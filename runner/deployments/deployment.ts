@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
 import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
@@ -11,7 +12,7 @@ import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import { waitUntilReady } from "./health-probe.ts";
 import { installCommand } from "./install-command.ts";
-import { type DeploymentManifest, type DeploymentState, saveManifest } from "./manifest.ts";
+import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
 import { runStep, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
@@ -32,25 +33,6 @@ export interface DeploymentHost {
   readonly inheritEnvironment: readonly string[];
   /** A deployment's state has changed. */
   onChange(): void;
-}
-
-export interface DeploymentStatus {
-  app: string;
-  id: string;
-  state: DeploymentState;
-  /** Why it failed, or why it isn't running just now. */
-  reason: string | null;
-  /** The last lines of what failed. */
-  lastLines: string[];
-  /** Where it listens, or will. */
-  port: number | null;
-  /** How often it ended by itself. */
-  crashes: number;
-  source: { sha256: string };
-  /** Logs from before this cursor are all there are now. */
-  logCursor: number;
-  createdAt: string;
-  updatedAt: string;
 }
 
 /** One deployment's life: from its source to a process that serves, and again after each crash. */
@@ -103,7 +85,7 @@ export class Deployment {
     this.#life = this.#live(this.#abort.signal);
   }
 
-  status(): DeploymentStatus {
+  status(): HostedDeployment {
     const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#manifest;
     const [app = "", id = ""] = key.split("/");
     return {
@@ -363,10 +345,7 @@ export class Deployment {
     this.#host.disk.touch(this.#directory);
   }
 
-  async #set(
-    state: DeploymentState,
-    more: { reason?: string | null; lastLines?: string[] } = {},
-  ): Promise<void> {
+  async #set(state: HostedState, more: { reason?: string | null; lastLines?: string[] } = {}): Promise<void> {
     const before = this.#manifest.state;
     // Whatever else is under way, what is being removed stays so.
     const next = before === "stopping" ? before : state;

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { DEPLOYMENT_ID_PATTERN, SLUG_PATTERN } from "../../functions/protocol/limits.ts";
+import type { HostedSpec } from "../../functions/protocol/runner-api.ts";
 import { RunnerError } from "../runner-error.ts";
 import { SHA256_PATTERN } from "../sources/source-store.ts";
 
@@ -44,7 +45,7 @@ export const specSchema = z.strictObject({
 });
 
 /** What a deployment is made of. The commands are given to `/bin/sh -c` in the unpacked source. */
-export type DeploymentSpec = z.infer<typeof specSchema>;
+export type DeploymentSpec = z.infer<typeof specSchema> & HostedSpec;
 
 /** The spec in a request's body, already parsed as JSON. Throws {@link RunnerError} `invalid_request`. */
 export function parseSpec(value: unknown): DeploymentSpec {
