@@ -4,7 +4,7 @@
  */
 
 import { isObject } from "./control.ts";
-import { printable } from "./printable.ts";
+import { printableLine } from "./printable.ts";
 
 /** The runner itself, as a service of its tunnel: what the Worker asks of it goes there. */
 export const RUNNER_SERVICE = "@runner";
@@ -209,9 +209,9 @@ export function parseRefusal(value: unknown): Refusal | null {
     return null;
   const { code, detail, field } = value;
   return {
-    code: printable(code, FIELD_LIMIT),
-    detail: printable(detail, DETAIL_LIMIT),
-    ...(typeof field === "string" ? { field: printable(field, FIELD_LIMIT) } : {}),
+    code: printableLine(code, FIELD_LIMIT),
+    detail: printableLine(detail, DETAIL_LIMIT),
+    ...(typeof field === "string" ? { field: printableLine(field, FIELD_LIMIT) } : {}),
   };
 }
 
