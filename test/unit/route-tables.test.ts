@@ -9,7 +9,7 @@ import {
 } from "../../functions/protocol/limits.ts";
 import { StoreUnavailable, type StoredApp } from "../../functions/state/store.ts";
 
-const TTL_MS = 5_000;
+const TTL_MS = 12_500;
 
 beforeEach(() => {
   vi.useFakeTimers({ now: 1_800_000_000_000 });
