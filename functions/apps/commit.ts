@@ -1,7 +1,7 @@
 import { Problem } from "../errors.ts";
 import type { AppChange, AppStore, CommitResult } from "./app-store.ts";
 import { hasWork, parseAppDocument, type AppDocument } from "./app-document.ts";
-import type { Command, Refusal } from "./command.ts";
+import type { AppCommand, Refusal } from "./command.ts";
 import { logDecision, type Author } from "./decision-log.ts";
 import { violations } from "./invariants.ts";
 import { transition } from "./lifecycle.ts";
@@ -27,7 +27,7 @@ const LONGEST_PAUSE_MS = 1_000;
 export async function applyCommand(
   store: AppStore,
   name: string,
-  command: Command,
+  command: AppCommand,
   author: Author,
   options: { now?: () => number; operation?: Operation | null; isDefault?: boolean } = {},
 ): Promise<Applied> {
@@ -112,7 +112,7 @@ export function hostTaken(result: { host: string; app: string }): Problem {
   );
 }
 
-function auditDetails(command: Command): AppChange["audit"]["details"] {
+function auditDetails(command: AppCommand): AppChange["audit"]["details"] {
   const details: AppChange["audit"]["details"] = {};
   for (const [name, value] of Object.entries(command)) {
     if (name === "type") continue;

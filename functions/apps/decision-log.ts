@@ -1,5 +1,5 @@
 import { deploymentOf, type AppDocument } from "./app-document.ts";
-import type { Command, Refusal } from "./command.ts";
+import type { AppCommand, Refusal } from "./command.ts";
 
 /** Who wants something of an app. */
 export interface Author {
@@ -10,7 +10,7 @@ export interface Author {
 }
 
 /** Steps of a rollout or a removal, which its progress shows: they carry out what was decided before. */
-const STEPS: ReadonlySet<Command["type"]> = new Set([
+const STEPS: ReadonlySet<AppCommand["type"]> = new Set([
   "provisioned",
   "verified",
   "cleaned-up",
@@ -26,7 +26,7 @@ const STEPS: ReadonlySet<Command["type"]> = new Set([
  */
 export function logDecision(
   app: AppDocument,
-  command: Command,
+  command: AppCommand,
   { actor, action }: Author,
   outcome: { next: AppDocument } | { refusal: Refusal },
 ): void {

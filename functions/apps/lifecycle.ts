@@ -13,10 +13,10 @@ import {
   type Deployment,
   type DeploymentState,
 } from "./app-document.ts";
-import type { Command, Refusal, RefusalCode, Transition } from "./command.ts";
+import type { AppCommand, Refusal, RefusalCode, Transition } from "./command.ts";
 
 /** Carries out one command on a document, or refuses it. Never changes its argument. */
-export function transition(app: AppDocument, command: Command, now: number): Transition {
+export function transition(app: AppDocument, command: AppCommand, now: number): Transition {
   const draft = structuredClone(app);
   const refusal = apply(draft, command, now);
   if (refusal) return { ok: false, refusal };
@@ -31,7 +31,7 @@ export function transition(app: AppDocument, command: Command, now: number): Tra
  * Only what adds is refused for its size: an app at its limit can still be paused, drained, rolled back and deleted, and
  * what was accepted goes on to its end. The little that such commands add has room up to the store's own limit.
  */
-function sizeRefusal(app: AppDocument, draft: AppDocument, command: Command): Refusal | undefined {
+function sizeRefusal(app: AppDocument, draft: AppDocument, command: AppCommand): Refusal | undefined {
   switch (command.type) {
     case "create":
     case "configure": {
@@ -61,7 +61,7 @@ function sizeBytes(value: unknown): number {
   return new TextEncoder().encode(JSON.stringify(value)).length;
 }
 
-function apply(app: AppDocument, command: Command, now: number): Refusal | undefined {
+function apply(app: AppDocument, command: AppCommand, now: number): Refusal | undefined {
   if (app.deletingSince !== null && !allowedWhileDeleting(command)) {
     return reason("app_deleting", `App ${app.name} is being deleted.`);
   }
@@ -120,7 +120,7 @@ function apply(app: AppDocument, command: Command, now: number): Refusal | undef
 }
 
 type DeploymentCommand = Exclude<
-  Extract<Command, { id: string }>,
+  Extract<AppCommand, { id: string }>,
   { type: "create" } | { type: "set-minimum" }
 >;
 
@@ -218,7 +218,7 @@ function applyTo(
 
 function create(
   app: AppDocument,
-  command: Extract<Command, { type: "create" }>,
+  command: Extract<AppCommand, { type: "create" }>,
   now: number,
 ): Refusal | undefined {
   if (deploymentOf(app, command.id)) {
@@ -417,7 +417,7 @@ function forgetOldest(app: AppDocument): void {
   for (const deployment of finished.slice(FINISHED_DEPLOYMENTS_KEPT)) delete app.deployments[deployment.id];
 }
 
-function allowedWhileDeleting(command: Command): boolean {
+function allowedWhileDeleting(command: AppCommand): boolean {
   return ["reload-told", "unroute", "removed", "cleaned-up", "redeploy-finished"].includes(command.type);
 }
 

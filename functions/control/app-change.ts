@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { parseAppDocument, type AppDocument } from "../apps/app-document.ts";
-import type { Command } from "../apps/command.ts";
+import type { AppCommand } from "../apps/command.ts";
 import { applyCommand, type Operation } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../protocol/limits.ts";
@@ -27,7 +27,7 @@ export async function changeApp<T>(
   context: ControlContext,
   idempotency: Idempotency,
   app: string,
-  command: Command,
+  command: AppCommand,
   action: string,
   answer: Answer<T>,
 ): Promise<T> {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { appConfig, newAppDocument, type AppDocument } from "../../functions/apps/app-document.ts";
-import type { Command } from "../../functions/apps/command.ts";
+import type { AppCommand } from "../../functions/apps/command.ts";
 import { commitDocument } from "../../functions/apps/commit.ts";
 import { transition } from "../../functions/apps/lifecycle.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
@@ -23,7 +23,7 @@ function released(app: AppDocument, id: string): AppDocument {
   const source = { sha256: "a".repeat(64) };
   const target = { kind: "runner", runnerId: "r1", source, start: "node .", env } as const;
   const url = "http://127.0.0.1:9";
-  const commands: Command[] = [
+  const commands: AppCommand[] = [
     { type: "create", id, name: "prod", target, promote: false },
     { type: "provisioned", id, url, resources: {} },
     { type: "verified", id },

@@ -7,7 +7,7 @@ import {
   newAppDocument,
   type AppDocument,
 } from "../../functions/apps/app-document.ts";
-import type { Command } from "../../functions/apps/command.ts";
+import type { AppCommand } from "../../functions/apps/command.ts";
 import { violations } from "../../functions/apps/invariants.ts";
 import { transition } from "../../functions/apps/lifecycle.ts";
 import {
@@ -23,7 +23,7 @@ function app(config: Record<string, unknown> = {}): AppDocument {
   return newAppDocument("shop", appConfig.parse(config), T0);
 }
 
-function run(start: AppDocument, commands: Command[], now = T0): AppDocument {
+function run(start: AppDocument, commands: AppCommand[], now = T0): AppDocument {
   return commands.reduce((document, command) => {
     const result = transition(document, command, now);
     if (!result.ok) throw new Error(`${command.type}: ${result.refusal.code} ${result.refusal.message}`);
@@ -31,12 +31,12 @@ function run(start: AppDocument, commands: Command[], now = T0): AppDocument {
   }, start);
 }
 
-function refusal(start: AppDocument, command: Command, now = T0): string | null {
+function refusal(start: AppDocument, command: AppCommand, now = T0): string | null {
   const result = transition(start, command, now);
   return result.ok ? null : result.refusal.code;
 }
 
-function ready(id: string): Command[] {
+function ready(id: string): AppCommand[] {
   return [
     { type: "create", id, name: "prod", target, promote: false },
     { type: "provisioned", id, url: "https://backend.example", resources: {} },
@@ -44,11 +44,11 @@ function ready(id: string): Command[] {
   ];
 }
 
-function released(id: string): Command[] {
+function released(id: string): AppCommand[] {
   return [...ready(id), { type: "promote", id }];
 }
 
-function gone(id: string): Command[] {
+function gone(id: string): AppCommand[] {
   return [
     { type: "retire", id, reason: "deleted" },
     { type: "reload-told", id, sockets: 0 },
@@ -69,7 +69,7 @@ describe("a rollout", () => {
   });
 
   test("promotes itself when it was asked to, unless a newer one is active already", () => {
-    const create = (id: string): Command[] =>
+    const create = (id: string): AppCommand[] =>
       ready(id).map((command) => ({ ...command, ...(command.type === "create" ? { promote: true } : {}) }));
     const both = run(app(), [...create("old"), ...create("new"), { type: "auto-promote", id: "new" }]);
     const late = run(both, [{ type: "auto-promote", id: "old" }]);
@@ -114,7 +114,7 @@ describe("a rollback", () => {
 describe("a canary", () => {
   const two = run(app({ readyTtlSeconds: 600 }), [...released("v1"), ...released("v2")]);
   const back = run(two, [{ type: "rollback" }], T0 + 1_000);
-  const canary: Command = { type: "set-canary", id: "v2", weight: 5 };
+  const canary: AppCommand = { type: "set-canary", id: "v2", weight: 5 };
 
   test("of a version that was rolled back un-drains it, and the rollback can still be undone", () => {
     const tried = run(back, [canary], T0 + 2_000);
@@ -153,7 +153,7 @@ describe("a canary", () => {
 });
 
 describe("an app at its size limit", () => {
-  const heavy = (id: string, bytes: number): Command => {
+  const heavy = (id: string, bytes: number): AppCommand => {
     const env = Object.fromEntries(
       Array.from({ length: Math.floor(bytes / 16_000) }, (_, index) => [`V${index}`, "x".repeat(15_980)]),
     );
@@ -166,7 +166,7 @@ describe("an app at its size limit", () => {
       promote: false,
     };
   };
-  const release = (id: string): Command[] => [
+  const release = (id: string): AppCommand[] => [
     heavy(id, 90_000),
     { type: "provisioned", id, url: "https://backend.example", resources: { runnerId: "r1" } },
     { type: "verified", id },
@@ -221,8 +221,8 @@ describe("an app at its size limit", () => {
   });
 
   /** A deployment that fills the document up to its very limit. */
-  function filler(document: AppDocument): Command {
-    const create = (length: number): Command => ({
+  function filler(document: AppDocument): AppCommand {
+    const create = (length: number): AppCommand => ({
       type: "create",
       id: "filler",
       name: "prod",
@@ -249,7 +249,7 @@ function sizeOf(document: AppDocument): number {
 describe("commands that make no sense are refused", () => {
   const one = run(app(), released("v1"));
   const two = run(one, ready("v2"));
-  const cases: [string, AppDocument, Command, string][] = [
+  const cases: [string, AppDocument, AppCommand, string][] = [
     ["promoting the active one", one, { type: "promote", id: "v1" }, "already_active"],
     ["promoting what isn't there", one, { type: "promote", id: "v9" }, "unknown_deployment"],
     ["deleting the active one", one, { type: "retire", id: "v1", reason: "deleted" }, "active_deployment"],
@@ -339,7 +339,7 @@ test("deleting an app retires everything and takes no more orders", () => {
 
 const ids = ["a", "b", "c", "d"];
 const id = fc.constantFrom(...ids);
-const rollout: fc.Arbitrary<Command> = fc.oneof(
+const rollout: fc.Arbitrary<AppCommand> = fc.oneof(
   id.map((id) => ({ type: "create", id, name: "prod", target, promote: true }) as const),
   id.map((id) => ({ type: "provisioned", id, url: "https://b.example", resources: {} }) as const),
   id.map((id) => ({ type: "verified", id }) as const),
@@ -347,7 +347,7 @@ const rollout: fc.Arbitrary<Command> = fc.oneof(
   fc.constant({ type: "rollback" } as const),
 );
 /** All that happens to deployments and apps once they are there. */
-function shrinking(id: fc.Arbitrary<string>, reason = "y"): fc.Arbitrary<Command> {
+function shrinking(id: fc.Arbitrary<string>, reason = "y"): fc.Arbitrary<AppCommand> {
   return fc.oneof(
     id.map((id) => ({ type: "fail", id, code: "x", reason }) as const),
     id.map((id) => ({ type: "cleaned-up", id }) as const),
@@ -380,7 +380,7 @@ function shrinking(id: fc.Arbitrary<string>, reason = "y"): fc.Arbitrary<Command
     fc.constant({ type: "delete-app" } as const),
   );
 }
-const other: fc.Arbitrary<Command> = fc.oneof(
+const other: fc.Arbitrary<AppCommand> = fc.oneof(
   shrinking(id).filter(
     ({ type }) => !["provisioned", "verified", "promote", "rollback", "delete-app"].includes(type),
   ),
@@ -395,7 +395,7 @@ test("no history of commands breaks a rule, and every document reads back as it 
     fc.property(history, fc.boolean(), (steps, deletes) => {
       let document = app({ previousRetentionSeconds: 600 });
       let now = T0;
-      const all: [Command, number][] = deletes ? [...steps, [{ type: "delete-app" }, 1]] : steps;
+      const all: [AppCommand, number][] = deletes ? [...steps, [{ type: "delete-app" }, 1]] : steps;
       for (const [command, elapsed] of all) {
         now += elapsed;
         const before = JSON.stringify(document);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { appConfig, isRoutable, newAppDocument, type Deployment } from "../../functions/apps/app-document.ts";
-import type { Command } from "../../functions/apps/command.ts";
+import type { AppCommand } from "../../functions/apps/command.ts";
 import { applyCommand, commitDocument } from "../../functions/apps/commit.ts";
 import { tableAgeLimitMs } from "../../functions/apps/due.ts";
 import { RouteTables } from "../../functions/edge/table.ts";
@@ -122,7 +122,7 @@ async function makeApp(store: MemoryStore): Promise<void> {
   vi.setSystemTime(Date.now() + 60_000);
 }
 
-async function command(store: MemoryStore, command: Command): Promise<void> {
+async function command(store: MemoryStore, command: AppCommand): Promise<void> {
   const author = { actor: "operator", action: command.type };
   expect((await applyCommand(store, "shop", command, author)).kind).toBe("applied");
 }
