@@ -127,7 +127,7 @@ export function checkResultSize(operation: Operation | null): void {
 export const AUDIT_ENTRIES_KEPT = 20_000;
 
 /**
- * Records with the rarest of the wanted tags that are looked at for those with all of them: some 20 ms of a store that
- * does nothing else meanwhile.
+ * How many records with the rarest tag a search examines for the other tags. So many take some 20 ms, during which the
+ * store does nothing else.
  */
 export const RECORDS_EXAMINED = 10_000;
