@@ -50,11 +50,12 @@ export default {
         ttlMs: config.routeTtlMs,
         sharedCache: sharedTables(config.routeTtlMs),
       });
-      return await servePublic(
-        request,
-        { url, host },
-        { config, tables, waitUntil, fetchTarget: fetchTarget(env) },
-      );
+      return await servePublic(request, url, host.name, {
+        config,
+        tables,
+        waitUntil,
+        fetchTarget: fetchTarget(env),
+      });
     } catch (error) {
       return problemResponse(problemOf(error), request);
     }
