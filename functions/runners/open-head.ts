@@ -1,6 +1,7 @@
 import { Problem } from "../errors.ts";
 import type { OpenHead, RawHeaders } from "../protocol/frames.ts";
 import { RUNNER_SERVICE } from "./call-runner.ts";
+import { headerBytes } from "./header-bytes.ts";
 
 /** Which of a runner's services a request is for, and its path and query as the client spelled them. */
 export interface TunnelTarget {
@@ -32,7 +33,7 @@ export function openHead(request: Request, { service, path }: TunnelTarget): Ope
   for (const [name, value] of request.headers) {
     const isInternal =
       name.startsWith("x-signalbox-") && !(service === RUNNER_SERVICE && name === SHA256_HEADER);
-    if (!OWN_TO_A_HOP.has(name) && !isInternal) headers.push([name, value]);
+    if (!OWN_TO_A_HOP.has(name) && !isInternal) headers.push([name, headerBytes(value)]);
   }
   const webSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
   return { service, method: request.method, path: asciiPath(path), headers, webSocket };

@@ -9,6 +9,7 @@ import {
 } from "../protocol/limits.ts";
 import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
+import { headerText } from "./header-bytes.ts";
 import { HttpStream } from "./http-stream.ts";
 import { openHead, type TunnelTarget } from "./open-head.ts";
 import { Outbox } from "./outbox.ts";
@@ -153,8 +154,8 @@ export class Session implements StreamLink {
     const protocol = head.headers.find(([name]) => name.toLowerCase() === "sec-websocket-protocol")?.[1];
     const headers = new Headers();
     for (const [name, value] of head.headers)
-      if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, value);
-    if (protocol !== undefined) headers.set("sec-websocket-protocol", protocol);
+      if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, headerText(value));
+    if (protocol !== undefined) headers.set("sec-websocket-protocol", headerText(protocol));
     this.#ctx.acceptWebSocket(server, [PUBLIC_TAG]);
     const attachment: PublicAttachment = { kind: "public", epoch: this.#attachment.epoch, stream, service };
     server.serializeAttachment(attachment);
