@@ -25,6 +25,12 @@ import { benchTunnel, printTunnel } from "./tunnel.ts";
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const SECONDS = Number(process.env["BENCH_SECONDS"] ?? 3);
 const CONNECTIONS = [16, 64];
+const PART_NAMES = ["routing", "tunnel", "executable", "deploys", "fleet"] as const;
+/** `npm run bench -- tunnel` runs that part alone and leaves the results file as it is. */
+const PARTS = process.argv.slice(2);
+for (const part of PARTS)
+  if (!PART_NAMES.some((name) => name === part))
+    throw new Error(`There is no part "${part}"; there are ${PART_NAMES.join(", ")}.`);
 const CONTROL_TOKEN = "control-token-for-the-bench";
 
 requirePrograms([
@@ -45,7 +51,43 @@ try {
 async function bench(): Promise<void> {
   const nginx = await startNginx();
   cleanUps.push(() => nginx.stop());
-  const backend = `http://127.0.0.1:${nginx.backendPort}`;
+  let results = {};
+  const add = async (more: object): Promise<void> => {
+    results = { ...results, ...more };
+    if (PARTS.length === 0) await save(results);
+  };
+  if (wants("routing")) await add(await benchRouting(`http://127.0.0.1:${nginx.backendPort}`));
+  const runner =
+    wants("tunnel") || wants("executable")
+      ? await buildExecutable(await bundleRunner(directory), directory)
+      : "";
+  if (wants("tunnel")) {
+    const tunnel = await benchTunnel({ nginx, runner, directory, rounds: ROUNDS, seconds: SECONDS });
+    printTunnel(tunnel);
+    await add({ tunnel });
+  }
+  if (wants("executable")) {
+    const executable = await benchExecutable(runner, directory);
+    printExecutable(executable);
+    await add({ executable });
+  }
+  if (wants("deploys")) {
+    const deploys = await benchDeploys();
+    printDeploys(deploys);
+    await add({ deploys });
+  }
+  if (wants("fleet")) {
+    const fleet = await benchFleet();
+    printFleet(fleet);
+    await add({ fleet });
+  }
+}
+
+function wants(part: (typeof PART_NAMES)[number]): boolean {
+  return PARTS.length === 0 || PARTS.includes(part);
+}
+
+async function benchRouting(backend: string): Promise<object> {
   const redis = await startRedis();
   cleanUps.push(() => redis.stop());
   const front = await startUpstashFront({ redisPort: redis.port, token: "token-for-the-bench" });
@@ -127,18 +169,7 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
     workerGzippedBytes: gzipSync(bundle).length,
   };
   print(routing);
-  await save(routing);
-  const runner = await buildExecutable(await bundleRunner(directory), directory);
-  const tunnel = await benchTunnel({ nginx, runner, directory, rounds: ROUNDS, seconds: SECONDS });
-  printTunnel(tunnel);
-  const executable = await benchExecutable(runner, directory);
-  printExecutable(executable);
-  const deploys = await benchDeploys();
-  printDeploys(deploys);
-  await save({ ...routing, tunnel, executable, deploys });
-  const fleet = await benchFleet();
-  printFleet(fleet);
-  await save({ ...routing, tunnel, executable, deploys, fleet });
+  return routing;
 }
 
 async function save(results: object): Promise<void> {
