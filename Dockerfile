@@ -4,7 +4,7 @@ COPY package.json package-lock.json ./
 # The scripts of an installation bring Node and build the command line: here is one, and the other isn't needed.
 RUN npm ci --ignore-scripts
 COPY . .
-RUN node -e 'import("./scripts/build-runner.ts").then(({ bundleRunner }) => bundleRunner())'
+RUN node -e 'import("./scripts/build/runner.ts").then(({ bundleRunner }) => bundleRunner())'
 
 # The tools that projects are built with stay in the image: Node, npm, git.
 FROM node:26-trixie-slim

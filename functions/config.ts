@@ -1,35 +1,7 @@
 import { z } from "zod";
-import type { AppController } from "./deployments/controller.ts";
+import { ConfigError } from "./errors.ts";
 import { ROUTE_TTL_MS, RUNNER_LOST_AFTER_MS } from "./protocol/limits.ts";
 import { CALLS_PER_MINUTE, RAILWAY_API_URL, type RailwayToken } from "./railway/client.ts";
-import type { RailwaySettings } from "./providers/railway-access.ts";
-import type { RunnerHub } from "./runners/hub.ts";
-import type { EmbeddedStore } from "./state/embedded.ts";
-
-/** The Worker's bindings, variables and secrets, as the platform hands them over. */
-export interface Env {
-  APP_CONTROLLER: DurableObjectNamespace<AppController>;
-  EMBEDDED_STORE: DurableObjectNamespace<EmbeddedStore>;
-  RUNNER_HUB: DurableObjectNamespace<RunnerHub>;
-  CONTROL_TOKEN?: string;
-  PULSE_RAILWAY_INTERNAL_TOKEN?: string;
-  UPSTASH_REDIS_REST_URL?: string;
-  UPSTASH_REDIS_REST_TOKEN?: string;
-  RUNNER_SHARED_SECRET?: string;
-  RUNNER_SHARED_SECRET_PREVIOUS?: string;
-  RUNNER_LOST_AFTER_MS?: string;
-  ROUTE_TTL_MS?: string;
-  APP_DOMAIN?: string;
-  ALLOW_PRIVATE_TARGETS?: string;
-  TRUST_CLIENT_ADDRESS?: string;
-  RAILWAY_TOKEN?: string;
-  RAILWAY_API_TOKEN?: string;
-  RAILWAY_PROJECT_ID?: string;
-  RAILWAY_ENVIRONMENT_ID?: string;
-  RAILWAY_ENV_SERVICE?: string;
-  RAILWAY_API_URL?: string;
-  RAILWAY_CALLS_PER_MINUTE?: string;
-}
 
 export interface Config {
   controlToken: string;
@@ -49,9 +21,15 @@ export interface Config {
   railway: RailwaySettings | null;
 }
 
-/** A setting that is missing or wrong. The message names it and never repeats its value. */
-export class ConfigError extends Error {
-  override name = "ConfigError";
+/** The one Railway project and environment that deployments go to. */
+export interface RailwaySettings {
+  token: RailwayToken;
+  /** Null: the project token names it. */
+  place: { project: string; environment: string } | null;
+  /** The service that holds the variables of all deployments. */
+  envService: string;
+  apiUrl: string;
+  callsPerMinute: number;
 }
 
 const flag = z.enum(["0", "1"], "must be 0 or 1");
@@ -95,10 +73,13 @@ const schema = z.object({
     .default(String(CALLS_PER_MINUTE)),
 });
 
-const checked = new WeakMap<Env, Config>();
+/** The variables and secrets that are read here, as the platform hands them over. */
+export type ConfigEnv = { [Name in keyof z.input<typeof schema>]?: string };
+
+const checked = new WeakMap<ConfigEnv, Config>();
 
 /** Validates the environment, once for each isolate. Throws {@link ConfigError}. */
-export function configOf(env: Env): Config {
+export function configOf(env: ConfigEnv): Config {
   const known = checked.get(env);
   if (known) return known;
   const result = schema.safeParse(env);

@@ -1,5 +1,3 @@
-import type { RefusalCode } from "./deployments/command.ts";
-
 /** Every code that Signalbox answers with, and its HTTP status. Codes are stable; texts may improve. */
 const statuses = {
   invalid_request: 400,
@@ -66,9 +64,14 @@ const statuses = {
   redeploy_in_progress: 409,
   app_deleting: 409,
   app_too_large: 409,
-} as const satisfies Record<RefusalCode, number> & Record<string, number>;
+} as const satisfies Record<string, number>;
 
 export type ProblemCode = keyof typeof statuses;
+
+/** A setting that is missing or wrong. The message names it and never repeats its value. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
 
 export interface FieldError {
   /** Where in the request: `weight`, `target.url`, `path.app`. */

@@ -1,25 +1,29 @@
-import { configOf, ConfigError, type Env } from "./config.ts";
+import { configOf, type ConfigEnv } from "./config.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
-import { controllerOf } from "./control/context.ts";
+import { controllerOf, type ControllerBinding } from "./control/context.ts";
 import { serveDashboard } from "./dashboard/index.ts";
 import { servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
 import { RouteTables } from "./edge/table.ts";
-import { Problem, problemResponse } from "./errors.ts";
+import { ConfigError, Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { servicesSweep } from "./janitor/sweep-services.ts";
-import { serveMetrics } from "./metrics.ts";
+import { serveMetrics } from "./control/metrics.ts";
 import { openProviders } from "./providers/open.ts";
-import { isBrokerPath, serveBroker } from "./runners/broker.ts";
+import { isBrokerPath, serveBroker } from "./control/broker.ts";
+import type { HubBinding } from "./runners/reach-hub.ts";
 import { fetchTarget } from "./runners/tunnel.ts";
-import { openStore } from "./state/open.ts";
+import { openStore, type StoreEnv } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
-export { AppController } from "./deployments/controller.ts";
+export { AppController } from "./rollouts/controller.ts";
 export { RunnerHub } from "./runners/hub.ts";
 export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
+/** The Worker's bindings, variables and secrets, as the platform hands them over. */
+export type Env = ConfigEnv & StoreEnv & HubBinding & ControllerBinding;
+
 /** How often services on Railway are looked at that may have been left behind; each time costs calls of its budget. */
 const SERVICES_EVERY_MINUTES = 15;
 

@@ -21,7 +21,8 @@ import { HealthServer } from "./health.ts";
 import { InternalApi } from "./internal-api.ts";
 import type { Reporter } from "./observability/sentry.ts";
 import type { Log } from "./terminal/log.ts";
-import { RUNNER_SERVICE, type Services } from "./tunnel/services.ts";
+import { RUNNER_SERVICE } from "../functions/protocol/runner-api.ts";
+import type { Services } from "./tunnel/services.ts";
 import { Tunnel } from "./tunnel/tunnel.ts";
 import { version } from "./version.ts";
 

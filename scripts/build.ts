@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { relative } from "node:path";
-import { bundleCli } from "./build-cli.ts";
-import { buildExecutable, bundleRunner } from "./build-runner.ts";
-import { buildWorker, projectRoot } from "./build-worker.ts";
+import { bundleCli } from "./build/cli.ts";
+import { buildExecutable, bundleRunner } from "./build/runner.ts";
+import { buildWorker, projectRoot } from "./build/worker.ts";
 
 await report(await buildWorker());
 await report(await bundleCli());

@@ -1,14 +1,14 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { projectRoot } from "./build-worker.ts";
-import { Operator } from "./demo-operator.ts";
-import { Visitor } from "./demo-visitor.ts";
-import { freePort } from "./free-port.ts";
+import { projectRoot } from "./build/worker.ts";
+import { Operator } from "./demo/operator.ts";
+import { Visitor } from "./demo/visitor.ts";
+import { freePort } from "./local/free-port.ts";
 import { startRailwayStandIn, type RailwayStandIn } from "./railway-stand-in/index.ts";
-import { readSettings } from "./settings.ts";
-import { startStack, type Stack } from "./stack.ts";
-import { check, seen, tell } from "./demo-story.ts";
+import { readSettings } from "./local/settings.ts";
+import { startStack, type Stack } from "./local/stack.ts";
+import { check, seen, tell } from "./demo/story.ts";
 
 /**
  * A stack on Railway from an empty project to the last deletion, told step by step: the real command line, the real

@@ -1,12 +1,12 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Visitor } from "./demo-visitor.ts";
-import { EXAMPLE_START } from "./example-source.ts";
-import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local-runner.ts";
-import { readSettings } from "./settings.ts";
-import { startStack, type Stack } from "./stack.ts";
-import { check, seen, tell } from "./demo-story.ts";
+import { Visitor } from "./demo/visitor.ts";
+import { EXAMPLE_START } from "./local/example-source.ts";
+import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
+import { readSettings } from "./local/settings.ts";
+import { startStack, type Stack } from "./local/stack.ts";
+import { check, seen, tell } from "./demo/story.ts";
 
 /** The whole story on real processes, told step by step; ends with 0 only if every step was seen. */
 

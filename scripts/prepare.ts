@@ -1,7 +1,7 @@
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { bundleCli } from "./build-cli.ts";
-import { projectRoot } from "./build-worker.ts";
+import { bundleCli } from "./build/cli.ts";
+import { projectRoot } from "./build/worker.ts";
 
 // `npm ci` runs this, so that `npx signalbox` is there without a build.
 const bundle = await bundleCli();

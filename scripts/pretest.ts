@@ -1,4 +1,4 @@
-import { requirePrograms } from "./debian-packages.ts";
+import { requirePrograms } from "./local/debian-packages.ts";
 
 requirePrograms([
   { program: "redis-server", package: "redis-server" },

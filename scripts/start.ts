@@ -1,9 +1,9 @@
 import { join, resolve } from "node:path";
-import { ControlProblem } from "./control-client.ts";
-import { EXAMPLE_START } from "./example-source.ts";
-import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local-runner.ts";
-import { readSettings, SettingError } from "./settings.ts";
-import { startStack, type Stack } from "./stack.ts";
+import { ControlProblem } from "./client/control-client.ts";
+import { EXAMPLE_START } from "./local/example-source.ts";
+import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
+import { readSettings, SettingError } from "./local/settings.ts";
+import { startStack, type Stack } from "./local/stack.ts";
 
 /** The app that `npm start` shows, deployed as `v1`. */
 const DEMO_APP = "live-counter";

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { format } from "prettier";
-import { projectRoot } from "./build-worker.ts";
+import { projectRoot } from "./build/worker.ts";
 import { configJsonSchema } from "./cli/config-schema.ts";
 
 const file = join(projectRoot, "docs/signalbox.schema.json");

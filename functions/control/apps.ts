@@ -1,11 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import {
-  newAppDocument,
-  parseAppDocument,
-  type AppConfig,
-  type AppDocument,
-} from "../deployments/app-document.ts";
-import { applyCommand, commitDocument, hostTaken } from "../deployments/commit.ts";
+import { newAppDocument, parseAppDocument, type AppConfig, type AppDocument } from "../apps/app-document.ts";
+import { applyCommand, commitDocument, hostTaken } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
 import type { StoredApp } from "../state/store.ts";
 import { kick, type ControlContext } from "./context.ts";

@@ -1,10 +1,17 @@
-import type { Config, Env } from "../config.ts";
+import type { Config } from "../config.ts";
 import type { Providers } from "../providers/provider.ts";
+import type { AppController } from "../rollouts/controller.ts";
+import type { HubBinding } from "../runners/reach-hub.ts";
 import type { StateStore } from "../state/store.ts";
+
+/** The binding through which an app's controller is reached. */
+export interface ControllerBinding {
+  APP_CONTROLLER: DurableObjectNamespace<AppController>;
+}
 
 /** What every route of the control API works with. */
 export interface ControlContext {
-  env: Env;
+  env: ControllerBinding & HubBinding;
   config: Config;
   store: StateStore;
   providers: Providers;
@@ -26,6 +33,9 @@ export function kick(context: ControlContext, app: string): void {
   );
 }
 
-export function controllerOf(env: Env, app: string): ReturnType<Env["APP_CONTROLLER"]["get"]> {
+export function controllerOf(
+  env: ControllerBinding,
+  app: string,
+): ReturnType<ControllerBinding["APP_CONTROLLER"]["get"]> {
   return env.APP_CONTROLLER.get(env.APP_CONTROLLER.idFromName(app));
 }

@@ -1,7 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { deploymentOf, type AppDocument, type Deployment } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
-import { sendSource } from "../providers/railway-source.ts";
+import { sendSource } from "../providers/railway/source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
 import { requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";

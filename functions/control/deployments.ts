@@ -1,5 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { deploymentOf, type AppDocument } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument } from "../apps/app-document.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";

@@ -1,4 +1,4 @@
-import { clientAddress } from "../edge/serve.ts";
+import { clientAddress } from "../client-address.ts";
 import { requireBearer } from "../auth.ts";
 import { Problem } from "../errors.ts";
 import { CONTROL_BODY_LIMIT_BYTES, CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";
@@ -9,7 +9,8 @@ import { deployments } from "./deployments.ts";
 import { deploymentSource } from "./deployment-source.ts";
 import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
-import { operations } from "./operations.ts";
+import { audit } from "./audit.ts";
+import { janitor } from "./janitor.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
@@ -33,7 +34,8 @@ const api = router
   .route("/", deploymentSource)
   .route("/", logs)
   .route("/", traffic)
-  .route("/", operations)
+  .route("/", janitor)
+  .route("/", audit)
   .route("/", runners)
   .route("/", sources);
 api.notFound((c) => {

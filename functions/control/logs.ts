@@ -1,6 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { deploymentOf } from "../deployments/app-document.ts";
-import { logStream, nextPage, type ReadLog } from "../deployments/log-stream.ts";
+import { deploymentOf } from "../apps/app-document.ts";
+import { logStream, nextPage, type ReadLog } from "../rollouts/log-stream.ts";
 import { requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";

@@ -1,7 +1,7 @@
 import type { z } from "zod";
-import type { AppDocument } from "../deployments/app-document.ts";
-import { applyCommand, type Operation } from "../deployments/commit.ts";
-import type { Command } from "../deployments/command.ts";
+import type { AppDocument } from "../apps/app-document.ts";
+import { applyCommand, type Operation } from "../apps/commit.ts";
+import type { Command } from "../apps/command.ts";
 import { Problem } from "../errors.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../protocol/limits.ts";
 import type { OperationRecord } from "../state/store.ts";

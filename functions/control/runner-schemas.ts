@@ -1,5 +1,5 @@
 import { z } from "@hono/zod-openapi";
-import { runnerId } from "../deployments/app-document.ts";
+import { runnerId } from "../apps/app-document.ts";
 import { commandTypes } from "../protocol/control.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { HubView } from "../runners/hub-view.ts";

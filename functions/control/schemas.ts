@@ -8,7 +8,7 @@ import {
   target,
   type AppDocument,
   type Deployment,
-} from "../deployments/app-document.ts";
+} from "../apps/app-document.ts";
 import { LOG_PAGE_LINES, LOG_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { StoredApp } from "../state/store.ts";
 

@@ -1,5 +1,5 @@
 import { createRoute } from "@hono/zod-openapi";
-import type { Command } from "../deployments/command.ts";
+import type { Command } from "../apps/command.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { idempotencyOf, mutate } from "./mutation.ts";

@@ -1,7 +1,7 @@
 import { refuseLogin, sameSecret } from "../auth.ts";
 import type { ControlContext } from "../control/context.ts";
-import { parseAppDocument } from "../deployments/app-document.ts";
-import { clientAddress } from "../edge/serve.ts";
+import { parseAppDocument } from "../apps/app-document.ts";
+import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
 import { lastRun } from "../janitor/sweep.ts";
 import { loginPage, overviewPage, stylesheet } from "./pages.ts";

@@ -1,5 +1,5 @@
 import { html } from "hono/html";
-import type { AppDocument, Deployment } from "../deployments/app-document.ts";
+import type { AppDocument, Deployment } from "../apps/app-document.ts";
 import type { Report } from "../janitor/report.ts";
 
 type Html = ReturnType<typeof html>;

@@ -1,4 +1,4 @@
-import type { FetchTarget } from "../deployments/contract.ts";
+import type { FetchTarget } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
 
 /** Meant for one hop only (RFC 9110, section 7.6.1, and what proxies before it used). */

@@ -1,4 +1,4 @@
-import type { AppConfig } from "../deployments/app-document.ts";
+import type { AppConfig } from "../apps/app-document.ts";
 
 export const INTERNAL_PREFIX = "/_pulse/internal";
 

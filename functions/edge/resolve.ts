@@ -1,4 +1,4 @@
-import { deploymentOf, isRoutable, type AppDocument, type Deployment } from "../deployments/app-document.ts";
+import { deploymentOf, isRoutable, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { DEPLOYMENT_ID_PATTERN } from "../protocol/limits.ts";
 
 /** What the routing rules (DESIGN section 4) need to know of a request. */

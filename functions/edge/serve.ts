@@ -1,6 +1,7 @@
 import { sameSecret } from "../auth.ts";
+import { clientAddress } from "../client-address.ts";
 import type { Config } from "../config.ts";
-import { deploymentOf, type AppDocument, type Deployment } from "../deployments/app-document.ts";
+import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
 import { forward, isWebSocket, pathAndQuery, type Destination, type ForwardOptions } from "./forward.ts";
@@ -84,11 +85,6 @@ export async function serveApp(
 /** A service on Railway has a public address of its own; with the app contract it answers to nobody but us. */
 function isGuarded(app: AppDocument, { target }: Deployment): boolean {
   return target.kind === "railway" && app.config.contract === "pulse";
-}
-
-/** The address of the caller, where somebody trustworthy says it; null where nobody does. */
-export function clientAddress(request: Request, config: Config): string | null {
-  return config.trustClientAddress ? request.headers.get("cf-connecting-ip") : "127.0.0.1";
 }
 
 const CLIENT_COOKIE = "signalbox-client";

@@ -1,4 +1,4 @@
-import { parseAppDocument, type AppDocument } from "../deployments/app-document.ts";
+import { parseAppDocument, type AppDocument } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
 import {
   EXPIRED_TABLE_WAIT_MS,

@@ -1,5 +1,5 @@
-import type { AppDocument, Deployment } from "../deployments/app-document.ts";
-import type { SessionProbe } from "../deployments/contract.ts";
+import type { AppDocument, Deployment } from "../apps/app-document.ts";
+import type { SessionProbe } from "../apps/contract.ts";
 import type { Decision } from "./report.ts";
 
 /**

@@ -1,6 +1,6 @@
-import { deploymentOf, isFinished, type AppDocument } from "../deployments/app-document.ts";
+import { deploymentOf, isFinished, type AppDocument } from "../apps/app-document.ts";
 import { FINISHED_DEPLOYMENTS_KEPT } from "../protocol/limits.ts";
-import { createdMark, type ServiceMark } from "../providers/railway-service.ts";
+import { createdMark, type ServiceMark } from "../providers/railway/service.ts";
 
 /** An app's document, or when the app of that name was deleted last; null: nobody knows of it. */
 export type Known = { app: AppDocument } | { app: null; deletedAt: number | null };

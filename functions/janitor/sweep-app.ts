@@ -1,6 +1,6 @@
-import { parseAppDocument, type AppDocument, type Deployment } from "../deployments/app-document.ts";
-import { applyCommand } from "../deployments/commit.ts";
-import type { SessionProbe } from "../deployments/contract.ts";
+import { parseAppDocument, type AppDocument, type Deployment } from "../apps/app-document.ts";
+import { applyCommand } from "../apps/commit.ts";
+import type { SessionProbe } from "../apps/contract.ts";
 import type { StateStore } from "../state/store.ts";
 import { decide } from "./decide.ts";
 import type { Decision } from "./report.ts";

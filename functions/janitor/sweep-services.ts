@@ -1,8 +1,9 @@
+import type { RailwaySettings } from "../config.ts";
 import { z } from "zod";
-import { parseAppDocument } from "../deployments/app-document.ts";
-import { RailwayAccess, type RailwayPlace, type RailwaySettings } from "../providers/railway-access.ts";
-import { ownerOf, readMark, type Identity, type ServiceMark } from "../providers/railway-service.ts";
-import { unlessGone } from "../providers/railway-step.ts";
+import { parseAppDocument } from "../apps/app-document.ts";
+import { RailwayAccess, type RailwayPlace } from "../providers/railway/access.ts";
+import { ownerOf, readMark, type Identity, type ServiceMark } from "../providers/railway/service.ts";
+import { unlessGone } from "../providers/railway/step.ts";
 import { RailwayError } from "../railway/error.ts";
 import { nodesOf, type Operation } from "../railway/operation.ts";
 import {

@@ -1,13 +1,13 @@
-import type { Env } from "../config.ts";
+import type { RailwaySettings } from "../config.ts";
+import type { HubBinding } from "../runners/reach-hub.ts";
 import type { StateStore } from "../state/store.ts";
 import type { Providers } from "./provider.ts";
-import { railwayProvider } from "./railway.ts";
-import type { RailwaySettings } from "./railway-access.ts";
+import { railwayProvider } from "./railway/provider.ts";
 import { runnerProvider } from "./runner.ts";
 import { urlProvider } from "./url.ts";
 
 export function openProviders(parts: {
-  env: Pick<Env, "RUNNER_HUB">;
+  env: HubBinding;
   store: StateStore;
   allowPrivateTargets: boolean;
   internalToken: string;

@@ -1,4 +1,4 @@
-import type { AppDocument, Deployment, Target } from "../deployments/app-document.ts";
+import type { AppDocument, Deployment, Target } from "../apps/app-document.ts";
 
 /**
  * Where deployments run. Every step is idempotent and returns at once: `wait` is asked again, `failed` is final.

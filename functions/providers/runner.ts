@@ -1,10 +1,9 @@
 import { z } from "zod";
-import type { Env } from "../config.ts";
-import { isFinished, type AppDocument, type Deployment, type Target } from "../deployments/app-document.ts";
+import { isFinished, type AppDocument, type Deployment, type Target } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
 import { PLACEMENT_CANDIDATES_LIMIT, RUNNER_POLL_MS } from "../protocol/limits.ts";
 import { callRunner, runnerRefusal, type RunnerAnswer } from "../runners/call-runner.ts";
-import { hubOf } from "../runners/hub-call.ts";
+import { hubOf, type HubBinding } from "../runners/reach-hub.ts";
 import { hasLabels, isPlaceable, placeableRunners, readRunner } from "../runners/registry.ts";
 import { parseRunnerUrl, runnerOrigin } from "../runners/origin.ts";
 import type { StateStore } from "../state/store.ts";
@@ -37,7 +36,7 @@ const logPage = z.object({
 
 /** A process that a runner hosts, built from an uploaded source and reached through the runner's own connection. */
 export function runnerProvider(parts: {
-  env: Pick<Env, "RUNNER_HUB">;
+  env: HubBinding;
   store: StateStore;
   internalToken: string;
 }): Provider {
@@ -192,7 +191,7 @@ const heartbeat = z.object({ payload: z.object({ busy: z.number().default(0) }) 
  * knows so many at a time, and among these by what their hubs know.
  */
 async function* candidates(
-  env: Pick<Env, "RUNNER_HUB">,
+  env: HubBinding,
   store: StateStore,
   { runnerId: wanted, labels = {} }: RunnerTarget,
 ): AsyncGenerator<string> {
@@ -220,7 +219,7 @@ async function* candidates(
 
 /** Null for one that isn't what the registry says any more, or whose hub can't say: others are chosen then. */
 async function look(
-  env: Pick<Env, "RUNNER_HUB">,
+  env: HubBinding,
   id: string,
   labels: Record<string, string>,
 ): Promise<{ id: string; load: number } | null> {
@@ -254,7 +253,7 @@ function unreachable(
 
 /** A page as the runner has it. What it doesn't know has yet to reach it, or is just being taken away from it. */
 async function readPage(
-  env: Pick<Env, "RUNNER_HUB">,
+  env: HubBinding,
   runnerId: string,
   deployment: Deployment,
   app: AppDocument,

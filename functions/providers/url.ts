@@ -1,4 +1,4 @@
-import type { Target } from "../deployments/app-document.ts";
+import type { Target } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
 import { isPrivateHost } from "./private-hosts.ts";
 import type { Provider, Provisioned, Step } from "./provider.ts";

@@ -1,12 +1,9 @@
 import { z } from "zod";
-import type { Env } from "../config.ts";
 import { textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
-import { fetchHub } from "./hub-call.ts";
-
-/** The runner itself, as a service of its tunnel. */
-export const RUNNER_SERVICE = "@runner";
+import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
+import { fetchHub, type HubBinding } from "./reach-hub.ts";
 
 export type RunnerAnswer =
   | { kind: "answer"; status: number; headers: Headers; json: unknown }
@@ -36,7 +33,7 @@ export const hubProblem = z.object({
 
 /** One call of the runner's own API. Never throws: whoever can't be reached now may be asked again later. */
 export async function callRunner(
-  env: Pick<Env, "RUNNER_HUB">,
+  env: HubBinding,
   runnerId: string,
   method: string,
   path: string,

@@ -1,5 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
-import { configOf, type Env } from "../config.ts";
+import { configOf, type ConfigEnv } from "../config.ts";
 import { Problem, problemResponse } from "../errors.ts";
 import { DRAIN_MESSAGE, parseEvent, type RunnerEvent } from "../protocol/control.ts";
 import { ProtocolError } from "../protocol/frames.ts";
@@ -11,7 +11,7 @@ import {
   CONNECTION_WINDOW_BYTES,
   RUNNER_SUBPROTOCOL,
 } from "../protocol/limits.ts";
-import { openStore } from "../state/open.ts";
+import { openStore, type StoreEnv } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
 import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
@@ -25,6 +25,8 @@ import { Session } from "./session.ts";
 import { connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, placementOf, statusText } from "./status-event.ts";
 
+type HubEnv = ConfigEnv & StoreEnv;
+
 /** `offline`: nothing was sent. An event is JSON text. */
 export type CommandAnswer =
   { kind: "offline" | "draining" | "sent" | "timeout" | "lost" } | { kind: "result"; event: string };
@@ -33,7 +35,7 @@ export type CommandAnswer =
  * One for each runner: holds its socket and the public ones that lead to it, all hibernatable. What must last is in
  * storage and in the sockets' attachments; nothing else survives ten idle seconds.
  */
-export class RunnerHub extends DurableObject<Env> {
+export class RunnerHub extends DurableObject<HubEnv> {
   readonly #presence: Presence;
   readonly #events: RecentEvents;
   readonly #waits = new CommandWaits();
@@ -42,7 +44,7 @@ export class RunnerHub extends DurableObject<Env> {
   #session: Session | null = null;
   #alarmAt: number | null = null;
 
-  constructor(ctx: DurableObjectState, env: Env) {
+  constructor(ctx: DurableObjectState, env: HubEnv) {
     super(ctx, env);
     this.#lostAfterMs = configOf(env).runnerLostAfterMs;
     this.#presence = new Presence(ctx.storage.kv, openStore(env));

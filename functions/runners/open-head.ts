@@ -1,7 +1,7 @@
 import { Problem } from "../errors.ts";
 import type { OpenHead, RawHeaders } from "../protocol/frames.ts";
-import { RUNNER_SERVICE } from "./call-runner.ts";
 import { headerBytes } from "./header-bytes.ts";
+import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
 
 /** Which of a runner's services a request is for, and its path and query as the client spelled them. */
 export interface TunnelTarget {

@@ -1,8 +1,7 @@
-import type { Env } from "../config.ts";
 import { Problem } from "../errors.ts";
 import { isLongerThan } from "../protocol/control.ts";
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";
-import { hubOf } from "./hub-call.ts";
+import { hubOf, type HubBinding } from "./reach-hub.ts";
 import type { CommandAnswer } from "./hub.ts";
 
 /** What a draining runner isn't given: work that would outlast it. */
@@ -10,7 +9,7 @@ const NEW_WORK = new Set(["analyze-project", "start-build", "start-dev-server", 
 
 /** Sends a command as it will be on the wire; `waitMs` 0 doesn't wait for its result. */
 export async function sendCommand(
-  env: Pick<Env, "RUNNER_HUB">,
+  env: HubBinding,
   runnerId: string,
   command: { id: string; type: string } & Record<string, unknown>,
   waitMs: number,

@@ -1,10 +1,10 @@
 import { z } from "zod";
-import type { Env } from "../config.ts";
 import { jsonOf, textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES } from "../protocol/limits.ts";
-import { callRunner, hubProblem, RUNNER_SERVICE, runnerRefusal } from "./call-runner.ts";
-import { fetchHub } from "./hub-call.ts";
+import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
+import { callRunner, hubProblem, runnerRefusal } from "./call-runner.ts";
+import { fetchHub, type HubBinding } from "./reach-hub.ts";
 import { SHA256_HEADER } from "./open-head.ts";
 import { sourceArchive } from "./source-archive.ts";
 
@@ -15,7 +15,7 @@ const stored = z.object({
 
 /** Streams a source archive to a runner; answers what the runner made of it. It refuses one that has another hash. */
 export async function putSources(
-  env: Pick<Env, "RUNNER_HUB">,
+  env: HubBinding,
   runnerId: string,
   request: Request,
   sha256: string | null,
@@ -32,7 +32,7 @@ export async function putSources(
 
 /** What the runner has under a hash; null when there is nothing. */
 export async function findSource(
-  env: Pick<Env, "RUNNER_HUB">,
+  env: HubBinding,
   runnerId: string,
   sha256: string,
 ): Promise<z.infer<typeof stored> | null> {

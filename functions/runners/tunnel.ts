@@ -1,10 +1,9 @@
-import type { Env } from "../config.ts";
-import type { FetchTarget } from "../deployments/contract.ts";
-import { fetchHub } from "./hub-call.ts";
+import type { FetchTarget } from "../apps/contract.ts";
+import { fetchHub, type HubBinding } from "./reach-hub.ts";
 import { parseRunnerUrl } from "./origin.ts";
 
 /** Fetches from a runner's service through its hub, and from any other address as usual. */
-export function fetchTarget(env: Pick<Env, "RUNNER_HUB">): FetchTarget {
+export function fetchTarget(env: HubBinding): FetchTarget {
   return async (url, init, whole) => {
     const target = parseRunnerUrl(url);
     if (target !== null) return fetchHub(env, { kind: "tunnel", ...target }, init, whole);

@@ -1,9 +1,10 @@
-import { ConfigError } from "../config.ts";
+import { ConfigError } from "../errors.ts";
 import { EmbeddedStoreClient } from "./embedded-client.ts";
 import type { EmbeddedStore } from "./embedded.ts";
 import type { StateStore } from "./store.ts";
 import { UpstashStore } from "./upstash.ts";
 
+/** The bindings and settings that say where state is kept. */
 export interface StoreEnv {
   UPSTASH_REDIS_REST_URL?: string | undefined;
   UPSTASH_REDIS_REST_TOKEN?: string | undefined;

@@ -1,26 +1,33 @@
+import type { AppStore, AuditEntry, Operation, OperationRecord, StoredApp } from "../apps/app-store.ts";
+
+export {
+  TOMBSTONE_TTL_MS,
+  type AppChange,
+  type AuditEntry,
+  type CommitResult,
+  type Operation,
+  type OperationRecord,
+  type StoredApp,
+} from "../apps/app-store.ts";
+
 /**
  * What the control plane keeps, and the only ways to change it.
  *
  * An app is one JSON document, changed by compare-and-set on its version and by nothing else. A store knows
- * the document's name and version; what is inside it belongs to `deployments/`.
+ * the document's name and version; what is inside it belongs to `apps/`.
  *
  * Every method rejects with {@link StoreUnavailable} when the store can't be reached or doesn't answer in time.
  * After that rejection a write may or may not have happened: repeat it with the same `operation.key` to find out.
  */
-export interface StateStore {
+export interface StateStore extends AppStore {
   /**
    * The document that serves a host: the app that lists `host`, else the app called `appName`, else the default
    * app. One store command, since it is what routing tables are made from.
    */
   resolve(host: string, appName: string | null): Promise<StoredApp | null>;
 
-  readApp(name: string): Promise<StoredApp | null>;
-
   /** Names in alphabetical order, at most `limit`, strictly after `after`. */
   listApps(page: Page): Promise<string[]>;
-
-  /** Writes document, hosts, default, audit entry and operation record together, or none of them. */
-  commit(change: AppChange): Promise<CommitResult>;
 
   /** Names of the apps whose last commit said `hasWork`: all that a sweep has to look at. */
   listWork(): Promise<string[]>;
@@ -79,54 +86,6 @@ export interface Page {
   limit: number;
 }
 
-export interface StoredApp {
-  name: string;
-  /** Starts at 1, rises by one with each commit, deletions among them: see {@link AppChange.expectedVersion}. */
-  version: number;
-  /** The document as JSON text. */
-  body: string;
-  /** Whether requests for hosts that nobody claims go to this app. */
-  isDefault: boolean;
-}
-
-export interface AppChange {
-  app: string;
-  /**
-   * The version that the change was computed from; 0 when the app must not exist yet. A deletion is a version, too: for
-   * {@link TOMBSTONE_TTL_MS} an app of the same name goes on from there, which a conflict tells. So no version ever
-   * means two documents, and whoever slept through a deletion can't write onto what came after it.
-   */
-  expectedVersion: number;
-  /** The next document as JSON text, or null to delete the app (its hosts and default go with it). */
-  body: string | null;
-  /** All hosts of the next document, lower case. A host that another app holds refuses the whole commit. */
-  hosts: string[];
-  /** True makes this the default app (taking over from another), false makes it not the default. */
-  isDefault: boolean;
-  /** Whether reconcile still has something to do here. */
-  hasWork: boolean;
-  audit: AuditEntry;
-  /** Makes the commit happen at most once, however often it is sent. */
-  operation: Operation | null;
-}
-
-export type Operation = OperationRecord & { key: string; ttlSeconds: number };
-
-export interface OperationRecord {
-  /** Hash of the request that this operation stands for: the same key with another request is an error. */
-  fingerprint: string;
-  /** What to answer when the operation is repeated. */
-  result: string;
-}
-
-export type CommitResult =
-  | { outcome: "committed"; version: number }
-  /** Somebody else wrote first; `version` is what the store holds now, or has deleted (0: neither). */
-  | { outcome: "conflict"; version: number }
-  /** This operation has happened before. */
-  | { outcome: "repeated"; record: OperationRecord }
-  | { outcome: "host_taken"; host: string; app: string };
-
 export type OperationResult =
   | { outcome: "recorded" }
   /** This operation has happened before. */
@@ -145,18 +104,6 @@ export interface RecordIndex {
 
 export type LeaseResult = { acquired: true } | { acquired: false; expiresInMs: number };
 
-export interface AuditEntry {
-  /** Epoch milliseconds. */
-  at: number;
-  app: string | null;
-  actor: string;
-  action: string;
-  fromVersion: number | null;
-  toVersion: number | null;
-  /** Small JSON-able facts; never a secret. */
-  details: Record<string, string | number | boolean | null>;
-}
-
 /** `id` sorts by age and is a cursor for `before`. */
 export type AuditRow = AuditEntry & { id: string };
 
@@ -173,6 +120,3 @@ export const AUDIT_ENTRIES_KEPT = 20_000;
  * does nothing else meanwhile.
  */
 export const RECORDS_EXAMINED = 10_000;
-
-/** How long the version of a deleted app or record is remembered: longer than any request is under way. */
-export const TOMBSTONE_TTL_MS = 24 * 60 * 60 * 1_000;

@@ -10,9 +10,6 @@ export interface Services {
   lookup(service: string): ServiceTarget | null;
 }
 
-/** The runner's own HTTP API, for the hub alone. */
-export const RUNNER_SERVICE = "@runner";
-
 /** A target with what only the runner itself may add. */
 export interface ResolvedTarget {
   address: ServiceTarget;

@@ -1,5 +1,5 @@
 import { RailwayError, type RailwayErrorKind } from "../../functions/railway/error.ts";
-import { ControlProblem, ControlUnreachable } from "../control-client.ts";
+import { ControlProblem, ControlUnreachable } from "../client/control-client.ts";
 
 /** How `signalbox` ends; documented in the README and stable. */
 export const exitCodes = {

@@ -1,4 +1,4 @@
-import type { AppView } from "../control-types.ts";
+import type { AppView } from "../client/control-types.ts";
 import { isLoopback } from "./settings.ts";
 
 /** Where people open an app; null: no host leads to it. */

@@ -1,6 +1,6 @@
 import { confirm, isCancel } from "@clack/prompts";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
-import { ControlClient } from "../control-client.ts";
+import { ControlClient } from "../client/control-client.ts";
 import { loadConfig, type LoadedConfig } from "./config-file.ts";
 import { Failure, LOGIN_REMEDY } from "./failure.ts";
 import { loginFile, readLogins } from "./login-file.ts";

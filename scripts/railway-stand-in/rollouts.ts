@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort } from "../free-port.ts";
+import { freePort } from "../local/free-port.ts";
 import { build, BuildFailure, copyUpload, type Runnable, type Sources } from "./build.ts";
 import type { Destination } from "./domains.ts";
 import type { Faults } from "./faults.ts";

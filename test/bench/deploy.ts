@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { startRailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
 import { startRunner } from "../helpers/hosted-runner.ts";
 import { RailwayCli, RUNNER_IMAGE, RUNNER_IMAGES } from "../helpers/railway-cli.ts";

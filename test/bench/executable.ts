@@ -1,9 +1,9 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { GuardedProcess } from "../../scripts/guarded-process.ts";
+import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
 import { commandOf, residentMiB } from "../helpers/hosted-runner.ts";
 import { median } from "./load.ts";
-import { freePort } from "../../scripts/free-port.ts";
+import { freePort } from "../../scripts/local/free-port.ts";
 
 const STARTS = 7;
 /** By then what only starting needed has been collected, as far as it will be. */

@@ -1,8 +1,8 @@
 import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../scripts/free-port.ts";
-import { GuardedProcess } from "../../scripts/guarded-process.ts";
+import { freePort } from "../../scripts/local/free-port.ts";
+import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
 
 export interface Nginx {
   /** Answers 200 with a short body, as fast as this machine can. */

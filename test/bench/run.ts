@@ -2,11 +2,11 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { buildExecutable, bundleRunner } from "../../scripts/build-runner.ts";
-import { buildWorker, projectRoot } from "../../scripts/build-worker.ts";
-import { ControlClient } from "../../scripts/control-client.ts";
-import { requirePrograms } from "../../scripts/debian-packages.ts";
-import { startWorkerd } from "../../scripts/workerd.ts";
+import { buildExecutable, bundleRunner } from "../../scripts/build/runner.ts";
+import { buildWorker, projectRoot } from "../../scripts/build/worker.ts";
+import { ControlClient } from "../../scripts/client/control-client.ts";
+import { requirePrograms } from "../../scripts/local/debian-packages.ts";
+import { startWorkerd } from "../../scripts/local/workerd.ts";
 import buildForTests from "../helpers/build-worker.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
@@ -14,7 +14,7 @@ import { measure, median, type Measurement } from "./load.ts";
 import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
-import { startNginx } from "./nginx.ts";
+import { startNginx, type Nginx } from "./nginx.ts";
 import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 /**
@@ -56,7 +56,7 @@ async function bench(): Promise<void> {
     results = { ...results, ...more };
     if (PARTS.length === 0) await save(results);
   };
-  if (wants("routing")) await add(await benchRouting(`http://127.0.0.1:${nginx.backendPort}`));
+  if (wants("routing")) await add(await benchRouting(nginx));
   const runner =
     wants("tunnel") || wants("executable")
       ? await buildExecutable(await bundleRunner(directory), directory)
@@ -87,7 +87,8 @@ function wants(part: (typeof PART_NAMES)[number]): boolean {
   return PARTS.length === 0 || PARTS.includes(part);
 }
 
-async function benchRouting(backend: string): Promise<object> {
+async function benchRouting(nginx: Nginx): Promise<object> {
+  const backend = `http://127.0.0.1:${nginx.backendPort}`;
   const redis = await startRedis();
   cleanUps.push(() => redis.stop());
   const front = await startUpstashFront({ redisPort: redis.port, token: "token-for-the-bench" });

@@ -3,9 +3,9 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
-import { installPrograms } from "../../scripts/debian-packages.ts";
-import { GuardedProcess } from "../../scripts/guarded-process.ts";
-import { freePort } from "../../scripts/free-port.ts";
+import { installPrograms } from "../../scripts/local/debian-packages.ts";
+import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
+import { freePort } from "../../scripts/local/free-port.ts";
 
 export type SshTunnel = { stop(): Promise<void> } | { leftOut: string };
 

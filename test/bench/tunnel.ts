@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { get } from "node:http";
 import { join } from "node:path";
-import { startWorkerd } from "../../scripts/workerd.ts";
+import { startWorkerd } from "../../scripts/local/workerd.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { archiveOf, deploy, startRunner, uploadSource } from "../helpers/hosted-runner.ts";
 import { startTestStack } from "../helpers/stack.ts";

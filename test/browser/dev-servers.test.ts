@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Browser, Page, WebSocket } from "playwright-core";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { type HostingRunner, startHostingRunner } from "../helpers/hosting-runner.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";

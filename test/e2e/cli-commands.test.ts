@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { jsonLines, Operator, type CliResult } from "../helpers/cli.ts";
 import { startRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
 import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { jsonLines, Operator } from "../helpers/cli.ts";
 import { startRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
 import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";

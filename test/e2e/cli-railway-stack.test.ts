@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { startRailwayStandIn, type RailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
 import { HERE, mutations, RailwayCli } from "../helpers/railway-cli.ts";
 import {

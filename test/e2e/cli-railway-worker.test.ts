@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { startRailwayStandIn, type RailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
 import { CloudflareStandIn } from "../helpers/cloudflare-stand-in.ts";
 import { HERE, MAKE, mutations, RailwayCli, readSecretsFile, RUNNER_IMAGES } from "../helpers/railway-cli.ts";

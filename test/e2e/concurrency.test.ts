@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { violations } from "../../functions/deployments/invariants.ts";
+import { violations } from "../../functions/apps/invariants.ts";
 import { startBackend, type Backend } from "../helpers/backend.ts";
 import { onEmbedded, onUpstash, type OpenStack } from "../helpers/both-stores.ts";
 import { seededRandom } from "../helpers/random.ts";

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterEach, expect, test } from "vitest";
-import { projectRoot } from "../../scripts/build-worker.ts";
-import { GuardedProcess } from "../../scripts/guarded-process.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
+import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
 import { until } from "../helpers/stack.ts";
 
 const cleanUps: (() => Promise<void>)[] = [];

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { violations } from "../../functions/deployments/invariants.ts";
+import { violations } from "../../functions/apps/invariants.ts";
 import { startBackend, type Backend } from "../helpers/backend.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { until } from "../helpers/stack.ts";

@@ -7,7 +7,7 @@ import { packTar } from "modern-tar";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { startRailwayStandIn, type RailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
 import { askRailway, deployService, makeDomain, makeService } from "../helpers/railway-api.ts";
 import { IMAGES } from "../helpers/railway-images.ts";

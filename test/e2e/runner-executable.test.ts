@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { buildExecutable, bundleRunner } from "../../scripts/build-runner.ts";
+import { buildExecutable, bundleRunner } from "../../scripts/build/runner.ts";
 import { RUNNER_SECRET, startHub } from "../helpers/hub-client.ts";
 import { runtimeCommand, startRunner } from "../helpers/runner-process.ts";
 

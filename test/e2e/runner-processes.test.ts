@@ -11,7 +11,7 @@ import { HostedProcess, type StartOptions } from "../../runner/processes/hosted-
 import { ProcessJournal } from "../../runner/processes/journal.ts";
 import { findProcesses, startTimeOf } from "../../runner/processes/process-table.ts";
 import { FileLock } from "../../runner/processes/file-lock.ts";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { isAlive, processesWith, until } from "../helpers/hosted.ts";
 import { standsStill } from "../helpers/stands-still.ts";
 

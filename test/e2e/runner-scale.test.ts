@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { z } from "zod";
 import { STALLED_READER_MS } from "../../functions/protocol/limits.ts";
-import { buildExecutable, bundleRunner } from "../../scripts/build-runner.ts";
+import { buildExecutable, bundleRunner } from "../../scripts/build/runner.ts";
 import { bytePattern, hashOfPattern } from "../helpers/byte-pattern.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { deployTunnelApp, startRunner, viewRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { z } from "zod";
-import { ControlClient } from "../../scripts/control-client.ts";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { ControlClient } from "../../scripts/client/control-client.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { until } from "../helpers/stack.ts";
 
 const homes: string[] = [];

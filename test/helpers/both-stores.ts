@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { parseAppDocument, type AppDocument } from "../../functions/deployments/app-document.ts";
+import { parseAppDocument, type AppDocument } from "../../functions/apps/app-document.ts";
 import type { StateStore } from "../../functions/state/store.ts";
 import { UpstashStore } from "../../functions/state/upstash.ts";
 import { startRedis } from "./redis.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { bundleCli } from "../../scripts/build-cli.ts";
-import { buildWorker, projectRoot } from "../../scripts/build-worker.ts";
+import { bundleCli } from "../../scripts/build/cli.ts";
+import { buildWorker, projectRoot } from "../../scripts/build/worker.ts";
 
 /** Where the Worker under test lies; built once for each run. */
 export const workerFile = join(projectRoot, "dist/test/worker.js");

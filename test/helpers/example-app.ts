@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline";
 import { join } from "node:path";
-import { projectRoot } from "../../scripts/build-worker.ts";
-import { GuardedProcess } from "../../scripts/guarded-process.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
+import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
 
 export interface ExampleApp {
   url: string;

@@ -5,8 +5,8 @@ import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { packTar } from "modern-tar";
 import { z } from "zod";
-import { projectRoot } from "../../scripts/build-worker.ts";
-import { GuardedProcess } from "../../scripts/guarded-process.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
+import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
 import { MARKER_VARIABLE } from "../../runner/processes/environment.ts";
 import { CONTROL_TOKEN, RUNNER_SECRET, until, type TestStack } from "./stack.ts";
 

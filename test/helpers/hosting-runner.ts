@@ -5,7 +5,7 @@ import { buffer } from "node:stream/consumers";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { packTar } from "modern-tar/fs";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { CONTROL_TOKEN, RUNNER_SECRET, type TestStack, until } from "./stack.ts";
 
 const RUNNER_ID = "hosting-runner";

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { WebSocket } from "ws";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import type { Backend } from "./backend.ts";
 import type { LoadPlan, StreamReport } from "./load-generator.ts";
 

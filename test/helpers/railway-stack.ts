@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { packTar } from "modern-tar";
 import { join } from "node:path";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import type { Runnable } from "../../scripts/railway-stand-in/build.ts";
 import { startRailwayStandIn, type RailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
 import { startTestStack, until, type TestStack } from "./stack.ts";

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { freePort } from "../../scripts/free-port.ts";
+import { freePort } from "../../scripts/local/free-port.ts";
 
 /** Milliseconds from SIGTERM to SIGKILL. An idle server ends in about 10. */
 const STOP_GRACE_MS = 5_000;

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
-import type { AppDocument } from "../../functions/deployments/app-document.ts";
-import { violations } from "../../functions/deployments/invariants.ts";
+import type { AppDocument } from "../../functions/apps/app-document.ts";
+import { violations } from "../../functions/apps/invariants.ts";
 import { startBackend, type Backend } from "./backend.ts";
 import type { OpenStack } from "./both-stores.ts";
 import { until } from "./stack.ts";

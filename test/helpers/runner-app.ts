@@ -1,4 +1,4 @@
-import { newAppDocument, appConfig, type Deployment } from "../../functions/deployments/app-document.ts";
+import { newAppDocument, appConfig, type Deployment } from "../../functions/apps/app-document.ts";
 import { runnerOrigin } from "../../functions/runners/origin.ts";
 import type { StateStore } from "../../functions/state/store.ts";
 

@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { projectRoot } from "../../scripts/build-worker.ts";
-import { bundleRunner } from "../../scripts/build-runner.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
+import { bundleRunner } from "../../scripts/build/runner.ts";
 import { RUNNER_SECRET } from "./hub-client.ts";
 
 export type Runtime = "node" | "deno";

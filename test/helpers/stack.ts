@@ -2,8 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { request as send, type Dispatcher } from "undici";
-import { ControlClient } from "../../scripts/control-client.ts";
-import { startWorkerd, type Workerd } from "../../scripts/workerd.ts";
+import { ControlClient } from "../../scripts/client/control-client.ts";
+import { startWorkerd, type Workerd } from "../../scripts/local/workerd.ts";
 import { workerFile } from "./build-worker.ts";
 
 export const CONTROL_TOKEN = "control-token-for-tests";

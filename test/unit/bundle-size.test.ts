@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { bundleCli } from "../../scripts/build-cli.ts";
-import { buildWorker } from "../../scripts/build-worker.ts";
+import { bundleCli } from "../../scripts/build/cli.ts";
+import { buildWorker } from "../../scripts/build/worker.ts";
 
 test.each([
   // A Worker starts in the time that it takes to load; Cloudflare's own limit is 3 MiB gzipped.

@@ -14,7 +14,7 @@ import { commandHelp, overview } from "../../scripts/cli/help.ts";
 import { Output } from "../../scripts/cli/output.ts";
 import { readEvents, type ServerEvent } from "../../scripts/cli/progress/event-stream.ts";
 import { publicUrl } from "../../scripts/cli/public-url.ts";
-import type { AppView, DeploymentView } from "../../scripts/control-types.ts";
+import type { AppView, DeploymentView } from "../../scripts/client/control-types.ts";
 
 const run = promisify(execFile);
 

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { appConfig } from "../../functions/deployments/app-document.ts";
+import { appConfig } from "../../functions/apps/app-document.ts";
 import { isInternalPath } from "../../functions/edge/internal-paths.ts";
 import { INNOCENT_PATHS, INTERNAL_SPELLINGS } from "../helpers/internal-spellings.ts";
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { appConfig, newAppDocument } from "../../functions/deployments/app-document.ts";
-import { commitDocument } from "../../functions/deployments/commit.ts";
+import { appConfig, newAppDocument } from "../../functions/apps/app-document.ts";
+import { commitDocument } from "../../functions/apps/commit.ts";
 import type { Decision } from "../../functions/janitor/report.ts";
 import { lastRun, sweep } from "../../functions/janitor/sweep.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";

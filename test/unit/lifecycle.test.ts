@@ -6,10 +6,10 @@ import {
   isRoutable,
   newAppDocument,
   type AppDocument,
-} from "../../functions/deployments/app-document.ts";
-import type { Command } from "../../functions/deployments/command.ts";
-import { violations } from "../../functions/deployments/invariants.ts";
-import { transition } from "../../functions/deployments/lifecycle.ts";
+} from "../../functions/apps/app-document.ts";
+import type { Command } from "../../functions/apps/command.ts";
+import { violations } from "../../functions/apps/invariants.ts";
+import { transition } from "../../functions/apps/lifecycle.ts";
 import { FINISHED_DEPLOYMENTS_KEPT, LIVE_DEPLOYMENTS_LIMIT } from "../../functions/protocol/limits.ts";
 
 const T0 = 1_800_000_000_000;

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { appConfig, newAppDocument, type AppDocument } from "../../functions/deployments/app-document.ts";
-import { transition } from "../../functions/deployments/lifecycle.ts";
+import { appConfig, newAppDocument, type AppDocument } from "../../functions/apps/app-document.ts";
+import { transition } from "../../functions/apps/lifecycle.ts";
 import { orphanOf } from "../../functions/janitor/orphan.ts";
 import { sweepServices } from "../../functions/janitor/sweep-services.ts";
-import { ownerOf, type ServiceMark } from "../../functions/providers/railway-service.ts";
+import { ownerOf, type ServiceMark } from "../../functions/providers/railway/service.ts";
 import { stackIdOf } from "../../functions/state/stack-id.ts";
 import { startGraphqlServer, type ScriptedServer } from "../helpers/graphql-server.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";

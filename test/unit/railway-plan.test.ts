@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import type { Baseline } from "../../scripts/cli/railway/baseline.ts";
 import {
   describeChange,

@@ -4,11 +4,11 @@ import {
   newAppDocument,
   type AppDocument,
   type Deployment,
-} from "../../functions/deployments/app-document.ts";
-import { transition } from "../../functions/deployments/lifecycle.ts";
+} from "../../functions/apps/app-document.ts";
+import { transition } from "../../functions/apps/lifecycle.ts";
 import type { BuildLog, Provider } from "../../functions/providers/provider.ts";
-import { railwayProvider } from "../../functions/providers/railway.ts";
-import { ownerOf, serviceNames } from "../../functions/providers/railway-service.ts";
+import { railwayProvider } from "../../functions/providers/railway/provider.ts";
+import { ownerOf, serviceNames } from "../../functions/providers/railway/service.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
 import { HANDLED, startGraphqlServer, type ScriptedServer } from "../helpers/graphql-server.ts";
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import type { Operation } from "../../functions/railway/operation.ts";
 import * as operations from "../../functions/railway/operations.ts";
 import * as stackOperations from "../../functions/railway/stack-operations.ts";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 
 const schemaFile =
   process.env["SIGNALBOX_RAILWAY_SCHEMA"] ?? join(projectRoot, "../shared/railway/schema.json");

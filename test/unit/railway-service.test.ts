@@ -5,10 +5,10 @@ import {
   target,
   type AppDocument,
   type Deployment,
-} from "../../functions/deployments/app-document.ts";
-import { transition } from "../../functions/deployments/lifecycle.ts";
+} from "../../functions/apps/app-document.ts";
+import { transition } from "../../functions/apps/lifecycle.ts";
 import type { BuildLog } from "../../functions/providers/provider.ts";
-import { LogFollower } from "../../functions/providers/railway-log.ts";
+import { LogFollower } from "../../functions/providers/railway/log.ts";
 import {
   isSet,
   judgeOwnership,
@@ -17,7 +17,7 @@ import {
   settingsOf,
   variablesOf,
   type RailwayTarget,
-} from "../../functions/providers/railway-service.ts";
+} from "../../functions/providers/railway/service.ts";
 import { sortVariables } from "../../functions/railway/reserved.ts";
 
 const NOW = 1_800_000_000_000;

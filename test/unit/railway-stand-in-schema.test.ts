@@ -10,7 +10,7 @@ import {
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { projectRoot } from "../../scripts/build-worker.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { schema } from "../../scripts/railway-stand-in/schema.ts";
 
 const file = process.env["SIGNALBOX_RAILWAY_SCHEMA"] ?? join(projectRoot, "../shared/railway/schema.json");

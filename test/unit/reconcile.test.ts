@@ -5,18 +5,14 @@ import {
   parseAppDocument,
   type AppDocument,
   type Deployment,
-} from "../../functions/deployments/app-document.ts";
-import { applyCommand, commitDocument } from "../../functions/deployments/commit.ts";
-import type { SessionProbe } from "../../functions/deployments/contract.ts";
-import type { Command } from "../../functions/deployments/command.ts";
+} from "../../functions/apps/app-document.ts";
+import { applyCommand, commitDocument } from "../../functions/apps/commit.ts";
+import type { SessionProbe } from "../../functions/apps/contract.ts";
+import type { Command } from "../../functions/apps/command.ts";
 import { STORE_OUTAGE_MS, STORE_TIMEOUT_MS } from "../../functions/protocol/limits.ts";
-import { violations } from "../../functions/deployments/invariants.ts";
-import {
-  reconcile,
-  type ReconcileContext,
-  type Verification,
-} from "../../functions/deployments/reconcile.ts";
-import { Waits } from "../../functions/deployments/waits.ts";
+import { violations } from "../../functions/apps/invariants.ts";
+import { reconcile, type ReconcileContext, type Verification } from "../../functions/rollouts/reconcile.ts";
+import { Waits } from "../../functions/rollouts/waits.ts";
 import type { Provisioned, Step } from "../../functions/providers/provider.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
 

@@ -6,7 +6,7 @@ import {
   type AppDocument,
   type Deployment,
   type DeploymentState,
-} from "../../functions/deployments/app-document.ts";
+} from "../../functions/apps/app-document.ts";
 import { pinOf, resolveRoute, stickyDraw, type RouteQuery } from "../../functions/edge/resolve.ts";
 
 function deployment(id: string, state: DeploymentState, sequence: number): Deployment {

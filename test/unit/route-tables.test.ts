@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { appConfig, newAppDocument } from "../../functions/deployments/app-document.ts";
+import { appConfig, newAppDocument } from "../../functions/apps/app-document.ts";
 import { RouteTables, type RouteSource, type SharedTables } from "../../functions/edge/table.ts";
 import {
   EXPIRED_TABLE_WAIT_MS,

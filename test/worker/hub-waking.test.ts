@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { encodeFrame, joinFrames, parseFrames } from "../../functions/protocol/frames.ts";
 import { RUNNER_SUBPROTOCOL } from "../../functions/protocol/limits.ts";
 import { RUNNER_TAG } from "../../functions/runners/attachments.ts";
-import { fetchHub, hubOf } from "../../functions/runners/hub-call.ts";
+import { fetchHub, hubOf } from "../../functions/runners/reach-hub.ts";
 
 /** A runner's connection, of which the hub remembers something else when it wakes. */
 async function wakeWith(runnerId: string, remembered: (known: object) => object): Promise<WebSocket> {

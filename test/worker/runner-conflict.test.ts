@@ -2,7 +2,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect, test } from "vitest";
 import { REPLACED_PAUSE_MS, RUNNER_SUBPROTOCOL } from "../../functions/protocol/limits.ts";
-import { hubOf } from "../../functions/runners/hub-call.ts";
+import { hubOf } from "../../functions/runners/reach-hub.ts";
 import { Presence } from "../../functions/runners/presence.ts";
 import { openStore } from "../../functions/state/open.ts";
 

@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { RUNNER_STATUS_INTERVAL_MS, RUNNER_SUBPROTOCOL } from "../../functions/protocol/limits.ts";
 import { RUNNER_TAG } from "../../functions/runners/attachments.ts";
-import { fetchHub, hubOf } from "../../functions/runners/hub-call.ts";
+import { fetchHub, hubOf } from "../../functions/runners/reach-hub.ts";
 import { Presence } from "../../functions/runners/presence.ts";
 import {
   connectedRunners,

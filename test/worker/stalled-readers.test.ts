@@ -9,7 +9,7 @@ import {
   STREAM_WINDOW_BYTES,
 } from "../../functions/protocol/limits.ts";
 import type { RunnerHub } from "../../functions/runners/hub.ts";
-import { fetchHub } from "../../functions/runners/hub-call.ts";
+import { fetchHub } from "../../functions/runners/reach-hub.ts";
 
 declare global {
   namespace Cloudflare {

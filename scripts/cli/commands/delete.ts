@@ -1,4 +1,4 @@
-import type { DeploymentView } from "../../control-types.ts";
+import type { DeploymentView } from "../../client/control-types.ts";
 import { command, confirmed, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";

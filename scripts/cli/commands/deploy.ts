@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { DeploymentView } from "../../control-types.ts";
+import type { DeploymentView } from "../../client/control-types.ts";
 import { age, bytes } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { planDeployment, type Plan } from "../deploy/plan.ts";

@@ -1,4 +1,4 @@
-import type { JanitorReport } from "../../control-types.ts";
+import type { JanitorReport } from "../../client/control-types.ts";
 import { age } from "../ages.ts";
 import { command, connection } from "../command.ts";
 import { Failure } from "../failure.ts";

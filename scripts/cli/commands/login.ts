@@ -1,5 +1,5 @@
 import { isCancel, password } from "@clack/prompts";
-import { ControlClient } from "../../control-client.ts";
+import { ControlClient } from "../../client/control-client.ts";
 import { command, connection } from "../command.ts";
 import { Failure } from "../failure.ts";
 import { loginFile, readLogins, writeLogins } from "../login-file.ts";

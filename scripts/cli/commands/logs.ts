@@ -1,6 +1,6 @@
 import { z } from "zod";
-import type { ControlClient } from "../../control-client.ts";
-import type { AppView, LogView } from "../../control-types.ts";
+import type { ControlClient } from "../../client/control-client.ts";
+import type { AppView, LogView } from "../../client/control-types.ts";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
 import { followStream } from "../progress/follow.ts";

@@ -1,4 +1,4 @@
-import type { RunnerView } from "../../control-types.ts";
+import type { RunnerView } from "../../client/control-types.ts";
 import { age } from "../ages.ts";
 import { command, confirmed, connection } from "../command.ts";
 import type { Output } from "../output.ts";

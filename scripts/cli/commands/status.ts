@@ -1,5 +1,5 @@
-import type { ControlClient } from "../../control-client.ts";
-import type { AppView, DeploymentView } from "../../control-types.ts";
+import type { ControlClient } from "../../client/control-client.ts";
+import type { AppView, DeploymentView } from "../../client/control-types.ts";
 import { age, span } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";

@@ -1,5 +1,5 @@
-import type { ControlClient } from "../../control-client.ts";
-import type { AppBody, AppView } from "../../control-types.ts";
+import type { ControlClient } from "../../client/control-client.ts";
+import type { AppBody, AppView } from "../../client/control-types.ts";
 import type { Plan } from "./plan.ts";
 
 /** Creates the app, or changes what the plan says differently; null: it is as it should be. */

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { SLUG_PATTERN } from "../../../functions/protocol/limits.ts";
-import type { AppBody } from "../../control-types.ts";
+import type { AppBody } from "../../client/control-types.ts";
 import type { LoadedConfig } from "../config-file.ts";
 import type { Config } from "../config-schema.ts";
 import { Failure } from "../failure.ts";

@@ -1,5 +1,5 @@
-import type { ControlClient } from "../../control-client.ts";
-import type { DeploymentView } from "../../control-types.ts";
+import type { ControlClient } from "../../client/control-client.ts";
+import type { DeploymentView } from "../../client/control-types.ts";
 import { duration } from "../ages.ts";
 import { Failure } from "../failure.ts";
 import type { Display } from "../progress/display.ts";

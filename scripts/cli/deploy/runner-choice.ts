@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { PLACEMENT_CANDIDATES_LIMIT } from "../../../functions/protocol/limits.ts";
-import type { ControlClient } from "../../control-client.ts";
-import type { RunnerDetails } from "../../control-types.ts";
+import type { ControlClient } from "../../client/control-client.ts";
+import type { RunnerDetails } from "../../client/control-types.ts";
 import { Failure } from "../failure.ts";
 
 const LOOKS_AT_ONCE = 8;

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { ControlProblem } from "../../control-client.ts";
-import type { DeploymentBody, DeploymentView } from "../../control-types.ts";
+import { ControlProblem } from "../../client/control-client.ts";
+import type { DeploymentBody, DeploymentView } from "../../client/control-types.ts";
 import { bytes } from "../ages.ts";
 import { Failure, failureOf } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";

@@ -1,7 +1,7 @@
 import { ReadableStream } from "node:stream/web";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { ControlProblem, ControlUnreachable, type ControlClient } from "../../control-client.ts";
+import { ControlProblem, ControlUnreachable, type ControlClient } from "../../client/control-client.ts";
 import { Failure } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";
 

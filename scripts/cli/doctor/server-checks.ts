@@ -1,4 +1,4 @@
-import type { ControlClient } from "../../control-client.ts";
+import type { ControlClient } from "../../client/control-client.ts";
 import { age } from "../ages.ts";
 import { LOGIN_REMEDY } from "../failure.ts";
 import type { Session } from "../session.ts";

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { ControlProblem, ControlUnreachable, type ControlClient } from "../../control-client.ts";
+import { ControlProblem, ControlUnreachable, type ControlClient } from "../../client/control-client.ts";
 import { Failure } from "../failure.ts";
 import { readEvents, type ServerEvent } from "./event-stream.ts";
 

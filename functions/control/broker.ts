@@ -1,0 +1,160 @@
+import { z } from "zod";
+import { readJson } from "../control/body.ts";
+import type { ControlContext } from "../control/context.ts";
+import { commandRunner } from "../control/runner-command.ts";
+import { clientAddress } from "../client-address.ts";
+import { Problem } from "../errors.ts";
+import { DRAIN_MESSAGE } from "../protocol/control.ts";
+import {
+  CONTROL_MESSAGE_LIMIT_BYTES,
+  RUNNER_ID_PATTERN,
+  RUNNER_SUBPROTOCOL,
+  STATUS_CONNECTIONS_LIMIT,
+} from "../protocol/limits.ts";
+import { fetchHub, hubOf } from "../runners/reach-hub.ts";
+import { connectedRunners, type RunnerProtocol } from "../runners/registry.ts";
+import { requireRunner, requireSharedSecret } from "../runners/runner-auth.ts";
+
+/**
+ * What the SentryVibe broker answered, at the same names and in the same JSON: the runners' socket, and three endpoints
+ * for the web app beside it.
+ */
+
+const PREFIX = "/_signalbox/";
+const PATHS = new Set(["socket", "commands", "status", "health"].map((name) => PREFIX + name));
+/** SentryVibe's name for a runner that gives none. */
+const DEFAULT_RUNNER = "default";
+
+/** The audit log's name for whoever has RUNNER_SHARED_SECRET. */
+const SECRET_HOLDER = "runner-shared-secret";
+
+/** A Worker's isolate starts without a clock; its first request has one. */
+let firstSeenAt: number | null = null;
+
+export function isBrokerPath(path: string): boolean {
+  return PATHS.has(path);
+}
+
+export async function serveBroker(
+  request: Request,
+  path: string,
+  context: ControlContext,
+): Promise<Response> {
+  switch (path.slice(PREFIX.length)) {
+    case "socket":
+      return acceptRunner(request, context);
+    case "commands":
+      requireMethod(request, "POST");
+      return takeCommand(request, context);
+    case "status":
+      requireMethod(request, "GET");
+      return status(request, context);
+    default:
+      requireMethod(request, "GET");
+      return json({ status: "ok", uptime: uptime(), timestamp: new Date(context.now()).toISOString() });
+  }
+}
+
+async function acceptRunner(request: Request, context: ControlContext): Promise<Response> {
+  const { config, store, env } = context;
+  const runnerId = new URL(request.url).searchParams.get("runnerId") ?? DEFAULT_RUNNER;
+  if (!RUNNER_ID_PATTERN.test(runnerId)) {
+    throw new Problem(
+      "invalid_request",
+      "runnerId must have 1 to 128 letters, digits, dots, dashes or underscores.",
+      {
+        errors: [{ field: "query.runnerId", message: "is malformed" }],
+      },
+    );
+  }
+  const client = clientAddress(request, config) ?? "";
+  const { ownCredential } = await requireRunner(request, runnerId, { config, store, client });
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    return json({ error: "This address takes WebSockets only." }, 426);
+  }
+  const protocol = negotiate(request.headers.get("sec-websocket-protocol"));
+  if (protocol === null) {
+    return json(
+      { error: `None of the offered versions is spoken here; this hub speaks ${RUNNER_SUBPROTOCOL}.` },
+      426,
+    );
+  }
+  const headers = { upgrade: "websocket" };
+  return fetchHub(env, { kind: "socket", runnerId, protocol, ownCredential }, { headers });
+}
+
+/** Null when something is offered and nothing of it is spoken here. */
+function negotiate(offered: string | null): RunnerProtocol | null {
+  if (offered === null || offered.trim() === "") return "sentryvibe";
+  const names = offered.split(",").map((name) => name.trim());
+  return names.includes(RUNNER_SUBPROTOCOL) ? RUNNER_SUBPROTOCOL : null;
+}
+
+/** The command goes on as it came, with fields that only its runner knows. */
+const commandBody = z.object({
+  runnerId: z.string().default(DEFAULT_RUNNER),
+  command: z
+    .looseObject({ id: z.string().min(1).max(200).optional(), type: z.string().min(1).max(200) })
+    .optional(),
+});
+
+const projectId = z.string().max(200);
+
+async function takeCommand(request: Request, context: ControlContext): Promise<Response> {
+  const { config } = context;
+  await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
+  const body = commandBody.safeParse(JSON.parse(await readJson(request, CONTROL_MESSAGE_LIMIT_BYTES)));
+  if (!body.success) return json({ error: "Malformed command payload" }, 400);
+  const { runnerId, command } = body.data;
+  if (command === undefined) return json({ error: "Missing command payload" }, 400);
+  if (!RUNNER_ID_PATTERN.test(runnerId)) return notConnected();
+  if (command.type === DRAIN_MESSAGE) return json({ error: "Use POST /runners/{id}/drain of the API" }, 400);
+  const id = command.id ?? crypto.randomUUID();
+  const timestamp = new Date(context.now()).toISOString();
+  const project = projectId.safeParse(command["projectId"]).data ?? null;
+  const sent = { timestamp, ...command, id };
+  try {
+    await commandRunner(context, null, { runnerId, sent, projectId: project, wait: 0, actor: SECRET_HOLDER });
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.code === "runner_draining") return json({ error: "Runner is draining" }, 503);
+    if (error.code === "runner_offline") return notConnected();
+    throw error;
+  }
+  return json({ ok: true });
+}
+
+async function status(request: Request, context: ControlContext): Promise<Response> {
+  const { config, store, env } = context;
+  await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
+  const connected = await connectedRunners(store, STATUS_CONNECTIONS_LIMIT);
+  const ids = connected.map(({ id }) => id).sort();
+  // The SentryVibe broker's answer holds heartbeats, which are nowhere but in the hubs: so many and no more are asked.
+  const connections = await Promise.all(
+    ids.map(async (id) => {
+      const lastHeartbeat = await hubOf(env, id).lastHeardAt();
+      return lastHeartbeat === null
+        ? null
+        : { runnerId: id, lastHeartbeat, lastHeartbeatAge: Math.max(0, context.now() - lastHeartbeat) };
+    }),
+  );
+  return json({ connections: connections.filter((connection) => connection !== null), uptime: uptime() });
+}
+
+function notConnected(): Response {
+  return json({ error: "Runner not connected" }, 503);
+}
+
+/** Seconds, as Node's `process.uptime()` counts them. */
+function uptime(): number {
+  return Math.max(0, (Date.now() - (firstSeenAt ??= Date.now())) / 1_000);
+}
+
+function requireMethod(request: Request, method: string): void {
+  if (request.method === method) return;
+  throw new Problem("method_not_allowed", `Use ${method} here.`, { headers: { allow: method } });
+}
+
+function json(body: unknown, status = 200): Response {
+  return Response.json(body, { status, headers: { "cache-control": "no-store" } });
+}

@@ -1,0 +1,146 @@
+import type { RailwaySettings } from "../../config.ts";
+import type { AppDocument, Deployment } from "../../apps/app-document.ts";
+import { Problem } from "../../errors.ts";
+import { RailwayError } from "../../railway/error.ts";
+import { nodesOf } from "../../railway/operation.ts";
+import { projectServices, serviceVariables } from "../../railway/operations.ts";
+import { sortVariables } from "../../railway/reserved.ts";
+import { stackIdOf } from "../../state/stack-id.ts";
+import type { StateStore } from "../../state/store.ts";
+import type { Provider, Step } from "../provider.ts";
+import { RailwayAccess } from "./access.ts";
+import { RolloutMemories, type RolloutMemory } from "./memory.ts";
+import { readLogs } from "./logs.ts";
+import { removeService } from "./removal.ts";
+import { provisionService, redeployService } from "./rollout.ts";
+import { reservedOnEnvService } from "./service.ts";
+import { failed, RailwayStep, wait } from "./step.ts";
+
+/** Under the time that a step is given: what isn't done by then is taken up by the next. */
+const STEP_TIMEOUT_MS = 45_000;
+const RETRY_FIRST_MS = 1_000;
+const RETRY_LIMIT_MS = 30_000;
+
+/** A service of its own for each deployment, in the Railway project that the Worker is set up for. */
+export function railwayProvider(parts: {
+  railway: RailwaySettings | null;
+  internalToken: string;
+  store: StateStore;
+}): Provider {
+  const access = parts.railway && new RailwayAccess(parts.railway);
+  const memories = new RolloutMemories();
+  const stack = stackIdOf(parts.store);
+
+  async function take<T>(
+    app: AppDocument,
+    deployment: Deployment,
+    redeploy: number | null,
+    work: (step: RailwayStep) => Promise<Step<T>>,
+  ): Promise<Step<T>> {
+    if (deployment.target.kind !== "railway") throw new Error(`Deployment ${deployment.id} isn't Railway's`);
+    if (access === null) return failed(NO_TOKEN);
+    const memory = memories.of(app, deployment, redeploy);
+    const { target } = deployment;
+    const { internalToken } = parts;
+    const signal = AbortSignal.timeout(STEP_TIMEOUT_MS);
+    try {
+      const result = await work(
+        new RailwayStep({ access, internalToken, stack, app, deployment, target, memory, signal }),
+      );
+      memory.failures = 0;
+      if (result.status === "done") memories.forget(app, deployment, redeploy);
+      return result;
+    } catch (error) {
+      if (!(error instanceof RailwayError)) throw error;
+      return judge(error, memory);
+    }
+  }
+
+  return {
+    async place(target) {
+      if (target.kind !== "railway") return target;
+      if (access === null) throw refused(NO_TOKEN);
+      try {
+        await checkEnvService(access);
+      } catch (error) {
+        throw error instanceof RailwayError ? problemOf(error) : error;
+      }
+      return target;
+    },
+    provision: (deployment, app, log) => take(app, deployment, null, (step) => provisionService(step, log)),
+    redeploy: (deployment, app, log) => {
+      const requestedAt = deployment.redeploy?.requestedAt ?? 0;
+      return take(app, deployment, requestedAt, (step) => redeployService(step, requestedAt, log));
+    },
+    remove: (deployment, app) => take(app, deployment, null, removeService),
+    // Railway tells nobody; the app contract does.
+    openStreams: () => Promise.resolve(null),
+    async logs(deployment, app, query) {
+      if (deployment.target.kind !== "railway" || access === null) throw new Problem("no_logs", NO_TOKEN);
+      const { target } = deployment;
+      const { internalToken } = parts;
+      const memory = memories.of(app, deployment);
+      const step = new RailwayStep({
+        access,
+        internalToken,
+        stack,
+        app,
+        deployment,
+        target,
+        memory,
+        signal: query.signal,
+      });
+      try {
+        return await readLogs(step, query);
+      } catch (error) {
+        throw error instanceof RailwayError ? problemOf(error) : error;
+      }
+    },
+  };
+}
+
+const NO_TOKEN =
+  "The Worker has no Railway token. Set RAILWAY_TOKEN (a project token), or RAILWAY_API_TOKEN with " +
+  "RAILWAY_PROJECT_ID and RAILWAY_ENVIRONMENT_ID.";
+
+/** What passes is waited for, longer each time; a call that may have been carried out is looked after. */
+function judge(error: RailwayError, memory: RolloutMemory): Step<never> {
+  if (error.kind === "not_found" && memory.railwayDeployment !== null) {
+    // What was followed is gone; the next step finds out whether the service is.
+    memory.railwayDeployment = null;
+    return wait(RETRY_FIRST_MS, error.message);
+  }
+  if (!error.retryable && !error.uncertain) return failed(error.message);
+  const pauseMs = Math.min(RETRY_LIMIT_MS, RETRY_FIRST_MS * 2 ** memory.failures);
+  memory.failures += 1;
+  return wait(Math.max(pauseMs, (error.retryAtMs ?? 0) - Date.now()), error.message);
+}
+
+/** Nothing can be deployed without the service that holds the users' variables, nor over names that are taken. */
+async function checkEnvService(access: RailwayAccess): Promise<void> {
+  const place = await access.place();
+  const { project } = await access.client.call(projectServices, { project: place.project });
+  const env = nodesOf(project.services).find(
+    ({ name, deletedAt }) => name === access.envService && deletedAt === null,
+  );
+  if (!env) {
+    throw refused(
+      `The Railway project ${project.name} has no service ${access.envService}. Run \`signalbox scaffold\` to make it.`,
+    );
+  }
+  const about = `service ${env.name}`;
+  const { variables } = await access.client.call(serviceVariables, { ...place, service: env.id }, { about });
+  const { reserved } = sortVariables(Object.keys(variables));
+  if (reserved.length > 0) throw refused(reservedOnEnvService(env.name, reserved));
+}
+
+/** What may have worked all the same can be asked for again, which is harmless. */
+export function problemOf(error: RailwayError): Problem {
+  if (!error.retryable && !error.uncertain) return new Problem("railway_failed", error.message);
+  const seconds = Math.max(1, Math.ceil(((error.retryAtMs ?? 0) - Date.now()) / 1_000));
+  return new Problem("railway_unavailable", error.message, { headers: { "retry-after": String(seconds) } });
+}
+
+function refused(message: string): Problem {
+  return new Problem("target_refused", message, { errors: [{ field: "target", message }] });
+}

@@ -1,0 +1,28 @@
+import { serviceVariables } from "../../railway/operations.ts";
+import type { Step } from "../provider.ts";
+import { SOON_MS, unlessGone, wait, type RailwayStep } from "./step.ts";
+
+/** A creation without an answer may come true this much later. Source: twice the longest call. */
+const LATE_MS = 40_000;
+const LATE_LOOK_MS = 5_000;
+
+/** Takes away every service with this deployment's mark; done once a look finds none. */
+export async function removeService(step: RailwayStep): Promise<Step<null>> {
+  const place = await step.place();
+  let isBusy = false;
+  for (const { id, name } of (await step.services()).candidates) {
+    // Read again for each, right before: what was ours a moment ago may have been given to somebody else.
+    const read = await unlessGone(step.call(serviceVariables, { ...place, service: id }, name));
+    if (read === null) continue;
+    const ownership = await step.ownership(read.variables);
+    if (ownership !== "ours" && ownership !== "left") continue;
+    await step.delete(id, name);
+    isBusy = true;
+  }
+  if (isBusy) return wait(SOON_MS / 2, "Railway deletes the service");
+  const { doubtedAt } = step.memory;
+  if (doubtedAt !== null && Date.now() - doubtedAt < LATE_MS) {
+    return wait(LATE_LOOK_MS, "a service may still appear whose creation was never answered");
+  }
+  return { status: "done", value: null };
+}

@@ -1,0 +1,183 @@
+import type { AppDocument, Deployment, Target } from "../../apps/app-document.ts";
+import type { RailwayVariables, ServiceSettings } from "../../railway/operations.ts";
+import { REDIS_VARIABLE } from "../../railway/reserved.ts";
+
+export type RailwayTarget = Extract<Target, { kind: "railway" }>;
+
+/** Source: Railway's limit on the name of a service. */
+const NAME_LIMIT = 32;
+/** Railway passes the public domain's requests to this port, and tells the app of it. */
+export const SERVICE_PORT = 8_080;
+/** A new version's first start may take its time; what takes longer won't come. */
+const HEALTHCHECK_TIMEOUT_SECONDS = 300;
+/** A redeploy in place: the former instance serves on while the new one's answer to the first requests is awaited. */
+const OVERLAP_SECONDS = 20;
+const DRAINING_SECONDS = 30;
+
+const OWNER = "SIGNALBOX_OWNER";
+const STACK = "SIGNALBOX_STACK";
+const APP = "SIGNALBOX_APP";
+const ID = "SIGNALBOX_DEPLOYMENT_ID";
+const CREATED = "SIGNALBOX_DEPLOYMENT_CREATED";
+
+/**
+ * The names that a deployment's service may have. `usual`: `APP-ID` where that fits, else cut, with a hash of the
+ * whole. `spare`: for where another deployment has the usual one, as `b-c` of app `a` and `c` of app `a-b` want the same.
+ */
+export async function serviceNames(
+  app: AppDocument,
+  { id }: Deployment,
+): Promise<{ usual: string; spare: string }> {
+  const whole = `${app.name}-${id}`;
+  const hashed = async (text: string): Promise<string> =>
+    `${whole.slice(0, NAME_LIMIT - 9)}-${(await sha256(text)).slice(0, 8)}`;
+  return {
+    usual: whole.length <= NAME_LIMIT ? whole : await hashed(whole),
+    spare: await hashed(JSON.stringify([app.name, id])),
+  };
+}
+
+/** Which Signalbox a service belongs to, said without telling its token. */
+export async function ownerOf(internalToken: string): Promise<string> {
+  return (await sha256(internalToken)).slice(0, 16);
+}
+
+/** What has the sdk turn away whoever comes past the edge; Railway's own health check has no token. */
+function guardOf(app: AppDocument, target: RailwayTarget): RailwayVariables {
+  const path = healthPathOf(app, target);
+  if (app.config.contract !== "pulse" || path === undefined) return {};
+  return { PULSE_RAILWAY_GUARD: "1", PULSE_RAILWAY_HEALTH_PATH: path };
+}
+
+function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefined {
+  return target.healthPath ?? (app.config.contract === "pulse" ? app.config.paths.health : undefined);
+}
+
+/** Who this Signalbox is: by its token, which others may have been given as well, and by its store. */
+export interface Identity {
+  owner: string;
+  stack: string;
+}
+
+/** What a service says of itself. */
+export interface ServiceMark extends Identity {
+  app: string;
+  deployment: string;
+  /** When the deployment was created, RFC 3339 with milliseconds. */
+  created: string;
+}
+
+/** Null unless all of it is there. */
+export function readMark(variables: RailwayVariables): ServiceMark | null {
+  const { [OWNER]: owner, [STACK]: stack, [APP]: app, [ID]: deployment, [CREATED]: created } = variables;
+  const isWhole =
+    owner !== undefined &&
+    stack !== undefined &&
+    app !== undefined &&
+    deployment !== undefined &&
+    created !== undefined;
+  return isWhole ? { owner, stack, app, deployment, created } : null;
+}
+
+export type Ownership = "ours" | "left" | "sibling" | "foreign";
+
+/**
+ * Whose a service is, by its variables. `ours`: of this very deployment; `left`: of an earlier one of the same id, ours
+ * as well; `sibling`: of another deployment of this Signalbox, which looks after it; `foreign`: anybody else's. The
+ * last two are never touched.
+ */
+export function judgeOwnership(
+  variables: RailwayVariables,
+  { owner, stack }: Identity,
+  app: AppDocument,
+  deployment: Deployment,
+): Ownership {
+  const { [APP]: ofApp, [ID]: ofDeployment } = variables;
+  if (variables[OWNER] !== owner || ofApp === undefined || ofDeployment === undefined) return "foreign";
+  // Services of the first versions don't name their stack.
+  if ((variables[STACK] ?? stack) !== stack) return "foreign";
+  if (ofApp !== app.name || ofDeployment !== deployment.id) return "sibling";
+  return variables[CREATED] === createdMark(deployment) ? "ours" : "left";
+}
+
+/** All variables of a deployment's service: its mark, the app contract's, and the users' as references. */
+export function variablesOf(
+  app: AppDocument,
+  deployment: Deployment,
+  target: RailwayTarget,
+  given: Identity & {
+    internalToken: string;
+    envService: string;
+    users: readonly string[];
+    redis: boolean;
+  },
+): RailwayVariables {
+  const reference = (name: string): string => `\${{${given.envService}.${name}}}`;
+  const [host] = app.config.hosts;
+  return {
+    ...Object.fromEntries(given.users.map((name) => [name, reference(name)])),
+    ...target.env,
+    ...(given.redis ? { [REDIS_VARIABLE]: reference(REDIS_VARIABLE) } : {}),
+    ...guardOf(app, target),
+    PULSE_DEPLOYMENT_ID: deployment.id,
+    PULSE_RAILWAY_INTERNAL_TOKEN: given.internalToken,
+    PULSE_SERVER_ADDRESS: host === undefined ? "" : `https://${host}`,
+    PORT: String(SERVICE_PORT),
+    [OWNER]: given.owner,
+    [STACK]: given.stack,
+    [APP]: app.name,
+    [ID]: deployment.id,
+    [CREATED]: createdMark(deployment),
+  };
+}
+
+/** What the service is set to before anything is built. */
+export function settingsOf(app: AppDocument, target: RailwayTarget): ServiceSettings {
+  const healthcheckPath = healthPathOf(app, target);
+  return {
+    // Sessions are in memory, and Railway has no sticky routing between replicas.
+    numReplicas: 1,
+    overlapSeconds: OVERLAP_SECONDS,
+    drainingSeconds: DRAINING_SECONDS,
+    ...(healthcheckPath === undefined
+      ? {}
+      : { healthcheckPath, healthcheckTimeout: HEALTHCHECK_TIMEOUT_SECONDS }),
+    ...(target.start === undefined ? {} : { startCommand: target.start }),
+    ...(target.build === undefined ? {} : { buildCommand: target.build }),
+    ...(target.dockerfile === undefined ? {} : { dockerfilePath: target.dockerfile }),
+    ...(target.image === undefined ? {} : { source: { image: target.image } }),
+    // A branch is connected instead, which brings its newest commit.
+    ...(target.repo?.commit === undefined ? {} : { source: { repo: target.repo.repo } }),
+  };
+}
+
+/** Whether everything that is wanted is set; what nobody asked for may be as it is. */
+export function isSet(
+  wanted: ServiceSettings,
+  found: { source: { image: string | null; repo: string | null } | null } & {
+    [K in keyof Omit<ServiceSettings, "source">]?: unknown;
+  },
+): boolean {
+  const { source, ...plain } = wanted;
+  const isSourceSet =
+    source === undefined ||
+    ("image" in source ? found.source?.image === source.image : found.source?.repo === source.repo);
+  return isSourceSet && Object.entries(plain).every(([name, value]) => Reflect.get(found, name) === value);
+}
+
+export function reservedOnEnvService(envService: string, names: readonly string[]): string {
+  return (
+    `The service ${envService} on Railway has variables that Signalbox or Railway sets: ${names.join(", ")}. ` +
+    "Delete or rename them there."
+  );
+}
+
+/** What {@link ServiceMark.created} is for a deployment. */
+export function createdMark({ createdAt }: Deployment): string {
+  return new Date(createdAt).toISOString();
+}
+
+async function sha256(text: string): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,47 @@
+import type { Deployment } from "../apps/app-document.ts";
+
+interface Wait {
+  seen: string;
+  until: number;
+  /** How often a step of this very state has been tried and put off. */
+  attempts: number;
+}
+
+/**
+ * Which steps aren't to be tried again yet. A wait is for a deployment as it was seen, so that whatever changes the
+ * deployment ends it. Lost with the process, which only means that steps are tried now.
+ */
+export class Waits {
+  readonly #waits = new Map<string, Wait>();
+
+  /** Epoch milliseconds; 0 where nothing is waited for. */
+  until(deployment: Deployment): number {
+    return this.#of(deployment)?.until ?? 0;
+  }
+
+  putOff(deployment: Deployment, until: number): void {
+    const attempts = (this.#of(deployment)?.attempts ?? 0) + 1;
+    this.#waits.set(deployment.id, { seen: JSON.stringify(deployment), until, attempts });
+  }
+
+  /** Puts a step off for longer each time, from `firstMs` doubling to `limitMs`. */
+  backOff(deployment: Deployment, now: number, firstMs: number, limitMs: number): void {
+    const attempts = this.#of(deployment)?.attempts ?? 0;
+    this.putOff(deployment, now + Math.min(limitMs, firstMs * 2 ** attempts));
+  }
+
+  /** What a step waits for has come. */
+  end(id: string): void {
+    this.#waits.delete(id);
+  }
+
+  /** Forgets all but these. */
+  keep(deployments: Record<string, Deployment>): void {
+    for (const id of this.#waits.keys()) if (!Object.hasOwn(deployments, id)) this.#waits.delete(id);
+  }
+
+  #of(deployment: Deployment): Wait | undefined {
+    const wait = this.#waits.get(deployment.id);
+    return wait?.seen === JSON.stringify(deployment) ? wait : undefined;
+  }
+}

@@ -1,0 +1,29 @@
+import type { z } from "zod";
+import type { credentialView, runnerDetails, runnerView } from "../../functions/control/runner-schemas.ts";
+import type {
+  appBody,
+  appView,
+  deploymentBody,
+  deploymentView,
+  logView,
+  pauseBody,
+} from "../../functions/control/schemas.ts";
+import type { reportSchema } from "../../functions/janitor/report.ts";
+
+/** What the control API takes and gives, by its own validators. */
+
+export type AppBody = z.input<typeof appBody>;
+export type AppView = z.infer<typeof appView>;
+export type DeploymentBody = z.input<typeof deploymentBody>;
+export type DeploymentView = z.infer<typeof deploymentView>;
+export type DeploymentState = DeploymentView["state"];
+export type LogView = z.infer<typeof logView>;
+export type PauseBody = z.input<typeof pauseBody>;
+export type RunnerView = z.infer<typeof runnerView>;
+export type RunnerDetails = z.infer<typeof runnerDetails>;
+export type CredentialView = z.infer<typeof credentialView>;
+export type JanitorReport = z.infer<typeof reportSchema>;
+export interface JanitorLast {
+  stale: boolean;
+  report: JanitorReport | null;
+}

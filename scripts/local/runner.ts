@@ -1,0 +1,71 @@
+import { join } from "node:path";
+import { NODE_FLAGS } from "../build/runner.ts";
+import { projectRoot } from "../build/worker.ts";
+import { GuardedProcess } from "./guarded-process.ts";
+import { upload } from "../cli/deploy/upload.ts";
+import { packExample } from "./example-source.ts";
+import type { Stack } from "./stack.ts";
+
+export const LOCAL_RUNNER = "local";
+const ONLINE_TIMEOUT_MS = 30_000;
+/** Less than a guarded process gets to end by itself. */
+const DRAIN_TIMEOUT_MS = 3_000;
+
+export interface LocalRunner {
+  exited: Promise<number | null>;
+  stop(): Promise<void>;
+}
+
+/** Starts the runner that comes with the local stack, and waits until the edge can place something on it. */
+export async function startLocalRunner(
+  stack: Stack,
+  home: string,
+  stdout: "inherit" | "ignore",
+): Promise<LocalRunner> {
+  const runner = [...NODE_FLAGS, join(projectRoot, "runner/index.ts"), "runner"];
+  const guarded = new GuardedProcess(process.execPath, runner, {
+    env: {
+      PATH: process.env["PATH"] ?? "",
+      HOME: process.env["HOME"] ?? home,
+      RUNNER_ID: LOCAL_RUNNER,
+      RUNNER_SHARED_SECRET: stack.secrets.runnerSharedSecret,
+      RUNNER_BROKER_URL: `ws://127.0.0.1:${stack.workerd.port}/_signalbox/socket`,
+      API_BASE_URL: stack.url,
+      WORKSPACE_ROOT: join(home, "workspace"),
+      RUNNER_DRAIN_TIMEOUT: String(DRAIN_TIMEOUT_MS),
+    },
+    stdout,
+  });
+  const died = guarded.exited.then((code) => {
+    throw new Error(`the local runner ended with code ${code}`);
+  });
+  died.catch(() => undefined);
+  try {
+    await Promise.race([isOnline(stack), died]);
+  } catch (error) {
+    await guarded.stop();
+    throw error;
+  }
+  return { exited: guarded.exited, stop: () => guarded.stop() };
+}
+
+/** Puts the example's source on the local runner; returns what a deployment names it by. */
+export async function uploadExample({ control }: Stack): Promise<{ sha256: string }> {
+  const archive = await packExample();
+  try {
+    await upload(control, `/runners/${LOCAL_RUNNER}/sources`, archive, () => undefined);
+    return { sha256: archive.sha256 };
+  } finally {
+    archive.remove();
+  }
+}
+
+async function isOnline({ control }: Stack): Promise<void> {
+  const deadline = Date.now() + ONLINE_TIMEOUT_MS;
+  for (;;) {
+    const runner = await control.call("GET", `/runners/${LOCAL_RUNNER}`).catch(() => null);
+    if (JSON.stringify(runner)?.includes('"state":"online"')) return;
+    if (Date.now() > deadline) throw new Error("The local runner didn't connect in time.");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
