@@ -1,5 +1,5 @@
 import { problemResponse, type Problem } from "../errors.ts";
-import { ReceiveCredit, SendCredit } from "../protocol/flow.ts";
+import { SendCredit, StreamWindow } from "../protocol/flow.ts";
 import type { AnswerHead, ResetCode } from "../protocol/frames.ts";
 import { FRAME_BODY_BYTES, STREAM_HEAD_TIMEOUT_MS, STREAM_WINDOW_BYTES } from "../protocol/limits.ts";
 import { answerInit, bodyLength, hasNoBody } from "./answer.ts";
@@ -22,14 +22,15 @@ export class HttpStream implements Reader {
   readonly #link: StreamLink;
   readonly #settle: (response: Response) => void;
   readonly #sendCredit = new SendCredit(STREAM_WINDOW_BYTES);
-  readonly #receiveCredit = new ReceiveCredit(STREAM_WINDOW_BYTES);
+  readonly #receiveWindow: StreamWindow;
   #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   #reader: ReadableStreamBYOBReader | null = null;
   #headReceived = false;
   #answerEnded = false;
   #uploadEnded = false;
   #over = false;
-  #progressAt = Date.now();
+  readonly #openedAt = Date.now();
+  #progressAt = this.#openedAt;
   /** Bytes that the client has yet to take, and when it last took some. */
   #untakenBytes = 0;
   #takenAt = 0;
@@ -45,6 +46,7 @@ export class HttpStream implements Reader {
     this.#webSocket = given.webSocket;
     this.#request = request;
     this.#link = link;
+    this.#receiveWindow = new StreamWindow(link.windows);
     const { promise, resolve } = Promise.withResolvers<Response>();
     this.answered = promise;
     this.#settle = resolve;
@@ -57,8 +59,9 @@ export class HttpStream implements Reader {
   head(head: AnswerHead, body: Uint8Array, end: boolean): void {
     if (this.#headReceived) return this.#breakOff("protocol", "a second head");
     this.#headReceived = true;
+    this.#link.windows.delay(Date.now() - this.#openedAt);
     this.#stopWatching();
-    this.#receiveCredit.receive(body.byteLength);
+    this.#receiveWindow.receive(body.byteLength);
     try {
       this.#answer(head, body, end);
     } catch {
@@ -73,7 +76,7 @@ export class HttpStream implements Reader {
       this.#link.consumed(body.byteLength);
       return this.#breakOff("protocol", "data out of place");
     }
-    this.#receiveCredit.receive(body.byteLength);
+    this.#receiveWindow.receive(body.byteLength);
     void this.#write(body);
     if (end) this.#endAnswer();
   }
@@ -152,7 +155,7 @@ export class HttpStream implements Reader {
       if (this.#untakenBytes === 0) this.#link.untaken(this, false);
       this.#link.consumed(bytes);
     }
-    const grant = this.#receiveCredit.consume(bytes);
+    const grant = this.#receiveWindow.consume(bytes);
     if (grant > 0 && !this.#over && !this.#answerEnded) {
       this.#link.send({ type: "window", stream: this.number, bytes: grant });
     }
@@ -236,6 +239,7 @@ export class HttpStream implements Reader {
     if (this.#over) return;
     this.#over = true;
     this.#stopWatching();
+    this.#receiveWindow.end();
     this.#link.turns.leave(this.#sendCredit);
     if (!this.#uploadEnded) this.#reader?.cancel().catch(() => undefined); // its client has broken it off
     this.#link.ended(this.number);

@@ -1,5 +1,5 @@
 import { Problem } from "../errors.ts";
-import { ReceiveCredit } from "../protocol/flow.ts";
+import { ReceiveCredit, WindowPool } from "../protocol/flow.ts";
 import { parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
   CONNECTION_WINDOW_BYTES,
@@ -31,6 +31,7 @@ const LAST_STREAM = 0xffff_ffff;
 export class Session implements StreamLink {
   readonly socket: WebSocket;
   readonly turns: Turns;
+  readonly windows = new WindowPool(() => Date.now());
   readonly #ctx: DurableObjectState;
   readonly #attachment: RunnerAttachment;
   readonly #outbox: Outbox;

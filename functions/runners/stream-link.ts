@@ -1,3 +1,4 @@
+import type { WindowPool } from "../protocol/flow.ts";
 import type { AnswerHead, Frame } from "../protocol/frames.ts";
 import type { Turns } from "./turns.ts";
 
@@ -12,6 +13,8 @@ export interface StreamLink {
   send(frame: Frame): void;
   /** The connection's credit for what goes to the runner. */
   readonly turns: Turns;
+  /** What the windows of all streams from the runner may grow by. */
+  readonly windows: WindowPool;
   /** Bytes of a body from the runner were taken away, by a client or because nobody wants them any more. */
   consumed(bytes: number): void;
   /** Whether a client has yet to take bytes, which it may still have when its stream has ended. */
