@@ -15,9 +15,16 @@ import {
  */
 export class SendCredit {
   #bytes: number;
+  #mostBytes: number;
 
   constructor(initialBytes: number) {
     this.#bytes = initialBytes;
+    this.#mostBytes = initialBytes;
+  }
+
+  /** At least so many: a receiver doesn't say how large its window is, but it was once as large as all that it granted. */
+  get bytesUnderWay(): number {
+    return this.#mostBytes - this.#bytes;
   }
 
   get bytes(): number {
@@ -34,6 +41,7 @@ export class SendCredit {
   /** The receiver has room for more. Throws when it can't mean it. */
   grant(bytes: number): void {
     this.#bytes += bytes;
+    this.#mostBytes = Math.max(this.#mostBytes, this.#bytes);
     if (this.#bytes > CREDIT_LIMIT_BYTES)
       throw new ProtocolError("A peer grants more credit than can be meant.");
   }
@@ -206,8 +214,9 @@ export function frameBudget(
   connection: SendCredit,
   frameBytes = FRAME_BODY_BYTES,
 ): number {
-  // A receiver that has let the window grow has said that it takes what it gets.
-  const underWay = Math.max(0, STREAM_WINDOW_BYTES - stream.bytes);
-  const share = Math.max(GRANT_STEP_BYTES, connection.bytes - CONNECTION_WINDOW_BYTES / 2) - underWay;
-  return Math.max(0, Math.min(frameBytes, stream.bytes, connection.bytes, share));
+  const ofFirstHalf = connection.bytes - CONNECTION_WINDOW_BYTES / 2;
+  // Beyond the first window a receiver has said that it takes what it gets.
+  const share = ofFirstHalf - Math.max(0, STREAM_WINDOW_BYTES - stream.bytes);
+  const least = GRANT_STEP_BYTES - stream.bytesUnderWay;
+  return Math.max(0, Math.min(frameBytes, stream.bytes, connection.bytes, Math.max(share, least)));
 }

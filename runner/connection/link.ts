@@ -35,6 +35,8 @@ export interface LinkEvents {
   opened(): void;
   text(text: string): void;
   binary(bytes: Uint8Array): void;
+  /** How long a ping of the hub took there and back. */
+  delay(ms: number): void;
   /** Once, whatever became of it. */
   ended(end: LinkEnd): void;
 }
@@ -53,6 +55,7 @@ export class Link {
   #streams = false;
   /** On the clock that nobody sets. */
   #heardAt = 0;
+  #pingedAt = 0;
   readonly #opening: NodeJS.Timeout;
   #pings: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
@@ -140,6 +143,7 @@ export class Link {
       const bytes = messageBytes(data);
       if (isBinary) this.#events.binary(bytes);
       else if (!(bytes.length === 4 && bytes.toString() === "pong")) this.#events.text(bytes.toString());
+      else if (this.#streams) this.#events.delay(performance.now() - this.#pingedAt);
     });
     socket.on("unexpected-response", (_request, response) => void this.#refused(response));
     socket.on("error", (error) => {
@@ -156,6 +160,7 @@ export class Link {
 
   /** A broker answers pings of the WebSocket protocol, a hub text, which doesn't wake it. */
   #ping(): void {
+    this.#pingedAt = performance.now();
     if (this.#streams) this.#socket.send("ping");
     else this.#socket.ping();
   }

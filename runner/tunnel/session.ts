@@ -62,6 +62,10 @@ export class TunnelSession implements StreamPeer, StreamSession {
     for (const frame of parseFrames(message)) this.#frame("body" in frame ? owned(frame, message) : frame);
   }
 
+  delay(ms: number): void {
+    this.windows.delay(ms);
+  }
+
   /** Tells the other side that WebSockets end; requests go on. */
   endWebSockets(): void {
     for (const port of this.#ports.values()) {
