@@ -69,8 +69,8 @@ export class Hosting implements RunnerPart {
     });
   }
 
-  pause(paused: boolean): void {
-    this.#host?.deployments.pause(paused);
+  setPaused(paused: boolean): void {
+    this.#host?.deployments.setPaused(paused);
   }
 
   busy(): number {

@@ -75,7 +75,8 @@ export class InternalApi {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      if (!this.#authentic(request)) return problem(response, 401, "unauthorized", "The token is wrong.");
+      if (!this.#authentic(request))
+        return answerProblem(response, 401, "unauthorized", "The token is wrong.");
       const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
       const matches = this.#routes.flatMap((route) => {
         const parts = match(route.pattern, path.split("/").slice(1));
@@ -83,12 +84,12 @@ export class InternalApi {
       });
       const found = matches.find(({ route }) => route.method === request.method);
       if (found !== undefined) await found.route.handler(request, response, found.parts);
-      else if (matches.length > 0) problem(response, 405, "method_not_allowed", "Not by this method.");
-      else problem(response, 404, "not_found", "There is no such thing on this runner.");
+      else if (matches.length > 0) answerProblem(response, 405, "method_not_allowed", "Not by this method.");
+      else answerProblem(response, 404, "not_found", "There is no such thing on this runner.");
     } catch (error) {
       this.#report(error);
       if (response.headersSent) response.destroy();
-      else problem(response, 500, "internal", "The runner failed; see its log.");
+      else answerProblem(response, 500, "internal", "The runner failed; see its log.");
     }
   }
 
@@ -100,7 +101,7 @@ export class InternalApi {
 }
 
 /** Answers with an error as the control API words it. */
-export function problem(response: ServerResponse, status: number, code: string, detail: string): void {
+export function answerProblem(response: ServerResponse, status: number, code: string, detail: string): void {
   response
     .writeHead(status, { "content-type": "application/problem+json", "cache-control": "no-store" })
     .end(JSON.stringify({ status, code, detail }));

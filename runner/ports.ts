@@ -1,5 +1,5 @@
 import { createServer } from "node:net";
-import { isSystemError, Problem } from "./problem.ts";
+import { isSystemError, RunnerError } from "./runner-error.ts";
 
 /** Below every common system's range for outgoing connections (Linux from 32768, others from 49152). */
 const FIRST_PORT = 21_000;
@@ -39,7 +39,7 @@ export class Ports {
 
   /**
    * A free port, the preferred one if nobody else has it; the same one again while it is reserved.
-   * Throws {@link Problem} `no_free_port`.
+   * Throws {@link RunnerError} `no_free_port`.
    */
   async reserve(
     owner: string,
@@ -92,7 +92,7 @@ export class Ports {
       if (range === this.#range) this.#next = port === last ? first : port + 1;
       return port;
     }
-    throw new Problem("no_free_port", `No port between ${first} and ${last} is free.`);
+    throw new RunnerError("no_free_port", `No port between ${first} and ${last} is free.`);
   }
 
   async #take(owner: string, port: number): Promise<boolean> {

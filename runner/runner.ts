@@ -36,7 +36,7 @@ export interface RunnerPart extends Partial<Services> {
   /** Takes no new work from now on, and checkpoints what can't be finished soon. */
   drain?(): void;
   /** Takes no new work while an operator drains the runner; what it has goes on. */
-  pause?(paused: boolean): void;
+  setPaused?(paused: boolean): void;
   /** Ends everything, verified gone. */
   stop?(): Promise<void>;
   /** Fields for `/health` and for heartbeats. */
@@ -180,7 +180,7 @@ export class Runner {
   #pause(paused: boolean): void {
     this.#drainRequested = paused;
     this.#commands.pause(paused);
-    for (const part of this.#parts) part.pause?.(paused);
+    for (const part of this.#parts) part.setPaused?.(paused);
   }
 
   #busy(): number {

@@ -1,3 +1,4 @@
+import { CLIENT_SCRIPT } from "./client-script.generated.ts";
 import {
   type ControlConnection,
   type ControlSocket,
@@ -15,7 +16,7 @@ export interface SignalboxOptions extends Partial<Settings> {
   lingerMs?: number;
   /** A control socket that doesn't answer one ping before the next is dropped, in milliseconds. Default 15,000. */
   pingIntervalMs?: number;
-  /** Source of the browser helper. Default on Node: `browser/client.ts`. */
+  /** What `/_pulse/client.js` serves. Default: the browser helper that came with this package. */
   clientScript?: string;
 }
 
@@ -95,7 +96,9 @@ export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
     ],
     [
       "/_pulse/client.js",
-      open((request, url) => client(options.clientScript, request, deploymentId !== null && !isStale(url))),
+      open((request, url) =>
+        client(options.clientScript ?? CLIENT_SCRIPT, request, deploymentId !== null && !isStale(url)),
+      ),
     ],
     [
       "/_pulse/internal/railway/sessions",
@@ -195,8 +198,7 @@ async function sha256(text: string): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
 }
 
-async function client(script: string | undefined, request: Request, pinned: boolean): Promise<Response> {
-  if (script === undefined) return json({ detail: "not found: no clientScript is configured" }, 404);
+async function client(script: string, request: Request, pinned: boolean): Promise<Response> {
   const hash = await sha256(script);
   const etag = `"${Array.from(hash.subarray(0, 12), (byte) => byte.toString(16).padStart(2, "0")).join("")}"`;
   // Only an address that names this very deployment means the same bytes tomorrow.

@@ -2,7 +2,6 @@ import { IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { Server as SecureServer } from "node:https";
 import { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
-import { clientScript } from "./client-script.ts";
 import {
   CONTRACT_PREFIX,
   createSignalbox,
@@ -28,7 +27,7 @@ const CLOSE_GRACE_MS = 2_000;
  * @throws {Error} naming the setting, when one is malformed.
  */
 export function attachSignalbox(server: Server | SecureServer, options: SignalboxOptions = {}): Signalbox {
-  const signalbox = createSignalbox({ clientScript: clientScript(), ...options });
+  const signalbox = createSignalbox(options);
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE_BYTES,

@@ -1,4 +1,4 @@
-import type { Signalbox } from "../../sdk/index.ts";
+import type { Signalbox } from "@signalbox/sdk";
 
 export interface PageStyle {
   color: string;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer } from "ws";
-import { attachSignalbox } from "../../sdk/index.ts";
+import { attachSignalbox } from "@signalbox/sdk/node";
 import { pageStyle, renderPage } from "./page.ts";
 import { CounterSessions } from "./sessions.ts";
 

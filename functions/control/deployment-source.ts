@@ -1,35 +1,13 @@
-import { createRoute, z } from "@hono/zod-openapi";
 import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
 import { sendSource } from "../providers/railway/source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
+import { actOnce } from "./act-once.ts";
 import { requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
-import { unknownDeployment } from "./mutation.ts";
-import { controlRouter, json, operator, problems } from "./openapi.ts";
-import { mutateRecorded } from "./recorded-mutation.ts";
-import { deploymentPath } from "./schemas.ts";
-
-const sentSource = z
-  .object({ deploymentId: z.string().openapi({ description: "Railway's id of what it builds" }) })
-  .openapi("DeploymentSource");
-
-const put = createRoute({
-  security: operator,
-  tags: ["deployments"],
-  method: "put",
-  path: "/apps/{app}/deployments/{id}/source",
-  summary:
-    "Streams the source of a new deployment with an upload target to where it is built; safe to repeat",
-  request: {
-    params: deploymentPath,
-    body: {
-      required: true,
-      content: { "application/gzip": { schema: z.string().openapi({ format: "binary" }) } },
-    },
-  },
-  responses: { 200: json(sentSource), ...problems },
-});
+import { unknownDeployment } from "./app-change.ts";
+import { controlRouter } from "./openapi.ts";
+import { put, sentSource } from "./routes/deployment-source.ts";
 
 export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { config, env, store, waitUntil } = c.env.control;
@@ -56,12 +34,12 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const controller = controllerOf(env, name);
   waitUntil(controller.reconcile(name).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
-  const sent = await mutateRecorded(c.env.control, null, {
+  const sent = await actOnce(c.env.control, null, {
     action: "deployment.upload",
     app: name,
-    subject: `deployment ${id}`,
+    subject: { kind: "deployment", id },
     act: () => sendSource({ railway, internalToken, store, app, deployment, stillTaken }, archive),
-    details: ({ deploymentId }) => ({ deployment: id, railwayDeployment: deploymentId }),
+    details: ({ deploymentId }) => ({ railwayDeployment: deploymentId }),
     remember: { schema: sentSource, of: (answer) => answer },
     repeated: (answer) => answer,
   });

@@ -1,35 +1,10 @@
-import { createRoute, z } from "@hono/zod-openapi";
 import { reportSchema, type Report } from "../janitor/report.ts";
 import { lastRun, publishedReport, sweep } from "../janitor/sweep.ts";
 import { servicesSweep } from "../janitor/sweep-services.ts";
+import { actOnce } from "./act-once.ts";
 import { controllerOf } from "./context.ts";
-import { idempotencyOf } from "./mutation.ts";
-import { controlRouter, idempotent, json, jsonBody, operator, problems } from "./openapi.ts";
-import { mutateRecorded } from "./recorded-mutation.ts";
-import { janitorBody } from "./schemas.ts";
-
-const runJanitor = createRoute({
-  security: operator,
-  parameters: idempotent,
-  tags: ["janitor"],
-  method: "post",
-  path: "/janitor/run",
-  summary: "One run of the janitor now; with `dryRun` it decides and says why, and touches nothing",
-  request: { body: jsonBody(janitorBody) },
-  responses: { 200: json(reportSchema), ...problems },
-});
-
-const lastJanitor = createRoute({
-  security: operator,
-  tags: ["janitor"],
-  method: "get",
-  path: "/janitor/last",
-  summary: "The last run, and whether it is longer ago than three periods",
-  responses: {
-    200: json(z.object({ stale: z.boolean(), report: reportSchema.nullable() })),
-    ...problems,
-  },
-});
+import { controlRouter } from "./openapi.ts";
+import { lastJanitor, runJanitor } from "./routes/janitor.ts";
 
 export const janitor = controlRouter()
   .openapi(runJanitor, async (c) => {
@@ -44,7 +19,7 @@ export const janitor = controlRouter()
       waitUntil(run.catch(() => undefined));
       return c.json(await run, 200);
     }
-    const report = await mutateRecorded(c.env.control, await idempotencyOf(c.req.raw, await c.req.text()), {
+    const report = await actOnce(c.env.control, c.var.idempotency, {
       action: "janitor.run",
       act,
       details: ({ outcome, decisions, errors }) => ({

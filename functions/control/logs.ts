@@ -1,31 +1,11 @@
-import { createRoute, z } from "@hono/zod-openapi";
 import { deploymentOf } from "../apps/app-document.ts";
 import { logStream, nextPage, type ReadLog } from "../rollouts/log-stream.ts";
 import { requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
-import { unknownDeployment } from "./mutation.ts";
-import { controlRouter, operator, problems } from "./openapi.ts";
-import { deploymentPath, logQuery, logView } from "./schemas.ts";
-
-const read = createRoute({
-  security: operator,
-  tags: ["deployments"],
-  method: "get",
-  path: "/apps/{app}/deployments/{id}/logs",
-  summary:
-    "What the build and the app wrote, a page from `cursor` on; `wait` waits for the first line; " +
-    "`follow=1` is a stream of such pages that resumes by Last-Event-ID and ends with `end`",
-  request: { params: deploymentPath, query: logQuery },
-  responses: {
-    200: {
-      description: "A page, or with `follow=1` a stream of pages",
-      content: { "application/json": { schema: logView }, "text/event-stream": { schema: z.string() } },
-    },
-    204: { description: "A stream that was read to its end: nothing follows" },
-    ...problems,
-  },
-});
+import { unknownDeployment } from "./app-change.ts";
+import { controlRouter } from "./openapi.ts";
+import { read } from "./routes/logs.ts";
 
 export const logs = controlRouter().openapi(read, async (c) => {
   const { app, id } = c.req.valid("param");

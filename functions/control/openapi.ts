@@ -1,44 +1,6 @@
-import { OpenAPIHono, z } from "@hono/zod-openapi";
+import { OpenAPIHono, type z } from "@hono/zod-openapi";
 import { Problem, type FieldError } from "../errors.ts";
 import type { ControlEnv } from "./context.ts";
-import { problemView } from "./schemas.ts";
-
-/** The pieces that every route of the control API is described with. */
-
-export const json = <T extends z.ZodType>(schema: T, description = "Done") => ({
-  description,
-  content: { "application/json": { schema } },
-});
-
-export const jsonBody = <T extends z.ZodType>(schema: T) => ({
-  required: true as const,
-  content: { "application/json": { schema } },
-});
-
-/** For calls that say all in their path: a body may be missing or empty, but no field is silently ignored. */
-export const noBody = {
-  required: false as const,
-  content: { "application/json": { schema: z.strictObject({}) } },
-};
-
-export const problems = {
-  default: {
-    description: "What went wrong, naming the field and the remedy",
-    content: { "application/problem+json": { schema: problemView } },
-  },
-};
-
-export const operator = [{ controlToken: [] }];
-
-/** On every mutation: repeats within a day answer as the first did and change nothing. */
-export const idempotent = [
-  {
-    name: "Idempotency-Key",
-    in: "header" as const,
-    required: false,
-    schema: { type: "string" as const, minLength: 1, maxLength: 200 },
-  },
-];
 
 /** A router whose validators answer with problems that name the field. */
 export function controlRouter(): OpenAPIHono<ControlEnv> {

@@ -1,96 +1,14 @@
-import { createRoute, z } from "@hono/zod-openapi";
+import { z } from "@hono/zod-openapi";
 import { Problem } from "../errors.ts";
 import { hubOf } from "../runners/reach-hub.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
-import { idempotencyOf } from "./mutation.ts";
-import { controlRouter, idempotent, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
+import { actOnce } from "./act-once.ts";
+import { controlRouter } from "./openapi.ts";
+import { list, read, remove, command, drain, issue, revoke } from "./routes/runners.ts";
 import { commandRunner } from "./runner-command.ts";
-import { mutateRunner } from "./runner-mutation.ts";
-import {
-  commandBody,
-  commandQuery,
-  commandView,
-  credentialView,
-  drainBody,
-  runnerDetails,
-  runnerPageQuery,
-  runnerPath,
-  runnerView,
-  viewDetails,
-  viewRunner,
-} from "./runner-schemas.ts";
-
-const common = { security: operator, tags: ["runners"] };
-const mutation = { ...common, parameters: idempotent };
-
-const list = createRoute({
-  ...common,
-  method: "get",
-  path: "/runners",
-  summary: "Runners in alphabetical order",
-  request: { query: runnerPageQuery },
-  responses: { 200: json(z.object({ runners: z.array(runnerView) })), ...problems },
-});
-
-const read = createRoute({
-  ...common,
-  method: "get",
-  path: "/runners/{id}",
-  summary: "One runner, with what its hub knows at this moment",
-  request: { params: runnerPath },
-  responses: { 200: json(runnerDetails), ...problems },
-});
-
-const remove = createRoute({
-  ...mutation,
-  method: "delete",
-  path: "/runners/{id}",
-  summary: "Forgets a runner that isn't connected, and its credential",
-  request: { params: runnerPath },
-  responses: { 200: json(runnerView, "As it was"), ...problems },
-});
-
-const command = createRoute({
-  ...mutation,
-  method: "post",
-  path: "/runners/{id}/commands",
-  summary:
-    "Sends a command; with `wait` answers with the event that it ends with. A repetition under the same " +
-    "Idempotency-Key answers with the command's id alone",
-  request: { params: runnerPath, query: commandQuery, body: jsonBody(commandBody) },
-  responses: { 200: json(commandView), ...problems },
-});
-
-const drain = createRoute({
-  ...mutation,
-  method: "post",
-  path: "/runners/{id}/drain",
-  summary: "Gives the runner nothing new; what it has goes on",
-  request: { params: runnerPath, body: jsonBody(drainBody) },
-  responses: { 200: json(runnerView), ...problems },
-});
-
-const issue = createRoute({
-  ...mutation,
-  method: "post",
-  path: "/runners/{id}/credentials",
-  summary:
-    "A secret of the runner's own, in place of any former one; shown this once, so that a repetition under the same " +
-    "Idempotency-Key is refused (409 `secret_shown_once`)",
-  request: { params: runnerPath, body: noBody },
-  responses: { 201: json(credentialView, "Issued"), ...problems },
-});
-
-const revoke = createRoute({
-  ...mutation,
-  method: "delete",
-  path: "/runners/{id}/credentials",
-  summary: "Revokes the runner's own secret and ends a connection that was made with it",
-  request: { params: runnerPath },
-  responses: { 200: json(runnerView), ...problems },
-});
+import { runnerView, viewDetails, viewRunner } from "./runner-schemas.ts";
 
 export const runners = controlRouter()
   .openapi(list, async (c) => {
@@ -108,7 +26,7 @@ export const runners = controlRouter()
   .openapi(remove, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
       ...asViewed(id, "runner.delete"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);
@@ -130,11 +48,11 @@ export const runners = controlRouter()
     const { id } = c.req.valid("param");
     const { wait } = c.req.valid("query");
     const { type, projectId = null, payload = {} } = c.req.valid("json");
-    const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
     const commandId = crypto.randomUUID();
     const timestamp = new Date(now()).toISOString();
     const sent = { id: commandId, type, projectId, timestamp, payload };
-    const answer = await commandRunner(c.env.control, idempotency, { runnerId: id, sent, projectId, wait });
+    const command = { runnerId: id, sent, projectId, wait };
+    const answer = await commandRunner(c.env.control, c.var.idempotency, command);
     switch (answer.outcome) {
       case "sent":
         return c.json({ ok: true as const, commandId: answer.commandId }, 200);
@@ -156,7 +74,7 @@ export const runners = controlRouter()
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const { draining } = c.req.valid("json");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, await c.req.text()), {
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
       ...asViewed(id, draining ? "runner.drain" : "runner.undrain"),
       act: async () => {
         const known = await requireRunnerRecord(store, id);
@@ -169,8 +87,8 @@ export const runners = controlRouter()
   })
   .openapi(issue, async (c) => {
     const { id } = c.req.valid("param");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
-      runnerId: id,
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
+      subject: { kind: "runner", id },
       action: "runner.issue-credential",
       act: async () => {
         const { secret, sha256 } = await newCredential();
@@ -192,7 +110,7 @@ export const runners = controlRouter()
   .openapi(revoke, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
       ...asViewed(id, "runner.revoke-credential"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);
@@ -204,8 +122,8 @@ export const runners = controlRouter()
   });
 
 /** A change whose answer is the runner's view. */
-const asViewed = (runnerId: string, action: string) => ({
-  runnerId,
+const asViewed = (id: string, action: string) => ({
+  subject: { kind: "runner" as const, id },
   action,
   remember: { schema: runnerView, of: (view: z.infer<typeof runnerView>) => view },
   repeated: (view: z.infer<typeof runnerView>) => view,

@@ -1,57 +1,19 @@
-import { createRoute, z } from "@hono/zod-openapi";
 import { Problem } from "../errors.ts";
 import { findSource, putSources } from "../runners/sources.ts";
-import { idempotencyOf } from "./mutation.ts";
-import { controlRouter, idempotent, json, operator, problems } from "./openapi.ts";
-import { mutateRunner } from "./runner-mutation.ts";
-import { runnerPath, sourcePath, sourcesHeaders, sourcesView } from "./runner-schemas.ts";
-
-const common = { security: operator, tags: ["runners"] };
-
-const upload = createRoute({
-  ...common,
-  parameters: idempotent,
-  method: "put",
-  path: "/runners/{id}/sources",
-  summary:
-    "Streams a source archive to the runner, which keeps it by its SHA-256, and refuses it (422 `source_refused`) " +
-    "where that isn't the given one. An Idempotency-Key needs `x-signalbox-sha256`",
-  request: {
-    params: runnerPath,
-    headers: sourcesHeaders,
-    body: {
-      required: true,
-      content: { "application/gzip": { schema: z.string().openapi({ format: "binary" }) } },
-    },
-  },
-  responses: { 200: json(sourcesView), ...problems },
-});
-
-const look = createRoute({
-  ...common,
-  method: "get",
-  path: "/runners/{id}/sources/{sha256}",
-  summary: "Whether the runner has a source already (404 `unknown_source`); HEAD asks the same",
-  request: { params: sourcePath },
-  responses: { 200: json(sourcesView), ...problems },
-});
+import { actOnce } from "./act-once.ts";
+import { controlRouter } from "./openapi.ts";
+import { upload, look } from "./routes/sources.ts";
+import { sourcesView } from "./runner-schemas.ts";
 
 export const sources = controlRouter()
   .openapi(upload, async (c) => {
     const { id } = c.req.valid("param");
     const sha256 = c.req.valid("header")["x-signalbox-sha256"] ?? null;
-    const idempotency = await idempotencyOf(c.req.raw, sha256 ?? "");
-    if (idempotency !== null && sha256 === null) {
-      const message = "is required with an Idempotency-Key: a stream is told from another by nothing else";
-      throw new Problem("invalid_request", `x-signalbox-sha256 ${message}.`, {
-        errors: [{ field: "header.x-signalbox-sha256", message }],
-      });
-    }
-    const answer = await mutateRunner(c.env.control, idempotency, {
-      runnerId: id,
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
+      subject: { kind: "runner", id },
       action: "runner.upload",
       act: () => putSources(c.env.control.env, id, c.req.raw, sha256),
-      details: (stored) => stored,
+      details: ({ sha256, bytes }) => ({ sha256, bytes }),
       remember: { schema: sourcesView, of: (stored) => stored },
       repeated: (stored) => stored,
     });

@@ -1,58 +1,10 @@
-import { createRoute } from "@hono/zod-openapi";
 import type { Command } from "../apps/command.ts";
+import { changeApp } from "./app-change.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
-import { idempotencyOf, mutate } from "./mutation.ts";
-import { controlRouter, idempotent, json, jsonBody, noBody, operator, problems } from "./openapi.ts";
-import { appPath, appView, canaryBody, minimumBody, pauseBody } from "./schemas.ts";
-
-const common = { security: operator, tags: ["traffic"], parameters: idempotent };
-const responses = { 200: json(appView), ...problems };
-
-const setCanary = createRoute({
-  ...common,
-  method: "put",
-  path: "/apps/{app}/canary",
-  summary: "Sends a share of new visitors to a ready deployment",
-  request: { params: appPath, body: jsonBody(canaryBody) },
-  responses,
-});
-
-const clearCanary = createRoute({
-  ...common,
-  method: "delete",
-  path: "/apps/{app}/canary",
-  summary: "Sends all new visitors to the active deployment again",
-  request: { params: appPath },
-  responses,
-});
-
-const pause = createRoute({
-  ...common,
-  method: "post",
-  path: "/apps/{app}/pause",
-  summary: "Holds or refuses all of the app's requests",
-  request: { params: appPath, body: jsonBody(pauseBody) },
-  responses,
-});
-
-const resume = createRoute({
-  ...common,
-  method: "post",
-  path: "/apps/{app}/resume",
-  summary: "Lets requests through again, those that were held first",
-  request: { params: appPath, body: noBody },
-  responses,
-});
-
-const setMinimum = createRoute({
-  ...common,
-  method: "put",
-  path: "/apps/{app}/minimum",
-  summary: "Makes pins to older deployments stale, whatever their state",
-  request: { params: appPath, body: jsonBody(minimumBody) },
-  responses,
-});
+import type { Idempotency } from "./idempotency.ts";
+import { controlRouter } from "./openapi.ts";
+import { setCanary, clearCanary, pause, resume, setMinimum } from "./routes/traffic.ts";
 
 export const traffic = controlRouter()
   .openapi(setCanary, async (c) => {
@@ -78,12 +30,11 @@ export const traffic = controlRouter()
   });
 
 async function change(
-  c: { env: { control: ControlContext }; req: { raw: Request; text: () => Promise<string> } },
+  c: { env: { control: ControlContext }; var: { idempotency: Idempotency } },
   app: string,
   command: Command,
   action: string,
 ) {
-  const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
   const { stored } = await requireApp(c.env.control, app);
-  return mutate(c.env.control, idempotency, app, command, action, appAnswer(stored));
+  return changeApp(c.env.control, c.var.idempotency, app, command, action, appAnswer(stored));
 }

@@ -5,7 +5,7 @@ import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protoc
 import type { AppDocument, Deployment } from "../apps/app-document.ts";
 import { textWithin } from "../answer-body.ts";
 import { describeFailure, type FetchTarget } from "../apps/contract.ts";
-import type { Verification } from "./reconcile.ts";
+import type { Verification } from "./steps.ts";
 
 /** What the edge serves with. */
 export interface EdgeAccess {

@@ -4,7 +4,14 @@ import {
   LOG_PAGE_LINES,
   LOG_WAIT_LIMIT_SECONDS,
 } from "../../functions/protocol/limits.ts";
-import { asProblem, Problem, problemStatuses } from "../problem.ts";
+import {
+  SHA256_HEADER,
+  SOURCE_BYTES_HEADER,
+  type Refusal,
+  type RunnerAnswers,
+  type RunnerRoute,
+} from "../../functions/protocol/runner-api.ts";
+import { asRunnerError, RunnerError, errorStatuses } from "../runner-error.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
@@ -13,19 +20,19 @@ import { parseKey, parseSpec } from "./spec.ts";
 /** Longer than a client needs to read an early answer while it still sends its upload. */
 const LINGER_MS = 5_000;
 
-interface Answer {
+interface Answer<T = unknown> {
   status: number;
-  body?: unknown;
+  /** Null: none. */
+  body: T;
   headers?: Record<string, string>;
 }
 
-type Route = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer>;
+type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer<T>>;
+type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
- * The runner's internal API, reached only through the tunnel: whoever may open a stream to it may deploy.
- *
- * PUT /sources, HEAD /sources/{sha256}, PUT|GET|DELETE /deployments/{app}/{id}, GET /deployments/{app}/{id}/logs,
- * POST /deployments/{app}/{id}/restart, GET /status. Errors are `{code, detail, field?}`.
+ * The runner's API as `functions/protocol/runner-api.ts` has it. It is reached through the tunnel alone: whoever may
+ * open a stream to it may deploy.
  */
 export function createInternalApi(options: {
   deployments: DeploymentManager;
@@ -42,11 +49,11 @@ export function createInternalApi(options: {
     answer(routes, request).then(
       (given) => send(request, response, given),
       (error: unknown) => {
-        const problem = asProblem(error);
+        const problem = asRunnerError(error);
         if (problem.code === "internal" && !request.destroyed) console.error("internal API:", error);
         const { code, message: detail, field } = problem;
-        const body = { code, detail, ...(field === undefined ? {} : { field }) };
-        send(request, response, { status: problemStatuses[code], body });
+        const body: Refusal = { code, detail, ...(field === undefined ? {} : { field }) };
+        send(request, response, { status: errorStatuses[code], body });
       },
     );
   };
@@ -57,7 +64,7 @@ function createRoutes({
   sources,
   disk,
   ending,
-}: Parameters<typeof createInternalApi>[0]): Record<string, Route> {
+}: Parameters<typeof createInternalApi>[0]): Routes {
   const key = (parts: string[]): string => {
     const name = `${parts[1] ?? ""}/${parts[2] ?? ""}`;
     parseKey(name);
@@ -66,9 +73,13 @@ function createRoutes({
   const restarts = new Map<string, { asked: string; restarted: Promise<unknown> }>();
   return {
     "PUT sources": async (request) => {
-      const sha256 = header(request, "x-signalbox-sha256");
+      const sha256 = header(request, SHA256_HEADER);
       if (sha256 !== undefined && !SHA256_PATTERN.test(sha256)) {
-        throw new Problem("invalid_request", "This isn't a SHA-256 in hexadecimal.", "x-signalbox-sha256");
+        throw new RunnerError(
+          "invalid_request",
+          "This isn't a SHA-256 in hexadecimal.",
+          "x-signalbox-sha256",
+        );
       }
       const length = header(request, "content-length");
       const bytes = length === undefined ? undefined : Number(length);
@@ -78,8 +89,8 @@ function createRoutes({
     },
     "HEAD sources/*": async (_request, _url, [, sha256 = ""]) => {
       const source = await sources.find(sha256);
-      if (source === null) return { status: 404 };
-      return { status: 200, headers: { "x-signalbox-bytes": String(source.bytes) } };
+      if (source === null) return { status: 404, body: null };
+      return { status: 200, body: null, headers: { [SOURCE_BYTES_HEADER]: String(source.bytes) } };
     },
     "PUT deployments/*/*": async (request, _url, parts) => {
       const name = key(parts);
@@ -128,15 +139,15 @@ function createRoutes({
   };
 }
 
-async function answer(routes: Record<string, Route>, request: IncomingMessage): Promise<Answer> {
+async function answer(routes: Readonly<Record<string, Route>>, request: IncomingMessage): Promise<Answer> {
   const { method = "GET" } = request;
   const url = new URL(request.url ?? "/", "http://runner");
   const parts = url.pathname.slice(1).split("/");
   const shapes = Object.keys(routes).filter((name) => matches(name.split(" ")[1] ?? "", parts));
   const route = routes[shapes.find((name) => name.startsWith(`${method} `)) ?? ""];
   if (route) return route(request, url, parts);
-  if (shapes.length > 0) throw new Problem("method_not_allowed", `${method} isn't possible here.`);
-  throw new Problem("not_found", "The runner has no such resource.");
+  if (shapes.length > 0) throw new RunnerError("method_not_allowed", `${method} isn't possible here.`);
+  throw new RunnerError("not_found", "The runner has no such resource.");
 }
 
 function matches(shape: string, parts: string[]): boolean {
@@ -146,7 +157,7 @@ function matches(shape: string, parts: string[]): boolean {
 
 function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
   if (response.destroyed || response.headersSent) return;
-  const text = body === undefined ? "" : JSON.stringify(body);
+  const text = body === null ? "" : JSON.stringify(body);
   // What is left of a refused upload is thrown away for a while, so that the client gets to read why.
   if (!request.complete) {
     response.setHeader("connection", "close");
@@ -164,8 +175,8 @@ function send(request: IncomingMessage, response: ServerResponse, { status, body
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const tooLarge = (): Problem =>
-    new Problem("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
+  const tooLarge = (): RunnerError =>
+    new RunnerError("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
   if (Number(header(request, "content-length") ?? 0) > CONTROL_BODY_LIMIT_BYTES) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -180,7 +191,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
     const value: unknown = JSON.parse(text);
     return value;
   } catch {
-    throw new Problem("invalid_request", "The body isn't JSON.");
+    throw new RunnerError("invalid_request", "The body isn't JSON.");
   }
 }
 
@@ -216,7 +227,7 @@ function count(url: URL, name: string, fallback: number, most: number): number {
   const text = url.searchParams.get(name);
   if (text === null) return fallback;
   if (!/^\d{1,16}$/.test(text) || Number(text) > most) {
-    throw new Problem("invalid_request", `This must be a whole number up to ${most}.`, name);
+    throw new RunnerError("invalid_request", `This must be a whole number up to ${most}.`, name);
   }
   return Number(text);
 }

@@ -1,17 +1,18 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
 import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
-import { asProblem, Problem } from "../problem.ts";
+import { asRunnerError, RunnerError } from "../runner-error.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import { waitUntilReady } from "./health-probe.ts";
 import { installCommand } from "./install-command.ts";
-import { type DeploymentRecord, type DeploymentState, saveRecord } from "./record.ts";
+import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
 import { runStep, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
@@ -34,33 +35,14 @@ export interface DeploymentHost {
   onChange(): void;
 }
 
-export interface DeploymentStatus {
-  app: string;
-  id: string;
-  state: DeploymentState;
-  /** Why it failed, or why it isn't running just now. */
-  reason: string | null;
-  /** The last lines of what failed. */
-  lastLines: string[];
-  /** Where it listens, or will. */
-  port: number | null;
-  /** How often it ended by itself. */
-  crashes: number;
-  source: { sha256: string };
-  /** Logs from before this cursor are all there are now. */
-  logCursor: number;
-  createdAt: string;
-  updatedAt: string;
-}
-
 /** One deployment's life: from its source to a process that serves, and again after each crash. */
 export class Deployment {
   readonly key: string;
   readonly #host: DeploymentHost;
-  /** Belongs to this deployment alone: its record, `work`, `log` and `tmp`. */
+  /** Belongs to this deployment alone: its manifest, `work`, `log` and `tmp`. */
   readonly #directory: string;
   readonly #log: LogFile;
-  #record: DeploymentRecord;
+  #manifest: DeploymentManifest;
   #life: Promise<void> = Promise.resolve();
   #restarts: Promise<void> = Promise.resolve();
   #saves: Promise<void> = Promise.resolve();
@@ -68,39 +50,43 @@ export class Deployment {
   #removal: Promise<void> | null = null;
   #isClosed = false;
 
-  private constructor(host: DeploymentHost, directory: string, record: DeploymentRecord, log: LogFile) {
-    this.key = record.key;
+  private constructor(host: DeploymentHost, directory: string, manifest: DeploymentManifest, log: LogFile) {
+    this.key = manifest.key;
     this.#host = host;
     this.#directory = directory;
-    this.#record = record;
+    this.#manifest = manifest;
     this.#log = log;
   }
 
-  static async open(host: DeploymentHost, directory: string, record: DeploymentRecord): Promise<Deployment> {
-    return new Deployment(host, directory, record, await LogFile.open(join(directory, "log")));
+  static async open(
+    host: DeploymentHost,
+    directory: string,
+    manifest: DeploymentManifest,
+  ): Promise<Deployment> {
+    return new Deployment(host, directory, manifest, await LogFile.open(join(directory, "log")));
   }
 
-  get record(): Readonly<DeploymentRecord> {
-    return this.#record;
+  get manifest(): Readonly<DeploymentManifest> {
+    return this.#manifest;
   }
 
   /** Neither serving nor given up yet. */
   get isUnsettled(): boolean {
-    const { state, wasReady } = this.#record;
+    const { state, wasReady } = this.#manifest;
     return state !== "running" && state !== "failed" && !(state === "starting" && wasReady);
   }
 
   /** Begins, or goes on where a killed runner left off. */
   start(): void {
-    if (this.#isClosed || this.#record.state === "failed" || this.#record.state === "stopping") return;
+    if (this.#isClosed || this.#manifest.state === "failed" || this.#manifest.state === "stopping") return;
     // Whatever it was when the last runner was killed, nothing of it runs now.
-    this.#record = { ...this.#record, state: this.#record.prepared ? "starting" : "unpacking" };
+    this.#manifest = { ...this.#manifest, state: this.#manifest.prepared ? "starting" : "unpacking" };
     this.#abort = new AbortController();
     this.#life = this.#live(this.#abort.signal);
   }
 
-  status(): DeploymentStatus {
-    const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#record;
+  status(): HostedDeployment {
+    const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#manifest;
     const [app = "", id = ""] = key.split("/");
     return {
       app,
@@ -140,7 +126,7 @@ export class Deployment {
     return this.#removal;
   }
 
-  /** Ends its process for good; the record stays, so that the next runner goes on. */
+  /** Ends its process for good; the manifest stays, so that the next runner goes on. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#halt();
@@ -150,8 +136,8 @@ export class Deployment {
 
   /** Deletes the tree of a failed deployment, which a restart unpacks again. */
   async evict(): Promise<void> {
-    if (this.#record.state !== "failed") return;
-    this.#record.prepared = false;
+    if (this.#manifest.state !== "failed") return;
+    this.#manifest.prepared = false;
     await this.#save();
     await this.#discardWork();
   }
@@ -162,7 +148,7 @@ export class Deployment {
 
   async #live(signal: AbortSignal): Promise<void> {
     try {
-      if (!this.#record.prepared) await this.#host.slots.run(signal, () => this.#prepare(signal));
+      if (!this.#manifest.prepared) await this.#host.slots.run(signal, () => this.#prepare(signal));
       await this.#serve(signal);
     } catch (error) {
       if (signal.aborted) return;
@@ -173,7 +159,7 @@ export class Deployment {
   }
 
   async #prepare(signal: AbortSignal): Promise<void> {
-    const { spec } = this.#record;
+    const { spec } = this.#manifest;
     const { sources, disk, timing } = this.#host;
     await this.#set("unpacking");
     await this.#discardWork();
@@ -200,7 +186,7 @@ export class Deployment {
         limitMs: timing.buildLimitMs,
       });
     }
-    this.#record.prepared = true;
+    this.#manifest.prepared = true;
     await this.#set("starting");
   }
 
@@ -213,26 +199,26 @@ export class Deployment {
       try {
         end = await this.#serveOnce(signal, attempt);
       } catch (error) {
-        if (signal.aborted || !this.#record.wasReady) throw error;
-        end = new StepFailure(asProblem(error).message, []);
+        if (signal.aborted || !this.#manifest.wasReady) throw error;
+        end = new StepFailure(asRunnerError(error).message, []);
       }
       signal.throwIfAborted();
       if (attempt.readyAt !== null && performance.now() - attempt.readyAt >= timing.stableMs) failures = 0;
       failures++;
-      this.#record.crashes++;
-      if (!this.#record.wasReady && failures >= FIRST_ATTEMPTS) throw end;
-      const pause = backoffMs(failures, timing);
-      const reason = `${end.message}; it is started again in ${(pause / 1_000).toFixed(1)} s.`;
+      this.#manifest.crashes++;
+      if (!this.#manifest.wasReady && failures >= FIRST_ATTEMPTS) throw end;
+      const delayMs = backoffMs(failures, timing);
+      const reason = `${end.message}; it starts again in ${(delayMs / 1_000).toFixed(1)} s.`;
       await this.#set("starting", { reason, lastLines: end.lastLines });
       await this.#say("start", reason);
-      await sleep(pause, undefined, { signal });
+      await sleep(delayMs, undefined, { signal });
     }
   }
 
   /** One process from its start to its end; returns why it ended. */
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
     const { timing } = this.#host;
-    const { spec } = this.#record;
+    const { spec } = this.#manifest;
     const port = await this.#reservePort();
     await this.#say("start", `$ ${spec.start}   (PORT=${port})`);
     const server = await startServer({
@@ -257,11 +243,11 @@ export class Deployment {
             "the app must listen on the address in HOST and the port in PORT",
           server.lastLines,
         );
-        if (!this.#record.wasReady) throw failure;
+        if (!this.#manifest.wasReady) throw failure;
         return failure;
       }
       attempt.readyAt = performance.now();
-      this.#record.wasReady = true;
+      this.#manifest.wasReady = true;
       void server.exited.then(() => this.#leaveRunning()).catch(() => undefined); // `ended` rejects too
       await this.#set("running", { lastLines: [] });
       return await server.ended;
@@ -273,18 +259,18 @@ export class Deployment {
 
   /** At once, so that nobody is sent to a port where nothing listens while the rest is cleared away. */
   #leaveRunning(): void {
-    if (this.#record.state === "running") this.#record = { ...this.#record, state: "starting" };
+    if (this.#manifest.state === "running") this.#manifest = { ...this.#manifest, state: "starting" };
   }
 
   async #reservePort(): Promise<number> {
     const { ports } = this.#host;
-    const preferred = this.#record.port ?? undefined;
+    const preferred = this.#manifest.port ?? undefined;
     let port = await ports.reserve(this.key, { preferred });
     // Between two starts anybody may have taken it.
     if (!(await isFree(port))) port = await ports.reallocate(this.key);
-    if (port !== this.#record.port) {
-      this.#record.port = port;
-      await this.#set("starting", { reason: this.#record.reason, lastLines: this.#record.lastLines });
+    if (port !== this.#manifest.port) {
+      this.#manifest.port = port;
+      await this.#set("starting", { reason: this.#manifest.reason, lastLines: this.#manifest.lastLines });
     }
     return port;
   }
@@ -312,14 +298,14 @@ export class Deployment {
 
   async #fail(error: unknown): Promise<void> {
     const failure = error instanceof StepFailure ? error : null;
-    const problem = failure ?? asProblem(error);
-    if (problem instanceof Problem && problem.code === "internal") {
+    const told = failure ?? asRunnerError(error);
+    if (told instanceof RunnerError && told.code === "internal") {
       console.error(`deployment ${this.key}:`, error);
     }
     try {
-      await this.#say("start", `Failed: ${problem.message}`);
-      await this.#set("failed", { reason: problem.message, lastLines: failure?.lastLines ?? [] });
-      if (!this.#record.prepared) await this.#discardWork();
+      await this.#say("start", `Failed: ${told.message}`);
+      await this.#set("failed", { reason: told.message, lastLines: failure?.lastLines ?? [] });
+      if (!this.#manifest.prepared) await this.#discardWork();
     } catch (second) {
       // The state in memory is right; the disk's is older, and a restarted runner fails the same way again.
       console.error(`deployment ${this.key}: can't record its failure:`, second);
@@ -330,12 +316,12 @@ export class Deployment {
     this.#refuseStopping();
     await this.#halt();
     this.#refuseStopping();
-    await this.#set(this.#record.prepared ? "starting" : "unpacking");
+    await this.#set(this.#manifest.prepared ? "starting" : "unpacking");
     this.start();
   }
 
   async #halt(): Promise<void> {
-    this.#abort.abort(new Problem("deployment_stopping", "The deployment is being stopped."));
+    this.#abort.abort(new RunnerError("deployment_stopping", "The deployment is being stopped."));
     await this.#life;
   }
 
@@ -359,29 +345,26 @@ export class Deployment {
     this.#host.disk.touch(this.#directory);
   }
 
-  async #set(
-    state: DeploymentState,
-    more: { reason?: string | null; lastLines?: string[] } = {},
-  ): Promise<void> {
-    const before = this.#record.state;
+  async #set(state: HostedState, more: { reason?: string | null; lastLines?: string[] } = {}): Promise<void> {
+    const before = this.#manifest.state;
     // Whatever else is under way, what is being removed stays so.
     const next = before === "stopping" ? before : state;
     const updatedAt = new Date().toISOString();
-    this.#record = { ...this.#record, reason: null, ...more, state: next, updatedAt };
+    this.#manifest = { ...this.#manifest, reason: null, ...more, state: next, updatedAt };
     this.#host.onChange();
     try {
       await this.#save();
     } catch (error) {
       // The disk's state is older, and a successor begins from there. What serves must go on, and what is being removed
       // must be: that is how there will be room again.
-      if (asProblem(error).code !== "disk_full") throw error;
+      if (asRunnerError(error).code !== "disk_full") throw error;
       console.error(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
     }
   }
 
   /** In turn, and always the newest: a slow write must not put an older state in its place. */
   #save(): Promise<void> {
-    const saved = this.#saves.then(() => saveRecord(this.#directory, this.#record));
+    const saved = this.#saves.then(() => saveManifest(this.#directory, this.#manifest));
     this.#saves = saved.catch(() => undefined); // whoever waits for it is told
     return saved;
   }
@@ -391,7 +374,7 @@ export class Deployment {
   }
 
   #refuseStopping(): void {
-    if (this.#record.state !== "stopping") return;
-    throw new Problem("deployment_stopping", "The deployment is being removed.");
+    if (this.#manifest.state !== "stopping") return;
+    throw new RunnerError("deployment_stopping", "The deployment is being removed.");
   }
 }

@@ -4,8 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 /** A server that is up answers in milliseconds; a first request that compiles something takes seconds. */
 const ATTEMPT_LIMIT_MS = 5_000;
-const FIRST_PAUSE_MS = 50;
-const PAUSE_LIMIT_MS = 1_000;
+const FIRST_DELAY_MS = 50;
+const DELAY_LIMIT_MS = 1_000;
 
 /** Asks until the port accepts a connection, or the path answers 200 to 399; false once the deadline has passed. */
 export async function waitUntilReady(options: {
@@ -16,7 +16,7 @@ export async function waitUntilReady(options: {
 }): Promise<boolean> {
   const { port, healthPath, signal } = options;
   const deadline = performance.now() + options.limitMs;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, PAUSE_LIMIT_MS)) {
+  for (let pause = FIRST_DELAY_MS; ; pause = Math.min(2 * pause, DELAY_LIMIT_MS)) {
     const remaining = Math.ceil(deadline - performance.now());
     if (remaining <= 0) return false;
     const attempt = AbortSignal.any([signal, AbortSignal.timeout(Math.min(ATTEMPT_LIMIT_MS, remaining))]);

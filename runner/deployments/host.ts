@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { ProjectLogs } from "../logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "../ports.ts";
 import { ProcessJournal } from "../processes/journal.ts";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
 import { FileLock } from "../processes/file-lock.ts";
 import { SourceStore } from "../sources/source-store.ts";
 import { Disk } from "../workspaces/disk.ts";
@@ -62,7 +62,7 @@ export class Host {
     this.#sweeps.unref();
   }
 
-  /** Ends what a killed runner left running, then resumes its deployments. Problems: `workspace_in_use`. */
+  /** Ends what a killed runner left running, then resumes its deployments. Errors: `workspace_in_use`. */
   static async open(options: HostOptions): Promise<Host> {
     await mkdir(options.root, { recursive: true });
     const root = await realpath(options.root);
@@ -124,7 +124,7 @@ export class Host {
 async function takeRoot(file: string): Promise<FileLock> {
   const lock = await FileLock.take(file);
   if (lock instanceof FileLock) return lock;
-  throw new Problem(
+  throw new RunnerError(
     "workspace_in_use",
     `The workspace belongs to the runner with process id ${lock.holder}: stop it or choose another WORKSPACE_ROOT.`,
   );

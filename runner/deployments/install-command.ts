@@ -4,7 +4,7 @@ import { resolveCommand } from "package-manager-detector/commands";
 import { LOCKS } from "package-manager-detector/constants";
 import { detect } from "package-manager-detector/detect";
 import { z } from "zod";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
 
 /** A package.json of more is generated, and by something that knows its own install command. */
 const MANIFEST_LIMIT_BYTES = 1024 * 1024;
@@ -54,6 +54,6 @@ async function readManifest(path: string): Promise<z.infer<typeof manifestSchema
     if (text.length > MANIFEST_LIMIT_BYTES) throw new Error("it is too large");
     return manifestSchema.parse(JSON.parse(text));
   } catch (error) {
-    throw new Problem("invalid_request", `The source's package.json can't be read: ${String(error)}`);
+    throw new RunnerError("invalid_request", `The source's package.json can't be read: ${String(error)}`);
   }
 }

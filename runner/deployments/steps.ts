@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Capture } from "../logs/capture.ts";
 import type { LogFile } from "../logs/log-file.ts";
-import { asProblem } from "../problem.ts";
+import { asRunnerError } from "../runner-error.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
@@ -53,7 +53,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     disk.touch(options.work);
     disk.reserve(0).then(
       (room) => room.release(),
-      (error: unknown) => limits.abort(new StepFailure(asProblem(error).message, capture.lastLines)),
+      (error: unknown) => limits.abort(new StepFailure(asRunnerError(error).message, capture.lastLines)),
     );
   }, options.diskCheckMs);
   try {

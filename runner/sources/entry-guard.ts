@@ -1,6 +1,6 @@
 import { posix } from "node:path";
 import type { TarHeader } from "modern-tar";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
 
 /** A large monorepo without its node_modules has 30,000 files. */
 export const ENTRIES_LIMIT = 100_000;
@@ -19,7 +19,7 @@ export type Entry =
   | { kind: "hardlink"; path: string; source: string };
 
 /**
- * Decides over the entries of one archive, in their order. Refuses with {@link Problem} `invalid_archive` whatever would
+ * Decides over the entries of one archive, in their order. Refuses with {@link RunnerError} `invalid_archive` whatever would
  * write outside of the archive's directory, or through an entry of the archive itself, or that two kinds of file system
  * would unpack differently.
  */
@@ -31,7 +31,7 @@ export class EntryGuard {
   /** null: nothing to make, it is the root itself. */
   check(header: TarHeader): Entry | null {
     if (++this.#count > ENTRIES_LIMIT) {
-      throw new Problem("archive_too_large", `The archive has more than ${ENTRIES_LIMIT} entries.`);
+      throw new RunnerError("archive_too_large", `The archive has more than ${ENTRIES_LIMIT} entries.`);
     }
     const type = header.type ?? "file";
     if (header.pax !== undefined && Object.keys(header.pax).some((key) => key.startsWith("GNU.sparse"))) {
@@ -135,7 +135,7 @@ function fold(path: string): string {
   return path.normalize("NFC").toLowerCase();
 }
 
-function refuse(name: string, why: string): Problem {
+function refuse(name: string, why: string): RunnerError {
   const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name;
-  return new Problem("invalid_archive", `The archive is refused: ${JSON.stringify(shown)} ${why}.`);
+  return new RunnerError("invalid_archive", `The archive is refused: ${JSON.stringify(shown)} ${why}.`);
 }

@@ -6,7 +6,7 @@ import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { createTarDecoder, type ParsedTarEntry } from "modern-tar";
-import { asProblem, Problem } from "../problem.ts";
+import { asRunnerError, RunnerError } from "../runner-error.ts";
 import type { Reservation } from "../workspaces/disk.ts";
 import { EntryGuard } from "./entry-guard.ts";
 
@@ -19,7 +19,7 @@ const ENTRY_COST_BYTES = 4_096;
 
 /**
  * Unpacks a gzip tar file into an existing empty directory, and only says so if all of it was there and it was the
- * source with this hash. Throws {@link Problem} `invalid_archive`, `archive_too_large`, `hash_mismatch`, `disk_full`;
+ * source with this hash. Throws {@link RunnerError} `invalid_archive`, `archive_too_large`, `hash_mismatch`, `disk_full`;
  * what is in the directory then is worthless.
  */
 export async function unpack(
@@ -41,7 +41,7 @@ export async function unpack(
     transform(chunk: Buffer, _encoding, done) {
       unpacked += chunk.length;
       if (unpacked <= limit) done(null, chunk);
-      else done(new Problem("archive_too_large", `The archive unpacks to more than ${limit} bytes.`));
+      else done(new RunnerError("archive_too_large", `The archive unpacks to more than ${limit} bytes.`));
     },
   });
   const decoder = createTarDecoder({ strict: true });
@@ -70,13 +70,13 @@ export async function unpack(
   });
   const [read, wrote] = await Promise.allSettled([reading, writing]);
   options.signal?.throwIfAborted();
-  // The reader ends with the writer's error or the other way round: a Problem is the cause, the rest its echo.
+  // The reader ends with the writer's error or the other way round: a RunnerError is the cause, the others its echo.
   const failures = [read, wrote].flatMap((result): unknown[] =>
     result.status === "rejected" ? [result.reason] : [],
   );
   if (failures.length > 0) throw explain(failures);
   if (hash.digest("hex") !== sha256) {
-    throw new Problem("hash_mismatch", "The stored source is damaged: upload it again.");
+    throw new RunnerError("hash_mismatch", "The stored source is damaged: upload it again.");
   }
 }
 
@@ -142,13 +142,13 @@ async function writeBody(
 }
 
 function explain(failures: unknown[]): unknown {
-  const problem = failures.find((failure) => failure instanceof Problem);
-  if (problem !== undefined) return problem;
-  const known = failures.map(asProblem).find(({ code }) => code !== "internal");
+  const expected = failures.find((failure) => failure instanceof RunnerError);
+  if (expected !== undefined) return expected;
+  const known = failures.map(asRunnerError).find(({ code }) => code !== "internal");
   if (known !== undefined) return known;
   const cause = failures.find(isFormatError);
   if (cause !== undefined) {
-    return new Problem("invalid_archive", `The source isn't a whole gzip tar archive: ${cause.message}`);
+    return new RunnerError("invalid_archive", `The source isn't a whole gzip tar archive: ${cause.message}`);
   }
   return failures[0];
 }

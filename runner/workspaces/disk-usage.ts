@@ -1,6 +1,6 @@
 import { lstat, opendir } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 
 /** A measurement of a part that nobody reported as changed is believed for so long. */
 const BELIEVED_MS = 60_000;

@@ -1,5 +1,5 @@
 import { statfs } from "node:fs/promises";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
 import { DiskUsage } from "./disk-usage.ts";
 
 /** Room that work under way, logs and journals can still use once new work is refused. */
@@ -94,7 +94,7 @@ export class Disk {
     this.#usage?.touch(path);
   }
 
-  /** Promises room for new work at a path, after evicting if need be. Throws {@link Problem} `disk_full`. */
+  /** Promises room for new work at a path, after evicting if need be. Throws {@link RunnerError} `disk_full`. */
   async reserve(bytes: number, path: string = this.#root): Promise<Reservation> {
     let held = 0;
     const hold = (more: number): void => {
@@ -105,7 +105,7 @@ export class Disk {
       this.#usage?.grow(path, written);
       // Promised before looking, so that two that look at the same time don't get the same room.
       hold(more);
-      await this.#require().catch((error: unknown) => {
+      await this.#requireRoom().catch((error: unknown) => {
         hold(0);
         throw error;
       });
@@ -133,13 +133,13 @@ export class Disk {
     clearInterval(this.#watch);
   }
 
-  async #require(): Promise<void> {
+  async #requireRoom(): Promise<void> {
     const isEnough = async (): Promise<boolean> =>
       (await this.#free()).free - this.#reserved >= this.#lowWaterBytes;
     if (await isEnough()) return;
     await this.#relieve(this.#reserved);
     if (await isEnough()) return;
-    throw new Problem(
+    throw new RunnerError(
       "disk_full",
       "The runner's disk is full: delete projects or deployments, or enlarge it.",
     );

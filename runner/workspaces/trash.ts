@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 
 /**
  * Deletes directories in two steps: one rename, after which the thing is gone for everybody, and the slow rest. What a

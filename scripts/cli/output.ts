@@ -1,5 +1,4 @@
-import { stripVTControlCharacters } from "node:util";
-import picocolors from "picocolors";
+import { stripVTControlCharacters, styleText } from "node:util";
 import type { Failure } from "./failure.ts";
 
 /** The part of a terminal or pipe that output needs. */
@@ -22,7 +21,7 @@ export class Output {
   readonly json: boolean;
   /** Whether a person looks at standard output right now. */
   readonly live: boolean;
-  readonly style: ReturnType<typeof picocolors.createColors>;
+  readonly style: Style;
   readonly #stdout: Sink;
   readonly #stderr: Sink;
 
@@ -32,7 +31,7 @@ export class Output {
     this.json = json;
     // A pseudo-terminal without a size can't be drawn on.
     this.live = terminal && !json && (stdout.columns ?? 0) > 0;
-    this.style = picocolors.createColors(color);
+    this.style = styles(color);
     this.#stdout = stdout;
     this.#stderr = stderr;
   }
@@ -80,6 +79,18 @@ export class Output {
         .trimEnd();
     return [this.style.dim(line(header)), ...rows.map(line)].join("\n");
   }
+}
+
+const FORMATS = ["bold", "dim", "underline", "red", "green", "yellow", "cyan"] as const;
+type Style = Record<(typeof FORMATS)[number], (text: string) => string>;
+
+function styles(color: boolean): Style {
+  const entries = FORMATS.map((format) => [
+    format,
+    // Left to itself, Node asks the environment and the process's own output, which need not be this one.
+    (text: string) => (color ? styleText(format, text, { validateStream: false }) : text),
+  ]);
+  return Object.fromEntries(entries) as Style;
 }
 
 /** How many columns text takes, colours aside. */

@@ -7,6 +7,7 @@ import type {
   deploymentView,
   logView,
   pauseBody,
+  problemView,
 } from "../../functions/control/schemas.ts";
 import type { reportSchema } from "../../functions/janitor/report.ts";
 
@@ -19,6 +20,7 @@ export type DeploymentView = z.infer<typeof deploymentView>;
 export type DeploymentState = DeploymentView["state"];
 export type LogView = z.infer<typeof logView>;
 export type PauseBody = z.input<typeof pauseBody>;
+export type ProblemView = z.infer<typeof problemView>;
 export type RunnerView = z.infer<typeof runnerView>;
 export type RunnerDetails = z.infer<typeof runnerDetails>;
 export type CredentialView = z.infer<typeof credentialView>;

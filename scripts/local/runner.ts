@@ -1,8 +1,9 @@
 import { join } from "node:path";
-import { NODE_FLAGS } from "../build/runner.ts";
+import { NODE_FLAGS } from "../build/node-flags.ts";
 import { projectRoot } from "../build/worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
 import { upload } from "../cli/deploy/upload.ts";
+import type { Upload } from "../client/control-client.ts";
 import { packExample } from "./example-source.ts";
 import type { Stack } from "./stack.ts";
 
@@ -53,7 +54,9 @@ export async function startLocalRunner(
 export async function uploadExample({ control }: Stack): Promise<{ sha256: string }> {
   const archive = await packExample();
   try {
-    await upload(control, `/runners/${LOCAL_RUNNER}/sources`, archive, () => undefined);
+    const send = async (bytes: Upload): Promise<string> =>
+      (await control.uploadToRunner(LOCAL_RUNNER, bytes)).sha256;
+    await upload(send, archive, () => undefined);
     return { sha256: archive.sha256 };
   } finally {
     archive.remove();

@@ -8,17 +8,15 @@ import { SOURCES_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
 import { MARKER_VARIABLE } from "../../runner/processes/environment.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { readEvents } from "../helpers/event-stream.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { startRunner, viewRunner, type RunnerProcess } from "../helpers/runner.ts";
 import {
-  archiveOf,
   deploy,
   deployTunnelApp,
   putSource,
-  startRunner,
   TUNNEL_APP,
   uploadSource,
-  viewRunner,
-  type RunnerProcess,
-} from "../helpers/hosted-runner.ts";
+} from "../helpers/runner-deployments.ts";
 import { CONTROL_TOKEN, RUNNER_SECRET, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
-import { archiveOf, startRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { CONTROL_TOKEN, until, type ApiAnswer, type TestStack } from "../helpers/stack.ts";
 import { connectRunner, type TunnelClient } from "../helpers/tunnel-client.ts";
 

@@ -3,6 +3,7 @@ import { writeFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import type { EventSourceMessage } from "eventsource-parser";
 import { expect, test } from "vitest";
 import { parseInvocation } from "../../scripts/cli/arguments.ts";
 import { age, bytes, duration } from "../../scripts/cli/ages.ts";
@@ -12,7 +13,7 @@ import { everywhere } from "../../scripts/cli/command.ts";
 import { completionScript } from "../../scripts/cli/completions.ts";
 import { commandHelp, overview } from "../../scripts/cli/help.ts";
 import { Output } from "../../scripts/cli/output.ts";
-import { readEvents, type ServerEvent } from "../../scripts/cli/progress/event-stream.ts";
+import { readEvents } from "../../scripts/cli/progress/event-stream.ts";
 import { publicUrl } from "../../scripts/cli/public-url.ts";
 import type { AppView, DeploymentView } from "../../scripts/client/control-types.ts";
 
@@ -126,11 +127,11 @@ test("server-sent events are read whole, however they are cut, and comments are 
     const pieces = Array.from({ length: Math.ceil(whole.length / size) }, (_, index) =>
       whole.slice(index * size, (index + 1) * size),
     );
-    const events: ServerEvent[] = [];
+    const events: EventSourceMessage[] = [];
     for await (const event of readEvents(ReadableStream.from(pieces))) events.push(event);
     expect(events).toEqual([
       { id: "7", event: "log", data: '{"line":"ü"}' },
-      { id: null, event: "end", data: "{}" },
+      { id: undefined, event: "end", data: "{}" },
     ]);
   }
 });

@@ -197,6 +197,14 @@ describe("a sweep", () => {
     expect(there()).toEqual(["one"]);
   });
 
+  test("goes by the newest deletion of its app", async () => {
+    const [deleted] = store.audit;
+    if (!deleted) throw new Error("the app was never deleted");
+    store.audit.splice(0, 1, { ...deleted, at: CREATED - 1 }, deleted);
+    add("one", ours);
+    expect(await reasons()).toEqual(["delete orphaned_service"]);
+  });
+
   test("makes no call where this stack has never marked anything", async () => {
     store.records.clear();
     add("of a store that is lost", ours);
@@ -209,6 +217,7 @@ describe("a sweep", () => {
       name: "shop",
       version: 1,
       isDefault: false,
+      hosts: [],
       hasWork: true,
       body: JSON.stringify(shop({ state: "active", resources: { service: "used" } })),
     });
@@ -239,7 +248,7 @@ describe("a sweep", () => {
     before = (name) => {
       if (name !== "serviceVariables" || ++looks !== 2) return;
       const body = JSON.stringify(shop({ state: "active", resources: { service: "one" } }));
-      store.apps.set("shop", { name: "shop", version: 1, isDefault: false, hasWork: true, body });
+      store.apps.set("shop", { name: "shop", version: 1, isDefault: false, hosts: [], hasWork: true, body });
     };
     expect(await reasons()).toEqual(["keep orphan_changed"]);
     expect(there()).toEqual(["one"]);
@@ -272,11 +281,11 @@ describe("a sweep", () => {
 
   test("touches nothing in a dry run, nor once another janitor is at work", async () => {
     add("one", ours);
-    const records = new Map(store.records);
+    const stack = await store.readRecord("stack", "id");
     expect(await reasons({ dryRun: true })).toEqual(["delete orphaned_service"]);
     expect(await reasons({ mayGoOn: () => false })).toEqual([]);
     expect([there(), calls("serviceDelete")]).toEqual([["one"], 0]);
-    expect(store.records.get("stack/id")).toBe(records.get("stack/id"));
+    expect(await store.readRecord("stack", "id")).toBe(stack);
     expect(store.audit).toHaveLength(1);
   });
 });

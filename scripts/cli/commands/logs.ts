@@ -101,7 +101,7 @@ async function follow(
   // Ctrl-C is how one stops looking.
   session.interruption = "";
   let taken = 0;
-  const open = (last: string | null): Promise<Response | null> =>
+  const open = (last: string | null): Promise<ReadableStream<Uint8Array> | null> =>
     control.followLogs(app, id, last, session.signal);
   const following = {
     signal: session.signal,

@@ -44,10 +44,10 @@ export const redeploy = command({
 
 /** The id of the latest event that there is. */
 async function lastEvent(session: Session, app: string, id: string): Promise<string | null> {
-  const response = await (await session.control()).events(app, id, null, session.signal);
+  const stream = await (await session.control()).events(app, id, null, session.signal);
   let last: string | null = null;
-  if (response?.body == null) return last;
-  for await (const event of readEvents(response.body)) {
+  if (stream === null) return last;
+  for await (const event of readEvents(stream)) {
     if (event.event === "end") break;
     last = event.id ?? last;
   }

@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import { ControlProblem } from "../../client/control-client.ts";
+import { ControlProblem, type Upload } from "../../client/control-client.ts";
 import type { DeploymentBody, DeploymentView } from "../../client/control-types.ts";
 import { bytes } from "../ages.ts";
 import { Failure, failureOf } from "../failure.ts";
@@ -55,7 +54,12 @@ async function submitToRunner(
       return there;
     }
     const sent = (count: number): void => display.transfer(count, archive.bytes);
-    await upload(control, `/runners/${encodeURIComponent(runnerId)}/sources`, archive, sent, session.signal);
+    await upload(
+      async (bytes) => (await control.uploadToRunner(runnerId, bytes, session.signal)).sha256,
+      archive,
+      sent,
+      session.signal,
+    );
     display.step("upload", "done", `${bytes(archive.bytes)} to runner ${runnerId}`);
     return await create(session, plan, body);
   } finally {
@@ -98,7 +102,11 @@ export async function uploadToRailway(
   display.step("upload", "started", "to Railway");
   try {
     const sent = (count: number): void => display.transfer(count, archive.bytes);
-    await upload(control, `/apps/${app}/deployments/${id}/source`, archive, sent, session.signal);
+    const send = async (bytes: Upload): Promise<null> => {
+      await control.uploadToRailway(app, id, bytes, session.signal);
+      return null;
+    };
+    await upload(send, archive, sent, session.signal);
     display.step("upload", "done", `${bytes(archive.bytes)} to Railway`);
   } catch (error) {
     if (session.signal.aborted) throw error;
@@ -126,7 +134,7 @@ async function create(session: Session, plan: Plan, target: object): Promise<Dep
   session.interruption = `Interrupted. Whether the rollout has begun is shown by: signalbox status --app ${app}.`;
   try {
     // Targets are checked where they are known: by the control plane that is to carry them out.
-    return await control.createDeployment(app, body as DeploymentBody, randomUUID());
+    return await control.createDeployment(app, body as DeploymentBody);
   } catch (error) {
     session.interruption = before;
     throw error;

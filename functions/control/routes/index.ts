@@ -1,0 +1,37 @@
+import type { OpenAPIHono, RouteConfig } from "@hono/zod-openapi";
+import type * as apps from "./apps.ts";
+import type * as audit from "./audit.ts";
+import type * as deploymentSource from "./deployment-source.ts";
+import type * as deployments from "./deployments.ts";
+import type * as janitor from "./janitor.ts";
+import type * as logs from "./logs.ts";
+import type * as placements from "./placements.ts";
+import type * as runners from "./runners.ts";
+import type * as sources from "./sources.ts";
+import type * as traffic from "./traffic.ts";
+
+/**
+ * What the typed clients are made from. Types of routes alone: a client is checked without the Worker's own types,
+ * which those of Node contradict.
+ */
+export type ControlApi = ReturnType<
+  typeof router.openapiRoutes<
+    [
+      | Routes<typeof apps>
+      | Routes<typeof audit>
+      | Routes<typeof deploymentSource>
+      | Routes<typeof deployments>
+      | Routes<typeof janitor>
+      | Routes<typeof logs>
+      | Routes<typeof placements>
+      | Routes<typeof runners>
+      | Routes<typeof sources>
+      | Routes<typeof traffic>,
+    ]
+  >
+>;
+
+declare const router: OpenAPIHono;
+
+type Routes<Module> = Route<Module[keyof Module]>;
+type Route<R> = R extends RouteConfig ? { route: R; handler: never } : never;
