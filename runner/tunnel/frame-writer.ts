@@ -19,10 +19,10 @@ export interface FrameSource {
   pull(maxBodyBytes: number): EncodedFrame | null;
 }
 
-/** Messages beyond this share spaces, of which there are then at most eight. */
-const LARGE_MESSAGE_BYTES = BATCH_BYTES / 4;
+/** Messages beyond this are joined in spaces that are used again: of one size for batches, of another for large frames. */
+const LARGE_MESSAGE_BYTES = BATCH_BYTES / 2;
 /** A message with the largest frame, and what control frames it usually has with it. */
-const SPACE_BYTES = FRAME_BODY_LIMIT_BYTES + 4 * 1024;
+const LARGEST_SPACE_BYTES = FRAME_BODY_LIMIT_BYTES + 4 * 1024;
 /** Resets and windows of all streams together take a tenth of this; a peer that lets more pile up doesn't read. */
 const CONTROL_LIMIT_BYTES = 1024 * 1024;
 /** Smaller chunks aren't worth giving back by hand. */
@@ -44,6 +44,7 @@ export class FrameWriter {
   #inFlightBytes = 0;
   /** Where large messages were joined that have been written since. */
   readonly #spaces: Uint8Array[] = [];
+  readonly #largestSpaces: Uint8Array[] = [];
   #scheduled: NodeJS.Immediate | undefined;
   #closed = false;
 
@@ -115,15 +116,15 @@ export class FrameWriter {
       const frames = this.#batch();
       if (frames.length === 0) return;
       const bytes = frames.reduce((sum, frame) => sum + frameSize(frame), 0);
-      const space =
-        bytes > LARGE_MESSAGE_BYTES ? (this.#spaces.pop() ?? new Uint8Array(SPACE_BYTES)) : undefined;
+      const spaces = bytes > BATCH_BYTES ? this.#largestSpaces : this.#spaces;
+      const space = bytes > LARGE_MESSAGE_BYTES ? (spaces.pop() ?? spaceFor(bytes)) : undefined;
       const message = joinFrames(frames, space);
       for (const frame of frames) giveBack(frame);
       this.#inFlightBytes += bytes;
       const sentAt = this.#now();
       this.#send(message, () => {
         this.#inFlightBytes -= bytes;
-        if (space !== undefined) this.#spaces.push(space);
+        if (space !== undefined) spaces.push(space);
         this.#adapt(bytes, this.#now() - sentAt);
         if (!this.#closed && this.#hasMore) this.#schedule();
       });
@@ -167,6 +168,10 @@ export class FrameWriter {
     else if (ms < FRAME_GROWS_BELOW_MS && bytes >= this.#frameBytes)
       this.#frameBytes = Math.min(FRAME_BODY_LIMIT_BYTES, this.#frameBytes * 2);
   }
+}
+
+function spaceFor(bytes: number): Uint8Array {
+  return new Uint8Array(bytes > BATCH_BYTES ? LARGEST_SPACE_BYTES : BATCH_BYTES);
 }
 
 /** Chunks that have been copied are freed now and not when the collector comes to it. Views of something larger stay. */

@@ -7,10 +7,11 @@ import { CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES } from "../../functions/pr
 import { bytePattern } from "../helpers/byte-pattern.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { startFarProxy, type FarProxy } from "../helpers/far-proxy.ts";
-import { deployTunnelApp, startRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { deployTunnelApp } from "../helpers/runner-deployments.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
-/** A runner that is 100 ms away, so that a window of 1 MiB would be used up and waited for. */
+/** A runner that is 300 ms away, so that a window of 1 MiB would be used up and waited for. */
 const MIB = 1024 * 1024;
 const HOST = "far.test";
 
@@ -20,7 +21,7 @@ let runner: RunnerProcess;
 
 beforeAll(async () => {
   stack = await startTestStack();
-  proxy = await startFarProxy(stack.port, { delayMs: 50 });
+  proxy = await startFarProxy(stack.port, { delayMs: 150 });
   runner = await startRunner(stack, { id: "far", port: proxy.port });
   await putApp(stack, "far", { hosts: [HOST] });
   await deployTunnelApp(stack, runner, "far", "v1");
@@ -64,14 +65,14 @@ describe.each([
           (bytes) => bytes < MIB / 4,
         );
       proxy.mostUnderWay();
-      await download(48 * MIB);
+      await download(24 * MIB);
       const { there } = proxy.mostUnderWay();
-      expect(there).toBeGreaterThan(2 * STREAM_WINDOW_BYTES);
+      expect(there).toBeGreaterThan(1.25 * STREAM_WINDOW_BYTES);
       expect(there).toBeLessThan(CONNECTION_WINDOW_BYTES);
-      const answer = await ask("PUT", "/nonce?nonce=1", Readable.from(bytePattern(48 * MIB)));
-      expect(await json(answer)).toMatchObject({ bytes: 48 * MIB });
+      const answer = await ask("PUT", "/nonce?nonce=1", Readable.from(bytePattern(24 * MIB)));
+      expect(await json(answer)).toMatchObject({ bytes: 24 * MIB });
       const { back } = proxy.mostUnderWay();
-      expect(back).toBeGreaterThan(2 * STREAM_WINDOW_BYTES);
+      expect(back).toBeGreaterThan(1.25 * STREAM_WINDOW_BYTES);
       expect(back).toBeLessThan(CONNECTION_WINDOW_BYTES);
     } finally {
       for (const answer of stuck) answer.destroy();
