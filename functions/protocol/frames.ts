@@ -137,6 +137,16 @@ export function encodeFrame(frame: Frame): EncodedFrame {
   }
 }
 
+/** An open frame without a body, whose head is JSON already, and ASCII. */
+export function encodeOpen(stream: number, head: string, end: boolean): EncodedFrame {
+  if (head.length > STREAM_HEAD_LIMIT_BYTES)
+    throw new ProtocolError(`A stream's head is larger than ${STREAM_HEAD_LIMIT_BYTES} bytes.`);
+  const prefix = header({ type: "open", stream, end }, 4 + head.length, 4 + head.length);
+  new DataView(prefix.buffer).setUint32(FRAME_HEADER_BYTES, head.length);
+  encoder.encodeInto(head, prefix.subarray(FRAME_HEADER_BYTES + 4));
+  return { prefix, body: EMPTY };
+}
+
 /** Joins frames into one message; in `space`, if that is given and they fit. */
 export function joinFrames(frames: readonly EncodedFrame[], space?: Uint8Array): Uint8Array {
   const bytes = frames.reduce((sum, frame) => sum + frameSize(frame), 0);
@@ -226,13 +236,17 @@ function parseFrame(type: number, end: boolean, stream: number, payload: Uint8Ar
   }
 }
 
-function header(frame: Frame, ownBytes: number, payloadBytes: number): Uint8Array<ArrayBuffer> {
+function header(
+  frame: { type: Frame["type"]; stream: number; end?: boolean },
+  ownBytes: number,
+  payloadBytes: number,
+): Uint8Array<ArrayBuffer> {
   if (!isUint32(frame.stream)) throw new ProtocolError("A stream's number is out of range.");
   if (payloadBytes > FRAME_PAYLOAD_LIMIT_BYTES) throw new ProtocolError("A frame would be too large.");
   const prefix = new Uint8Array(FRAME_HEADER_BYTES + ownBytes);
   const view = new DataView(prefix.buffer);
   view.setUint8(0, frameTypes[frame.type]);
-  view.setUint8(1, "end" in frame && frame.end ? END : 0);
+  view.setUint8(1, frame.end === true ? END : 0);
   view.setUint32(2, frame.stream);
   view.setUint32(6, payloadBytes);
   return prefix;
@@ -271,6 +285,11 @@ function json(bytes: Uint8Array): unknown {
     if (error instanceof ProtocolError) throw error;
     throw new ProtocolError("A stream's head isn't JSON.");
   }
+}
+
+/** The head of an open frame by itself. */
+export function parseOpenHead(text: string): OpenHead {
+  return openHead(JSON.parse(text));
 }
 
 function openHead(value: unknown): OpenHead {

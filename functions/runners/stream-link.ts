@@ -8,6 +8,12 @@ export interface Reader {
   giveUpStalled(sinceMs: number): void;
 }
 
+/** A stream that has no answer's head yet. */
+export interface WaitsForHead {
+  /** It has been so for a while: looks for what only matters then. */
+  stillWaits(now: number): void;
+}
+
 /** What a stream needs of the connection that it runs over. */
 export interface StreamLink {
   send(frame: Frame): void;
@@ -19,6 +25,8 @@ export interface StreamLink {
   consumed(bytes: number): void;
   /** Whether a client has yet to take bytes, which it may still have when its stream has ended. */
   untaken(reader: Reader, some: boolean): void;
+  /** Whether a stream waits for an answer's head. */
+  waits(stream: WaitsForHead, some: boolean): void;
   /** Makes a public WebSocket of a stream whose runner has answered 101. */
   upgrade(stream: number, head: AnswerHead): Response;
   /** Counts parts of messages that wait for their rest; false when there is no room for more. */
