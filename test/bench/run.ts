@@ -15,6 +15,7 @@ import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
 import { startNginx, type Nginx } from "./nginx.ts";
+import { benchLinks, printLinks } from "./links.ts";
 import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 /**
@@ -25,7 +26,7 @@ import { benchTunnel, printTunnel } from "./tunnel.ts";
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const SECONDS = Number(process.env["BENCH_SECONDS"] ?? 3);
 const CONNECTIONS = [16, 64];
-const PART_NAMES = ["routing", "tunnel", "executable", "deploys", "fleet"] as const;
+const PART_NAMES = ["routing", "tunnel", "links", "executable", "deploys", "fleet"] as const;
 /** `npm run bench -- tunnel` runs that part alone and leaves the results file as it is. */
 const PARTS = process.argv.slice(2);
 for (const part of PARTS)
@@ -58,13 +59,18 @@ async function bench(): Promise<void> {
   };
   if (wants("routing")) await add(await benchRouting(nginx));
   const runner =
-    wants("tunnel") || wants("executable")
+    wants("tunnel") || wants("links") || wants("executable")
       ? await buildExecutable(await bundleRunner(directory), directory)
       : "";
   if (wants("tunnel")) {
     const tunnel = await benchTunnel({ nginx, runner, directory, rounds: ROUNDS, seconds: SECONDS });
     printTunnel(tunnel);
     await add({ tunnel });
+  }
+  if (wants("links")) {
+    const links = await benchLinks({ nginx, runner, rounds: ROUNDS });
+    printLinks(links);
+    await add({ links });
   }
   if (wants("executable")) {
     const executable = await benchExecutable(runner, directory);
