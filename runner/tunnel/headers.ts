@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { AnswerHead, OpenHead, RawHeaders } from "../../functions/protocol/frames.ts";
-import { localHost, localRequest, publicAnswer } from "./names.ts";
+import { localHost, localRequest, publicAnswer } from "./hosts.ts";
 import type { ResolvedTarget } from "./services.ts";
 
 /** Source: RFC 9110, 7.6.1, and what clients send in practice. They describe one connection, not the message. */
