@@ -139,9 +139,12 @@ export class WindowPool {
   }
 }
 
+/** What the way takes by itself is the least; busy machines at both ends take as much again. */
+const WINDOW_DELAYS = 3;
+
 /**
- * The receiver's side of one stream's window. It grows to twice what arrives during the way there and back, for a stream
- * whose consumer keeps up, and shrinks again with the rate.
+ * The receiver's side of one stream's window. It grows to three times what arrives during the way there and back, for a
+ * stream whose consumer keeps up, and shrinks again with the rate.
  */
 export class StreamWindow {
   readonly #pool: WindowPool;
@@ -192,7 +195,7 @@ export class StreamWindow {
 
   #adapt(bytes: number, ms: number, keepsUp: boolean): void {
     const window = this.windowBytes;
-    const wanted = ms < WINDOW_GROWS_ABOVE_MS ? 0 : (2 * bytes * this.#pool.delayMs) / ms;
+    const wanted = ms < WINDOW_GROWS_ABOVE_MS ? 0 : (WINDOW_DELAYS * bytes * this.#pool.delayMs) / ms;
     if (keepsUp && wanted > window)
       this.#resize(Math.floor(Math.min(wanted, 2 * window, window + this.#pool.growthLeftBytes)));
     else if (wanted < window / 2) this.#resize(Math.max(STREAM_WINDOW_BYTES, Math.floor(window / 2)));

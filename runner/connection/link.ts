@@ -134,6 +134,8 @@ export class Link {
       this.#pings = setInterval(() => this.#ping(), this.#options.pingIntervalMs);
       this.#watchSilence();
       this.#events.opened();
+      // While nothing else is under way, so that it tells how long the way takes.
+      if (this.#streams) this.#ping();
     });
     socket.on("ping", heard);
     socket.on("pong", heard);
