@@ -9,7 +9,7 @@ import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
 import { Deployment, type DeploymentHost } from "./deployment.ts";
 import { type DeploymentManifest, loadManifest, saveManifest } from "./manifest.ts";
-import type { HostChoice } from "../tunnel/names.ts";
+import type { HostChoice } from "../tunnel/hosts.ts";
 import { Slots } from "./slots.ts";
 import { type DeploymentSpec, isSameSpec, parseKey } from "./spec.ts";
 import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
