@@ -10,8 +10,8 @@ import { version } from "./version.ts";
 export type Attach = (runner: Runner, config: RunnerConfig) => void;
 
 /**
- * The runner's process: reads its settings, adds its parts, runs until it is told to stop. `attach` adds what it does
- * besides connecting.
+ * The runner's process: reads its settings, attaches its parts, runs until it is told to stop. `attach` adds what the
+ * runner does besides connecting.
  */
 export async function main(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
   try {
@@ -35,7 +35,7 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
     return;
   }
   const { config } = invocation;
-  // Whoever read the log may leave. Unhandled, the error would be logged, which fails again, for ever.
+  // The log's reader may leave. An unhandled error would be logged, and that would fail again, for ever.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const secrets = [config.sharedSecret, config.anthropicApiKey ?? ""];
   const log = createLog({ debug: config.debugBuild, secrets });

@@ -227,7 +227,7 @@ export class Runner {
   #stateChanged({ name, reason }: ConnectionState): void {
     if (name === "online") {
       this.#refusal = "";
-      // The hub says at once that it is drained, if it still is.
+      // If an operator still drains it, the hub says so at once.
       this.#pause(false);
     }
     if ((name !== "refused" && name !== "replaced") || reason === this.#refusal) return;

@@ -27,7 +27,7 @@ export type DeploymentManagerOptions = Pick<
 };
 
 /**
- * The deployments that this runner hosts, by their key "app/id". What is accepted is on disk, so a killed runner's
+ * The deployments that this runner hosts, by their key "app/id". An accepted one is on disk, so a killed runner's
  * successor goes on with it.
  */
 export class DeploymentManager {
@@ -67,13 +67,13 @@ export class DeploymentManager {
   }
 
   /**
-   * Accepts a deployment; the same one again, whatever has become of it, is answered with its state.
+   * Accepts a deployment, or answers the state of the same one if it exists.
    * Errors: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
    * `disk_full`, `draining`.
    */
   async put(key: string, spec: DeploymentSpec): Promise<HostedDeployment> {
     parseKey(key);
-    // Of two at the same time one waits for the other and then meets its deployment.
+    // Of two at the same time, the second waits and then finds the first one's deployment.
     await this.#creations.get(key)?.catch(() => undefined);
     const known = this.#deployments.get(key);
     if (known !== undefined) {
@@ -226,7 +226,7 @@ export class DeploymentManager {
       for (const id of await directoriesIn(join(this.#directory, app))) {
         if (id.startsWith(".")) continue;
         const key = `${app}/${id}`;
-        // One that is damaged must not keep the others from being served; it is left for a person to look at.
+        // The others must be served all the same. A person has to look at this one.
         await this.#resumeOne(key).catch((error: unknown) =>
           complain(`deployment ${key} is skipped: ${error instanceof Error ? error.message : String(error)}`),
         );
