@@ -28,8 +28,8 @@ export class Hosting implements RunnerPart {
   #workspaceCommands: ReadonlyMap<string, WorkspaceCommand> = new Map();
   /** Aborts the waits for log lines, which must not hold up the end. */
   readonly #ending = new AbortController();
-  #drained: Promise<void> | null = null;
-  #isDrained = true;
+  #settled: Promise<void> | null = null;
+  #isSettled = true;
   #disk: Fields = {};
   #diskWatch: NodeJS.Timeout | undefined;
 
@@ -60,12 +60,12 @@ export class Hosting implements RunnerPart {
   }
 
   /** Deployments under preparation may finish; running ones serve until the end. */
-  drain(): void {
-    if (this.#drained || !this.#host) return;
+  shutDown(): void {
+    if (this.#settled || !this.#host) return;
     this.#ending.abort();
-    this.#isDrained = false;
-    this.#drained = this.#host.deployments.drain().finally(() => {
-      this.#isDrained = true;
+    this.#isSettled = false;
+    this.#settled = this.#host.deployments.settle().finally(() => {
+      this.#isSettled = true;
     });
   }
 
@@ -74,7 +74,7 @@ export class Hosting implements RunnerPart {
   }
 
   busy(): number {
-    return this.#isDrained ? 0 : 1;
+    return this.#isSettled ? 0 : 1;
   }
 
   status(): Fields {

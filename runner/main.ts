@@ -62,15 +62,15 @@ function endOnUncaught(log: Log, reporter: Reporter): void {
   }
 }
 
-/** The first signal drains, the second doesn't wait. */
+/** The first signal shuts down, the second doesn't wait. */
 function endOnSignal(runner: Runner, log: Log, reporter: Reporter): void {
   let signals = 0;
   const stop = async (): Promise<void> => {
     await runner.stop();
     await reporter.flush();
   };
-  const drain = async (): Promise<void> => {
-    await runner.drain();
+  const shutDown = async (): Promise<void> => {
+    await runner.shutDown();
     // A second signal is stopping everything already.
     if (signals > 1) return;
     await stop();
@@ -81,8 +81,8 @@ function endOnSignal(runner: Runner, log: Log, reporter: Reporter): void {
     process.on(signal, () => {
       signals += 1;
       if (signals === 1) {
-        log.info(`[runner] ${signal}: draining; a second signal stops at once`);
-        void drain();
+        log.info(`[runner] ${signal}: shutting down; a second signal stops at once`);
+        void shutDown();
       } else if (signals === 2) {
         log.warn(`[runner] ${signal} again: stopping at once`);
         void exitAfter(stop(), 1);

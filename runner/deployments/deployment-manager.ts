@@ -36,7 +36,7 @@ export class DeploymentManager {
   readonly #deployments = new Map<string, Deployment>();
   readonly #creations = new Map<string, Promise<HostedDeployment>>();
   readonly #changes = new EventEmitter();
-  #isDraining = false;
+  #isClosing = false;
   #isPaused = false;
 
   private constructor(options: DeploymentManagerOptions) {
@@ -89,7 +89,8 @@ export class DeploymentManager {
         `Deployment ${key} exists with another spec: give the new one another id.`,
       );
     }
-    if (this.#isDraining) throw new RunnerError("draining", "The runner is draining: it takes no new work.");
+    if (this.#isClosing)
+      throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
     if (this.#isPaused)
       throw new RunnerError("draining", "An operator drains this runner: it takes no new deployments.");
     const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
@@ -149,8 +150,8 @@ export class DeploymentManager {
   }
 
   /** Takes no new deployments; resolves when those that are being prepared have come up or failed. */
-  async drain(): Promise<void> {
-    this.#isDraining = true;
+  async settle(): Promise<void> {
+    this.#isClosing = true;
     while ([...this.#deployments.values()].some((deployment) => deployment.isUnsettled)) {
       await once(this.#changes, "change");
     }
@@ -158,7 +159,7 @@ export class DeploymentManager {
 
   /** Ends every process, those that serve last. What is on disk stays, and the next runner goes on with it. */
   async close(): Promise<void> {
-    this.#isDraining = true;
+    this.#isClosing = true;
     await Promise.allSettled(this.#creations.values());
     const all = [...this.#deployments.values()];
     await Promise.all(all.filter(({ isUnsettled }) => isUnsettled).map((deployment) => deployment.close()));
