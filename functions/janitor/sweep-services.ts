@@ -193,7 +193,7 @@ class ServiceSweep {
       );
       const details = { service: service.id, name: service.name, deployment: mark.deployment, why };
       const audit = { at: now(), app: mark.app, fromVersion: null, toVersion: null, details };
-      await store.recordOperation({ ...audit, actor: "janitor", action: "railway.orphan-deleted" }, null);
+      await store.writeAudit({ ...audit, actor: "janitor", action: "railway.orphan-deleted" }, null);
     }
     this.#decide("delete", "orphaned_service", { service, mark }, why);
     return true;
