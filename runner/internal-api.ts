@@ -22,8 +22,8 @@ interface Route {
 const TOKEN_HEADER = "x-signalbox-internal";
 
 /**
- * The runner's own HTTP API, which the hub reaches as the service `@runner` and nobody else at all: it listens on a
- * Unix socket in a directory of its own, and agents, which run as the same user, lack the token.
+ * The runner's own HTTP API. Only the hub reaches it, as the service `@runner`: it listens on a Unix socket in a directory of
+ * its own, and agents, which run as the same user, lack the token.
  *
  *     api.route("GET", "/projects/:slug/files/*", (request, response, { slug, "*": path }) => …)
  */
@@ -55,7 +55,7 @@ export class InternalApi {
         ? `\\\\.\\pipe\\signalbox-${randomBytes(12).toString("hex")}`
         : join(this.#directory, "api");
     const server = createServer((request, response) => void this.#serve(request, response));
-    // Sources are uploaded for as long as they take; the tunnel has its own limits.
+    // Uploads may take long; the tunnel has its own limits.
     server.requestTimeout = 0;
     this.#server = server;
     await new Promise<void>((resolve, reject) => {

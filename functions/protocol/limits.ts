@@ -36,7 +36,7 @@ export const STORE_TIMEOUT_MS = 2_000;
 export const CONTRACT_CALL_TIMEOUT_MS = 5_000;
 /** Source: pulse-railway verifies a new backend through the router every 2 s. */
 export const VERIFY_INTERVAL_MS = 2_000;
-/** Source: DESIGN, provisioning takes up to 30 minutes on Railway. */
+/** Railway may take 30 minutes to build and start a service. */
 export const PROVISION_LIMIT_MS = 30 * 60 * 1_000;
 /** Pause before a cleanup step that failed is tried again; doubles up to the limit. */
 export const CLEANUP_RETRY_MS = 5_000;
@@ -88,7 +88,7 @@ export const STREAM_HEAD_TIMEOUT_MS = 300_000;
 /** A control message is JSON; file contents are the largest that it carries. */
 export const CONTROL_MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024;
 
-/** Source of the following: DESIGN section 7 and the SentryVibe runner. */
+/** Source of the following: the SentryVibe runner. */
 export const RUNNER_STATUS_INTERVAL_MS = 15_000;
 export const RUNNER_PING_INTERVAL_MS = 30_000;
 export const RUNNER_SILENCE_LIMIT_MS = 45_000;
@@ -96,7 +96,7 @@ export const RUNNER_LOST_AFTER_MS = 90_000;
 export const RECONNECT_FIRST_MS = 1_000;
 export const RECONNECT_LIMIT_MS = 30_000;
 export const STABLE_CONNECTION_MS = 10_000;
-/** Source: DESIGN section 7; it is a part of URLs. */
+/** A runner's id is a part of URLs. */
 export const RUNNER_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 /** Parts of WebSocket messages that wait for their rest, of one connection in all. */
 export const PARTIAL_MESSAGES_LIMIT_BYTES = 32 * 1024 * 1024;
@@ -122,7 +122,7 @@ export const RECENT_EVENT_LIMIT_BYTES = 8 * 1024;
 export const RUNNER_LABELS_LIMIT = 32;
 /** Characters of a label's name, and of its value. */
 export const RUNNER_LABEL_LIMIT = 63;
-/** Runners that are asked for their load, and then for the source, when a deployment is placed. */
+/** Runners that placement asks for their load and for the source; each is a call of its hub. */
 export const PLACEMENT_CANDIDATES_LIMIT = 100;
 /** Runners that the SentryVibe broker's status endpoint answers for; each is one call of its hub. */
 export const STATUS_CONNECTIONS_LIMIT = 500;
@@ -134,7 +134,7 @@ export const CLOSE_REVOKED = 4_003;
 export const CLOSE_REPLACED = 4_009;
 /** The close code of a peer that broke the protocol. */
 export const CLOSE_PROTOCOL_ERROR = 1_002;
-/** Source: DESIGN section 7, "stop means stopped". */
+/** From SIGTERM to SIGKILL. */
 export const STOP_GRACE_MS = 10_000;
 
 /** One call of the runner's own API by the control plane: installing and building go on without it. */
