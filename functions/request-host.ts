@@ -6,6 +6,8 @@ export interface RequestHost {
   authority: string;
 }
 
+type UrlHost = Pick<URL, "protocol" | "host" | "hostname">;
+
 /** A DNS name has at most 253 characters; longer ones aren't worth remembering. */
 const NAME_LIMIT = 253;
 
@@ -13,7 +15,7 @@ const NAME_LIMIT = 253;
  * Null where the Host header isn't one host with an optional port. workerd makes the URL from that header as it is, so
  * a slash, a question mark or a user in it would move what we take for the path: look here before at anything else.
  */
-export function requestHost(request: Request, url: URL): RequestHost | null {
+export function requestHost(request: Request, url: UrlHost): RequestHost | null {
   const given = request.headers.get("host");
   if (given !== null && given !== url.host && !isSameHost(given, url)) return null;
   const { hostname } = url;
@@ -23,7 +25,7 @@ export function requestHost(request: Request, url: URL): RequestHost | null {
 }
 
 /** Other spellings that a client may use: upper case, the scheme's own port, zeros before it. */
-function isSameHost(given: string, url: URL): boolean {
+function isSameHost(given: string, url: UrlHost): boolean {
   if (!/^[\w.-]+(?::\d*)?$|^\[[\da-f:.]+\](?::\d*)?$/i.test(given)) return false;
   const spelled = `${url.protocol}//${given}`;
   return URL.canParse(spelled) && new URL(spelled).host === url.host;

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { Problem } from "../errors.ts";
-import { printable } from "../protocol/printable.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { sendCommand } from "../runners/send-command.ts";
 import { runnerOffline } from "../runners/stream-problems.ts";
 import { actOnce } from "./act-once.ts";
@@ -38,9 +38,9 @@ export function commandRunner(
     action: "runner.command",
     act: () => run(context, runnerId, sent, wait),
     details: ({ outcome }) => ({
-      command: printable(commandId, NAME_LIMIT),
-      type: printable(type, NAME_LIMIT),
-      project: projectId && printable(projectId, NAME_LIMIT),
+      command: printableLine(commandId, NAME_LIMIT),
+      type: printableLine(type, NAME_LIMIT),
+      project: projectId && printableLine(projectId, NAME_LIMIT),
       outcome,
     }),
     // Without the event, which may hold a whole file.

@@ -4,7 +4,7 @@
  */
 
 import { isObject } from "./control.ts";
-import { printable } from "./printable.ts";
+import { printableLine } from "./printable.ts";
 
 /** The tunnel service that is the runner itself. */
 export const RUNNER_SERVICE = "@runner";
@@ -211,9 +211,9 @@ export function parseRefusal(value: unknown): Refusal | null {
     return null;
   const { code, detail, field } = value;
   return {
-    code: printable(code, FIELD_LIMIT),
-    detail: printable(detail, DETAIL_LIMIT),
-    ...(typeof field === "string" ? { field: printable(field, FIELD_LIMIT) } : {}),
+    code: printableLine(code, FIELD_LIMIT),
+    detail: printableLine(detail, DETAIL_LIMIT),
+    ...(typeof field === "string" ? { field: printableLine(field, FIELD_LIMIT) } : {}),
   };
 }
 
@@ -223,10 +223,10 @@ function parseLogLine(value: unknown): HostedLogLine | null {
   const stream = oneOf(hostedLogStreams, value["stream"]);
   if (stream === null || (phase !== undefined && typeof phase !== "string")) return null;
   return {
-    at: printable(at, FIELD_LIMIT),
+    at: printableLine(at, FIELD_LIMIT),
     stream,
     text: text.slice(0, LINE_LIMIT),
-    ...(phase === undefined ? {} : { phase: printable(phase, FIELD_LIMIT) }),
+    ...(phase === undefined ? {} : { phase: printableLine(phase, FIELD_LIMIT) }),
   };
 }
 

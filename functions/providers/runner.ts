@@ -1,7 +1,7 @@
 import { isFinished, type AppDocument, type Deployment, type Target } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_POLL_MS } from "../protocol/limits.ts";
-import { printable } from "../protocol/printable.ts";
+import { printableLine } from "../protocol/printable.ts";
 import {
   parseHostedDeployment,
   parseHostedLogPage,
@@ -72,7 +72,7 @@ export function runnerProvider(parts: {
         return { status: "done", value: { url: runnerOrigin(runnerId, key), resources: { runnerId } } };
       case "failed": {
         const lines = [reason ?? "It failed.", ...lastLines.slice(-REASON_LINES)];
-        const shown = lines.map((line) => printable(line, REASON_LIMIT)).join("\n");
+        const shown = lines.map((line) => printableLine(line, REASON_LIMIT)).join("\n");
         return { status: "failed", reason: shown.slice(0, REASON_LIMIT) };
       }
       case "unpacking":

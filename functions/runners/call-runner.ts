@@ -2,7 +2,7 @@ import { z } from "zod";
 import { textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
-import { printable } from "../protocol/printable.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
 import { fetchHub, type HubBinding } from "./reach-hub.ts";
 
@@ -60,7 +60,7 @@ export async function callRunner(
     return { kind: "answer", status: response.status, headers: response.headers, json };
   } catch (error) {
     const why = error instanceof Error ? error.message : "it didn't answer";
-    const detail = printable(`Runner ${runnerId}: ${why}`, DETAIL_LIMIT);
+    const detail = printableLine(`Runner ${runnerId}: ${why}`, DETAIL_LIMIT);
     return { kind: "unreachable", problem: new Problem("runner_failed", detail) };
   }
 }
@@ -68,5 +68,5 @@ export async function callRunner(
 /** Null for an answer of the runner itself. */
 export function hubProblemOf(json: unknown): Problem | null {
   const said = hubProblem.safeParse(json).data;
-  return said ? new Problem(said.code, printable(said.detail, DETAIL_LIMIT)) : null;
+  return said ? new Problem(said.code, printableLine(said.detail, DETAIL_LIMIT)) : null;
 }

@@ -11,7 +11,7 @@ import {
   CONNECTION_WINDOW_BYTES,
   RUNNER_SUBPROTOCOL,
 } from "../protocol/limits.ts";
-import { printable } from "../protocol/printable.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
 import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
@@ -194,7 +194,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     closeSocket(socket, code, reason);
     if (visitor) return visitor.closedByClient(code, reason);
     if (this.#session?.socket !== socket) return;
-    const why = reason === "" ? "" : ` ${printable(reason, REASON_LIMIT)}`;
+    const why = reason === "" ? "" : ` ${printableLine(reason, REASON_LIMIT)}`;
     this.#gone("offline", `its connection closed (${code}${why})`);
     await this.#settle();
   }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { LogPage } from "../logs/log-file.ts";
 import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
 import { Deployment, type DeploymentHost } from "./deployment.ts";
@@ -18,7 +19,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -41,13 +42,14 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash } = options;
+    const { sources, disk, ports, journal, trash, managers } = options;
     this.#host = {
       sources,
       disk,
       ports,
       journal,
       trash,
+      managers,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],
@@ -226,7 +228,7 @@ export class DeploymentManager {
         const key = `${app}/${id}`;
         // One that is damaged must not keep the others from being served; it is left for a person to look at.
         await this.#resumeOne(key).catch((error: unknown) =>
-          console.error(`deployment ${key} is skipped:`, error),
+          complain(`deployment ${key} is skipped: ${error instanceof Error ? error.message : String(error)}`),
         );
       }
     }

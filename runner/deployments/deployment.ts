@@ -6,14 +6,18 @@ import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
+import { installCommand } from "../packages/install-command.ts";
+import type { ManagerStore } from "../packages/manager-store.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
+import { bringManagers } from "./bring-managers.ts";
 import { waitUntilReady } from "./health-probe.ts";
-import { installCommand } from "./install-command.ts";
 import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
+import { publicHostOf } from "./spec.ts";
 import { runStep, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
 
@@ -27,6 +31,7 @@ export interface DeploymentHost {
   readonly ports: Ports;
   readonly journal: ProcessJournal;
   readonly trash: Trash;
+  readonly managers: ManagerStore;
   readonly slots: Slots;
   readonly timing: DeploymentTiming;
   /** Names of further variables of the runner that its processes get. */
@@ -167,12 +172,14 @@ export class Deployment {
     await this.#say("unpack", `Unpacking source ${spec.source.sha256}.`);
     await sources.unpack(spec.source.sha256, this.workDirectory, signal);
     const install = spec.install ?? (await installCommand(this.workDirectory));
+    const binaries = await this.#bringManagers([install ?? "", spec.build ?? "", spec.start], signal);
     if (install !== null) {
       await this.#set("installing");
       await this.#say("install", `$ ${install}`);
       const { NODE_ENV: _, ...env } = spec.env ?? {};
       await runStep({
         ...this.#step("install", install, signal),
+        binaries,
         given: env,
         limitMs: timing.installLimitMs,
       });
@@ -182,6 +189,7 @@ export class Deployment {
       await this.#say("build", `$ ${spec.build}`);
       await runStep({
         ...this.#step("build", spec.build, signal),
+        binaries,
         given: spec.env ?? {},
         limitMs: timing.buildLimitMs,
       });
@@ -219,10 +227,12 @@ export class Deployment {
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
     const { timing } = this.#host;
     const { spec } = this.#manifest;
+    const binaries = await this.#bringManagers([spec.start], signal);
     const port = await this.#reservePort();
     await this.#say("start", `$ ${spec.start}   (PORT=${port})`);
     const server = await startServer({
       ...this.#step("start", spec.start, signal),
+      binaries,
       given: { ...spec.env, PORT: String(port), HOST: "127.0.0.1" },
     });
     const probing = new AbortController();
@@ -230,19 +240,16 @@ export class Deployment {
       const readiness = waitUntilReady({
         port,
         healthPath: spec.healthPath,
+        host: spec.host ?? "public",
+        publicHost: publicHostOf(spec),
         limitMs: timing.healthLimitMs,
         signal: probing.signal,
       });
       readiness.catch(() => undefined);
       const first = await Promise.race([server.ended, readiness]);
       if (first instanceof StepFailure) return first;
-      if (!first) {
-        const what = spec.healthPath === undefined ? "listened" : `answered ${spec.healthPath} with success`;
-        const failure = new StepFailure(
-          `Nothing ${what} on 127.0.0.1:${port} within ${timing.healthLimitMs / 1_000} s: ` +
-            "the app must listen on the address in HOST and the port in PORT",
-          server.lastLines,
-        );
+      if (first.state !== "ready") {
+        const failure = new StepFailure(first.reason, server.lastLines);
         if (!this.#manifest.wasReady) throw failure;
         return failure;
       }
@@ -292,15 +299,22 @@ export class Deployment {
       inherit: inheritEnvironment,
       graceMs: timing.stopGraceMs,
       diskCheckMs: timing.diskCheckMs,
+      binaries: [],
       given: {},
     };
+  }
+
+  #bringManagers(commands: readonly string[], signal: AbortSignal): Promise<string[]> {
+    const { managers, timing } = this.#host;
+    const step = { ...this.#step("install", "", signal), limitMs: timing.installLimitMs };
+    return bringManagers(managers, commands, step);
   }
 
   async #fail(error: unknown): Promise<void> {
     const failure = error instanceof StepFailure ? error : null;
     const told = failure ?? asRunnerError(error);
     if (told instanceof RunnerError && told.code === "internal") {
-      console.error(`deployment ${this.key}:`, error);
+      complain(`deployment ${this.key}`, error);
     }
     try {
       await this.#say("start", `Failed: ${told.message}`);
@@ -308,7 +322,7 @@ export class Deployment {
       if (!this.#manifest.prepared) await this.#discardWork();
     } catch (second) {
       // The state in memory is right; the disk's is older, and a restarted runner fails the same way again.
-      console.error(`deployment ${this.key}: can't record its failure:`, second);
+      complain(`deployment ${this.key}: can't record its failure`, second);
     }
   }
 
@@ -358,7 +372,7 @@ export class Deployment {
       // The disk's state is older, and a successor begins from there. What serves must go on, and what is being removed
       // must be: that is how there will be room again.
       if (asRunnerError(error).code !== "disk_full") throw error;
-      console.error(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
+      complain(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
     }
   }
 

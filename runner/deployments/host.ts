@@ -4,11 +4,13 @@ import { ProjectLogs } from "../logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "../ports.ts";
 import { ProcessJournal } from "../processes/journal.ts";
 import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { FileLock } from "../processes/file-lock.ts";
 import { SourceStore } from "../sources/source-store.ts";
 import { Disk } from "../workspaces/disk.ts";
 import { Trash } from "../workspaces/trash.ts";
 import { Workspaces } from "../workspaces/workspaces.ts";
+import { ManagerStore } from "../packages/manager-store.ts";
 import { DeploymentManager } from "./deployment-manager.ts";
 import type { DeploymentTiming } from "./timing.ts";
 
@@ -92,6 +94,7 @@ export class Host {
         ports,
         journal,
         trash,
+        managers: await ManagerStore.open(join(own, "package-managers"), trash),
         timing,
         inheritEnvironment,
       });
@@ -116,7 +119,7 @@ export class Host {
   }
 
   #sweep(): void {
-    this.sources.sweep().catch((error: unknown) => console.error("sources: can't sweep:", error));
+    this.sources.sweep().catch((error: unknown) => complain("sources: can't sweep", error));
   }
 }
 

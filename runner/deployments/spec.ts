@@ -63,6 +63,11 @@ export function parseSpec(value: unknown): DeploymentSpec {
 /** What the control plane says of itself: an app's host or the token may change while its version is built. */
 const SURROUNDINGS = new Set(["PULSE_SERVER_ADDRESS", "PULSE_RAILWAY_INTERNAL_TOKEN"]);
 
+/** The host that visitors use, as the control plane told it when the deployment was accepted. */
+export function publicHostOf({ env }: DeploymentSpec): string | null {
+  return URL.parse(env?.["PULSE_SERVER_ADDRESS"] ?? "")?.host || null;
+}
+
 /** Whether two specs are of the same deployment. */
 export function isSameSpec(one: DeploymentSpec, other: DeploymentSpec): boolean {
   const own = ({ env: given = {}, ...rest }: DeploymentSpec): unknown => ({
