@@ -6,6 +6,7 @@ import { Failure, LOGIN_REMEDY } from "./failure.ts";
 import { loginFile, readLogins } from "./login-file.ts";
 import type { Output } from "./output.ts";
 import { findLocalStack, resolveConnection, type Connection } from "./settings.ts";
+import { approvalsFile, approve, isApproved, type Approval } from "./trust.ts";
 
 /** The process that a command runs in. */
 export interface World {
@@ -48,7 +49,7 @@ export class Session {
 
   /** `signalbox.json`, looked for from `directory` upward the first time. */
   config(directory: string = this.cwd): LoadedConfig {
-    this.#config ??= loadConfig(directory, this.#flag("config"), this.cwd);
+    this.#config ??= loadConfig(directory, this.#flag("config"), this);
     return this.#config;
   }
 
@@ -64,7 +65,7 @@ export class Session {
 
   async control(): Promise<ControlClient> {
     if (this.#control === null) {
-      const { server, token } = await this.connection();
+      const { server, token, approval } = await this.connection();
       if (token === null) {
         throw new Failure(
           "unauthorized",
@@ -72,6 +73,7 @@ export class Session {
           `There is no control token for ${server.value}. ${LOGIN_REMEDY}`,
         );
       }
+      if (approval !== null) await this.agreeToServer(approval);
       this.#control = new ControlClient(server.value, token.value);
     }
     return this.#control;
@@ -104,6 +106,46 @@ export class Session {
       throw new Failure("ambiguous", "which_app", `There are several apps: ${names}. Say which with --app.`);
     }
     return only.name;
+  }
+
+  /** Has a person agree once that tokens go to the server of a configuration file. */
+  async agreeToServer(approval: Approval): Promise<void> {
+    const { file, value: server } = approval;
+    await this.#agree(
+      approval,
+      `${file} names the server ${server}, which you haven't used yet. Send your token there?`,
+      new Failure(
+        "unauthorized",
+        "server_not_approved",
+        `${file} names the server ${server}, which no token was given for. If you trust it: SIGNALBOX_URL=${server} ` +
+          `or --server ${server} beside the token, or signalbox login --server ${server}.`,
+      ),
+    );
+  }
+
+  /** Has a person agree once to what a configuration file runs on this machine. */
+  async agreeToPrepare(approval: Approval): Promise<void> {
+    if (this.#flags["allow-prepare"] === true) return;
+    const { file, value: command } = approval;
+    await this.#agree(
+      approval,
+      `${file} runs \`${command}\` on this machine before packing. Run it?`,
+      new Failure(
+        "usage",
+        "prepare_not_approved",
+        `${file} runs \`${command}\` on this machine before packing, which nobody has agreed to. If you trust it: --allow-prepare.`,
+      ),
+    );
+  }
+
+  async #agree(approval: Approval, question: string, refusal: Failure): Promise<void> {
+    const file = approvalsFile(this.env);
+    if (await isApproved(file, approval)) return;
+    if (!this.interactive || this.output.json) throw refusal;
+    const answer = await confirm({ message: question, initialValue: false });
+    if (isCancel(answer)) throw new Failure("interrupted", "interrupted", this.interruption);
+    if (!answer) throw new Failure("failed", "declined", "Nothing was changed.");
+    await approve(file, approval);
   }
 
   /** Asks before something is taken away. Without a terminal only `--yes` is an answer. */

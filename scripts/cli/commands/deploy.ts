@@ -1,13 +1,15 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { DeploymentView } from "../../client/control-types.ts";
 import { age, bytes } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { planDeployment, type Plan } from "../deploy/plan.ts";
 import { followRollout } from "../deploy/rollout.ts";
-import { packSource, prepareTree } from "../deploy/source.ts";
+import { packSource } from "../deploy/source.ts";
 import { submit, uploadToRailway } from "../deploy/submit.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";
+import { readSourceTree } from "../packing/source-tree.ts";
 import { railwayTarget } from "../railway/settings.ts";
 import { requireBaseline } from "../railway/stack.ts";
 import type { Session } from "../session.ts";
@@ -28,7 +30,11 @@ export const deploy = command({
       type: "boolean",
       summary: "follow the rollout that is under way; with DIRECTORY, send a source that it waits for",
     },
-    "dry-run": { type: "boolean", summary: "say what would be packed, and change nothing" },
+    "dry-run": { type: "boolean", summary: "say what would be packed; runs nothing and changes nothing" },
+    "allow-prepare": {
+      type: "boolean",
+      summary: "run the `prepare` of signalbox.json without having agreed to it before",
+    },
     target: { type: "string", choices: ["runner", "railway", "url"], summary: "where it runs (runner)" },
     runner: { type: "string", value: "ID", summary: "the runner; without it, the least loaded" },
     label: {
@@ -74,7 +80,7 @@ Ctrl-C ends only this command: the rollout goes on.`,
       return followRollout(session, display, { app, id, promote, startedAt });
     }
     const plan = planDeployment(flags, loaded, named);
-    if (flags["dry-run"]) return dryRun(session, display, plan);
+    if (flags["dry-run"]) return dryRun(session, plan);
     session.interruption = "Interrupted. Nothing was deployed.";
     // Strict, as pulse-railway's: what is missing isn't made here.
     if (plan.target.kind === "railway") await requireBaseline(session, flags);
@@ -134,7 +140,7 @@ async function sendAgain(
   }
 }
 
-async function dryRun(session: Session, display: Display, plan: Plan): Promise<void> {
+async function dryRun(session: Session, plan: Plan): Promise<void> {
   const { target } = plan;
   const source =
     target.kind === "runner"
@@ -142,7 +148,11 @@ async function dryRun(session: Session, display: Display, plan: Plan): Promise<v
       : target.kind === "railway" && "source" in target.from
         ? target.from.source
         : null;
-  const tree = source === null ? null : await prepareTree(session, display, source);
+  const prepare = source?.prepare ?? null;
+  // What an earlier build left, if there was one.
+  const made = prepare === null || (source !== null && existsSync(source.directory));
+  const tree =
+    source !== null && made ? await readSourceTree(source.directory, { alone: prepare !== null }) : null;
   const files = tree?.entries.map(({ path }) => path) ?? [];
   const { app, id, name, promote } = plan;
   session.output.event(
@@ -153,13 +163,20 @@ async function dryRun(session: Session, display: Display, plan: Plan): Promise<v
       name,
       promote,
       target: target.kind,
+      prepare: prepare?.command ?? null,
       files,
       bytes: tree?.bytes ?? 0,
     },
     () => {
       const what =
-        tree === null ? "no source" : `${files.length} files, ${bytes(tree.bytes)}, of ${tree.directory}`;
-      return [...files, `${app} would be deployed (${target.kind}): ${what}`].join("\n");
+        tree === null
+          ? prepare === null
+            ? "no source"
+            : "what that makes"
+          : `${files.length} files, ${bytes(tree.bytes)}, of ${tree.directory}`;
+      const first =
+        prepare === null ? [] : [`First \`${prepare.command}\` would run, which a dry run doesn't do.`];
+      return [...files, ...first, `${app} would be deployed (${target.kind}): ${what}`].join("\n");
     },
   );
 }

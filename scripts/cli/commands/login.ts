@@ -13,7 +13,7 @@ export const login = command({
   async run(session, { flags }) {
     const file = loginFile(session.env);
     const logins = await readLogins(file);
-    const { server } = await session.connection();
+    const { server, token: known, approval } = await session.connection();
     if (flags.remove) {
       if (logins.servers[server.value] === undefined) {
         throw new Failure("notFound", "no_login", `There is no login for ${server.value}.`);
@@ -27,8 +27,10 @@ export const login = command({
       );
       return;
     }
-    const token =
-      flags["control-token"] ?? session.env["SIGNALBOX_TOKEN"] ?? (await ask(session, server.value));
+    if (approval !== null) await session.agreeToServer(approval);
+    // One that is saved or the local stack's isn't what is logged in with: it may be the one that is to be replaced.
+    const given = known !== null && ["--control-token", "SIGNALBOX_TOKEN"].includes(known.from);
+    const token = given ? known.value : await ask(session, server.value);
     await new ControlClient(server.value, token).apps();
     await writeLogins(file, {
       current: server.value,

@@ -7,17 +7,19 @@ import type { SourcePlan } from "./plan.ts";
 import { runPrepare } from "./prepare.ts";
 
 /** Runs the local build, if there is one; says what would be packed then. */
-export async function prepareTree(session: Session, display: Display, plan: SourcePlan): Promise<SourceTree> {
-  if (plan.prepare !== null) {
-    display.step("prepare", "started", plan.prepare.command);
-    await runPrepare(plan.prepare, {
-      env: session.env,
-      log: (line) => display.log(line),
-      signal: session.signal,
-    });
-    display.step("prepare", "done", plan.prepare.command);
+async function prepareTree(
+  session: Session,
+  display: Display,
+  { directory, prepare }: SourcePlan,
+): Promise<SourceTree> {
+  if (prepare !== null) {
+    const { command, file } = prepare;
+    await session.agreeToPrepare({ kind: "prepare", file, value: command });
+    display.step("prepare", "started", command);
+    await runPrepare(prepare, { env: session.env, log: (line) => display.log(line), signal: session.signal });
+    display.step("prepare", "done", command);
   }
-  return readSourceTree(plan.directory, { alone: plan.prepare !== null });
+  return readSourceTree(directory, { alone: prepare !== null });
 }
 
 /** The source as an archive. Whoever calls removes it. */

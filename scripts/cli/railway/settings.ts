@@ -1,6 +1,7 @@
 import type { Config } from "../config-schema.ts";
 import { Failure } from "../failure.ts";
 import type { Flags, FlagValues } from "../command.ts";
+import { loginFile, readLogins } from "../login-file.ts";
 import type { Session } from "../session.ts";
 import { isLoopback, originOf } from "../settings.ts";
 import type { BaselineNames } from "./baseline.ts";
@@ -91,6 +92,15 @@ export function wantedBaseline(
     source: runnerSource(flags, config),
     redis: redisMode(session, flags, config),
   };
+}
+
+/** The server of a configuration file gets the runner's secret, as one of a flag does: that has to be agreed to. */
+export async function agreeToBroker(session: Session, flags: { server: string | undefined }): Promise<void> {
+  const { config, file } = session.config();
+  if (flags.server || session.env["SIGNALBOX_URL"] || config.server === undefined || file === null) return;
+  const value = originOf({ value: config.server, from: file });
+  const { servers } = await readLogins(loginFile(session.env));
+  if (servers[value] === undefined) await session.agreeToServer({ kind: "server", file, value });
 }
 
 /** Never the local stack: Railway can't reach that. */

@@ -27,6 +27,7 @@ import {
   wantedBaseline,
   type ofBaseline,
   type railwayTarget,
+  agreeToBroker,
 } from "./settings.ts";
 import { resolveTarget } from "./target.ts";
 import { openRailway, type RailwaySession, type RailwayTarget } from "./token.ts";
@@ -102,6 +103,7 @@ export async function bringAbout(
   { railway, target, baseline }: Stack,
   purpose: "make" | "mend",
 ): Promise<Outcome> {
+  if (!flags["dry-run"]) await agreeToBroker(session, flags);
   const wanted = wantedBaseline(session, flags);
   const { runner } = baseline;
   refuseForeign(baseline);
