@@ -1,7 +1,7 @@
 import { configOf, type ConfigEnv } from "./config.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
 import { controllerOf, type ControllerBinding } from "./control/context.ts";
-import { serveDashboard } from "./dashboard/index.ts";
+import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
 import { servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
 import { RouteTables } from "./edge/table.ts";
@@ -10,6 +10,7 @@ import { sweep } from "./janitor/sweep.ts";
 import { servicesSweep } from "./janitor/sweep-services.ts";
 import { serveMetrics } from "./control/metrics.ts";
 import { openProviders } from "./providers/open.ts";
+import { requestHost, type RequestHost } from "./request-host.ts";
 import { isBrokerPath, serveBroker } from "./control/broker.ts";
 import type { HubBinding } from "./runners/reach-hub.ts";
 import { fetchTarget } from "./runners/tunnel.ts";
@@ -34,14 +35,16 @@ export default {
   async fetch(request, env, ctx): Promise<Response> {
     try {
       const config = configOf(env);
-      if (!URL.canParse(request.url))
-        throw new Problem("invalid_request", "The Host header isn't a host name.");
+      if (!URL.canParse(request.url)) throw notAHost();
       const url = new URL(request.url);
+      const host = requestHost(request, url);
+      if (host === null) throw notAHost();
       const path = url.pathname;
       const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
-        return await serveOwn(request, path, env, waitUntil);
+        return await serveOwn(request, { url, host }, env, waitUntil);
       }
+      if (host.name === config.operatorHost?.name) return serveOperatorHost(request, path);
       tables ??= new RouteTables({
         store: () => openStore(env),
         ttlMs: config.routeTtlMs,
@@ -69,10 +72,11 @@ export default {
 
 async function serveOwn(
   request: Request,
-  path: string,
+  place: { url: URL; host: RequestHost },
   env: Env,
   waitUntil: (work: Promise<unknown>) => void,
 ): Promise<Response> {
+  const path = place.url.pathname;
   if (path === `${OWN_PREFIX}/healthz`) {
     return Response.json({ ok: true }, { headers: { "cache-control": "no-store" } });
   }
@@ -89,7 +93,11 @@ async function serveOwn(
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);
   if (isBrokerPath(path)) return serveBroker(request, path, context);
-  return serveDashboard(request, path, context);
+  return serveDashboard(request, place, context);
+}
+
+function notAHost(): Problem {
+  return new Problem("invalid_request", "The Host header isn't a host name.");
 }
 
 /** The one place where an error becomes an answer. What isn't known says nothing of the inside. */

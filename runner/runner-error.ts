@@ -1,32 +1,22 @@
+import { refusalStatuses } from "../functions/protocol/runner-api.ts";
+
 /**
  * Every cause that a caller of the runner branches on, with the HTTP status that the internal API answers it with.
  * Control commands carry the code in their `error` event.
  */
 export const errorStatuses = {
-  invalid_request: 400,
+  ...refusalStatuses,
   invalid_path: 400,
   invalid_project: 400,
-  invalid_archive: 400,
-  hash_mismatch: 400,
   path_outside_project: 403,
-  not_found: 404,
   project_not_found: 404,
-  source_not_found: 404,
-  deployment_not_found: 404,
   unknown_command: 404,
-  method_not_allowed: 405,
   not_a_file: 409,
   not_a_directory: 409,
   changed_meanwhile: 409,
-  deployment_exists: 409,
-  deployment_stopping: 409,
   workspace_in_use: 409,
-  too_large: 413,
   archive_too_large: 413,
-  internal: 500,
-  draining: 503,
   no_free_port: 503,
-  disk_full: 507,
 } as const satisfies Record<string, number>;
 
 export type RunnerErrorCode = keyof typeof errorStatuses;

@@ -30,7 +30,7 @@ async function main(): Promise<void> {
   try {
     runner = await startLocalRunner(stack, home, "ignore");
     if (settings.demo) await deployDemo(stack);
-    console.log(`Signalbox is ready: ${stack.url}/_signalbox/`);
+    console.log(`Signalbox is ready: ${stack.dashboard}`);
     console.log(`  control token: in ${join(settings.home, "local.json")} (controlToken)`);
     console.log(
       `  a runner on this machine: ${LOCAL_RUNNER}, with its workspace in ${join(settings.home, "workspace")}`,

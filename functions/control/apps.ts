@@ -2,19 +2,11 @@ import { z } from "@hono/zod-openapi";
 import { newAppDocument, parseAppDocument, type AppConfig, type AppDocument } from "../apps/app-document.ts";
 import { applyCommand, commitDocument, hostTaken } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
+import { refuseOperatorHost, refuseOperatorName } from "./reserved-hosts.ts";
 import type { StoredApp } from "../state/store.ts";
+import { changeApp, operationOf, OPERATOR, recall, unknownApp, type Answer } from "./app-change.ts";
 import { kick, type ControlContext } from "./context.ts";
-import {
-  idempotencyOf,
-  mutate,
-  operationOf,
-  OPERATOR,
-  recall,
-  replay,
-  unknownApp,
-  type Answer,
-  type Idempotency,
-} from "./mutation.ts";
+import { replay, type Idempotency } from "./idempotency.ts";
 import { controlRouter } from "./openapi.ts";
 import { listApps, readApp, putApp, deleteApp } from "./routes/apps.ts";
 import { appView, viewApp } from "./schemas.ts";
@@ -34,25 +26,16 @@ export const apps = controlRouter()
   })
   .openapi(putApp, async (c) => {
     const { default: isDefault, ...config } = c.req.valid("json");
-    const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
-    const { created, view } = await put(
-      c.env.control,
-      c.req.valid("param").app,
-      config,
-      isDefault,
-      idempotency,
-    );
+    const { app } = c.req.valid("param");
+    const { created, view } = await put(c.env.control, app, config, isDefault, c.var.idempotency);
     return created ? c.json(view, 201) : c.json(view, 200);
   })
   .openapi(deleteApp, async (c) => {
     const { app } = c.req.valid("param");
-    const idempotency = await idempotencyOf(c.req.raw, "");
     const { stored } = await requireApp(c.env.control, app);
     const command = { type: "delete-app" } as const;
-    return c.json(
-      await mutate(c.env.control, idempotency, app, command, "app.delete", appAnswer(stored)),
-      202,
-    );
+    const answer = appAnswer(stored);
+    return c.json(await changeApp(c.env.control, c.var.idempotency, app, command, "app.delete", answer), 202);
   });
 
 export async function requireApp(
@@ -79,6 +62,7 @@ async function put(
   idempotency: Idempotency,
 ): Promise<z.infer<typeof putRecord>> {
   const { store, now } = context;
+  refuseOperatorHost(context.config, config.hosts);
   const answer = (created: boolean): Answer<z.infer<typeof putRecord>> => ({
     schema: putRecord,
     view: (next) => ({ created, view: viewApp(next, { isDefault }) }),
@@ -99,8 +83,9 @@ async function put(
       kick(context, name);
       return answer(false).view(replaced.app);
     }
-    if (replaced.kind === "repeated") return replay(replaced, idempotency, answer(false));
+    if (replaced.kind === "repeated") return replay(replaced, idempotency, putRecord);
     if (replaced.kind === "refused") throw new Problem(replaced.refusal.code, replaced.refusal.message);
+    refuseOperatorName(context.config, name);
     const fresh = newAppDocument(name, config, now(), before + 1);
     const created = await commitDocument(store, fresh, before, {
       author: { actor: OPERATOR, action: "app.create" },
@@ -109,7 +94,7 @@ async function put(
       operation: operationOf(idempotency, answer(true)),
     });
     if (created.outcome === "committed") return answer(true).view(fresh);
-    if (created.outcome === "repeated") return replay(created.record, idempotency, answer(true));
+    if (created.outcome === "repeated") return replay(created.record, idempotency, putRecord);
     if (created.outcome === "host_taken") throw hostTaken(created);
     before = created.version;
   }

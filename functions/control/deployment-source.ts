@@ -2,12 +2,12 @@ import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-doc
 import { Problem } from "../errors.ts";
 import { sendSource } from "../providers/railway/source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
+import { actOnce } from "./act-once.ts";
 import { requireApp } from "./apps.ts";
 import { controllerOf } from "./context.ts";
-import { unknownDeployment } from "./mutation.ts";
+import { unknownDeployment } from "./app-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { put, sentSource } from "./routes/deployment-source.ts";
-import { mutateRecorded } from "./recorded-mutation.ts";
 
 export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { config, env, store, waitUntil } = c.env.control;
@@ -34,12 +34,12 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const controller = controllerOf(env, name);
   waitUntil(controller.reconcile(name).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
-  const sent = await mutateRecorded(c.env.control, null, {
+  const sent = await actOnce(c.env.control, null, {
     action: "deployment.upload",
     app: name,
-    subject: `deployment ${id}`,
+    subject: { kind: "deployment", id },
     act: () => sendSource({ railway, internalToken, store, app, deployment, stillTaken }, archive),
-    details: ({ deploymentId }) => ({ deployment: id, railwayDeployment: deploymentId }),
+    details: ({ deploymentId }) => ({ railwayDeployment: deploymentId }),
     remember: { schema: sentSource, of: (answer) => answer },
     repeated: (answer) => answer,
   });

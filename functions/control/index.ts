@@ -11,6 +11,7 @@ import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
 import { audit } from "./audit.ts";
 import { janitor } from "./janitor.ts";
+import { placements } from "./placements.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
@@ -37,16 +38,14 @@ const api = router
   .route("/", janitor)
   .route("/", audit)
   .route("/", runners)
-  .route("/", sources);
+  .route("/", sources)
+  .route("/", placements);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });
 api.onError((error) => {
   throw error;
 });
-
-/** What the typed clients are made from. */
-export type ControlApi = typeof api;
 
 /** One call of the control API: token, size and shape are checked before anything else happens. */
 export async function serveControl(request: Request, context: ControlContext): Promise<Response> {

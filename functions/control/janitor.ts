@@ -1,10 +1,9 @@
 import { reportSchema, type Report } from "../janitor/report.ts";
 import { lastRun, publishedReport, sweep } from "../janitor/sweep.ts";
 import { servicesSweep } from "../janitor/sweep-services.ts";
+import { actOnce } from "./act-once.ts";
 import { controllerOf } from "./context.ts";
-import { idempotencyOf } from "./mutation.ts";
 import { controlRouter } from "./openapi.ts";
-import { mutateRecorded } from "./recorded-mutation.ts";
 import { lastJanitor, runJanitor } from "./routes/janitor.ts";
 
 export const janitor = controlRouter()
@@ -20,7 +19,7 @@ export const janitor = controlRouter()
       waitUntil(run.catch(() => undefined));
       return c.json(await run, 200);
     }
-    const report = await mutateRecorded(c.env.control, await idempotencyOf(c.req.raw, await c.req.text()), {
+    const report = await actOnce(c.env.control, c.var.idempotency, {
       action: "janitor.run",
       act,
       details: ({ outcome, decisions, errors }) => ({

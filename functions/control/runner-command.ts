@@ -2,9 +2,9 @@ import { z } from "zod";
 import { Problem } from "../errors.ts";
 import { sendCommand } from "../runners/send-command.ts";
 import { runnerOffline } from "../runners/stream-problems.ts";
+import { actOnce } from "./act-once.ts";
 import type { ControlContext } from "./context.ts";
-import type { Idempotency } from "./mutation.ts";
-import { mutateRunner } from "./runner-mutation.ts";
+import type { Idempotency } from "./idempotency.ts";
 
 export interface RunnerCommand {
   runnerId: string;
@@ -28,9 +28,9 @@ export function commandRunner(
   { runnerId, sent, projectId, wait, ...who }: RunnerCommand,
 ): Promise<Ran> {
   const { id: commandId, type } = sent;
-  return mutateRunner<Ran, z.infer<typeof remembered>>(context, idempotency, {
+  return actOnce<Ran, z.infer<typeof remembered>>(context, idempotency, {
     ...who,
-    runnerId,
+    subject: { kind: "runner", id: runnerId },
     action: "runner.command",
     act: () => run(context, runnerId, sent, wait),
     details: ({ outcome }) => ({ command: commandId, type, project: projectId, outcome }),

@@ -1,5 +1,5 @@
 import { z } from "@hono/zod-openapi";
-import { runnerId } from "../apps/app-document.ts";
+import { runnerId, runnerTarget } from "../apps/app-document.ts";
 import { commandTypes } from "../protocol/control.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { HubView } from "../runners/hub-view.ts";
@@ -54,6 +54,20 @@ export const credentialView = z
   .openapi("RunnerCredential");
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be a SHA-256: 64 hexadecimal digits in lower case");
+
+/** The parts of a target with kind `runner` that say where it goes. */
+export const placementBody = runnerTarget
+  .pick({ runnerId: true, labels: true, source: true })
+  .partial({ source: true })
+  .openapi("PlacementWish");
+
+export const placementView = z
+  .object({
+    runnerId: z.string(),
+    /** False also where no source was named. */
+    hasSource: z.boolean(),
+  })
+  .openapi("Placement");
 
 export const sourcesHeaders = z.object({
   /** What the archive's SHA-256 must be. The runner keeps nothing of one that has another. */

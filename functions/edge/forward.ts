@@ -1,5 +1,6 @@
 import type { FetchTarget } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
+import { refuseOperatorCookie, withholdOperatorCookie } from "../operator-cookie.ts";
 
 /** Meant for one hop only (RFC 9110, section 7.6.1, and what proxies before it used). */
 const HOP_BY_HOP = [
@@ -98,6 +99,7 @@ export async function forward(
     dropListed(own);
     for (const name of HOP_BY_HOP) own.delete(name);
   }
+  refuseOperatorCookie(own);
   own.set("x-pulse-selected-deployment", destination.deploymentId);
   own.set("x-signalbox-route", destination.via);
   return response;
@@ -123,6 +125,7 @@ function requestHeaders(request: Request, url: URL, caller: Caller): Headers {
       (!caller.throughCloudflare && name.startsWith("cf-"));
     if (dropped) headers.delete(name);
   }
+  withholdOperatorCookie(headers);
   if (isWebSocket(request)) headers.set("upgrade", "websocket");
   if (caller.address !== null) headers.set("x-forwarded-for", caller.address);
   headers.set("x-forwarded-host", request.headers.get("host") ?? url.host);

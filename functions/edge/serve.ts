@@ -4,6 +4,7 @@ import type { Config } from "../config.ts";
 import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
+import { requestHost } from "../request-host.ts";
 import { forward, isWebSocket, pathAndQuery, type Destination, type ForwardOptions } from "./forward.ts";
 import { isInternalPath } from "./internal-paths.ts";
 import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
@@ -26,8 +27,8 @@ export async function servePublic(request: Request, url: URL, context: EdgeConte
   // Before anything is looked up, so that no state of the store lets it through.
   if (isInternalPath(pathOf(request.url))) return notFound(request);
 
-  const host = hostOf(request, url);
-  if (host === null) return unknownHost(request, url.hostname);
+  const host = requestHost(request, url)?.name;
+  if (host === undefined) throw new Problem("invalid_request", "The Host header isn't a host name.");
   const appName = nameInDomain(host, config.appDomain);
   const read = (): Promise<RouteTable> => tables.get(host, appName, waitUntil);
   let { app } = await read();
@@ -181,18 +182,6 @@ function pathOf(url: string): string {
   const path = pathAndQuery(url);
   const end = path.search(/[?#]/);
   return end === -1 ? path : path.slice(0, end);
-}
-
-/** A DNS name has at most 253 characters; longer ones aren't worth remembering. */
-const HOST_LIMIT = 253;
-
-/** The host that the request is for, without the root's dot; null where it isn't one that an app could have. */
-function hostOf(request: Request, url: URL): string | null {
-  // workerd makes the URL from the Host header as it is, so that what is in it could be taken for a path or a user.
-  const given = request.headers.get("host");
-  if (given !== null && !/^[\w.-]+(?::\d*)?$|^\[[\da-f:.]+\](?::\d*)?$/i.test(given)) return null;
-  const host = url.hostname.endsWith(".") ? url.hostname.slice(0, -1) : url.hostname;
-  return host.length > HOST_LIMIT ? null : host;
 }
 
 function notFound(request: Request): Response {

@@ -10,13 +10,6 @@ export type RunnerAnswer =
   /** It can't be asked just now. */
   | { kind: "unreachable"; problem: Problem };
 
-/** What a runner says of a request that it refuses. */
-export const runnerRefusal = z.object({
-  code: z.string(),
-  detail: z.string().max(500),
-  field: z.string().max(100).optional(),
-});
-
 /** What a hub says of itself, when the runner can't be asked. */
 export const hubProblem = z.object({
   code: z.enum([

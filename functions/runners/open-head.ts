@@ -1,6 +1,6 @@
 import { Problem } from "../errors.ts";
 import type { OpenHead, RawHeaders } from "../protocol/frames.ts";
-import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
+import { RUNNER_SERVICE, SHA256_HEADER } from "../protocol/runner-api.ts";
 
 /** Which of a runner's services a request is for, and its path and query as the client spelled them. */
 export interface TunnelTarget {
@@ -19,9 +19,6 @@ const OWN_TO_A_HOP = new Set([
   "sec-websocket-version",
   "sec-websocket-extensions",
 ]);
-
-/** For the runner itself: what an upload's hash must be. */
-export const SHA256_HEADER = "x-signalbox-sha256";
 
 /** HTTP/1.1 asks for one even where nobody was asked for by name: Signalbox's own calls. */
 const OWN_HOST = "signalbox.internal";

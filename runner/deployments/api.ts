@@ -4,6 +4,13 @@ import {
   LOG_PAGE_LINES,
   LOG_WAIT_LIMIT_SECONDS,
 } from "../../functions/protocol/limits.ts";
+import {
+  SHA256_HEADER,
+  SOURCE_BYTES_HEADER,
+  type Refusal,
+  type RunnerAnswers,
+  type RunnerRoute,
+} from "../../functions/protocol/runner-api.ts";
 import { asRunnerError, RunnerError, errorStatuses } from "../runner-error.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
@@ -13,19 +20,19 @@ import { parseKey, parseSpec } from "./spec.ts";
 /** Longer than a client needs to read an early answer while it still sends its upload. */
 const LINGER_MS = 5_000;
 
-interface Answer {
+interface Answer<T = unknown> {
   status: number;
-  body?: unknown;
+  /** Null: none. */
+  body: T;
   headers?: Record<string, string>;
 }
 
-type Route = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer>;
+type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer<T>>;
+type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
- * The runner's internal API, reached only through the tunnel: whoever may open a stream to it may deploy.
- *
- * PUT /sources, HEAD /sources/{sha256}, PUT|GET|DELETE /deployments/{app}/{id}, GET /deployments/{app}/{id}/logs,
- * POST /deployments/{app}/{id}/restart, GET /status. Errors are `{code, detail, field?}`.
+ * The runner's API as `functions/protocol/runner-api.ts` has it. It is reached through the tunnel alone: whoever may
+ * open a stream to it may deploy.
  */
 export function createInternalApi(options: {
   deployments: DeploymentManager;
@@ -45,7 +52,7 @@ export function createInternalApi(options: {
         const problem = asRunnerError(error);
         if (problem.code === "internal" && !request.destroyed) console.error("internal API:", error);
         const { code, message: detail, field } = problem;
-        const body = { code, detail, ...(field === undefined ? {} : { field }) };
+        const body: Refusal = { code, detail, ...(field === undefined ? {} : { field }) };
         send(request, response, { status: errorStatuses[code], body });
       },
     );
@@ -57,7 +64,7 @@ function createRoutes({
   sources,
   disk,
   ending,
-}: Parameters<typeof createInternalApi>[0]): Record<string, Route> {
+}: Parameters<typeof createInternalApi>[0]): Routes {
   const key = (parts: string[]): string => {
     const name = `${parts[1] ?? ""}/${parts[2] ?? ""}`;
     parseKey(name);
@@ -66,7 +73,7 @@ function createRoutes({
   const restarts = new Map<string, { asked: string; restarted: Promise<unknown> }>();
   return {
     "PUT sources": async (request) => {
-      const sha256 = header(request, "x-signalbox-sha256");
+      const sha256 = header(request, SHA256_HEADER);
       if (sha256 !== undefined && !SHA256_PATTERN.test(sha256)) {
         throw new RunnerError(
           "invalid_request",
@@ -82,8 +89,8 @@ function createRoutes({
     },
     "HEAD sources/*": async (_request, _url, [, sha256 = ""]) => {
       const source = await sources.find(sha256);
-      if (source === null) return { status: 404 };
-      return { status: 200, headers: { "x-signalbox-bytes": String(source.bytes) } };
+      if (source === null) return { status: 404, body: null };
+      return { status: 200, body: null, headers: { [SOURCE_BYTES_HEADER]: String(source.bytes) } };
     },
     "PUT deployments/*/*": async (request, _url, parts) => {
       const name = key(parts);
@@ -132,7 +139,7 @@ function createRoutes({
   };
 }
 
-async function answer(routes: Record<string, Route>, request: IncomingMessage): Promise<Answer> {
+async function answer(routes: Readonly<Record<string, Route>>, request: IncomingMessage): Promise<Answer> {
   const { method = "GET" } = request;
   const url = new URL(request.url ?? "/", "http://runner");
   const parts = url.pathname.slice(1).split("/");
@@ -150,7 +157,7 @@ function matches(shape: string, parts: string[]): boolean {
 
 function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
   if (response.destroyed || response.headersSent) return;
-  const text = body === undefined ? "" : JSON.stringify(body);
+  const text = body === null ? "" : JSON.stringify(body);
   // What is left of a refused upload is thrown away for a while, so that the client gets to read why.
   if (!request.complete) {
     response.setHeader("connection", "close");

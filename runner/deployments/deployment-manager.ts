@@ -1,11 +1,12 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
+import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { LogPage } from "../logs/log-file.ts";
 import { RunnerError } from "../runner-error.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
-import { Deployment, type DeploymentHost, type DeploymentStatus } from "./deployment.ts";
+import { Deployment, type DeploymentHost } from "./deployment.ts";
 import { type DeploymentManifest, loadManifest, saveManifest } from "./manifest.ts";
 import type { HostChoice } from "../tunnel/names.ts";
 import { Slots } from "./slots.ts";
@@ -17,7 +18,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -32,7 +33,7 @@ export class DeploymentManager {
   readonly #directory: string;
   readonly #host: DeploymentHost;
   readonly #deployments = new Map<string, Deployment>();
-  readonly #creations = new Map<string, Promise<DeploymentStatus>>();
+  readonly #creations = new Map<string, Promise<HostedDeployment>>();
   readonly #changes = new EventEmitter();
   #isDraining = false;
   #isPaused = false;
@@ -40,13 +41,14 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash } = options;
+    const { sources, disk, ports, journal, trash, managers } = options;
     this.#host = {
       sources,
       disk,
       ports,
       journal,
       trash,
+      managers,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],
@@ -68,7 +70,7 @@ export class DeploymentManager {
    * Errors: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
    * `disk_full`, `draining`.
    */
-  async put(key: string, spec: DeploymentSpec): Promise<DeploymentStatus> {
+  async put(key: string, spec: DeploymentSpec): Promise<HostedDeployment> {
     parseKey(key);
     // Of two at the same time one waits for the other and then meets its deployment.
     await this.#creations.get(key)?.catch(() => undefined);
@@ -95,11 +97,11 @@ export class DeploymentManager {
   }
 
   /** Errors: `deployment_not_found`. */
-  status(key: string): DeploymentStatus {
+  status(key: string): HostedDeployment {
     return this.#get(key).status();
   }
 
-  list(): DeploymentStatus[] {
+  list(): HostedDeployment[] {
     return [...this.#deployments.values()].map((deployment) => deployment.status());
   }
 
@@ -109,7 +111,7 @@ export class DeploymentManager {
   }
 
   /** Errors: `deployment_not_found`, `deployment_stopping`. */
-  async restart(key: string): Promise<DeploymentStatus> {
+  async restart(key: string): Promise<HostedDeployment> {
     const deployment = this.#get(key);
     await deployment.restart();
     return deployment.status();
@@ -186,7 +188,7 @@ export class DeploymentManager {
     return found;
   }
 
-  async #create(key: string, spec: DeploymentSpec): Promise<DeploymentStatus> {
+  async #create(key: string, spec: DeploymentSpec): Promise<HostedDeployment> {
     const { sources, disk, trash } = this.#host;
     (await disk.reserve(0)).release();
     const { sha256 } = spec.source;

@@ -1,18 +1,22 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
 import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
+import { installCommand } from "../packages/install-command.ts";
+import type { ManagerStore } from "../packages/manager-store.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
+import { bringManagers } from "./bring-managers.ts";
 import { waitUntilReady } from "./health-probe.ts";
-import { installCommand } from "./install-command.ts";
-import { type DeploymentManifest, type DeploymentState, saveManifest } from "./manifest.ts";
+import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
+import { publicHostOf } from "./spec.ts";
 import { runStep, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
 
@@ -26,31 +30,13 @@ export interface DeploymentHost {
   readonly ports: Ports;
   readonly journal: ProcessJournal;
   readonly trash: Trash;
+  readonly managers: ManagerStore;
   readonly slots: Slots;
   readonly timing: DeploymentTiming;
   /** Names of further variables of the runner that its processes get. */
   readonly inheritEnvironment: readonly string[];
   /** A deployment's state has changed. */
   onChange(): void;
-}
-
-export interface DeploymentStatus {
-  app: string;
-  id: string;
-  state: DeploymentState;
-  /** Why it failed, or why it isn't running just now. */
-  reason: string | null;
-  /** The last lines of what failed. */
-  lastLines: string[];
-  /** Where it listens, or will. */
-  port: number | null;
-  /** How often it ended by itself. */
-  crashes: number;
-  source: { sha256: string };
-  /** Logs from before this cursor are all there are now. */
-  logCursor: number;
-  createdAt: string;
-  updatedAt: string;
 }
 
 /** One deployment's life: from its source to a process that serves, and again after each crash. */
@@ -103,7 +89,7 @@ export class Deployment {
     this.#life = this.#live(this.#abort.signal);
   }
 
-  status(): DeploymentStatus {
+  status(): HostedDeployment {
     const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#manifest;
     const [app = "", id = ""] = key.split("/");
     return {
@@ -185,12 +171,14 @@ export class Deployment {
     await this.#say("unpack", `Unpacking source ${spec.source.sha256}.`);
     await sources.unpack(spec.source.sha256, this.workDirectory, signal);
     const install = spec.install ?? (await installCommand(this.workDirectory));
+    const binaries = await this.#bringManagers([install ?? "", spec.build ?? "", spec.start], signal);
     if (install !== null) {
       await this.#set("installing");
       await this.#say("install", `$ ${install}`);
       const { NODE_ENV: _, ...env } = spec.env ?? {};
       await runStep({
         ...this.#step("install", install, signal),
+        binaries,
         given: env,
         limitMs: timing.installLimitMs,
       });
@@ -200,6 +188,7 @@ export class Deployment {
       await this.#say("build", `$ ${spec.build}`);
       await runStep({
         ...this.#step("build", spec.build, signal),
+        binaries,
         given: spec.env ?? {},
         limitMs: timing.buildLimitMs,
       });
@@ -237,10 +226,12 @@ export class Deployment {
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
     const { timing } = this.#host;
     const { spec } = this.#manifest;
+    const binaries = await this.#bringManagers([spec.start], signal);
     const port = await this.#reservePort();
     await this.#say("start", `$ ${spec.start}   (PORT=${port})`);
     const server = await startServer({
       ...this.#step("start", spec.start, signal),
+      binaries,
       given: { ...spec.env, PORT: String(port), HOST: "127.0.0.1" },
     });
     const probing = new AbortController();
@@ -248,19 +239,16 @@ export class Deployment {
       const readiness = waitUntilReady({
         port,
         healthPath: spec.healthPath,
+        host: spec.host ?? "public",
+        publicHost: publicHostOf(spec),
         limitMs: timing.healthLimitMs,
         signal: probing.signal,
       });
       readiness.catch(() => undefined);
       const first = await Promise.race([server.ended, readiness]);
       if (first instanceof StepFailure) return first;
-      if (!first) {
-        const what = spec.healthPath === undefined ? "listened" : `answered ${spec.healthPath} with success`;
-        const failure = new StepFailure(
-          `Nothing ${what} on 127.0.0.1:${port} within ${timing.healthLimitMs / 1_000} s: ` +
-            "the app must listen on the address in HOST and the port in PORT",
-          server.lastLines,
-        );
+      if (first.state !== "ready") {
+        const failure = new StepFailure(first.reason, server.lastLines);
         if (!this.#manifest.wasReady) throw failure;
         return failure;
       }
@@ -310,8 +298,15 @@ export class Deployment {
       inherit: inheritEnvironment,
       graceMs: timing.stopGraceMs,
       diskCheckMs: timing.diskCheckMs,
+      binaries: [],
       given: {},
     };
+  }
+
+  #bringManagers(commands: readonly string[], signal: AbortSignal): Promise<string[]> {
+    const { managers, timing } = this.#host;
+    const step = { ...this.#step("install", "", signal), limitMs: timing.installLimitMs };
+    return bringManagers(managers, commands, step);
   }
 
   async #fail(error: unknown): Promise<void> {
@@ -363,10 +358,7 @@ export class Deployment {
     this.#host.disk.touch(this.#directory);
   }
 
-  async #set(
-    state: DeploymentState,
-    more: { reason?: string | null; lastLines?: string[] } = {},
-  ): Promise<void> {
+  async #set(state: HostedState, more: { reason?: string | null; lastLines?: string[] } = {}): Promise<void> {
     const before = this.#manifest.state;
     // Whatever else is under way, what is being removed stays so.
     const next = before === "stopping" ? before : state;

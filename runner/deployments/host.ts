@@ -9,6 +9,7 @@ import { SourceStore } from "../sources/source-store.ts";
 import { Disk } from "../workspaces/disk.ts";
 import { Trash } from "../workspaces/trash.ts";
 import { Workspaces } from "../workspaces/workspaces.ts";
+import { ManagerStore } from "../packages/manager-store.ts";
 import { DeploymentManager } from "./deployment-manager.ts";
 import type { DeploymentTiming } from "./timing.ts";
 
@@ -92,6 +93,7 @@ export class Host {
         ports,
         journal,
         trash,
+        managers: await ManagerStore.open(join(own, "package-managers"), trash),
         timing,
         inheritEnvironment,
       });

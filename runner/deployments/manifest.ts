@@ -1,26 +1,16 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { hostedStates } from "../../functions/protocol/runner-api.ts";
 import { isSystemError } from "../runner-error.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
 import { specSchema } from "./spec.ts";
-
-export const deploymentStates = [
-  "unpacking",
-  "installing",
-  "building",
-  "starting",
-  "running",
-  "failed",
-  "stopping",
-] as const;
-export type DeploymentState = (typeof deploymentStates)[number];
 
 const manifestSchema = z.object({
   schema: z.literal(1),
   key: z.string(),
   spec: specSchema,
-  state: z.enum(deploymentStates),
+  state: z.enum(hostedStates),
   reason: z.string().nullable(),
   lastLines: z.array(z.string()),
   /** The tree in `work` is whole: unpacked, installed and built. Until then it is thrown away at the next start. */

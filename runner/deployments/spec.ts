@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { DEPLOYMENT_ID_PATTERN, SLUG_PATTERN } from "../../functions/protocol/limits.ts";
+import type { HostedSpec } from "../../functions/protocol/runner-api.ts";
 import { RunnerError } from "../runner-error.ts";
 import { SHA256_PATTERN } from "../sources/source-store.ts";
 
@@ -44,7 +45,7 @@ export const specSchema = z.strictObject({
 });
 
 /** What a deployment is made of. The commands are given to `/bin/sh -c` in the unpacked source. */
-export type DeploymentSpec = z.infer<typeof specSchema>;
+export type DeploymentSpec = z.infer<typeof specSchema> & HostedSpec;
 
 /** The spec in a request's body, already parsed as JSON. Throws {@link RunnerError} `invalid_request`. */
 export function parseSpec(value: unknown): DeploymentSpec {
@@ -61,6 +62,11 @@ export function parseSpec(value: unknown): DeploymentSpec {
 
 /** What the control plane says of itself: an app's host or the token may change while its version is built. */
 const SURROUNDINGS = new Set(["PULSE_SERVER_ADDRESS", "PULSE_RAILWAY_INTERNAL_TOKEN"]);
+
+/** The host that visitors use, as the control plane told it when the deployment was accepted. */
+export function publicHostOf({ env }: DeploymentSpec): string | null {
+  return URL.parse(env?.["PULSE_SERVER_ADDRESS"] ?? "")?.host || null;
+}
 
 /** Whether two specs are of the same deployment. */
 export function isSameSpec(one: DeploymentSpec, other: DeploymentSpec): boolean {

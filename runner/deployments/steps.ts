@@ -34,6 +34,8 @@ export interface StepOptions {
   work: string;
   home: string;
   temporary: string;
+  /** Directories of programs, after the source's own. */
+  binaries: readonly string[];
   inherit: readonly string[];
   given: Readonly<Record<string, string>>;
   graceMs: number;
@@ -108,7 +110,7 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
     env: cleanEnvironment({
       home,
       temporary,
-      binaries: [join(work, "node_modules", ".bin")],
+      binaries: [join(work, "node_modules", ".bin"), ...options.binaries],
       inherit: options.inherit,
       given: options.given,
     }),

@@ -2,6 +2,7 @@ import { EventEmitter, once } from "node:events";
 import { type FileHandle, mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { LOG_PAGE_LINES } from "../../functions/protocol/limits.ts";
+import type { HostedLogLine, HostedLogPage } from "../../functions/protocol/runner-api.ts";
 import { isSystemError } from "../runner-error.ts";
 
 /** One segment is what rotation deletes at a time; five are days of an ordinary app's output. */
@@ -12,24 +13,8 @@ const PAGE_BYTES = 256 * 1024;
 /** Lines that come together are written together up to this size. */
 const BATCH_BYTES = 64 * 1024;
 
-export type LogStream = "stdout" | "stderr" | "system";
-
-export interface LogLine {
-  /** RFC 3339. */
-  at: string;
-  stream: LogStream;
-  text: string;
-  /** What the line's process was doing: install, build, start. */
-  phase?: string;
-}
-
-export interface LogPage {
-  lines: LogLine[];
-  /** Where to go on: pass it to the next read. */
-  cursor: number;
-  /** The cursor pointed at lines that were rotated away (or never written); these are the oldest that are left. */
-  truncated: boolean;
-}
+export type LogLine = HostedLogLine;
+export type LogPage = HostedLogPage;
 
 interface Segment {
   start: number;

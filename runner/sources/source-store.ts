@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
+import type { StoredSource } from "../../functions/protocol/runner-api.ts";
 import { isSystemError, RunnerError } from "../runner-error.ts";
 import { syncDirectory } from "../workspaces/atomic-file.ts";
 import type { Disk, Evictable } from "../workspaces/disk.ts";
@@ -18,11 +19,6 @@ const UNREFERENCED_KEPT_MS = 60 * 60 * 1_000;
 const UNREFERENCED_LIMIT_MS = 7 * 24 * 60 * 60 * 1_000;
 
 export const SHA256_PATTERN = /^[0-9a-f]{64}$/;
-
-export interface StoredSource {
-  sha256: string;
-  bytes: number;
-}
 
 /** Uploaded sources, by the SHA-256 of their bytes. A source is either whole or not there. */
 export class SourceStore {

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { networkVariables, pick } from "../../runner/processes/environment.ts";
 import { NODE_FLAGS } from "../build/node-flags.ts";
 import { projectRoot } from "../build/worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
@@ -24,8 +25,12 @@ export async function startLocalRunner(
   stdout: "inherit" | "ignore",
 ): Promise<LocalRunner> {
   const runner = [...NODE_FLAGS, join(projectRoot, "runner/index.ts"), "runner"];
+  const network = pick(process.env, networkVariables);
   const guarded = new GuardedProcess(process.execPath, runner, {
     env: {
+      // Installs have to reach what `npm ci` reaches here, also by a proxy that asks for a password.
+      ...network,
+      RUNNER_INHERIT_ENV: Object.keys(network).join(","),
       PATH: process.env["PATH"] ?? "",
       HOME: process.env["HOME"] ?? home,
       RUNNER_ID: LOCAL_RUNNER,

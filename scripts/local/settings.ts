@@ -70,12 +70,16 @@ export async function writeLocal(home: string, url: string, secrets: LocalSecret
   await rename(temporary, file);
 }
 
+/** Browsers take every name below `localhost` for this machine; other programs may not. */
+export const OPERATOR_NAME = "signalbox.localhost";
+
 export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): WorkerSettings {
   return {
     CONTROL_TOKEN: secrets.controlToken,
     PULSE_RAILWAY_INTERNAL_TOKEN: secrets.internalToken,
     RUNNER_SHARED_SECRET: secrets.runnerSharedSecret,
     APP_DOMAIN: "localhost",
+    OPERATOR_HOST: settings.port === 0 ? OPERATOR_NAME : `${OPERATOR_NAME}:${settings.port}`,
     // A laptop's promote should be seen at once, and its store costs nothing.
     ROUTE_TTL_MS: "500",
     ALLOW_PRIVATE_TARGETS: "1",

@@ -6,6 +6,7 @@ import { ControlClient } from "../client/control-client.ts";
 import { takeHome } from "./home-lock.ts";
 import {
   localSecrets,
+  OPERATOR_NAME,
   workerSettings,
   writeLocal,
   type LocalSecrets,
@@ -17,7 +18,10 @@ import { startWorkerd, type Workerd, type WorkerSettings } from "./workerd.ts";
 const CRON_PERIOD_MS = 60_000;
 
 export interface Stack {
+  /** Of the default app and the control API. */
   url: string;
+  /** For browsers. */
+  dashboard: string;
   secrets: LocalSecrets;
   control: ControlClient;
   workerd: Workerd;
@@ -50,6 +54,7 @@ export async function startStack(
     const stopCron = startCron(workerd);
     return {
       url,
+      dashboard: `http://${OPERATOR_NAME}:${workerd.port}/_signalbox/`,
       secrets,
       workerd,
       control: new ControlClient(`http://127.0.0.1:${workerd.port}`, secrets.controlToken),

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { jsonLines, Operator, type CliResult } from "../helpers/cli.ts";
 import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
-import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
+import { CONTROL_TOKEN, OPERATOR_NAME, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 /** Every command once with `--json` and pipes, and once in a pseudo-terminal, on a real stack with a real runner. */
 
@@ -295,6 +295,9 @@ test("open", async () => {
     (text) => text !== "",
   );
   expect(seen).toBe(`${stack.origin}/_signalbox/\n`);
+  await stack.restart({ OPERATOR_HOST: OPERATOR_NAME });
+  expect(await json("open", "--dashboard")).toEqual({ url: stack.dashboard });
+  await stack.restart();
 });
 
 test("doctor finds nothing wrong, or says what and how to mend it", async () => {

@@ -697,14 +697,11 @@ describe("hosts", () => {
     for (const host of ["same.test", "SAME.Test", "same.test:8787", "same.test.", "same.test.:80"]) {
       expect((await rawRequest(stack.port, rawGet(host, "/"))).status).toBe(200);
     }
-    for (const host of [
-      "same.test..",
-      "x.same.test",
-      "sametest",
-      "same.test.evil.test",
-      `${"a".repeat(300)}.test`,
-    ]) {
+    for (const host of ["x.same.test", "sametest", "same.test.evil.test"]) {
       expect((await rawRequest(stack.port, rawGet(host, "/"))).status).toBe(404);
+    }
+    for (const host of ["same.test..", `${"a".repeat(300)}.test`]) {
+      expect((await rawRequest(stack.port, rawGet(host, "/"))).status).toBe(400);
     }
   });
 

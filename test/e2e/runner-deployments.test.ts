@@ -171,15 +171,97 @@ test.concurrent(
     // Long enough for the sick one to listen, on any machine.
     const world = await World.open(context, { timing: { ...timing, healthLimitMs: 5_000 } });
     const sha256 = await world.host.upload(app);
-    const sick = await world.host.upload({ "server.mjs": server("response.writeHead(500).end()") });
+    const sick = await world.host.upload({
+      "server.mjs": server("response.writeHead(500).end('no\\u001b[2J database\\nstack')"),
+    });
     await world.host.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
     await world.host.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
     expect((await world.host.reaches("shop/v1", "failed")).reason).toMatch(
-      /Nothing listened on 127\.0\.0\.1:\d+ within 5 s: the app must listen on the address in HOST and the port in PORT/,
+      /Nothing listened on port \d+ of 127\.0\.0\.1 or ::1 within 5 s: the app must listen on the address in HOST and the port in PORT/,
     );
-    expect((await world.host.reaches("shop/v3", "failed")).reason).toContain(
-      "Nothing answered /up with success",
+    expect((await world.host.reaches("shop/v3", "failed")).reason).toMatch(
+      /^\/up answered 500 Internal Server Error \("no database"\) to Host localhost:\d+, and never with success within 5 s$/,
     );
+  },
+);
+
+/** What the control plane says of an app at shop.test. */
+const atShop = { env: { PULSE_SERVER_ADDRESS: "https://shop.test" }, healthPath: "/up" };
+
+test.concurrent("health is asked by the public host, as visitors ask", async (context) => {
+  const world = await World.open(context);
+  const sha256 = await world.host.upload({
+    "server.mjs": server(`
+      const { host, "x-forwarded-host": forwarded, "x-forwarded-proto": proto } = request.headers;
+      response.writeHead(host === "shop.test" && forwarded === host && proto === "https" ? 200 : 403).end();`),
+  });
+  await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop });
+  expect((await world.host.reaches("shop/v1", "running", "failed")).reason).toBeNull();
+});
+
+test.concurrent(
+  "an app that is asked locally gets its own host and no word of the public one",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server(`
+      const { host, "x-forwarded-host": forwarded } = request.headers;
+      response.writeHead(host === "localhost:" + process.env.PORT && !forwarded ? 200 : 403).end();`),
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop, host: "local" });
+    expect((await world.host.reaches("shop/v1", "running", "failed")).reason).toBeNull();
+  },
+);
+
+test.concurrent(
+  "an app that refuses the public host fails at once, with its answer and the remedy",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server(`
+      const isKnown = request.headers.host.startsWith("localhost");
+      response.writeHead(isKnown ? 200 : 403, { "content-type": "text/plain" }).end("Blocked host");`),
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop });
+    // The limit is the product's own of 300 s.
+    const { reason, port } = await world.host.reaches("shop/v1", "running", "failed");
+    expect(reason).toBe(
+      `/up answered 403 Forbidden ("Blocked host") to Host shop.test, and with success to localhost:${port}: ` +
+        `set "host": "local", or have the app answer to shop.test`,
+    );
+  },
+);
+
+test.concurrent(
+  "a port that takes connections and says nothing is told from one that nobody has",
+  async (context) => {
+    const world = await World.open(context, { timing: { ...timing, healthLimitMs: 3_000 } });
+    const sha256 = await world.host.upload({
+      "silent.mjs": `import { createServer } from "node:net"; createServer(() => {}).listen(process.env.PORT, process.env.HOST);`,
+      "odd.mjs": `import { createServer } from "node:net"; createServer((socket) => socket.end("hello\\n")).listen(process.env.PORT, process.env.HOST);`,
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start: "node silent.mjs", healthPath: "/up" });
+    await world.host.put("shop/v2", { source: { sha256 }, start: "node odd.mjs", healthPath: "/up" });
+    expect((await world.host.reaches("shop/v1", "failed")).reason).toMatch(
+      /^\/up wasn't answered within 3 s: the app took the connection on port \d+, and said nothing$/,
+    );
+    expect((await world.host.reaches("shop/v2", "failed")).reason).toContain(
+      "answered something that isn't HTTP",
+    );
+  },
+);
+
+test.concurrent.for([undefined, "/up"])(
+  "an app that listens on ::1 alone is found (health path: %s)",
+  async (healthPath, context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server("response.end('six')").replace("process.env.HOST", "'::1'"),
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start, ...(healthPath ? { healthPath } : {}) });
+    const { port, reason } = await world.host.reaches("shop/v1", "running", "failed");
+    expect(reason).toBeNull();
+    expect(await (await fetch(`http://[::1]:${port}/`)).text()).toBe("six");
   },
 );
 

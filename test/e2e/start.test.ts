@@ -48,8 +48,8 @@ function start(env: Record<string, string>): Started {
   const ready = new Promise<string>((resolve, reject) => {
     createInterface({ input: child.stdout }).on("line", (line) => {
       lines.push(line);
-      const url = /^Signalbox is ready: (http:\/\/localhost:\d+)\/_signalbox\/$/.exec(line)?.[1];
-      if (url !== undefined) resolve(url);
+      const port = /^Signalbox is ready: http:\/\/signalbox\.localhost:(\d+)\/_signalbox\/$/.exec(line)?.[1];
+      if (port !== undefined) resolve(`http://localhost:${port}`);
     });
     void exited.then((code) => reject(new Error(`ended with ${code}: ${errors}`)));
   });
@@ -97,6 +97,10 @@ test.concurrent(
     expect(settings.url).toBe(url);
     expect((await stat(join(home, "local.json"))).mode & 0o777).toBe(0o600);
     expect(await (await fetch(`${url}/_signalbox/healthz`)).json()).toEqual({ ok: true });
+    const elsewhere = await fetch(`${url}/_signalbox/`);
+    expect(elsewhere.status).toBe(404);
+    const dashboard = elsewhere.headers.get("link")?.match(/^<(.*)>; rel="alternate"$/)?.[1] ?? "";
+    expect(first.lines).toContain(`Signalbox is ready: ${dashboard}`);
     const page = await fetch(`${url}/`);
     expect(page.headers.get("x-pulse-selected-deployment")).toBe("v1");
     expect(await page.text()).toContain('<span id="version">v1</span>');

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { DeploymentStatus } from "../../runner/deployments/deployment.ts";
+import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { HostOptions } from "../../runner/deployments/host.ts";
 import { archive, type Tree } from "./archive.ts";
 import { Program } from "./program.ts";
@@ -80,12 +80,12 @@ export class UnconnectedRunner {
     };
   }
 
-  async status(key: string): Promise<DeploymentStatus> {
+  async status(key: string): Promise<HostedDeployment> {
     const { body } = await this.json("GET", `/deployments/${key}`);
-    return body as unknown as DeploymentStatus;
+    return body as unknown as HostedDeployment;
   }
 
-  async reaches(key: string, ...states: string[]): Promise<DeploymentStatus> {
+  async reaches(key: string, ...states: string[]): Promise<HostedDeployment> {
     let last = "";
     return until(`${key} is ${states.join(" or ")}`, async () => {
       const status = await this.status(key);

@@ -1,6 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { appBody, appPath, appView, pageQuery } from "../schemas.ts";
-import { idempotent, json, jsonBody, operator, problems } from "./parts.ts";
+import { idempotent, idempotentWithoutBody, json, jsonBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["apps"] };
 
@@ -27,7 +27,7 @@ export const putApp = createRoute({
   method: "put",
   path: "/apps/{app}",
   summary: "Creates an app, or replaces its configuration whole",
-  parameters: idempotent,
+  ...idempotent,
   request: { params: appPath, body: jsonBody(appBody) },
   responses: { 200: json(appView, "Replaced"), 201: json(appView, "Created"), ...problems },
 });
@@ -37,7 +37,7 @@ export const deleteApp = createRoute({
   method: "delete",
   path: "/apps/{app}",
   summary: "Retires all deployments of an app, then forgets it",
-  parameters: idempotent,
+  ...idempotentWithoutBody,
   request: { params: appPath },
   responses: { 202: json(appView, "Under way"), ...problems },
 });

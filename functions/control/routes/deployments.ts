@@ -1,9 +1,9 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { appPath, appView, deploymentBody, deploymentPath, deploymentView } from "../schemas.ts";
-import { idempotent, json, jsonBody, noBody, operator, problems } from "./parts.ts";
+import { idempotent, idempotentWithoutBody, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["deployments"] };
-const one = { ...common, parameters: idempotent, request: { params: deploymentPath } };
+const one = { ...common, ...idempotentWithoutBody, request: { params: deploymentPath } };
 
 export const list = createRoute({
   ...common,
@@ -19,7 +19,7 @@ export const create = createRoute({
   method: "post",
   path: "/apps/{app}/deployments",
   summary: "Rolls out a new deployment and, unless told otherwise, promotes it once it is verified",
-  parameters: idempotent,
+  ...idempotent,
   request: { params: appPath, body: jsonBody(deploymentBody) },
   responses: { 202: json(deploymentView, "Under way"), ...problems },
 });
@@ -64,7 +64,7 @@ export const rollback = createRoute({
   method: "post",
   path: "/apps/{app}/rollback",
   summary: "Makes the previous deployment the active one again",
-  parameters: idempotent,
+  ...idempotentWithoutBody,
   request: { params: appPath, body: noBody },
   responses: { 200: json(appView), ...problems },
 });

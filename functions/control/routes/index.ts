@@ -5,6 +5,7 @@ import type * as deploymentSource from "./deployment-source.ts";
 import type * as deployments from "./deployments.ts";
 import type * as janitor from "./janitor.ts";
 import type * as logs from "./logs.ts";
+import type * as placements from "./placements.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
 import type * as traffic from "./traffic.ts";
@@ -22,6 +23,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof deployments>
       | Routes<typeof janitor>
       | Routes<typeof logs>
+      | Routes<typeof placements>
       | Routes<typeof runners>
       | Routes<typeof sources>
       | Routes<typeof traffic>,

@@ -5,7 +5,7 @@ import { idempotent, json, jsonBody, operator, problems } from "./parts.ts";
 
 export const runJanitor = createRoute({
   security: operator,
-  parameters: idempotent,
+  ...idempotent,
   tags: ["janitor"],
   method: "post",
   path: "/janitor/run",

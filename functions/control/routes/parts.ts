@@ -1,4 +1,5 @@
 import { z } from "@hono/zod-openapi";
+import { byBody, byPath, bySha256 } from "../idempotency.ts";
 import { problemView } from "../schemas.ts";
 
 /** The pieces that every route of the control API is described with. */
@@ -28,8 +29,7 @@ export const problems = {
 
 export const operator = [{ controlToken: [] }];
 
-/** On every mutation: repeats within a day answer as the first did and change nothing. */
-export const idempotent = [
+const idempotencyKey = [
   {
     name: "Idempotency-Key",
     in: "header" as const,
@@ -37,3 +37,8 @@ export const idempotent = [
     schema: { type: "string" as const, minLength: 1, maxLength: 200 },
   },
 ];
+
+/** On every change: repeats within a day answer as the first did and change nothing. */
+export const idempotent = { parameters: idempotencyKey, middleware: byBody };
+export const idempotentWithoutBody = { parameters: idempotencyKey, middleware: byPath };
+export const idempotentUpload = { parameters: idempotencyKey, middleware: bySha256 };

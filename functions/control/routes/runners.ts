@@ -10,10 +10,9 @@ import {
   runnerPath,
   runnerView,
 } from "../runner-schemas.ts";
-import { idempotent, json, jsonBody, noBody, operator, problems } from "./parts.ts";
+import { idempotent, idempotentWithoutBody, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["runners"] };
-const mutation = { ...common, parameters: idempotent };
 
 export const list = createRoute({
   ...common,
@@ -34,7 +33,8 @@ export const read = createRoute({
 });
 
 export const remove = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotentWithoutBody,
   method: "delete",
   path: "/runners/{id}",
   summary: "Forgets a runner that isn't connected, and its credential",
@@ -43,7 +43,8 @@ export const remove = createRoute({
 });
 
 export const command = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotent,
   method: "post",
   path: "/runners/{id}/commands",
   summary:
@@ -54,7 +55,8 @@ export const command = createRoute({
 });
 
 export const drain = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotent,
   method: "post",
   path: "/runners/{id}/drain",
   summary: "Gives the runner nothing new; what it has goes on",
@@ -63,7 +65,8 @@ export const drain = createRoute({
 });
 
 export const issue = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotentWithoutBody,
   method: "post",
   path: "/runners/{id}/credentials",
   summary:
@@ -74,7 +77,8 @@ export const issue = createRoute({
 });
 
 export const revoke = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotentWithoutBody,
   method: "delete",
   path: "/runners/{id}/credentials",
   summary: "Revokes the runner's own secret and ends a connection that was made with it",

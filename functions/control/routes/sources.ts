@@ -1,12 +1,12 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { runnerPath, sourcePath, sourcesHeaders, sourcesView } from "../runner-schemas.ts";
-import { idempotent, json, operator, problems } from "./parts.ts";
+import { idempotentUpload, json, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["runners"] };
 
 export const upload = createRoute({
   ...common,
-  parameters: idempotent,
+  ...idempotentUpload,
   method: "put",
   path: "/runners/{id}/sources",
   summary:

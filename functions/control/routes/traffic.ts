@@ -2,7 +2,7 @@ import { createRoute } from "@hono/zod-openapi";
 import { appPath, appView, canaryBody, minimumBody, pauseBody } from "../schemas.ts";
 import { idempotent, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
-const common = { security: operator, tags: ["traffic"], parameters: idempotent };
+const common = { security: operator, tags: ["traffic"], ...idempotent };
 const responses = { 200: json(appView), ...problems };
 
 export const setCanary = createRoute({

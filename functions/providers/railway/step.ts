@@ -12,6 +12,7 @@ import {
 import type { Step } from "../provider.ts";
 import type { RailwayAccess, RailwayPlace } from "./access.ts";
 import type { RolloutMemory } from "./memory.ts";
+import type { Found } from "./phase.ts";
 import {
   judgeOwnership,
   ownerOf,
@@ -21,16 +22,6 @@ import {
   type Ownership,
   type RailwayTarget,
 } from "./service.ts";
-
-/** What a look at the project finds of a deployment. */
-export interface Found {
-  mine: RailwayServiceState | null;
-  /** Names of the deployment's that services have which aren't its own, and whose they are. */
-  taken: Map<string, "sibling" | "foreign">;
-  env: RailwayService | null;
-  /** Something was taken away, so that what was seen is over. */
-  changed: boolean;
-}
 
 export const SOON_MS = 1_000;
 
@@ -101,7 +92,8 @@ export class RailwayStep {
   async find(): Promise<Found> {
     const place = await this.place();
     const { candidates, env } = await this.services();
-    const found: Found = { mine: null, taken: new Map(), env, changed: false };
+    const names = await this.names();
+    const found: Found = { mine: null, names, taken: new Map(), env, changed: false };
     const mine: RailwayServiceState[] = [];
     for (const { id, name } of candidates) {
       const state = await unlessGone(this.call(serviceState, { ...place, service: id }));

@@ -46,7 +46,7 @@ export const initWorker = command({
 
     const steps = stepsFor(relative(session.cwd, directory), before === null);
     session.output.result(
-      { directory, version: fresh.signalbox, before: before?.signalbox ?? null, added, next: steps },
+      { directory, release: fresh.signalbox, before: before?.signalbox ?? null, added, next: steps },
       () =>
         [
           before === null

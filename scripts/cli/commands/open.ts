@@ -26,8 +26,15 @@ export const open = command({
   },
 });
 
+/** The server itself says where its dashboard is, if that is another host. */
 async function dashboard(session: Session): Promise<string> {
-  return `${(await session.connection()).server.value}/_signalbox/`;
+  const { signal } = session;
+  const here = `${(await session.connection()).server.value}/_signalbox/`;
+  const headers = { accept: "application/problem+json" };
+  const answer = await fetch(here, { headers, signal, redirect: "manual" }).catch(() => null);
+  await answer?.body?.cancel();
+  const elsewhere = /^<(https?:\/\/[^>\s]+)>; rel="alternate"$/.exec(answer?.headers.get("link") ?? "")?.[1];
+  return elsewhere ?? here;
 }
 
 async function appUrl(session: Session): Promise<string> {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { z } from "zod";
 import { SLUG_PATTERN } from "../../../functions/protocol/limits.ts";
+import { parseUserJson } from "../../../functions/protocol/user-json.ts";
 import type { AppBody } from "../../client/control-types.ts";
 import type { LoadedConfig } from "../config-file.ts";
 import type { Config } from "../config-schema.ts";
@@ -179,7 +180,7 @@ function readManifest(directory: string): z.infer<typeof manifest> {
   const file = join(directory, "package.json");
   if (!existsSync(file)) return {};
   try {
-    return manifest.parse(JSON.parse(readFileSync(file, "utf8").replace(/^\uFEFF/, "")));
+    return manifest.parse(parseUserJson(readFileSync(file, "utf8")));
   } catch {
     return {}; // its own tools will say what is wrong with it
   }

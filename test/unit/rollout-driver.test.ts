@@ -11,8 +11,8 @@ import type { SessionProbe } from "../../functions/apps/contract.ts";
 import type { Command } from "../../functions/apps/command.ts";
 import { STORE_OUTAGE_MS, STORE_TIMEOUT_MS } from "../../functions/protocol/limits.ts";
 import { violations } from "../../functions/apps/invariants.ts";
-import { reconcile, type ReconcileContext, type Verification } from "../../functions/rollouts/reconcile.ts";
-import { Waits } from "../../functions/rollouts/waits.ts";
+import { RolloutDriver } from "../../functions/rollouts/driver.ts";
+import type { Verification } from "../../functions/rollouts/steps.ts";
 import type { Provisioned, Step } from "../../functions/providers/provider.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
 
@@ -61,10 +61,12 @@ class World {
     Promise.resolve({ kind: "known", sessions: 0 });
   tell: (deployment: Deployment) => Promise<{ sockets: number | null; why: string }> = () =>
     Promise.resolve({ sockets: 0, why: "" });
-  context = this.fresh();
+  /** What the driver last asked its Durable Object for. */
+  alarm: number | null = null;
+  driver = this.fresh();
 
-  /** A context that remembers nothing, as after a restart. */
-  fresh(): ReconcileContext {
+  /** A driver that remembers nothing, as after a restart. */
+  fresh(): RolloutDriver {
     const provider = {
       place: (target: Deployment["target"]) => Promise.resolve(target),
       openStreams: () => Promise.resolve(null),
@@ -73,7 +75,7 @@ class World {
       redeploy: (deployment: Deployment) => this.#called("redeploy", deployment, this.provision),
       remove: (deployment: Deployment) => this.#called("remove", deployment, this.remove),
     };
-    return {
+    return new RolloutDriver(APP, {
       store: this.store,
       providers: { url: provider, runner: provider, railway: provider },
       verify: (_, deployment) => this.#called("verify", deployment, this.verify),
@@ -89,11 +91,11 @@ class World {
       },
       now: this.clock.now,
       sleep: this.clock.sleep,
-      changed: () => new Promise(() => {}),
-      waits: new Waits(),
-      storeIsAway: false,
-      storeBackAt: 0,
-    };
+      wakeAt: (time) => {
+        this.alarm = time;
+        return Promise.resolve();
+      },
+    });
   }
 
   async create(config: Record<string, unknown> = {}): Promise<void> {
@@ -114,10 +116,10 @@ class World {
   }
 
   run(): Promise<number | null> {
-    return reconcile(APP, this.context);
+    return this.driver.round();
   }
 
-  /** Calls reconcile whenever it wants to be called, until it wants nothing before `until`. */
+  /** Runs round after round, each when it is due, until none is due before `until`. */
   async runUntil(until: number): Promise<number | null> {
     for (;;) {
       const wakeAt = await this.run();
@@ -371,15 +373,13 @@ describe("many deployments at once", () => {
   });
 
   test("a change is seen while a slow step is under way", async () => {
-    let notify = (): void => {};
-    world.context.changed = () => new Promise((resolve) => (notify = resolve));
     const slow = Promise.withResolvers<Verification>();
     world.verify = (deployment) => (deployment.id === "v1" ? slow.promise : Promise.resolve({ ok: true }));
     await world.deploy("v1");
-    const running = world.run();
+    const running = world.driver.lookAgain();
     await settle();
     await world.deploy("v2");
-    notify();
+    void world.driver.lookAgain();
     await settle();
     expect(world.document.active).toBe("v2");
     slow.resolve({ ok: true });
@@ -391,17 +391,15 @@ describe("many deployments at once", () => {
 
 describe("what overlaps", () => {
   test("a document that was read before a step's commit and arrives after it sets off nothing twice", async () => {
-    let notify = (): void => {};
-    world.context.changed = () => new Promise((resolve) => (notify = resolve));
     const told = Promise.withResolvers<{ sockets: number; why: string }>();
     world.tell = () => told.promise;
     await world.deploy("v1", false);
     await world.run();
     await world.command({ type: "retire", id: "v1", reason: "deleted" });
-    const running = world.run();
+    const running = world.driver.lookAgain();
     await settle();
     const arrival = holdNextRead(world.store);
-    notify();
+    void world.driver.lookAgain();
     await settle();
     told.resolve({ sockets: 1, why: "" });
     await settle();
@@ -411,22 +409,34 @@ describe("what overlaps", () => {
     expect(world.count("reload v1")).toBe(1);
   });
 
-  test("it doesn't end before its steps have, not even when the store fails", async () => {
-    let notify = (): void => {};
-    world.context.changed = () => new Promise((resolve) => (notify = resolve));
+  test("a round that the store fails ends after its steps, and another one is due soon", async () => {
     const slow = Promise.withResolvers<Verification>();
     world.verify = () => slow.promise;
     await world.deploy("v1");
     let over = false;
-    const running = world.run().finally(() => (over = true));
-    running.catch(() => undefined);
+    const running = world.driver.lookAgain().finally(() => (over = true));
     await settle();
     world.store.fault = () => true;
-    notify();
+    void world.driver.lookAgain();
     await settle();
     expect(over).toBe(false);
     slow.resolve({ ok: true });
-    await expect(running).rejects.toThrow("The store is away.");
+    await running;
+    const inMs = (world.alarm ?? 0) - world.clock.time;
+    expect(inMs).toBeGreaterThanOrEqual(750);
+    expect(inMs).toBeLessThanOrEqual(1_250);
+  });
+
+  test("while a round is under way an alarm is set, in case that the process dies, and none once all is done", async () => {
+    const slow = Promise.withResolvers<Verification>();
+    world.verify = () => slow.promise;
+    await world.deploy("v1");
+    const running = world.driver.lookAgain();
+    await settle();
+    expect(world.alarm).toBe(START + 1_000);
+    slow.resolve({ ok: true });
+    await running;
+    expect(world.alarm).toBeNull();
   });
 
   test("a step whose outcome is refused isn't taken again at once", async () => {
@@ -626,7 +636,7 @@ async function wholeLife(world: World, failing: number, phase: "before" | "after
       try {
         wakeAt = await world.run();
       } catch {
-        world.context = world.fresh(); // it came back with nothing but the store
+        world.driver = world.fresh(); // it came back with nothing but the store
       }
       world.check();
       if (wakeAt === null || wakeAt > until) break;
