@@ -11,6 +11,8 @@ export interface Flag {
   choices?: readonly string[];
   /** May be given more than once. */
   multiple?: true;
+  /** An older spelling, or pulse-railway's; it works and says the new one. */
+  formerly?: string;
 }
 export type Flags = Record<string, Flag>;
 
@@ -27,6 +29,8 @@ export interface Argument {
   optional?: true;
   /** The only values that are taken. */
   choices?: readonly string[];
+  /** A flag that says the same: an older spelling, or pulse-railway's; it works and says the new one. */
+  formerly?: string;
 }
 
 export interface Definition<F extends Flags> {
@@ -34,6 +38,8 @@ export interface Definition<F extends Flags> {
   name: string;
   /** One line, for the overview. */
   summary: string;
+  /** The new spelling, where this is an old one: it works, says the new one, and isn't listed. */
+  nowSpelled?: string;
   /** What else there is to say, below the flags. */
   notes?: string;
   arguments?: readonly Argument[];

@@ -30,7 +30,7 @@ export async function main(argv: readonly string[], world: World, streams: Strea
       streams.stdout.write(`signalbox ${VERSION}\n`);
       return 0;
     }
-    const { command, flags, arguments: given }: Invocation = parseInvocation(argv, commands);
+    const { command, flags, arguments: given, oldSpellings }: Invocation = parseInvocation(argv, commands);
     if (command === null) {
       (flags["help"] === true ? streams.stdout : streams.stderr).write(overview(commands));
       return flags["help"] === true ? 0 : 2;
@@ -45,6 +45,7 @@ export async function main(argv: readonly string[], world: World, streams: Strea
       json: flags["json"] === true,
       noColor: flags["no-color"] === true,
     });
+    for (const remark of oldSpellings) output.remark(`${remark}.`);
     session = new Session(world, flags, output);
     await runUntilInterrupted(session, command.run(session, { flags, arguments: given }));
     session.end();

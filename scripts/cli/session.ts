@@ -142,7 +142,7 @@ export class Session {
     const file = approvalsFile(this.env);
     if (await isApproved(file, approval)) return;
     if (!this.interactive || this.output.json) throw refusal;
-    const answer = await confirm({ message: question, initialValue: false });
+    const answer = await confirm({ message: this.output.rendered(question), initialValue: false });
     if (isCancel(answer)) throw new Failure("interrupted", "interrupted", this.interruption);
     if (!answer) throw new Failure("failed", "declined", "Nothing was changed.");
     await approve(file, approval);
@@ -154,7 +154,7 @@ export class Session {
     if (!this.interactive || this.output.json) {
       throw new Failure("usage", "needs_yes", `${question} Nobody can be asked here: add --yes.`);
     }
-    const answer = await confirm({ message: question, initialValue: false });
+    const answer = await confirm({ message: this.output.rendered(question), initialValue: false });
     if (isCancel(answer)) throw new Failure("interrupted", "interrupted", this.interruption);
     if (!answer) throw new Failure("failed", "declined", "Nothing was changed.");
   }

@@ -5,7 +5,7 @@ export const setCanary = command({
   name: "canary set",
   summary: "sends a share of new visitors to a ready deployment",
   arguments: [
-    { name: "ID", summary: "the deployment" },
+    { name: "ID", summary: "the deployment", formerly: "deployment-id" },
     { name: "PERCENT", summary: "how many of a hundred new visitors, 0 to 100" },
   ],
   flags: ofApp,

@@ -1,3 +1,4 @@
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import type { DeploymentView } from "../../client/control-types.ts";
 import { command, confirmed, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
@@ -14,58 +15,69 @@ const waiting = {
 
 export const deleteDeployment = command({
   name: "delete",
-  summary: "has the pages of a deployment reload, and takes it away",
-  flags: {
-    ...ofApp,
-    "deployment-id": { type: "string", value: "ID", summary: "the deployment" },
-    ...waiting,
-    ...confirmed,
-  },
-  async run(session, { flags }) {
-    const id = flags["deployment-id"];
-    if (id === undefined) throw new Failure("usage", "wrong_usage", "delete needs --deployment-id ID.");
-    await retire(session, await session.app(), id, flags.wait);
-  },
-});
-
-export const removeDeployment = command({
-  name: "remove",
-  summary: "the same for the one deployment with a name",
+  summary: "has the pages of a deployment reload, and deletes it",
+  arguments: [
+    {
+      name: "ID",
+      summary: "the deployment; or --deployment-name",
+      optional: true,
+      formerly: "deployment-id",
+    },
+  ],
   flags: {
     ...ofApp,
     "deployment-name": {
       type: "string",
       value: "NAME",
-      summary: "what the deployment's generated id begins with",
+      summary: "the one deployment whose generated id begins with this name",
     },
     ...waiting,
     ...confirmed,
   },
-  async run(session, { flags }) {
+  async run(session, { flags, arguments: [id] }) {
     const name = flags["deployment-name"];
-    if (name === undefined) throw new Failure("usage", "wrong_usage", "remove needs --deployment-name NAME.");
+    if ((id === undefined) === (name === undefined))
+      throw new Failure("usage", "wrong_usage", "delete needs ID or --deployment-name NAME, one of them.");
     const app = await session.app();
-    const { deployments } = await (await session.control()).app(app);
-    const found = deployments.filter((deployment) => isNamed(deployment, name));
-    const [only, other] = found;
-    if (only === undefined) {
-      throw new Failure(
-        "notFound",
-        "unknown_deployment",
-        `App ${app} has no deployment named ${name}: none has an id like ${name}-YYMMDD-HHMMSS.`,
-      );
-    }
-    if (other !== undefined) {
-      const retry = found.map(({ id }) => `  signalbox delete --app ${app} --deployment-id ${id}`).join("\n");
-      throw new Failure(
-        "ambiguous",
-        "ambiguous_name",
-        `${found.length} deployments of ${app} are named ${name}. Say which:\n${retry}`,
-      );
-    }
-    await retire(session, app, only.id, flags.wait);
+    await retire(session, app, id ?? (await onlyNamed(session, app, name ?? "")), flags.wait);
   },
 });
+
+export const removeDeployment = command({
+  name: "remove",
+  nowSpelled: "delete --deployment-name NAME",
+  summary: "deletes the one deployment with a name",
+  arguments: [
+    { name: "NAME", summary: "what the deployment's generated id begins with", formerly: "deployment-name" },
+  ],
+  flags: { ...ofApp, ...waiting, ...confirmed },
+  async run(session, { flags, arguments: [name = ""] }) {
+    const app = await session.app();
+    await retire(session, app, await onlyNamed(session, app, name), flags.wait);
+  },
+});
+
+async function onlyNamed(session: Session, app: string, name: string): Promise<string> {
+  const { deployments } = await (await session.control()).app(app);
+  const found = deployments.filter((deployment) => isNamed(deployment, name));
+  const [only, other] = found;
+  if (only === undefined) {
+    throw new Failure(
+      "notFound",
+      "unknown_deployment",
+      `App ${app} has no deployment named ${name}: none has an id like ${name}-YYMMDD-HHMMSS.`,
+    );
+  }
+  if (other !== undefined) {
+    const retry = found.map(({ id }) => `  signalbox delete ${printableLine(id)} --app ${app}`).join("\n");
+    throw new Failure(
+      "ambiguous",
+      "ambiguous_name",
+      `${found.length} deployments of ${app} are named ${name}. Say which:\n${retry}`,
+    );
+  }
+  return only.id;
+}
 
 /** Whether its id was generated from this name, and nothing takes it away yet. Long names are cut in ids. */
 export function isNamed({ id, name, state, retirement }: DeploymentView, wanted: string): boolean {
@@ -78,7 +90,7 @@ async function retire(session: Session, app: string, id: string, wait: boolean):
   const before = await control.deployment(app, id);
   if (before === null)
     throw new Failure("notFound", "unknown_deployment", `App ${app} has no deployment ${id}.`);
-  await session.confirm(`Delete ${id} of ${app}, which is ${before.state}?`);
+  await session.confirm(`Delete ${id} of ${app}, which is ${printableLine(before.state)}?`);
   const leaving = await control.deleteDeployment(app, id);
   if (!wait) {
     session.output.result(
@@ -101,6 +113,6 @@ async function retire(session: Session, app: string, id: string, wait: boolean):
   const after = await control.deployment(app, id);
   session.output.event(
     { type: "result", ...(after ?? leaving) },
-    () => `${app} ${id} is ${after?.state ?? "gone"}.`,
+    () => `${app} ${id} is ${printableLine(after?.state ?? "gone")}.`,
   );
 }

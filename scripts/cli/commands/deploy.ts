@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import type { DeploymentView } from "../../client/control-types.ts";
 import { age, bytes } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
@@ -22,7 +23,12 @@ export const deploy = command({
   ],
   flags: {
     ...ofApp,
-    name: { type: "string", value: "NAME", summary: "what the new id begins with (prod)" },
+    name: {
+      type: "string",
+      value: "NAME",
+      summary: "what the new id begins with (prod)",
+      formerly: "deployment-name",
+    },
     id: { type: "string", value: "ID", summary: "the new id itself; with --resume, the one to follow" },
     "no-promote": { type: "boolean", summary: "leave it ready: signalbox promote makes it active" },
     detach: { type: "boolean", summary: "end as soon as the rollout has begun" },
@@ -99,7 +105,8 @@ Ctrl-C ends only this command: the rollout goes on.`,
   },
 });
 
-function detached({ app, id }: DeploymentView): string {
+function detached(deployment: DeploymentView): string {
+  const [app, id] = [printableLine(deployment.app), printableLine(deployment.id)];
   return `The rollout of ${app} ${id} has begun: signalbox deploy --resume --app ${app} --id ${id} follows it.`;
 }
 

@@ -1,4 +1,5 @@
 import type { JanitorReport } from "../../client/control-types.ts";
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import { age } from "../ages.ts";
 import { command, connection } from "../command.ts";
 import { Failure } from "../failure.ts";
@@ -40,7 +41,7 @@ export const lastJanitor = command({
 
 function describe(report: JanitorReport, output: Output): string {
   const { style } = output;
-  const when = `${report.dryRun ? "Dry run" : "Run"} ${age(report.finishedAt, Date.now())} ago, ${report.outcome}`;
+  const when = `${report.dryRun ? "Dry run" : "Run"} ${age(report.finishedAt, Date.now())} ago, ${printableLine(report.outcome)}`;
   const errors = report.errors.map(({ app, message }) => `\n${style.red(`${app}: ${message}`)}`).join("");
   if (report.decisions.length === 0) return `${when}: nothing drains.${errors}`;
   const rows = report.decisions.map(({ app, deployment, action, reason, detail }) => [

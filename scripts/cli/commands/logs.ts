@@ -26,7 +26,14 @@ const page = z.object({
 export const logs = command({
   name: "logs",
   summary: "what the build and the app of a deployment wrote",
-  arguments: [{ name: "ID", summary: "the deployment; without it, the active one", optional: true }],
+  arguments: [
+    {
+      name: "ID",
+      summary: "the deployment; without it, the active one",
+      optional: true,
+      formerly: "deployment-id",
+    },
+  ],
   flags: {
     ...ofApp,
     follow: { type: "boolean", short: "f", summary: "go on with what comes" },

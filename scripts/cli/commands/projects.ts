@@ -1,11 +1,11 @@
 import { nodesOf } from "../../../functions/railway/operation.ts";
-import { command } from "../command.ts";
+import { command, type Command } from "../command.ts";
 import { visibleProjects } from "../railway/projects.ts";
 import { openRailway } from "../railway/token.ts";
 import { railwayTarget } from "../railway/settings.ts";
 
-export const projects = command({
-  name: "projects",
+export const railwayProjects = command({
+  name: "railway projects",
   summary: "the Railway projects and environments that the token sees",
   flags: { token: railwayTarget.token },
   async run(session, { flags }) {
@@ -33,3 +33,5 @@ export const projects = command({
     );
   },
 });
+
+export const projects: Command = { ...railwayProjects, name: "projects", nowSpelled: "railway projects" };

@@ -3,7 +3,7 @@ import { command, ofApp } from "../command.ts";
 export const promote = command({
   name: "promote",
   summary: "makes a ready or draining deployment the active one",
-  arguments: [{ name: "ID", summary: "the deployment" }],
+  arguments: [{ name: "ID", summary: "the deployment", formerly: "deployment-id" }],
   flags: ofApp,
   async run(session, { arguments: [id = ""] }) {
     const app = await session.app();

@@ -8,21 +8,28 @@ import type { Session } from "../session.ts";
 export const redeploy = command({
   name: "redeploy",
   summary: "builds a deployment again, in place",
+  arguments: [
+    {
+      name: "ID",
+      summary: "the deployment; without it, the active one",
+      optional: true,
+      formerly: "deployment-id",
+    },
+  ],
   flags: {
     ...ofApp,
-    "deployment-id": { type: "string", value: "ID", summary: "the deployment; without it, the active one" },
     detach: { type: "boolean", summary: "end as soon as it has begun" },
   },
-  async run(session, { flags }) {
+  async run(session, { flags, arguments: [given] }) {
     const startedAt = Date.now();
     const app = await session.app();
     const control = await session.control();
-    const id = flags["deployment-id"] ?? (await control.app(app)).active;
+    const id = given ?? (await control.app(app)).active;
     if (id === null) {
       throw new Failure(
         "notFound",
         "no_active_deployment",
-        `App ${app} has no active deployment. Name one with --deployment-id.`,
+        `App ${app} has no active deployment. Name one: signalbox redeploy ID.`,
       );
     }
     // What was reported of the first build isn't this one's.

@@ -1,6 +1,6 @@
 import type { RunnerView } from "../../client/control-types.ts";
 import { age } from "../ages.ts";
-import { command, confirmed, connection } from "../command.ts";
+import { command, confirmed, connection, type Command } from "../command.ts";
 import type { Output } from "../output.ts";
 
 const id = { name: "ID", summary: "the runner" } as const;
@@ -38,17 +38,23 @@ export const drainRunner = command({
   },
 });
 
-export const forgetRunner = command({
-  name: "runners forget",
-  summary: "forgets a runner that isn't connected, and its credential",
+export const deleteRunner = command({
+  name: "runners delete",
+  summary: "deletes the record of a runner that isn't connected, and its credential",
   arguments: [id],
   flags: { ...connection, ...confirmed },
   async run(session, { arguments: [runner = ""] }) {
-    await session.confirm(`Forget runner ${runner}? What it hosted is then given up.`);
-    const gone = await (await session.control()).forgetRunner(runner);
-    session.output.result(gone, () => `Runner ${runner} is forgotten.`);
+    await session.confirm(`Delete runner ${runner}? What it hosted is then given up.`);
+    const gone = await (await session.control()).deleteRunner(runner);
+    session.output.result(gone, () => `Runner ${runner} is deleted.`);
   },
 });
+
+export const forgetRunner: Command = {
+  ...deleteRunner,
+  name: "runners forget",
+  nowSpelled: "runners delete ID",
+};
 
 export const runnerCredentials = command({
   name: "runners credentials",

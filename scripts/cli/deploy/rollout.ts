@@ -71,7 +71,7 @@ async function report(
   const [reason = "", ...lines] = failure.reason.split("\n");
   const last = lines.length > 0 ? lines : display.lastLines;
   if (last.length > 0)
-    output.say(`\nThe last lines of its log:\n${last.map((line) => `  │ ${line}`).join("\n")}\n`);
+    output.say(`\nThe last lines of its log:\n${last.map((line) => output.quoted(line)).join("\n")}\n`);
   throw new Failure(
     "failed",
     "deployment_failed",

@@ -61,7 +61,7 @@ export async function* railwayChecks(session: Session, flags: TargetFlags): Asyn
     target = await resolveTarget(railway, targetChoice(flags, config));
     yield ok("railway target", placeOf(target));
   } catch (error) {
-    yield wrong("railway target", whyNot(error), "signalbox projects lists what the token sees.");
+    yield wrong("railway target", whyNot(error), "signalbox railway projects lists what the token sees.");
     return;
   }
   let baseline: Baseline;

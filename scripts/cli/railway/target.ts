@@ -137,7 +137,10 @@ async function projectById(session: RailwaySession, { value }: Choice): Promise<
     return project;
   } catch (error) {
     if (error instanceof RailwayError && error.kind === "not_found")
-      throw notFound(`project with id ${value}`, "`signalbox projects` lists those that this token sees.");
+      throw notFound(
+        `project with id ${value}`,
+        "`signalbox railway projects` lists those that this token sees.",
+      );
     throw error;
   }
 }
