@@ -1,10 +1,12 @@
 import { confirm, isCancel } from "@clack/prompts";
+import { resolve } from "node:path";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { ControlClient } from "../client/control-client.ts";
 import { loadConfig, type LoadedConfig } from "./config-file.ts";
 import { Failure, LOGIN_REMEDY } from "./failure.ts";
 import { loginFile, readLogins } from "./login-file.ts";
 import type { Output } from "./output.ts";
+import { configDirectory } from "./private-file.ts";
 import { findLocalStack, resolveConnection, type Connection } from "./settings.ts";
 import { approvalsFile, approve, isApproved, type Approval } from "./trust.ts";
 
@@ -106,6 +108,13 @@ export class Session {
       throw new Failure("ambiguous", "which_app", `There are several apps: ${names}. Say which with --app.`);
     }
     return only.name;
+  }
+
+  /** Directories of this person's secrets, which are never packed. */
+  get secretDirectories(): string[] {
+    const home = this.env["SIGNALBOX_HOME"];
+    const named = home === undefined || home === "" ? [] : [resolve(this.cwd, home)];
+    return [configDirectory(this.env), ...named];
   }
 
   /** Has a person agree once that tokens go to the server of a configuration file. */

@@ -8,6 +8,7 @@ import { planDeployment, type Plan } from "../deploy/plan.ts";
 import { followRollout } from "../deploy/rollout.ts";
 import { packSource } from "../deploy/source.ts";
 import { submit, uploadToRailway } from "../deploy/submit.ts";
+import { refuseWorkspaceMember } from "../deploy/workspace-member.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";
 import { readSourceTree } from "../packing/source-tree.ts";
@@ -86,6 +87,10 @@ Ctrl-C ends only this command: the rollout goes on.`,
       return followRollout(session, display, { app, id, promote, startedAt });
     }
     const plan = planDeployment(flags, loaded, named);
+    if (plan.target.kind === "runner" && plan.target.settings.install === undefined) {
+      const { source } = plan.target;
+      if (source.prepare === null) refuseWorkspaceMember(source.directory);
+    }
     if (flags["dry-run"]) return dryRun(session, plan);
     session.interruption = "Interrupted. Nothing was deployed.";
     // Strict, as pulse-railway's: what is missing isn't made here.
@@ -159,7 +164,9 @@ async function dryRun(session: Session, plan: Plan): Promise<void> {
   // What an earlier build left, if there was one.
   const made = prepare === null || (source !== null && existsSync(source.directory));
   const tree =
-    source !== null && made ? await readSourceTree(source.directory, { alone: prepare !== null }) : null;
+    source !== null && made
+      ? await readSourceTree(source.directory, { alone: prepare !== null, secret: session.secretDirectories })
+      : null;
   const files = tree?.entries.map(({ path }) => path) ?? [];
   const { app, id, name, promote } = plan;
   session.output.event(

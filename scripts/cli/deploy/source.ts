@@ -19,7 +19,7 @@ async function prepareTree(
     await runPrepare(prepare, { env: session.env, log: (line) => display.log(line), signal: session.signal });
     display.step("prepare", "done", command);
   }
-  return readSourceTree(directory, { alone: prepare !== null });
+  return readSourceTree(directory, { alone: prepare !== null, secret: session.secretDirectories });
 }
 
 /** The source as an archive. Whoever calls removes it. */
@@ -31,6 +31,8 @@ export async function packSource(session: Session, display: Display, plan: Sourc
   const count = tree.entries.length === 1 ? "1 file" : `${tree.entries.length} files`;
   display.step("pack", "done", `${count}, ${bytes(tree.bytes)} → ${bytes(archive.bytes)}`);
   if (tree.skipped.length > 0)
-    session.output.remark(`  not packed: ${tree.skipped.join(", ")} (no plain files)`);
+    session.output.remark(
+      `  not packed: ${tree.skipped.join(", ")} (no plain files, or secrets of Signalbox)`,
+    );
   return archive;
 }
