@@ -5,6 +5,7 @@ import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
 import { servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
 import { RouteTables } from "./edge/table.ts";
+import { readUrl } from "./edge/url.ts";
 import { ConfigError, Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { servicesSweep } from "./janitor/sweep-services.ts";
@@ -35,14 +36,13 @@ export default {
   async fetch(request, env, ctx): Promise<Response> {
     try {
       const config = configOf(env);
-      if (!URL.canParse(request.url)) throw notAHost();
-      const url = new URL(request.url);
-      const host = requestHost(request, url);
-      if (host === null) throw notAHost();
+      const url = readUrl(request.url);
+      const host = url === null ? null : requestHost(request, url);
+      if (url === null || host === null) throw notAHost();
       const path = url.pathname;
       const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
-        return await serveOwn(request, { url, host }, env, waitUntil);
+        return await serveOwn(request, { url: new URL(request.url), host }, env, waitUntil);
       }
       if (host.name === config.operatorHost?.name) return serveOperatorHost(request, path);
       tables ??= new RouteTables({
@@ -50,7 +50,8 @@ export default {
         ttlMs: config.routeTtlMs,
         sharedCache: sharedTables(config.routeTtlMs),
       });
-      return await servePublic(request, url, { config, tables, waitUntil, fetchTarget: fetchTarget(env) });
+      const context = { config, tables, waitUntil, fetchTarget: fetchTarget(env) };
+      return await servePublic(request, url, host.name, context);
     } catch (error) {
       return problemResponse(problemOf(error), request);
     }

@@ -1,7 +1,10 @@
 import { helpText, readInvocation, SettingError, type RunnerConfig } from "./config.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
+import { LockError } from "./processes/file-lock.ts";
+import { hasSystemCode, RunnerError } from "./runner-error.ts";
 import { Runner, type RunnerOptions } from "./runner.ts";
 import { createLog, type Log } from "./terminal/log.ts";
+import { complain } from "./terminal/complain.ts";
 import { version } from "./version.ts";
 
 export type Attach = (runner: Runner, config: RunnerConfig) => void;
@@ -14,10 +17,15 @@ export async function main(attach: Attach, timings: RunnerOptions["timings"] = {
   try {
     await run(attach, timings);
   } catch (error) {
-    if (!(error instanceof SettingError)) throw error;
-    console.error(error.message);
+    if (!isExpected(error)) throw error;
+    complain(error.message);
     process.exit(1);
   }
+}
+
+/** Its message says what is wrong with this machine or its settings; where in the program that showed is no help. */
+function isExpected(error: unknown): error is Error {
+  return [SettingError, RunnerError, LockError].some((kind) => error instanceof kind) || hasSystemCode(error);
 }
 
 async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {

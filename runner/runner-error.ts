@@ -42,6 +42,16 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Node
   );
 }
 
+/** Whether this is any error of the operating system: its message names the call and the path. */
+export function hasSystemCode(error: unknown): error is NodeJS.ErrnoException {
+  return (
+    error instanceof Error &&
+    "code" in error &&
+    typeof error.code === "string" &&
+    /^E[A-Z0-9]+$/.test(error.code)
+  );
+}
+
 /** What a caller may see of any failure: never a stack, a token or a path outside its project. */
 export function asRunnerError(error: unknown): RunnerError {
   if (error instanceof RunnerError) return error;

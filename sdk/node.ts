@@ -61,7 +61,7 @@ export function attachSignalbox(server: Server | SecureServer, options: Signalbo
   return signalbox;
 }
 
-/** The path alone decides which handler a request has; the guard comes before all of them. */
+/** The guard comes before every handler. */
 function isAdmitted(signalbox: Signalbox, request: IncomingMessage): boolean {
   const [path = "/"] = (request.url ?? "/").split("?", 1);
   const token = request.headers[INTERNAL_TOKEN_HEADER];
@@ -73,7 +73,7 @@ function isAdmitted(signalbox: Signalbox, request: IncomingMessage): boolean {
   );
 }
 
-/** Answers as if nothing were here; false where the event isn't one that asks for an answer. */
+/** Answers 404 like an empty server. False when the event asks for no answer. */
 function turnAway(request: IncomingMessage, peer: unknown): boolean {
   if (peer instanceof ServerResponse) {
     request.resume();
@@ -86,7 +86,7 @@ function turnAway(request: IncomingMessage, peer: unknown): boolean {
   return true;
 }
 
-/** Node upgrades only while somebody listens; an app without sockets must go on seeing such requests as plain ones. */
+/** Node upgrades only while there is a listener. An app without sockets must still see upgrade requests as plain ones. */
 function acceptUpgrades(server: Server | SecureServer): void {
   server.on("upgrade", (_request: IncomingMessage, socket: Duplex) => {
     if (server.listenerCount("upgrade") === 1) socket.destroy();

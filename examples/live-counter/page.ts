@@ -84,7 +84,7 @@ function connect() {
 }
 connect();
 
-// The notes outlive the reload, and nobody is interrupted in the middle of a word.
+// The notes outlive the reload, which waits until the visitor stops typing.
 const IDLE_MS = 2000;
 let typedAt = -Infinity;
 notes.value = sessionStorage.getItem("notes") ?? "";

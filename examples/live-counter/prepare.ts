@@ -20,7 +20,7 @@ const server = await build({
 
 const output = here("dist/server.mjs");
 await mkdir(here("dist"), { recursive: true });
-// Whole or not at all: somebody else may be packing it right now.
+// Whole or not at all: another deploy may be packing it right now.
 const temporary = here(`server.${process.pid}.tmp.mjs`);
 await writeFile(temporary, server.outputFiles[0]?.contents ?? "");
 await rename(temporary, output);

@@ -12,6 +12,7 @@ import {
   type RunnerRoute,
 } from "../../functions/protocol/runner-api.ts";
 import { asRunnerError, RunnerError, errorStatuses } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
@@ -50,7 +51,7 @@ export function createInternalApi(options: {
       (given) => send(request, response, given),
       (error: unknown) => {
         const problem = asRunnerError(error);
-        if (problem.code === "internal" && !request.destroyed) console.error("internal API:", error);
+        if (problem.code === "internal" && !request.destroyed) complain("internal API", error);
         const { code, message: detail, field } = problem;
         const body: Refusal = { code, detail, ...(field === undefined ? {} : { field }) };
         send(request, response, { status: errorStatuses[code], body });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { LogPage } from "../logs/log-file.ts";
 import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
 import { Deployment, type DeploymentHost } from "./deployment.ts";
@@ -227,7 +228,7 @@ export class DeploymentManager {
         const key = `${app}/${id}`;
         // One that is damaged must not keep the others from being served; it is left for a person to look at.
         await this.#resumeOne(key).catch((error: unknown) =>
-          console.error(`deployment ${key} is skipped:`, error),
+          complain(`deployment ${key} is skipped: ${error instanceof Error ? error.message : String(error)}`),
         );
       }
     }

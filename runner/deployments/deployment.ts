@@ -6,6 +6,7 @@ import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { installCommand } from "../packages/install-command.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
@@ -313,7 +314,7 @@ export class Deployment {
     const failure = error instanceof StepFailure ? error : null;
     const told = failure ?? asRunnerError(error);
     if (told instanceof RunnerError && told.code === "internal") {
-      console.error(`deployment ${this.key}:`, error);
+      complain(`deployment ${this.key}`, error);
     }
     try {
       await this.#say("start", `Failed: ${told.message}`);
@@ -321,7 +322,7 @@ export class Deployment {
       if (!this.#manifest.prepared) await this.#discardWork();
     } catch (second) {
       // The state in memory is right; the disk's is older, and a restarted runner fails the same way again.
-      console.error(`deployment ${this.key}: can't record its failure:`, second);
+      complain(`deployment ${this.key}: can't record its failure`, second);
     }
   }
 
@@ -371,7 +372,7 @@ export class Deployment {
       // The disk's state is older, and a successor begins from there. What serves must go on, and what is being removed
       // must be: that is how there will be room again.
       if (asRunnerError(error).code !== "disk_full") throw error;
-      console.error(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
+      complain(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
     }
   }
 

@@ -4,6 +4,7 @@ import { ProjectLogs } from "../logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "../ports.ts";
 import { ProcessJournal } from "../processes/journal.ts";
 import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { FileLock } from "../processes/file-lock.ts";
 import { SourceStore } from "../sources/source-store.ts";
 import { Disk } from "../workspaces/disk.ts";
@@ -118,7 +119,7 @@ export class Host {
   }
 
   #sweep(): void {
-    this.sources.sweep().catch((error: unknown) => console.error("sources: can't sweep:", error));
+    this.sources.sweep().catch((error: unknown) => complain("sources: can't sweep", error));
   }
 }
 

@@ -35,10 +35,24 @@ export async function saveManifest(directory: string, manifest: DeploymentManife
 
 /** null if there is none: the runner was killed before the deployment was accepted, so nobody counts on it. */
 export async function loadManifest(directory: string): Promise<DeploymentManifest | null> {
+  const file = join(directory, FILE);
+  let text: string;
   try {
-    return manifestSchema.parse(JSON.parse(await readFile(join(directory, FILE), "utf8")));
+    text = await readFile(file, "utf8");
   } catch (error) {
     if (isSystemError(error, "ENOENT", "ENOTDIR")) return null;
-    throw new Error(`${join(directory, FILE)} can't be read: ${String(error)}`, { cause: error });
+    throw error;
   }
+  const damaged = (why: string): Error =>
+    new Error(`${file} is damaged (${why}). Restore it, or delete the deployment and deploy it again.`);
+  if (text === "") throw damaged("it is empty");
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw damaged("it isn't whole");
+  }
+  const manifest = manifestSchema.safeParse(value);
+  if (!manifest.success) throw damaged(`${manifest.error.issues[0]?.path.join(".")} is wrong`);
+  return manifest.data;
 }

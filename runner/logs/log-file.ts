@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { LOG_PAGE_LINES } from "../../functions/protocol/limits.ts";
 import type { HostedLogLine, HostedLogPage } from "../../functions/protocol/runner-api.ts";
 import { isSystemError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 
 /** One segment is what rotation deletes at a time; five are days of an ordinary app's output. */
 const SEGMENT_BYTES = 1024 * 1024;
@@ -183,7 +184,7 @@ export class LogFile {
       this.#lost = 0;
     } catch (error) {
       this.#lost += batch.length;
-      if (!isSystemError(error, "ENOSPC", "EDQUOT", "EIO")) console.error("log: can't write:", error);
+      if (!isSystemError(error, "ENOSPC", "EDQUOT", "EIO")) complain("log: can't write", error);
       // What was written of it must not become the beginning of the next line.
       await this.#file?.truncate(this.#segments.at(-1)?.size ?? 0).catch(() => undefined);
     }

@@ -1,4 +1,6 @@
-/** Where a runner tells what it does. Lines hold no secret: known ones are struck out. */
+import { printable } from "../../functions/protocol/printable.ts";
+
+/** Where a runner tells what it does. Known secrets are struck out; what peers say can't steer the terminal. */
 export interface Log {
   info(line: string): void;
   warn(line: string): void;
@@ -14,14 +16,16 @@ interface LogOptions {
 }
 
 export function createLog({ debug, secrets, write = toConsole }: LogOptions): Log {
-  const strike = (line: string): string =>
-    secrets.reduce((text, secret) => (secret === "" ? text : text.replaceAll(secret, "[secret]")), line);
+  const clean = (line: string): string =>
+    printable(
+      secrets.reduce((text, secret) => (secret === "" ? text : text.replaceAll(secret, "[secret]")), line),
+    );
   return {
-    info: (line) => write(strike(line), false),
-    warn: (line) => write(strike(line), true),
-    error: (line) => write(strike(line), true),
+    info: (line) => write(clean(line), false),
+    warn: (line) => write(clean(line), true),
+    error: (line) => write(clean(line), true),
     debug: (line) => {
-      if (debug) write(strike(line), false);
+      if (debug) write(clean(line), false);
     },
   };
 }

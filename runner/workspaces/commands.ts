@@ -4,6 +4,7 @@ import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts"
 import type { LogLine } from "../logs/log-file.ts";
 import type { ProjectLogs } from "../logs/project-logs.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import type { Disk } from "./disk.ts";
 import { deleteFile, type FileEncoding, type FileEntry, listFiles, readFile, writeFile } from "./files.ts";
 import type { Trash } from "./trash.ts";
@@ -165,7 +166,7 @@ function event(type: RunnerEvent["type"], command: Command, fields: Fields): Run
 
 function failure(command: Command, error: unknown): RunnerEvent {
   const { code, message, field } = asRunnerError(error);
-  if (code === "internal") console.error(`${command.type} ${command.id}:`, error);
+  if (code === "internal") complain(`${command.type} ${command.id}`, error);
   return event("error", command, { code, error: message, ...(field === undefined ? {} : { field }) });
 }
 

@@ -1,5 +1,6 @@
 import { statfs } from "node:fs/promises";
 import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { DiskUsage } from "./disk-usage.ts";
 
 /** Room that work under way, logs and journals can still use once new work is refused. */
@@ -71,7 +72,7 @@ export class Disk {
     this.#watch = setInterval(() => {
       this.#relieve(0).catch((error: unknown) => {
         const why = error instanceof Error ? error.message : String(error);
-        console.error(`disk: can't see whether ${this.#root} needs room (${why}). Check WORKSPACE_ROOT.`);
+        complain(`disk: can't see whether ${this.#root} needs room (${why}). Check WORKSPACE_ROOT.`);
       });
     }, options.watchIntervalMs ?? WATCH_INTERVAL_MS);
     this.#watch.unref();
@@ -160,7 +161,7 @@ export class Disk {
           await evictable.evict();
         } catch (error) {
           // It stays, and must not keep the others from going.
-          console.error(`disk: can't evict ${evictable.path}:`, error);
+          complain(`disk: can't evict ${evictable.path}`, error);
           continue;
         }
         this.#usage?.forget(evictable.path);

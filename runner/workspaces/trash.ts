@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { chmod, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isSystemError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 
 /**
  * Deletes directories in two steps: one rename, after which the thing is gone for everybody, and the slow rest. What a
@@ -41,7 +42,7 @@ export class Trash {
     for (const name of await readdir(this.#directory)) {
       // What can't be deleted (another user's, a mount) is in nobody's way here, and must not keep a runner from starting.
       await removeTree(join(this.#directory, name)).catch((error: unknown) =>
-        console.error(`trash: can't delete ${name}:`, error),
+        complain(`trash: can't delete ${name}`, error),
       );
     }
   }

@@ -1,5 +1,5 @@
 /**
- * What passes through the tunnel is freed with V8's young generation. Kept small, it holds little that is over: a
- * gigabyte takes the process 40 MiB less far, in less time. The Dockerfile has the same flags.
+ * V8 frees what passed through the tunnel when it collects its young generation. A small one is collected often and holds
+ * little: with a gigabyte through the tunnel, the process peaks 40 MiB lower and is quicker. The Dockerfile repeats them.
  */
 export const NODE_FLAGS = ["--max-semi-space-size=1", "--no-concurrent-array-buffer-sweeping"];

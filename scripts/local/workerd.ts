@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { passOn } from "./clean-output.ts";
 import { GuardedProcess } from "./guarded-process.ts";
 
 /** The Worker's settings, as `wrangler.toml` and its secrets would give them. */
@@ -41,6 +42,7 @@ export async function startWorkerd(options: {
   const configFile = join(directory, "workerd.capnp");
   await writeFile(configFile, capnp(options, await compatibility()));
   await writeFile(join(directory, "cron.js"), CRON_WORKER);
+  const isPassedOn = (options.stdout ?? "inherit") === "inherit";
   const guarded = new GuardedProcess(
     workerdBinary(),
     [
@@ -54,10 +56,14 @@ export async function startWorkerd(options: {
     {
       // workerd takes what the settings name and nothing of this process's own secrets.
       env: { ...options.settings, PATH: process.env["PATH"] ?? "", TZ: "UTC" },
-      stdout: options.stdout ?? "inherit",
+      stdout: isPassedOn ? "pipe" : (options.stdout ?? "pipe"),
       controlPipe: true,
     },
   );
+  if (isPassedOn) {
+    passOn(guarded.child.stdout, process.stdout);
+    passOn(guarded.child.stderr, process.stderr);
+  }
   const control = guarded.child.stdio[3] as Readable;
   try {
     const sockets = ["http", "cron", ...(options.inspect === true ? [INSPECTOR] : [])];

@@ -10,6 +10,7 @@ import { startWorkerd } from "../../scripts/local/workerd.ts";
 import buildForTests from "../helpers/build-worker.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
+import { cpuSeconds } from "./cpu.ts";
 import { measure, median, type Measurement } from "./load.ts";
 import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
@@ -19,7 +20,10 @@ import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 /**
  * What routing costs: the built Worker against a Worker that only fetches, both in bare workerd over the same backend,
- * alternating within one run, so that a noisy machine is noisy for all of them. Ratios count, not absolute figures.
+ * alternating within one run, so that a noisy machine is noisy for all of them. Ratios count, not absolute figures: by
+ * throughput, and by the processor time of the proxy, which says the same on a machine that others use, too.
+ *
+ * `npm run bench routing` stops after this part.
  */
 
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
@@ -87,12 +91,14 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   await deployBackend(new ControlClient(origin, CONTROL_TOKEN), backend);
 
   // wrk sends a given Host only in this spelling.
-  const candidates: { name: string; url: string; headers?: Record<string, string> }[] = [
-    { name: "pass-through Worker (baseline)", url: `http://127.0.0.1:${plain.port}/` },
-    { name: "Signalbox, active", url: `${origin}/`, headers: { Host: "plain.test" } },
-    { name: "Signalbox, pinned", url: `${origin}/?pulse_deployment=v1`, headers: { Host: "plain.test" } },
-    { name: "Signalbox, canary at 50 %", url: `${origin}/`, headers: { Host: "canary.test" } },
-    { name: "nginx as a plain proxy", url: `http://127.0.0.1:${nginx.proxyPort}/` },
+  const { pid } = signalbox;
+  const pinned = `${origin}/?pulse_deployment=v1`;
+  const candidates: Candidate[] = [
+    { name: "pass-through Worker (baseline)", url: `http://127.0.0.1:${plain.port}/`, pid: plain.pid },
+    { name: "Signalbox, active", url: `${origin}/`, headers: { Host: "plain.test" }, pid },
+    { name: "Signalbox, pinned", url: pinned, headers: { Host: "plain.test" }, pid },
+    { name: "Signalbox, canary at 50 %", url: `${origin}/`, headers: { Host: "canary.test" }, pid },
+    { name: "nginx as a plain proxy", url: `http://127.0.0.1:${nginx.proxyPort}/`, pid: null },
   ];
   for (const candidate of candidates) await measure({ ...candidate, connections: 64, seconds: 2 });
   for (const candidate of candidates) await measure({ ...candidate, connections: 64, seconds: 2 });
@@ -101,13 +107,17 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   let requests = 0;
   const commandsBefore = front.commands();
   for (const connections of CONNECTIONS) {
-    const runs = candidates.map((): Measurement[] => []);
+    const runs = candidates.map((): Run[] => []);
     for (let round = 0; round < ROUNDS; round++) {
       for (const [index, candidate] of candidates.entries()) {
+        const cpuUsed = (): Promise<number> =>
+          candidate.pid === null ? Promise.resolve(Number.NaN) : cpuSeconds(candidate.pid);
+        const cpuBefore = await cpuUsed();
         const run = await measure({ ...candidate, connections, seconds: SECONDS });
+        const cpu = (await cpuUsed()) - cpuBefore;
         if (run.errors > 0)
           throw new Error(`${candidate.name}: ${run.errors} errors; that is no measurement.`);
-        runs[index]?.push(run);
+        runs[index]?.push({ ...run, cpuMicroseconds: (cpu * 1e6) / (run.requestsPerSecond * SECONDS) });
         if (candidate.name.startsWith("Signalbox")) requests += run.requestsPerSecond * SECONDS;
       }
     }
@@ -128,6 +138,7 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
   };
   print(routing);
   await save(routing);
+  if (process.argv[2] === "routing") return;
   const runner = await buildExecutable(await bundleRunner(directory), directory);
   const tunnel = await benchTunnel({ nginx, runner, directory, rounds: ROUNDS, seconds: SECONDS });
   printTunnel(tunnel);
@@ -162,6 +173,19 @@ async function deployBackend(control: ControlClient, backend: string): Promise<v
   }
 }
 
+interface Candidate {
+  name: string;
+  url: string;
+  headers?: Record<string, string>;
+  /** Of the proxy; null where its processor time isn't of interest. */
+  pid: number | null;
+}
+
+interface Run extends Measurement {
+  /** Processor time of the proxy for one request. */
+  cpuMicroseconds: number;
+}
+
 interface Row {
   candidate: string;
   connections: number;
@@ -170,9 +194,12 @@ interface Row {
   p99Ms: number;
   /** Median over rounds of this run's throughput to the baseline's in the same round. */
   ratioToBaseline: number;
+  cpuMicroseconds: number | null;
+  /** Median over rounds of the baseline's processor time for a request to this run's. */
+  cpuRatioToBaseline: number | null;
 }
 
-function summary(candidate: string, connections: number, runs: Measurement[], baseline: Measurement[]): Row {
+function summary(candidate: string, connections: number, runs: Run[], baseline: Run[]): Row {
   const ratios = runs.map(
     (run, round) => run.requestsPerSecond / (baseline[round]?.requestsPerSecond ?? Number.NaN),
   );
@@ -183,6 +210,12 @@ function summary(candidate: string, connections: number, runs: Measurement[], ba
     p50Ms: round2(median(runs.map((run) => run.p50Ms))),
     p99Ms: round2(median(runs.map((run) => run.p99Ms))),
     ratioToBaseline: round2(median(ratios)),
+    cpuMicroseconds: known(median(runs.map((run) => run.cpuMicroseconds))),
+    cpuRatioToBaseline: known(
+      median(
+        runs.map((run, round) => (baseline[round]?.cpuMicroseconds ?? Number.NaN) / run.cpuMicroseconds),
+      ),
+    ),
   };
 }
 
@@ -192,7 +225,9 @@ function print(results: {
   workerBytes: number;
   workerGzippedBytes: number;
 }): void {
-  console.log("candidate                        connections   req/s   p50 ms   p99 ms   to baseline");
+  console.log(
+    "candidate                        connections   req/s   p50 ms   p99 ms   to baseline   µs CPU   to baseline",
+  );
   for (const row of results.rows) {
     console.log(
       row.candidate.padEnd(32),
@@ -201,11 +236,17 @@ function print(results: {
       row.p50Ms.toFixed(2).padStart(8),
       row.p99Ms.toFixed(2).padStart(8),
       row.ratioToBaseline.toFixed(2).padStart(13),
+      (row.cpuMicroseconds?.toFixed(1) ?? "").padStart(8),
+      (row.cpuRatioToBaseline?.toFixed(2) ?? "").padStart(13),
     );
   }
   console.log(`Store commands per million requests: ${results.storeCommandsPerMillionRequests}`);
   const kib = (bytes: number): string => `${(bytes / 1024).toFixed(1)} KiB`;
   console.log(`Worker bundle: ${kib(results.workerBytes)}, ${kib(results.workerGzippedBytes)} gzipped`);
+}
+
+function known(value: number): number | null {
+  return Number.isNaN(value) ? null : round2(value);
 }
 
 function round2(value: number): number {

@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
-import { readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, expect, test } from "vitest";
@@ -133,6 +134,31 @@ test("the release's commands build and check what they publish, from a fresh clo
   expect(published["Publish the sdk"]).toContain(`@signalbox/sdk@${version}`);
   expect(published["Publish signalbox"]).toContain(`signalbox@${version}`);
 }, 600_000);
+
+test("the image's build stage makes the runner out of what it copies", async () => {
+  const from = await clone();
+  const to = await mkdtemp(join(tmpdir(), "signalbox-image-"));
+  clones.push(to);
+  const dockerfile = await readFile(join(from, "Dockerfile"), "utf8");
+  const [, stage = ""] = dockerfile.split(/^FROM .*\n/m);
+  for (const line of stage.split("\n")) {
+    const [, instruction, rest = ""] = /^(COPY|RUN) (.*)$/.exec(line) ?? [];
+    const env = { ...process.env, npm_config_prefer_offline: "true" };
+    // The test above has installed from a clone already; only the long version does that twice.
+    if (rest.startsWith("npm ci") && process.env["SIGNALBOX_SOAK"] !== "1")
+      await symlink(join(projectRoot, "node_modules"), join(to, "node_modules"));
+    else if (instruction === "RUN") await run("sh", ["-c", rest], { cwd: to, env });
+    if (instruction === "COPY") {
+      const words = rest.split(" ");
+      const target = join(to, words.pop() ?? "");
+      if (words.length > 1 || rest.endsWith("/")) await mkdir(target, { recursive: true });
+      for (const word of words)
+        await run("cp", ["-r", word === "." ? `${from}/.` : join(from, word), target]);
+    }
+  }
+  const { stdout } = await run(process.execPath, [join(to, "dist/runner.mjs"), "--help"]);
+  expect(stdout).toContain("signalbox-runner");
+}, 300_000);
 
 test("npm run release raises both packages together and writes what users notice into the changelog", async () => {
   const directory = await clone();
