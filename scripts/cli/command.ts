@@ -1,4 +1,4 @@
-import type { Session } from "./session.ts";
+import type { CommandContext } from "./context.ts";
 
 /** One flag. Its name is its key in the command's `flags`. */
 export interface Flag {
@@ -44,7 +44,7 @@ export interface Definition<F extends Flags> {
   notes?: string;
   arguments?: readonly Argument[];
   flags: F;
-  run(session: Session, input: Input<F>): Promise<void>;
+  run(context: CommandContext, input: Input<F>): Promise<void>;
 }
 
 export interface Input<F extends Flags> {
@@ -56,7 +56,7 @@ export interface Input<F extends Flags> {
 /** A command as the table knows it. */
 export type Command = Omit<Definition<Flags>, "run"> & {
   run(
-    session: Session,
+    context: CommandContext,
     input: { flags: Record<string, unknown>; arguments: (string | undefined)[] },
   ): Promise<void>;
 };
@@ -66,7 +66,7 @@ export function command<const F extends Flags>(definition: Definition<F>): Comma
   return {
     ...definition,
     // The parser has made the values by these very flags.
-    run: (session, input) => definition.run(session, input as Input<F>),
+    run: (context, input) => definition.run(context, input as Input<F>),
   };
 }
 

@@ -137,7 +137,7 @@ describe("targets", () => {
     const cases: [string[], string][] = [
       [["--project", "shop", "--environment", "production"], "This token sees: signalbox, other."],
       [["--project", "other", "--environment", "prod"], "It has: production, staging."],
-      [["--project-id", "nothing"], "signalbox projects"],
+      [["--project-id", "nothing"], "signalbox railway projects"],
       [["--workspace", "Gamma", ...HERE], "This token sees: Acme."],
     ];
     for (const [flags, hint] of cases) {

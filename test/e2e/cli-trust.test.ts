@@ -105,11 +105,10 @@ describe("the prepare command of a cloned signalbox.json", () => {
     });
     server.removeAllListeners("request");
     // Enough of a server for a deployment to get as far as packing.
-    const runner = { id: "r", state: "online", reason: "", since: new Date().toISOString(), protocol: "v1" };
     server.on("request", (request, response) => {
       response.setHeader("content-type", "application/json");
-      if (request.url?.includes("/runners")) {
-        response.end(JSON.stringify(request.url.includes("/runners/") ? runner : { runners: [runner] }));
+      if (request.url?.endsWith("/placements") === true) {
+        response.end('{"runnerId":"r","hasSource":false}');
         return;
       }
       response.statusCode = 500;

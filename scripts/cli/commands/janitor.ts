@@ -7,11 +7,14 @@ import type { Output } from "../output.ts";
 
 export const runJanitor = command({
   name: "janitor run",
-  summary: "looks at every draining deployment now, and removes those that nobody uses",
-  flags: { ...connection, "dry-run": { type: "boolean", summary: "decide and say why, and touch nothing" } },
-  async run(session, { flags }) {
-    const report = await (await session.control()).runJanitor(flags["dry-run"]);
-    session.output.result(report, () => describe(report, session.output));
+  summary: "checks every draining deployment now and deletes those that nobody uses",
+  flags: {
+    ...connection,
+    "dry-run": { type: "boolean", summary: "say what would be deleted and why; changes nothing" },
+  },
+  async run(context, { flags }) {
+    const report = await (await context.control()).runJanitor(flags["dry-run"]);
+    context.output.result(report, () => describe(report, context.output));
     if (report.outcome === "lease_held") {
       throw new Failure(
         "failed",
@@ -26,9 +29,9 @@ export const lastJanitor = command({
   name: "janitor last",
   summary: "the last run, with a decision and a reason for each deployment",
   flags: connection,
-  async run(session) {
-    const last = await (await session.control()).lastJanitor();
-    const { output } = session;
+  async run(context) {
+    const last = await (await context.control()).lastJanitor();
+    const { output } = context;
     output.result(last, () => {
       if (last.report === null) return "The janitor hasn't run yet.";
       const stale = last.stale

@@ -8,8 +8,8 @@ export const railwayProjects = command({
   name: "railway projects",
   summary: "the Railway projects and environments that the token sees",
   flags: { token: railwayTarget.token },
-  async run(session, { flags }) {
-    const railway = await openRailway(flags.token, session.env);
+  async run(context, { flags }) {
+    const railway = await openRailway(flags.token, context.env);
     const projects = (await visibleProjects(railway, null)).map(
       ({ id, name, workspaceName, environments }) => ({
         id,
@@ -18,10 +18,10 @@ export const railwayProjects = command({
         environments: nodesOf(environments),
       }),
     );
-    session.output.result({ projects, token: { from: railway.from, kind: railway.client.token.kind } }, () =>
+    context.output.result({ projects, token: { from: railway.from, kind: railway.client.token.kind } }, () =>
       projects.length === 0
         ? `The token from ${railway.from} sees no Railway project.`
-        : session.output.table(
+        : context.output.table(
             ["PROJECT", "ID", "WORKSPACE", "ENVIRONMENTS"],
             projects.map(({ id, name, workspace, environments }) => [
               name,

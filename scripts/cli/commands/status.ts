@@ -13,9 +13,9 @@ export const status = command({
     ...ofApp,
     all: { type: "boolean", summary: "failed and removed deployments too" },
   },
-  async run(session, { flags }) {
-    const control = await session.control();
-    const named = session.namedApp();
+  async run(context, { flags }) {
+    const control = await context.control();
+    const named = context.namedApp();
     const apps = named === null ? await control.apps() : [await control.app(named)];
     if (apps.length === 0) {
       throw new Failure(
@@ -32,8 +32,8 @@ export const status = command({
         .map((deployment) => ({ ...deployment, drain: drains.get(`${app.name}/${deployment.id}`) ?? null })),
     }));
     const [only] = shown;
-    session.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
-      shown.map((app) => describe(app, session.output)).join("\n\n"),
+    context.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
+      shown.map((app) => describe(app, context.output)).join("\n\n"),
     );
   },
 });

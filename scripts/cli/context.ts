@@ -23,7 +23,7 @@ export interface World {
 }
 
 /** What a command works with: its settings, the control API, its output. */
-export class Session {
+export class CommandContext {
   readonly output: Output;
   readonly env: World["env"];
   readonly cwd: string;
