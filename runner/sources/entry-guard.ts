@@ -17,9 +17,8 @@ export type Entry =
   | { kind: "hardlink"; path: string; source: string };
 
 /**
- * Decides over the entries of one archive, in their order. Refuses with {@link RunnerError} `invalid_archive` whatever would
- * write outside of the archive's directory, or through an entry of the archive itself, or that two kinds of file system
- * would unpack differently.
+ * Checks the entries of one archive, in their order. Refuses with {@link RunnerError} `invalid_archive` what would write
+ * outside the archive's directory or through another entry, and what two file systems would unpack differently.
  */
 export class EntryGuard {
   /** By the name that a file system without case and with another normal form would know it by. */
