@@ -27,7 +27,7 @@ export async function provisionService(step: RailwayStep, log: BuildLog): Promis
   const { memory } = step;
   let phase = phaseOf(null, memory, Date.now());
   if (phase.kind === "look") {
-    const found = await step.find();
+    const found = await step.findAndTidy();
     if (found.mine !== null) memory.seenAt = Date.now();
     phase = phaseOf(found, memory, Date.now());
   }

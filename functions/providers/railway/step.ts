@@ -89,7 +89,7 @@ export class RailwayStep {
   }
 
   /** Looks for this deployment's service. Of two, deletes one; deletes what an earlier deployment of the id left. */
-  async find(): Promise<Found> {
+  async findAndTidy(): Promise<Found> {
     const place = await this.place();
     const { candidates, env } = await this.services();
     const names = await this.names();
