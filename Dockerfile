@@ -20,5 +20,5 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.HEALTH_PORT ?? 8080}/health`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 STOPSIGNAL SIGTERM
 # tini hands SIGTERM on, so the runner shuts down in order.
-ENTRYPOINT ["tini", "--", "node", "--max-semi-space-size=1", "--no-concurrent-array-buffer-sweeping", "/signalbox/runner.mjs"]
+ENTRYPOINT ["tini", "--", "node", "--max-semi-space-size=1", "--no-concurrent-array-buffer-sweeping", "--initial-old-space-size=64", "/signalbox/runner.mjs"]
 CMD ["runner"]

@@ -2,7 +2,7 @@ import { type IncomingMessage, request, STATUS_CODES } from "node:http";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ANSWER_START_BYTES, answerLine } from "../../functions/protocol/answer-line.ts";
-import { type HostChoice, localHost } from "../tunnel/names.ts";
+import { type HostChoice, localHost } from "../tunnel/hosts.ts";
 import { loopback } from "../tunnel/services.ts";
 
 /** A server that is up answers in milliseconds; a first request that compiles something takes seconds. */

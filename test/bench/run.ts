@@ -15,7 +15,8 @@ import { measure, median, type Measurement } from "./load.ts";
 import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
-import { startNginx } from "./nginx.ts";
+import { startNginx, type Nginx } from "./nginx.ts";
+import { benchLinks, printLinks } from "./links.ts";
 import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 /**
@@ -29,6 +30,12 @@ import { benchTunnel, printTunnel } from "./tunnel.ts";
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const SECONDS = Number(process.env["BENCH_SECONDS"] ?? 3);
 const CONNECTIONS = [16, 64];
+const PART_NAMES = ["routing", "tunnel", "links", "executable", "deploys", "fleet"] as const;
+/** `npm run bench -- tunnel` runs that part alone and leaves the results file as it is. */
+const PARTS = process.argv.slice(2);
+for (const part of PARTS)
+  if (!PART_NAMES.some((name) => name === part))
+    throw new Error(`There is no part "${part}"; there are ${PART_NAMES.join(", ")}.`);
 const CONTROL_TOKEN = "control-token-for-the-bench";
 
 requirePrograms([
@@ -49,6 +56,48 @@ try {
 async function bench(): Promise<void> {
   const nginx = await startNginx();
   cleanUps.push(() => nginx.stop());
+  let results = {};
+  const add = async (more: object): Promise<void> => {
+    results = { ...results, ...more };
+    if (PARTS.length === 0) await save(results);
+  };
+  if (wants("routing")) await add(await benchRouting(nginx));
+  const runner =
+    wants("tunnel") || wants("links") || wants("executable")
+      ? await buildExecutable(await bundleRunner(directory), directory)
+      : "";
+  if (wants("tunnel")) {
+    const tunnel = await benchTunnel({ nginx, runner, directory, rounds: ROUNDS, seconds: SECONDS });
+    printTunnel(tunnel);
+    await add({ tunnel });
+  }
+  if (wants("links")) {
+    const links = await benchLinks({ nginx, runner, rounds: ROUNDS });
+    printLinks(links);
+    await add({ links });
+  }
+  if (wants("executable")) {
+    const executable = await benchExecutable(runner, directory);
+    printExecutable(executable);
+    await add({ executable });
+  }
+  if (wants("deploys")) {
+    const deploys = await benchDeploys();
+    printDeploys(deploys);
+    await add({ deploys });
+  }
+  if (wants("fleet")) {
+    const fleet = await benchFleet();
+    printFleet(fleet);
+    await add({ fleet });
+  }
+}
+
+function wants(part: (typeof PART_NAMES)[number]): boolean {
+  return PARTS.length === 0 || PARTS.includes(part);
+}
+
+async function benchRouting(nginx: Nginx): Promise<object> {
   const backend = `http://127.0.0.1:${nginx.backendPort}`;
   const redis = await startRedis();
   cleanUps.push(() => redis.stop());
@@ -137,19 +186,7 @@ export default { fetch(request) { const url = new URL(request.url); return fetch
     workerGzippedBytes: gzipSync(bundle).length,
   };
   print(routing);
-  await save(routing);
-  if (process.argv[2] === "routing") return;
-  const runner = await buildExecutable(await bundleRunner(directory), directory);
-  const tunnel = await benchTunnel({ nginx, runner, directory, rounds: ROUNDS, seconds: SECONDS });
-  printTunnel(tunnel);
-  const executable = await benchExecutable(runner, directory);
-  printExecutable(executable);
-  const deploys = await benchDeploys();
-  printDeploys(deploys);
-  await save({ ...routing, tunnel, executable, deploys });
-  const fleet = await benchFleet();
-  printFleet(fleet);
-  await save({ ...routing, tunnel, executable, deploys, fleet });
+  return routing;
 }
 
 async function save(results: object): Promise<void> {

@@ -298,6 +298,11 @@ test("open", async () => {
   await stack.restart({ OPERATOR_HOST: OPERATOR_NAME });
   expect(await json("open", "--dashboard")).toEqual({ url: stack.dashboard });
   await stack.restart();
+  // The runner comes back by itself, in its own time.
+  await until(
+    async () => JSON.stringify((await stack.api("GET", "/runners")).body),
+    (runners) => runners.includes('"online"'),
+  );
 });
 
 test("doctor finds nothing wrong, or says what and how to mend it", async () => {

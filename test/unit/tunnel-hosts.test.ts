@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { RawHeaders } from "../../functions/protocol/frames.ts";
 import { requestHeaders, upgradeHeaders } from "../../runner/tunnel/headers.ts";
-import { localRequest, publicAnswer } from "../../runner/tunnel/names.ts";
+import { localRequest, publicAnswer } from "../../runner/tunnel/hosts.ts";
 
 const HOST = "demo.example:8787";
 const request: RawHeaders = [
