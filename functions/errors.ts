@@ -29,6 +29,7 @@ const statuses = {
   upstream_unreachable: 502,
   app_paused: 503,
   store_unavailable: 503,
+  object_unavailable: 503,
   hold_timeout: 504,
 
   unknown_runner: 404,

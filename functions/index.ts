@@ -1,6 +1,7 @@
 import { configOf, type ConfigEnv } from "./config.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
-import { controllerOf, type ControllerBinding } from "./control/context.ts";
+import { callController, type ControllerBinding } from "./control/context.ts";
+import { isTransient, objectUnavailable } from "./durable-object-call.ts";
 import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
 import { servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
@@ -63,7 +64,8 @@ export default {
     // Sweeping an app also reconciles it: a lost alarm costs a minute.
     const report = await sweep(false, {
       store,
-      sweepApp: (name, dryRun) => controllerOf(env, name).sweep(name, dryRun),
+      sweepApp: (name, dryRun) =>
+        callController(env, name, async (controller) => controller.sweep(name, dryRun)),
       sweepServices: isTime ? servicesSweep(configOf(env), store) : null,
       now: Date.now,
     });
@@ -110,6 +112,7 @@ function problemOf(error: unknown): Problem {
     });
   }
   if (error instanceof ConfigError) return new Problem("config_invalid", error.message);
+  if (isTransient(error)) return objectUnavailable(error);
   console.error(error);
   return new Problem("internal_error", "Signalbox made a mistake. It is logged.");
 }

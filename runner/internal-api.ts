@@ -22,8 +22,8 @@ interface Route {
 const TOKEN_HEADER = "x-signalbox-internal";
 
 /**
- * The runner's own HTTP API, which the hub reaches as the service `@runner` and nobody else at all: it listens on a
- * Unix socket in a directory of its own, and agents, which run as the same user, lack the token.
+ * The runner's own HTTP API. Only the hub reaches it, as the tunnel service `@runner`: it listens on a Unix socket in a
+ * directory of its own, and agents, which run as the same user, lack the token.
  *
  *     api.route("GET", "/projects/:slug/files/*", (request, response, { slug, "*": path }) => …)
  */

@@ -1,8 +1,8 @@
 import { refusalStatuses } from "../functions/protocol/runner-api.ts";
 
 /**
- * Every cause that a caller of the runner branches on, with the HTTP status that the internal API answers it with.
- * Control commands carry the code in their `error` event.
+ * Every cause that a caller of the runner branches on, with its HTTP status in the internal API. Control commands carry
+ * the code in their `error` event.
  */
 export const errorStatuses = {
   ...refusalStatuses,

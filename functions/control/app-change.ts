@@ -1,27 +1,33 @@
-import type { z } from "zod";
-import type { AppDocument } from "../apps/app-document.ts";
-import type { Command } from "../apps/command.ts";
+import { z } from "zod";
+import { parseAppDocument, type AppDocument } from "../apps/app-document.ts";
+import type { AppCommand } from "../apps/command.ts";
 import { applyCommand, type Operation } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../protocol/limits.ts";
+import type { OperationRecord } from "../state/store.ts";
 import { kick, type ControlContext } from "./context.ts";
 import { replay, type Idempotency } from "./idempotency.ts";
 
 /** The audit log's name for whoever has the control token. */
 export const OPERATOR = "operator";
 
-/** How a change of an app answers; the same way when it is repeated under its Idempotency-Key. */
+/** How a change of an app answers. Repeated under its Idempotency-Key it answers the same. */
 export interface Answer<T> {
   schema: z.ZodType<T>;
   view: (next: AppDocument) => T;
+  /** A larger answer isn't kept: a repetition has the view of the app as it is by then. */
+  keptBytes?: number;
 }
+
+/** Kept in place of an answer that is too large. */
+const readAgain = z.strictObject({ readAgain: z.strictObject({ app: z.string(), version: z.number() }) });
 
 /** Carries out an operator's command on an app: once, audited, and its controller hears of it. */
 export async function changeApp<T>(
   context: ControlContext,
   idempotency: Idempotency,
   app: string,
-  command: Command,
+  command: AppCommand,
   action: string,
   answer: Answer<T>,
 ): Promise<T> {
@@ -45,7 +51,7 @@ export async function changeApp<T>(
         throw new Problem(result.refusal.code, result.refusal.message);
       }
       case "repeated":
-        return replay(result, idempotency, answer.schema);
+        return await answerAgain(context, result, idempotency, answer);
     }
   } finally {
     // Even after a failure: an answer that got lost may stand for a commit that didn't.
@@ -53,25 +59,41 @@ export async function changeApp<T>(
   }
 }
 
-/** The recorded answer if this key has been used before. Throws when it was used for another request. */
+/** The answer if this key has been used before. Throws when it was used for another request. */
 export async function recall<T>(
   context: ControlContext,
   idempotency: Idempotency,
-  { schema }: Answer<T>,
+  answer: Answer<T>,
 ): Promise<T | null> {
   if (idempotency === null) return null;
   const record = await context.store.readOperation(idempotency.key);
-  return record === null ? null : replay(record, idempotency, schema);
+  return record === null ? null : answerAgain(context, record, idempotency, answer);
+}
+
+export async function answerAgain<T>(
+  { store }: ControlContext,
+  record: OperationRecord,
+  idempotency: Idempotency,
+  { schema, view }: Answer<T>,
+): Promise<T> {
+  const kept: unknown = replay(record, idempotency, z.unknown());
+  const { success, data } = readAgain.safeParse(kept);
+  if (!success) return schema.parse(kept);
+  const stored = await store.readApp(data.readAgain.app);
+  if (stored === null) throw unknownApp(data.readAgain.app);
+  return view(parseAppDocument(stored.body));
 }
 
 /** What a commit keeps for a repetition. */
-export function operationOf<T>(idempotency: Idempotency, { view }: Answer<T>): Operation | null {
+export function operationOf<T>(idempotency: Idempotency, { view, keptBytes }: Answer<T>): Operation | null {
   if (idempotency === null) return null;
-  return (next) => ({
-    ...idempotency,
-    result: JSON.stringify(view(next)),
-    ttlSeconds: IDEMPOTENCY_TTL_SECONDS,
-  });
+  return (next) => {
+    const whole = JSON.stringify(view(next));
+    const isTooLarge = keptBytes !== undefined && new TextEncoder().encode(whole).length > keptBytes;
+    const reference: z.infer<typeof readAgain> = { readAgain: { app: next.name, version: next.version } };
+    const result = isTooLarge ? JSON.stringify(reference) : whole;
+    return { ...idempotency, result, ttlSeconds: IDEMPOTENCY_TTL_SECONDS };
+  };
 }
 
 export function unknownApp(app: string): Problem {

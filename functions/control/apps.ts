@@ -4,9 +4,18 @@ import { applyCommand, commitDocument, hostTaken } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
 import { refuseOperatorHost, refuseOperatorName } from "./reserved-hosts.ts";
 import type { StoredApp } from "../state/store.ts";
-import { changeApp, operationOf, OPERATOR, recall, unknownApp, type Answer } from "./app-change.ts";
+import { APP_ANSWER_KEPT_BYTES } from "../protocol/limits.ts";
+import {
+  answerAgain,
+  changeApp,
+  operationOf,
+  OPERATOR,
+  recall,
+  unknownApp,
+  type Answer,
+} from "./app-change.ts";
 import { kick, type ControlContext } from "./context.ts";
-import { replay, type Idempotency } from "./idempotency.ts";
+import type { Idempotency } from "./idempotency.ts";
 import { controlRouter } from "./openapi.ts";
 import { listApps, readApp, putApp, deleteApp } from "./routes/apps.ts";
 import { appView, viewApp } from "./schemas.ts";
@@ -32,9 +41,15 @@ export const apps = controlRouter()
   })
   .openapi(deleteApp, async (c) => {
     const { app } = c.req.valid("param");
-    const { stored } = await requireApp(c.env.control, app);
+    const stored = await c.env.control.store.readApp(app);
+    const answer = appAnswer({ isDefault: stored?.isDefault ?? false });
+    if (stored === null) {
+      // A repetition may come after the app has gone.
+      const earlier = await recall(c.env.control, c.var.idempotency, answer);
+      if (earlier !== null) return c.json(earlier, 202);
+      throw unknownApp(app);
+    }
     const command = { type: "delete-app" } as const;
-    const answer = appAnswer(stored);
     return c.json(await changeApp(c.env.control, c.var.idempotency, app, command, "app.delete", answer), 202);
   });
 
@@ -48,7 +63,7 @@ export async function requireApp(
 }
 
 export function appAnswer(stored: Pick<StoredApp, "isDefault">): Answer<z.infer<typeof appView>> {
-  return { schema: appView, view: (next) => viewApp(next, stored) };
+  return { schema: appView, view: (next) => viewApp(next, stored), keptBytes: APP_ANSWER_KEPT_BYTES };
 }
 
 const putRecord = z.object({ created: z.boolean(), view: appView });
@@ -66,8 +81,10 @@ async function put(
   const answer = (created: boolean): Answer<z.infer<typeof putRecord>> => ({
     schema: putRecord,
     view: (next) => ({ created, view: viewApp(next, { isDefault }) }),
+    // An app that was just created is no more than its configuration.
+    ...(created ? {} : { keptBytes: APP_ANSWER_KEPT_BYTES }),
   });
-  const earlier = await recall(context, idempotency, answer(true));
+  const earlier = await recall(context, idempotency, answer(false));
   if (earlier !== null) return earlier;
   /** Of nothing: 0, or the deletion of an app of this name. Versions never return, so it is never that of an app. */
   let before = 0;
@@ -83,7 +100,7 @@ async function put(
       kick(context, name);
       return answer(false).view(replaced.app);
     }
-    if (replaced.kind === "repeated") return replay(replaced, idempotency, putRecord);
+    if (replaced.kind === "repeated") return answerAgain(context, replaced, idempotency, answer(false));
     if (replaced.kind === "refused") throw new Problem(replaced.refusal.code, replaced.refusal.message);
     refuseOperatorName(context.config, name);
     const fresh = newAppDocument(name, config, now(), before + 1);
@@ -94,7 +111,8 @@ async function put(
       operation: operationOf(idempotency, answer(true)),
     });
     if (created.outcome === "committed") return answer(true).view(fresh);
-    if (created.outcome === "repeated") return replay(created.record, idempotency, putRecord);
+    if (created.outcome === "repeated")
+      return answerAgain(context, created.record, idempotency, answer(false));
     if (created.outcome === "host_taken") throw hostTaken(created);
     before = created.version;
   }

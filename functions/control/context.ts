@@ -1,4 +1,5 @@
 import type { Config } from "../config.ts";
+import { callObject } from "../durable-object-call.ts";
 import type { Providers } from "../providers/provider.ts";
 import type { AppController } from "../rollouts/controller.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
@@ -27,15 +28,18 @@ export interface ControlEnv {
 /** Has an app's controller look at once at what was just written. Lost calls are made good by the cron sweep. */
 export function kick(context: ControlContext, app: string): void {
   context.waitUntil(
-    controllerOf(context.env, app)
-      .reconcile(app)
-      .catch(() => undefined),
+    callController(context.env, app, (controller) => controller.reconcile(app)).catch(() => undefined),
   );
 }
 
-export function controllerOf(
+type ControllerStub = ReturnType<ControllerBinding["APP_CONTROLLER"]["get"]>;
+
+/** Calls an app's controller. All that it does may be asked for twice. */
+export function callController<T>(
   env: ControllerBinding,
   app: string,
-): ReturnType<ControllerBinding["APP_CONTROLLER"]["get"]> {
-  return env.APP_CONTROLLER.get(env.APP_CONTROLLER.idFromName(app));
+  send: (controller: ControllerStub) => Promise<T>,
+): Promise<T> {
+  const open = (): ControllerStub => env.APP_CONTROLLER.get(env.APP_CONTROLLER.idFromName(app));
+  return callObject({ open, send, isRepeatable: true });
 }

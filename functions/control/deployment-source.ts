@@ -4,7 +4,7 @@ import { sendSource } from "../providers/railway/source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
 import { actOnce } from "./act-once.ts";
 import { requireApp } from "./apps.ts";
-import { controllerOf } from "./context.ts";
+import { callController } from "./context.ts";
 import { unknownDeployment } from "./app-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { put, sentSource } from "./routes/deployment-source.ts";
@@ -31,8 +31,7 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { railway, internalToken } = config;
   if (railway === null) throw new Problem("railway_failed", "The Worker has no Railway token any more.");
   // The rollout may not have begun: whoever created the deployment a moment ago is as fast as its controller.
-  const controller = controllerOf(env, name);
-  waitUntil(controller.reconcile(name).catch(() => undefined));
+  waitUntil(callController(env, name, (controller) => controller.reconcile(name)).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
   const sent = await actOnce(c.env.control, null, {
     action: "deployment.upload",
@@ -44,7 +43,7 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
     repeated: (answer) => answer,
   });
   // The cron sweep would find it too; this way the rollout sees at once what it waits for.
-  waitUntil(controller.hurry(name, id).catch(() => undefined));
+  waitUntil(callController(env, name, (controller) => controller.hurry(name, id)).catch(() => undefined));
   return c.json(sent, 200);
 });
 

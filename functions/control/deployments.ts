@@ -1,7 +1,7 @@
 import type { z } from "@hono/zod-openapi";
 import { deploymentOf, type AppDocument } from "../apps/app-document.ts";
 import { appAnswer, requireApp } from "./apps.ts";
-import { controllerOf } from "./context.ts";
+import { callController } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";
 import { lastEventId } from "./last-event-id.ts";
 import { changeApp, recall, unknownDeployment, type Answer } from "./app-change.ts";
@@ -86,9 +86,10 @@ export const deployments = controlRouter()
     const { app } = await requireApp(c.env.control, name);
     if (!deploymentOf(app, id)) throw unknownDeployment(name, id);
     const lastId = lastEventId(c.req.raw);
-    return controllerOf(c.env.control.env, name).fetch(`https://controller/${name}/${id}`, {
-      headers: lastId === null ? {} : { "last-event-id": String(lastId) },
-    });
+    const headers: Record<string, string> = lastId === null ? {} : { "last-event-id": String(lastId) };
+    return callController(c.env.control.env, name, (controller) =>
+      controller.fetch(`https://controller/${name}/${id}`, { headers }),
+    );
   });
 
 function deploymentAnswer(id: string): Answer<z.infer<typeof deploymentView>> {

@@ -1,4 +1,4 @@
-import type { Command } from "../apps/command.ts";
+import type { AppCommand } from "../apps/command.ts";
 import { changeApp } from "./app-change.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
@@ -32,7 +32,7 @@ export const traffic = controlRouter()
 async function change(
   c: { env: { control: ControlContext }; var: { idempotency: Idempotency } },
   app: string,
-  command: Command,
+  command: AppCommand,
   action: string,
 ) {
   const { stored } = await requireApp(c.env.control, app);

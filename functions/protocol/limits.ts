@@ -9,8 +9,13 @@ export const SLUG_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const CONTROL_BODY_LIMIT_BYTES = 64 * 1024;
 /** Cloudflare's own limit on a URL is 16 KB. */
 export const URL_LIMIT_BYTES = 16 * 1024;
-/** One document is one store value; Upstash's free tier takes requests of 1 MB. */
+/**
+ * What creating a deployment or configuring an app may bring its document to. It is one store value, and Upstash's free
+ * tier takes requests of 1 MB: the other half is for what happens to deployments later, 4 KB each at most.
+ */
 export const APP_DOCUMENT_LIMIT_BYTES = 512 * 1024;
+/** Address and resources of one deployment are a few hundred bytes. */
+export const PROVISIONED_LIMIT_BYTES = 16 * 1024;
 /** Answers of the app contract are tens of bytes; anything larger isn't one. */
 export const CONTRACT_ANSWER_LIMIT_BYTES = 64 * 1024;
 
@@ -29,8 +34,12 @@ export const LAST_GOOD_TABLE_MS = 6 * 60 * 60 * 1_000;
 export const STORE_RETRY_MS = 1_000;
 /** For this long after a failed read no request waits for the next one; it happens in the background. */
 export const STORE_OUTAGE_MS = 10_000;
-/** Upstash answers in tens of milliseconds from the same region; two seconds is an outage. */
-export const STORE_TIMEOUT_MS = 2_000;
+/**
+ * One call of the state store, whichever it is, by whoever asks. Edge locations and controllers must give up at the same
+ * time: what a slow read may still bring to an edge location decides when a backend can go. Upstash answers in 1 to 300
+ * ms, the embedded store too, except after a deploy moved it or while a thousand runners reconnect: that takes seconds.
+ */
+export const STORE_TIMEOUT_MS = 5_000;
 
 /** One call of the app contract (meta, health, sessions, reload). */
 export const CONTRACT_CALL_TIMEOUT_MS = 5_000;
@@ -51,6 +60,10 @@ export const JANITOR_LEASE_MS = 30_000;
 export const HELD_REQUESTS_LIMIT = 1_000;
 /** A repeated mutation within a day is answered from its record. Source: common practice of payment APIs. */
 export const IDEMPOTENCY_TTL_SECONDS = 24 * 60 * 60;
+/** What a store keeps of one answer for that day: a deployment's view, which is little more than the body that made it. */
+export const IDEMPOTENCY_RESULT_LIMIT_BYTES = CONTROL_BODY_LIMIT_BYTES + 8 * 1024;
+/** An app's view holds all its deployments; a larger one isn't kept but read again. Thirty rollbacks keep half a MB. */
+export const APP_ANSWER_KEPT_BYTES = 16 * 1024;
 /** Failed logins per client address and minute before the answer is 429. */
 export const AUTH_FAILURES_PER_MINUTE = 60;
 

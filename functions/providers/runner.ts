@@ -1,4 +1,5 @@
 import { isFinished, type AppDocument, type Deployment, type Target } from "../apps/app-document.ts";
+import { callObject } from "../durable-object-call.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_POLL_MS } from "../protocol/limits.ts";
 import { printableLine } from "../protocol/printable.ts";
@@ -131,7 +132,10 @@ export function runnerProvider(parts: {
     },
     async openStreams(deployment) {
       const target = deployment.url === null ? null : parseRunnerUrl(deployment.url);
-      return target && hubOf(env, target.runnerId).openStreams(target.service);
+      if (target === null) return null;
+      const { runnerId, service } = target;
+      const send = async (hub: ReturnType<typeof hubOf>): Promise<number | null> => hub.openStreams(service);
+      return callObject({ open: () => hubOf(env, runnerId), send, isRepeatable: true });
     },
     logs: (deployment, app, query) =>
       readPage(env, runnerTarget(deployment).runnerId, deployment, app, query),

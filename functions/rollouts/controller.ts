@@ -2,7 +2,6 @@ import { DurableObject } from "cloudflare:workers";
 import { configOf, type ConfigEnv } from "../config.ts";
 import type { Decision } from "../janitor/report.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
-import { STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { openProviders } from "../providers/open.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import { fetchTarget } from "../runners/tunnel.ts";
@@ -10,6 +9,7 @@ import { openStore, type StoreEnv } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
 import { deploymentOf, hasWork, parseAppDocument, type Deployment } from "../apps/app-document.ts";
 import { tellReload } from "../apps/contract.ts";
+import { tableAgeLimitMs } from "../apps/due.ts";
 import { RolloutDriver, type DriverParts } from "./driver.ts";
 import { evidence } from "./evidence.ts";
 import { ProgressLog } from "./progress-log.ts";
@@ -41,8 +41,7 @@ export class AppController extends DurableObject<ControllerEnv> {
       verify: (app, deployment) => verify(app, deployment, { config, fetchTarget: caller.fetchTarget }),
       tellReload: (app, deployment) => tellReload(app, deployment, caller),
       probeSessions: (app, deployment) => evidence(app, deployment, caller, providers),
-      // A table lives its time, and the read that renewed it may have taken as long as the store is given.
-      tableAgeLimitMs: 2 * config.routeTtlMs + STORE_TIMEOUT_MS,
+      tableAgeLimitMs: tableAgeLimitMs(config.routeTtlMs),
       progress: this.#progress,
       now: Date.now,
       sleep,

@@ -6,6 +6,7 @@ import {
   type Deployment,
 } from "../apps/app-document.ts";
 import { commitDocument } from "../apps/commit.ts";
+import { logAppDeleted } from "../apps/decision-log.ts";
 import { dueTime } from "../apps/due.ts";
 import { STORE_RETRY_MS } from "../protocol/limits.ts";
 import { LONGEST_WAIT_MS, takeStep, type StepParts } from "./steps.ts";
@@ -14,7 +15,7 @@ import { Waits } from "./waits.ts";
 
 /** What a driver works with; the controller brings the real parts. */
 export interface DriverParts extends StepParts {
-  /** How long some location may still hold a table after a newer one was committed. */
+  /** See `tableAgeLimitMs` in `apps/due.ts`. */
   tableAgeLimitMs: number;
   /** Resolves after that long, or at once when aborted. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -190,7 +191,9 @@ export class RolloutDriver {
   async #deleteDocument(app: AppDocument): Promise<void> {
     const author = { actor: "controller", action: "app.deleted" };
     const options = { author, details: {}, isDefault: false, deletes: true };
-    await commitDocument(this.#parts.store, { ...app, updatedAt: this.#parts.now() }, app.version, options);
+    const next = { ...app, updatedAt: this.#parts.now() };
+    const { outcome } = await commitDocument(this.#parts.store, next, app.version, options);
+    if (outcome === "committed") logAppDeleted(app, author);
   }
 
   /** Resolves when the first of them does, or at a time, and leaves no timer behind. */

@@ -1,6 +1,6 @@
 import type { AppDocument, Deployment } from "../apps/app-document.ts";
 import { applyCommand } from "../apps/commit.ts";
-import type { Command } from "../apps/command.ts";
+import type { AppCommand } from "../apps/command.ts";
 import type { SessionProbe } from "../apps/contract.ts";
 import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protocol/limits.ts";
 import type { Provider, Providers, Step } from "../providers/provider.ts";
@@ -249,7 +249,7 @@ interface Outcome {
 async function commit(
   app: AppDocument,
   deployment: Deployment,
-  command: Command,
+  command: AppCommand,
   context: StepContext,
   outcome?: Outcome | ((next: AppDocument) => Outcome),
 ): Promise<void> {

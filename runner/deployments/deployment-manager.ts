@@ -27,7 +27,7 @@ export type DeploymentManagerOptions = Pick<
 };
 
 /**
- * The deployments that this runner hosts, by their key "app/id". What is accepted is on disk, so a killed runner's
+ * The deployments that this runner hosts, by their key "app/id". An accepted one is on disk, so a killed runner's
  * successor goes on with it.
  */
 export class DeploymentManager {
@@ -36,7 +36,7 @@ export class DeploymentManager {
   readonly #deployments = new Map<string, Deployment>();
   readonly #creations = new Map<string, Promise<HostedDeployment>>();
   readonly #changes = new EventEmitter();
-  #isDraining = false;
+  #isClosing = false;
   #isPaused = false;
 
   private constructor(options: DeploymentManagerOptions) {
@@ -67,13 +67,13 @@ export class DeploymentManager {
   }
 
   /**
-   * Accepts a deployment; the same one again, whatever has become of it, is answered with its state.
+   * Accepts a deployment, or answers the state of the same one if it exists.
    * Errors: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
    * `disk_full`, `draining`.
    */
   async put(key: string, spec: DeploymentSpec): Promise<HostedDeployment> {
     parseKey(key);
-    // Of two at the same time one waits for the other and then meets its deployment.
+    // Of two at the same time, the second waits and then finds the first one's deployment.
     await this.#creations.get(key)?.catch(() => undefined);
     const known = this.#deployments.get(key);
     if (known !== undefined) {
@@ -89,7 +89,8 @@ export class DeploymentManager {
         `Deployment ${key} exists with another spec: give the new one another id.`,
       );
     }
-    if (this.#isDraining) throw new RunnerError("draining", "The runner is draining: it takes no new work.");
+    if (this.#isClosing)
+      throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
     if (this.#isPaused)
       throw new RunnerError("draining", "An operator drains this runner: it takes no new deployments.");
     const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
@@ -149,8 +150,8 @@ export class DeploymentManager {
   }
 
   /** Takes no new deployments; resolves when those that are being prepared have come up or failed. */
-  async drain(): Promise<void> {
-    this.#isDraining = true;
+  async settle(): Promise<void> {
+    this.#isClosing = true;
     while ([...this.#deployments.values()].some((deployment) => deployment.isUnsettled)) {
       await once(this.#changes, "change");
     }
@@ -158,7 +159,7 @@ export class DeploymentManager {
 
   /** Ends every process, those that serve last. What is on disk stays, and the next runner goes on with it. */
   async close(): Promise<void> {
-    this.#isDraining = true;
+    this.#isClosing = true;
     await Promise.allSettled(this.#creations.values());
     const all = [...this.#deployments.values()];
     await Promise.all(all.filter(({ isUnsettled }) => isUnsettled).map((deployment) => deployment.close()));
@@ -226,7 +227,7 @@ export class DeploymentManager {
       for (const id of await directoriesIn(join(this.#directory, app))) {
         if (id.startsWith(".")) continue;
         const key = `${app}/${id}`;
-        // One that is damaged must not keep the others from being served; it is left for a person to look at.
+        // The others must be served all the same. A person has to look at this one.
         await this.#resumeOne(key).catch((error: unknown) =>
           complain(`deployment ${key} is skipped: ${error instanceof Error ? error.message : String(error)}`),
         );

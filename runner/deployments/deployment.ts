@@ -84,7 +84,7 @@ export class Deployment {
   /** Begins, or goes on where a killed runner left off. */
   start(): void {
     if (this.#isClosed || this.#manifest.state === "failed" || this.#manifest.state === "stopping") return;
-    // Whatever it was when the last runner was killed, nothing of it runs now.
+    // Nothing of it runs now, whatever its state was when the last runner was killed.
     this.#manifest = { ...this.#manifest, state: this.#manifest.prepared ? "starting" : "unpacking" };
     this.#abort = new AbortController();
     this.#life = this.#live(this.#abort.signal);
@@ -273,7 +273,7 @@ export class Deployment {
     const { ports } = this.#host;
     const preferred = this.#manifest.port ?? undefined;
     let port = await ports.reserve(this.key, { preferred });
-    // Between two starts anybody may have taken it.
+    // Somebody may have taken it between two starts.
     if (!(await isFree(port))) port = await ports.reallocate(this.key);
     if (port !== this.#manifest.port) {
       this.#manifest.port = port;
@@ -293,7 +293,7 @@ export class Deployment {
       owner: this.key,
       log: this.#log,
       work: this.workDirectory,
-      // Shared by the app's deployments, so that the package manager's cache is.
+      // The app's deployments share it, and with it the package manager's cache.
       home: join(this.#directory, "..", ".home"),
       temporary: join(this.#directory, "tmp"),
       inherit: inheritEnvironment,
@@ -321,7 +321,7 @@ export class Deployment {
       await this.#set("failed", { reason: told.message, lastLines: failure?.lastLines ?? [] });
       if (!this.#manifest.prepared) await this.#discardWork();
     } catch (second) {
-      // The state in memory is right; the disk's is older, and a restarted runner fails the same way again.
+      // The state on disk is older; a restarted runner fails the same way again.
       complain(`deployment ${this.key}: can't record its failure`, second);
     }
   }
@@ -361,7 +361,7 @@ export class Deployment {
 
   async #set(state: HostedState, more: { reason?: string | null; lastLines?: string[] } = {}): Promise<void> {
     const before = this.#manifest.state;
-    // Whatever else is under way, what is being removed stays so.
+    // A removal ends in nothing but a removal.
     const next = before === "stopping" ? before : state;
     const updatedAt = new Date().toISOString();
     this.#manifest = { ...this.#manifest, reason: null, ...more, state: next, updatedAt };
@@ -369,8 +369,7 @@ export class Deployment {
     try {
       await this.#save();
     } catch (error) {
-      // The disk's state is older, and a successor begins from there. What serves must go on, and what is being removed
-      // must be: that is how there will be room again.
+      // A successor begins from the older state on disk. Serving must go on, and so must removals: they make room.
       if (asRunnerError(error).code !== "disk_full") throw error;
       complain(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
     }

@@ -8,10 +8,10 @@ import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { Disk } from "../workspaces/disk.ts";
 
-/** What a person needs to see the cause: a stack trace and the command that led to it. */
+/** Room for a stack trace and the command that led to it. */
 const LAST_LINES = 20;
 
-/** A step's process ended otherwise than it should have; the message says how. */
+/** A step failed; the message says how. */
 export class StepFailure extends Error {
   override readonly name = "StepFailure";
   readonly lastLines: string[];
@@ -42,7 +42,7 @@ export interface StepOptions {
   diskCheckMs: number;
 }
 
-/** Runs a command that is expected to end well. Throws {@link StepFailure} if it doesn't, `disk_full`, or the abort. */
+/** Runs a command to its end. Throws {@link StepFailure} if it fails, `disk_full`, or the abort. */
 export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
   const { phase, signal, disk, limitMs } = options;
   const capture = new Capture(options.log, phase, LAST_LINES);
@@ -50,7 +50,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
   const timer = setTimeout(() => {
     limits.abort(new StepFailure(`The ${phase} took longer than ${limitMs / 1_000} s`, capture.lastLines));
   }, limitMs);
-  // The command writes without asking: it is stopped while there still is room for everybody else.
+  // The command writes without asking: stop it while others still have room.
   const watch = setInterval(() => {
     disk.touch(options.work);
     disk.reserve(0).then(
@@ -80,7 +80,7 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/** Starts a command that is expected to run until it is stopped. */
+/** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.phase, LAST_LINES);
   const process = await host(options, capture, options.signal);

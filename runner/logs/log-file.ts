@@ -23,9 +23,8 @@ interface Segment {
 }
 
 /**
- * A log of bounded size. A cursor is the number of bytes that were ever written before a line, so it rises for ever and
- * means the same after rotation and restarts. On disk: segments named for the cursor of their first line, a JSON object
- * for each line.
+ * A log of bounded size. A cursor counts the bytes ever written before a line, so it keeps its meaning through rotation
+ * and restarts. On disk: segments named for the cursor of their first line, a JSON object for each line.
  */
 export class LogFile {
   readonly #directory: string;
@@ -87,7 +86,7 @@ export class LogFile {
   /** Resolves once there are lines after a cursor, and at the latest when the signal aborts or the log is closed. */
   async growth(cursor: number, signal: AbortSignal): Promise<void> {
     await this.#work;
-    // A cursor beyond the end was never given out: reading it says so at once.
+    // Nobody was given a cursor beyond the end: reading it says so at once.
     if (this.cursor !== cursor || signal.aborted) return;
     await once(this.#growth, "grown", { signal }).catch(() => undefined); // nothing came in time
   }
@@ -112,7 +111,7 @@ export class LogFile {
       }
       room -= this.#take(page, text, limit);
       const end = segment.start + segment.size;
-      // Without a line end there is no line: a write failed there, halfway.
+      // No line end: a write failed there, halfway.
       if (!text.includes(0x0a) && page.cursor + text.length >= end) page.cursor = end;
       if (page.cursor < end) break;
     }
@@ -185,7 +184,7 @@ export class LogFile {
     } catch (error) {
       this.#lost += batch.length;
       if (!isSystemError(error, "ENOSPC", "EDQUOT", "EIO")) complain("log: can't write", error);
-      // What was written of it must not become the beginning of the next line.
+      // Half a line must not become the beginning of the next.
       await this.#file?.truncate(this.#segments.at(-1)?.size ?? 0).catch(() => undefined);
     }
   }
@@ -242,7 +241,7 @@ function parseLine(text: string): LogLine | null {
   try {
     value = JSON.parse(text);
   } catch {
-    // A cursor that no read gave points into the middle of a line: it continues at the next one.
+    // A made-up cursor points into the middle of a line: go on at the next.
     return null;
   }
   if (typeof value !== "object" || value === null) return null;

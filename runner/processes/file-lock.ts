@@ -17,8 +17,8 @@ export class LockError extends Error {
 }
 
 /**
- * At most one process holds it. The lock is SQLite's own on an empty database, so the system lets go of it when its
- * holder ends, however that comes about. The file stays: to delete a lock is to let two hold one of its name.
+ * At most one process holds it. The lock is SQLite's own on an empty database, so the system releases it when its holder
+ * ends, however it ends. The file stays: whoever deletes a lock lets two processes hold it.
  */
 export class FileLock {
   readonly #database: DatabaseSync;
@@ -37,7 +37,7 @@ export class FileLock {
     } catch (error) {
       database?.close();
       if (!isBusy(error)) throw new LockError(file, error);
-      // Only says which one it is.
+      // For the message alone.
       return { holder: await readFile(holder, "utf8").catch(() => "unknown") };
     }
     await writeFile(holder, String(process.pid)).catch(() => undefined); // a full disk keeps nobody out

@@ -19,9 +19,8 @@ export type Entry =
   | { kind: "hardlink"; path: string; source: string };
 
 /**
- * Decides over the entries of one archive, in their order. Refuses with {@link RunnerError} `invalid_archive` whatever would
- * write outside of the archive's directory, or through an entry of the archive itself, or that two kinds of file system
- * would unpack differently.
+ * Checks the entries of one archive, in their order. Refuses with {@link RunnerError} `invalid_archive` what would write
+ * outside the archive's directory or through another entry, and what two file systems would unpack differently.
  */
 export class EntryGuard {
   /** By the name that a file system without case and with another normal form would know it by. */
@@ -114,8 +113,8 @@ function checkPath(name: string): string {
 }
 
 /**
- * A symlink may climb only at its beginning: what its own real directory makes of that is plain to see, while `..`
- * behind another symlink could lead anywhere.
+ * A symlink may climb only at its beginning, where its own directory decides what that means. `..` behind another
+ * symlink could lead anywhere.
  */
 function checkTarget(path: string, target: string): string {
   if (target === "" || target.includes("\0") || Buffer.byteLength(target) > PATH_LIMIT_BYTES) {

@@ -11,7 +11,7 @@ import { unpack } from "./unpack.ts";
 export const SOURCE_LIMIT_BYTES = 512 * 1024 * 1024;
 /** How much room is asked for ahead of writing, when the size isn't known. */
 const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
-/** Header and trailer of a gzip file of nothing. */
+/** An empty gzip file: header and trailer. */
 const GZIP_LEAST_BYTES = 18;
 /** Between an upload and the deployment that refers to it there are seconds. */
 const UNREFERENCED_KEPT_MS = 60 * 60 * 1_000;
@@ -50,7 +50,7 @@ export class SourceStore {
       options.limitBytes ?? SOURCE_LIMIT_BYTES,
       options.keptMs ?? UNREFERENCED_KEPT_MS,
     );
-    // What is there was being uploaded when the runner was killed.
+    // Uploads that a killed runner was receiving.
     await rm(store.#uploads, { recursive: true, force: true });
     await mkdir(store.#uploads, { recursive: true, mode: 0o700 });
     return store;
@@ -100,14 +100,13 @@ export class SourceStore {
   }
 
   /**
-   * Unpacks a source to a path where nothing is yet: all of it, or nothing. Errors: `source_not_found`, and those of
-   * {@link unpack}.
+   * Unpacks a source to a new path, whole or not at all. Errors: `source_not_found`, and those of {@link unpack}.
    */
   async unpack(sha256: string, path: string, signal?: AbortSignal): Promise<void> {
     if ((await this.find(sha256)) === null) {
       throw new RunnerError("source_not_found", `There is no source ${sha256}: upload it first.`);
     }
-    // It counts as used from now on.
+    // Eviction goes by the time of last use.
     await utimes(this.#file(sha256), new Date(), new Date());
     const room = await this.#disk.reserve(0, path);
     const partial = `${path}.partial-${randomUUID()}`;

@@ -18,9 +18,9 @@ const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
 const ENTRY_COST_BYTES = 4_096;
 
 /**
- * Unpacks a gzip tar file into an existing empty directory, and only says so if all of it was there and it was the
- * source with this hash. Throws {@link RunnerError} `invalid_archive`, `archive_too_large`, `hash_mismatch`, `disk_full`;
- * what is in the directory then is worthless.
+ * Unpacks a gzip tar file into an existing empty directory. Resolves only if it was whole and had this hash. Throws
+ * {@link RunnerError} `invalid_archive`, `archive_too_large`, `hash_mismatch` or `disk_full`, and then the directory's
+ * content is worthless.
  */
 export async function unpack(
   archive: string,
@@ -118,7 +118,7 @@ async function extract(
         await link(join(directory, entry.source), path);
         break;
       case "file": {
-        // "wx": the directory is new and every name comes once, so anything that is there already is an attack.
+        // "wx": the directory is new and each name comes once, so a file that exists is an attack.
         const file = await open(path, "wx", entry.executable ? 0o755 : 0o644);
         try {
           await writeBody(file, body, spend);

@@ -16,10 +16,12 @@ interface LogOptions {
 }
 
 export function createLog({ debug, secrets, write = toConsole }: LogOptions): Log {
+  // In this order: an escape sequence in a secret would hide it. Further lines are indented, or a peer could forge one.
   const clean = (line: string): string =>
-    printable(
-      secrets.reduce((text, secret) => (secret === "" ? text : text.replaceAll(secret, "[secret]")), line),
-    );
+    secrets
+      .filter((secret) => secret !== "")
+      .reduce((text, secret) => text.replaceAll(secret, "[secret]"), printable(line))
+      .replaceAll("\n", "\n    ");
   return {
     info: (line) => write(clean(line), false),
     warn: (line) => write(clean(line), true),

@@ -7,10 +7,10 @@ import { DiskUsage } from "./disk-usage.ts";
 const LOW_WATER_BYTES = 1024 * 1024 * 1024;
 /** On a small volume a fixed mark would refuse everything. */
 const LOW_WATER_SHARE = 0.1;
-/** How often a disk that is running low is looked after when nobody asks. */
+/** How often it looks for room by itself. */
 const WATCH_INTERVAL_MS = 15_000;
 
-/** Something that can be deleted because it can be made again or nobody refers to it. */
+/** Something that may be deleted: it can be made again, or nobody refers to it. */
 export interface Evictable {
   path: string;
   evict(): Promise<void>;
@@ -23,7 +23,7 @@ export interface DiskStatus {
   /** `low`: evicting, below twice the low-water mark. `full`: below it, new work is refused. */
   state: "ok" | "low" | "full";
   freeBytes: number;
-  /** What work under way has been promised. */
+  /** Promised to work under way. */
   reservedBytes: number;
   lowWaterBytes: number;
   quotaBytes: number | null;
@@ -33,11 +33,11 @@ export interface DiskStatus {
   lastEvictionAt: string | null;
 }
 
-/** Room that was promised to one piece of work. */
+/** Room promised to one piece of work. */
 export interface Reservation {
   /**
-   * So much was written since the last time, and so much is still to come. Throws `disk_full` as {@link Disk.reserve}
-   * does.
+   * Reports the bytes written since the last call and asks for the next ones. Throws `disk_full` as
+   * {@link Disk.reserve} does.
    */
   renew(written: number, bytes: number): Promise<void>;
   release(): void;
@@ -104,7 +104,7 @@ export class Disk {
     };
     const renew = async (written: number, more: number): Promise<void> => {
       this.#usage?.grow(path, written);
-      // Promised before looking, so that two that look at the same time don't get the same room.
+      // Promise first, look second: two callers at the same time must not get the same room.
       hold(more);
       await this.#requireRoom().catch((error: unknown) => {
         hold(0);
@@ -160,7 +160,7 @@ export class Disk {
         try {
           await evictable.evict();
         } catch (error) {
-          // It stays, and must not keep the others from going.
+          // The others can still go.
           complain(`disk: can't evict ${evictable.path}`, error);
           continue;
         }

@@ -16,6 +16,8 @@ export interface Workerd {
   /** Where its inspector listens; 0 unless it was asked for. */
   inspectorPort: number;
   exited: Promise<number | null>;
+  /** The Worker's log, where it was asked for as a pipe. */
+  stdout: Readable | null;
   /** Fires the cron trigger, as Cloudflare would at that time. */
   runCron(at?: Date): Promise<void>;
   stop(): Promise<void>;
@@ -75,6 +77,7 @@ export async function startWorkerd(options: {
       pid: guarded.child.pid ?? 0,
       inspectorPort: ports.get(INSPECTOR) ?? 0,
       exited: guarded.exited,
+      stdout: guarded.child.stdout,
       async runCron(at = new Date()) {
         const response = await fetch(`http://127.0.0.1:${cronPort}/?at=${at.getTime()}`, { method: "POST" });
         if (!response.ok) throw new Error(`The cron trigger failed: ${await response.text()}`);

@@ -72,8 +72,7 @@ describe.each(["upstash", "embedded"] as const)("state of build b7562c7 on the %
   test("a repeated request answers what its first answered, and changes nothing", async () => {
     const before = await world.document("shop");
     expect(former.asked.length).toBeGreaterThan(10);
-    const app = former.asked.filter(({ key }) => key !== "delete-old");
-    for (const { key, method, path, sent, status, answer } of app) {
+    for (const { key, method, path, sent, status, answer } of former.asked) {
       const repeated = await world.stack.api(method, path, sent ?? undefined, { "idempotency-key": key });
       expect([key, repeated.status, repeated.body]).toEqual([key, status, answer]);
     }

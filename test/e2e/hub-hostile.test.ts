@@ -59,9 +59,7 @@ test("a close reason is kept without what a terminal would obey", async () => {
 test("a runner's API that answers in the hub's words says on no more than fits a problem", async () => {
   const liar = createServer((_request, response) => {
     response.writeHead(503, { "content-type": "application/problem+json" });
-    response.end(
-      JSON.stringify({ code: "runner_offline", detail: `\u001b]0;x\u0007${"y".repeat(10_000)}` }),
-    );
+    response.end(JSON.stringify({ code: "runner_offline", detail: `\u001b]0;x\u0007${"y".repeat(10_000)}` }));
   });
   await new Promise<void>((resolve) => liar.listen(0, "127.0.0.1", resolve));
   const runner = await connectRunner(world.stack, "liar", {

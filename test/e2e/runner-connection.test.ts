@@ -270,7 +270,7 @@ test("a runner that the hub drains says so and refuses new work, until it is tol
   await second.event("build-completed", ({ commandId }) => commandId === "b3");
 });
 
-test("SIGTERM drains: work finishes, heartbeats go on, new work is refused, requests are served", async () => {
+test("SIGTERM shuts down in order: work finishes, heartbeats go on, new work is refused, requests are served", async () => {
   const local = await startLocalService();
   ends.push(() => local.close());
   const { hub, runner } = await hubAndRunner(
@@ -314,7 +314,7 @@ test("a second signal doesn't wait", async () => {
   link.command("start-build", { ms: 60_000 }, "b1");
   await link.event("ack");
   runner.signal("SIGTERM");
-  await runner.line("draining");
+  await runner.line("shutting down");
   runner.signal("SIGTERM");
   expect(await runner.exited).toBe(1);
   expect(link.events.filter(({ type }) => type === "build-completed")).toEqual([]);

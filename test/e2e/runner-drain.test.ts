@@ -28,15 +28,15 @@ async function upload(): Promise<string> {
 
 const start = "node server.mjs";
 
-test("a draining runner takes no new deployment, brings up what it has accepted, and goes on serving", async () => {
+test("a runner that shuts down takes no new deployment, brings up what it has accepted, and goes on serving", async () => {
   const { deployments } = host;
   const source = { sha256: await upload() };
   await deployments.put("shop/v1", { source, build: "sleep 0.3", start });
   expect(deployments.lookup("shop/v1")).toBeNull();
-  const drained = deployments.drain();
+  const settled = deployments.settle();
   await expect(deployments.put("shop/v2", { source, start })).rejects.toMatchObject({ code: "draining" });
   expect(await deployments.put("shop/v1", { source, build: "sleep 0.3", start })).toMatchObject({ id: "v1" });
-  await drained;
+  await settled;
   const found = deployments.lookup("shop/v1");
   expect(await (await fetch(`http://127.0.0.1:${found?.port}/`)).text()).toBe("up");
   expect(deployments.lookup("shop/v2")).toBeNull();
@@ -64,7 +64,7 @@ test("a closed runner's deployments come back with the next one, the failed ones
   const source = { sha256: await upload() };
   await host.deployments.put("shop/good", { source, start });
   await host.deployments.put("shop/bad", { source, build: "exit 1", start });
-  await host.deployments.drain();
+  await host.deployments.settle();
   await host.close();
   expect(processesWith(root)).toEqual([]);
   host = await Host.open({ root, timing: { stopGraceMs: 500 } });
@@ -86,7 +86,7 @@ test("sources that nothing refers to may be evicted once they are old, those of 
   expect(evictables.map(({ path }) => path)).toEqual([expect.stringContaining(unused)]);
   for (const evictable of evictables) await evictable.evict();
   expect(await host.sources.list()).toMatchObject([source]);
-  await host.deployments.drain();
+  await host.deployments.settle();
 });
 
 test("sources that nothing has referred to for a week go, however long the runner runs", async () => {

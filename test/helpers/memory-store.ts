@@ -1,4 +1,5 @@
 import {
+  checkResultSize,
   StoreUnavailable,
   type AppChange,
   type AuditEntry,
@@ -65,6 +66,7 @@ export class MemoryStore implements StateStore {
 
   commit(change: AppChange): Promise<CommitResult> {
     return this.#call(() => {
+      checkResultSize(change.operation);
       const repeated = this.#operation(change.operation?.key);
       if (repeated) return { outcome: "repeated", record: repeated };
       const held = this.apps.get(change.app);
@@ -103,6 +105,7 @@ export class MemoryStore implements StateStore {
 
   recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
     return this.#call(() => {
+      checkResultSize(operation);
       const record = this.#operation(operation?.key);
       if (record) return { outcome: "repeated", record };
       this.audit.push(audit);

@@ -9,7 +9,7 @@ import {
 } from "node:http";
 import { createServer } from "node:https";
 import { connect, type AddressInfo } from "node:net";
-import { archive, type Tree } from "./archive.ts";
+import { archive } from "./archive.ts";
 
 const fixture = (name: string): string => new URL(`../fixtures/tls/${name}`, import.meta.url).pathname;
 
@@ -25,7 +25,7 @@ export interface Registry {
 }
 
 /** An npm registry on loopback behind TLS, as a company has it: packages by `name@version`, each one's files. */
-export async function startRegistry(packages: Record<string, Tree>): Promise<Registry> {
+export async function startRegistry(packages: Record<string, Record<string, string>>): Promise<Registry> {
   const tarballs = new Map<string, Buffer>();
   for (const [key, files] of Object.entries(packages)) {
     const tree = Object.fromEntries(Object.entries(files).map(([name, file]) => [`package/${name}`, file]));
@@ -42,7 +42,7 @@ export async function startRegistry(packages: Record<string, Tree>): Promise<Reg
       Object.entries(packages).flatMap(([key, files]) => {
         const at = key.lastIndexOf("@");
         if (key.slice(0, at) !== name) return [];
-        const manifest = Object(JSON.parse(String(files["package.json"])));
+        const manifest = Object(JSON.parse(files["package.json"] ?? "{}"));
         const data = tarballs.get(key) ?? Buffer.alloc(0);
         const integrity = `sha512-${createHash("sha512").update(data).digest("base64")}`;
         return [[key.slice(at + 1), { ...manifest, dist: { tarball: `${url}/${key}.tgz`, integrity } }]];

@@ -58,7 +58,7 @@ export async function startTestStack(
     settings?: Record<string, string>;
     /** Null leaves RUNNER_SHARED_SECRET unset. */
     runnerSecret?: null;
-    stdout?: "inherit" | "ignore";
+    stdout?: "inherit" | "pipe" | "ignore";
     /** What an earlier build left in its Durable Objects. */
     former?: FormerState | undefined;
     /** Lets a debugger in. */

@@ -1,4 +1,9 @@
+import { once } from "node:events";
+import { PassThrough } from "node:stream";
+import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
+import { createLog } from "../../runner/terminal/log.ts";
+import { passOn } from "../../scripts/local/clean-output.ts";
 import { answerLine } from "../../functions/protocol/answer-line.ts";
 import { printable, printableLine } from "../../functions/protocol/printable.ts";
 
@@ -45,4 +50,26 @@ test("an answer's line is a page's title, or the first line of a text", () => {
   expect(answerLine("text/html", "<p>no title")).toBe("");
   expect(answerLine(null, "\n Blocked\nmore")).toBe("Blocked");
   expect(answerLine("text/plain", "x".repeat(1_000))).toHaveLength(160);
+});
+
+test("a runner's log shows what its peers say, and strikes its secrets out", () => {
+  const lines: string[] = [];
+  const log = createLog({ debug: true, secrets: ["hush"], write: (line) => lines.push(line) });
+  const said = "closed: hu\u001b[0msh\u001b]52;c;AAAA\u0007\u001b[2J\n[runner] online";
+  for (const level of ["info", "warn", "error", "debug"] as const) log[level](said);
+  expect(new Set(lines)).toEqual(new Set(["closed: [secret]\n    [runner] online"]));
+});
+
+test("what a program writes is passed on line by line, without what steers a terminal", async () => {
+  const from = new PassThrough();
+  const to = new PassThrough();
+  passOn(from, to);
+  for (const part of ["one\ntw", "o\u001b[", "2Jx\n\u001b]0;t", "itle\u0007last"]) {
+    from.write(part);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  from.end();
+  await once(from, "end");
+  to.end();
+  expect(await text(to)).toBe("one\ntwox\nlast\n");
 });

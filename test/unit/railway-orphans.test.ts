@@ -4,7 +4,7 @@ import { transition } from "../../functions/apps/lifecycle.ts";
 import { orphanOf } from "../../functions/janitor/orphan.ts";
 import { sweepServices } from "../../functions/janitor/sweep-services.ts";
 import { ownerOf, type ServiceMark } from "../../functions/providers/railway/service.ts";
-import { stackIdOf } from "../../functions/state/stack-id.ts";
+import { installationIdOf } from "../../functions/state/installation-id.ts";
 import { startGraphqlServer, type ScriptedServer } from "../helpers/graphql-server.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
 
@@ -26,7 +26,7 @@ function shop(given: Partial<AppDocument["deployments"][string]> = {}): AppDocum
 
 const mark: ServiceMark = {
   owner: "o",
-  stack: "s",
+  installation: "s",
   app: "shop",
   deployment: "v1",
   created: new Date(CREATED).toISOString(),
@@ -122,7 +122,7 @@ beforeEach(async () => {
   store.audit.push({ ...audit, actor: "controller", action: "app.deleted" });
   ours = {
     SIGNALBOX_OWNER: await ownerOf(TOKEN),
-    SIGNALBOX_STACK: await stackIdOf(store)(),
+    SIGNALBOX_STACK: await installationIdOf(store)(),
     SIGNALBOX_APP: "shop",
     SIGNALBOX_DEPLOYMENT_ID: "v1",
     SIGNALBOX_DEPLOYMENT_CREATED: mark.created,
@@ -292,8 +292,8 @@ describe("a sweep", () => {
 
 test("a stack's id is made once, however many ask for it first", async () => {
   const fresh = new MemoryStore(Date.now);
-  const asked = await Promise.allSettled(Array.from({ length: 5 }, () => stackIdOf(fresh)()));
+  const asked = await Promise.allSettled(Array.from({ length: 5 }, () => installationIdOf(fresh)()));
   const ids = new Set(asked.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : [])));
   expect(ids.size).toBe(1);
-  expect(await stackIdOf(fresh)()).toBe([...ids][0]);
+  expect(await installationIdOf(fresh)()).toBe([...ids][0]);
 });

@@ -8,7 +8,7 @@ import {
 } from "../../functions/apps/app-document.ts";
 import { applyCommand, commitDocument } from "../../functions/apps/commit.ts";
 import type { SessionProbe } from "../../functions/apps/contract.ts";
-import type { Command } from "../../functions/apps/command.ts";
+import type { AppCommand } from "../../functions/apps/command.ts";
 import { STORE_OUTAGE_MS, STORE_TIMEOUT_MS } from "../../functions/protocol/limits.ts";
 import { violations } from "../../functions/apps/invariants.ts";
 import { RolloutDriver } from "../../functions/rollouts/driver.ts";
@@ -104,7 +104,7 @@ class World {
     await commitDocument(this.store, fresh, 0, { author, details: {}, isDefault: false });
   }
 
-  async command(command: Command): Promise<void> {
+  async command(command: AppCommand): Promise<void> {
     const author = { actor: "operator", action: command.type };
     const result = await applyCommand(this.store, APP, command, author, { now: this.clock.now });
     expect(result.kind).toBe("applied");
@@ -165,6 +165,7 @@ let world: World;
 
 beforeEach(async () => {
   vi.spyOn(console, "error").mockReturnValue(undefined);
+  vi.spyOn(console, "log").mockReturnValue(undefined);
   world = new World();
   await world.create({ previousRetentionSeconds: 0 });
 });

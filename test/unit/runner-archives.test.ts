@@ -27,7 +27,7 @@ afterEach(async () => {
 
 const problem = (code: string, message?: RegExp): unknown =>
   expect.objectContaining({
-    name: "Problem",
+    name: "RunnerError",
     code,
     ...(message ? { message: expect.stringMatching(message) as string } : {}),
   });

@@ -9,7 +9,7 @@ export const setCanary = createRoute({
   ...common,
   method: "put",
   path: "/apps/{app}/canary",
-  summary: "Sends a share of new visitors to a ready deployment",
+  summary: "Sends a share of new visitors to a ready deployment, or to a draining one, which it un-drains",
   request: { params: appPath, body: jsonBody(canaryBody) },
   responses,
 });

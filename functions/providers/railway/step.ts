@@ -33,14 +33,14 @@ export class RailwayStep {
   readonly deployment: Deployment;
   readonly target: RailwayTarget;
   readonly memory: RolloutMemory;
-  readonly #stack: () => Promise<string>;
+  readonly #installation: () => Promise<string>;
   readonly #signal: AbortSignal;
   #place: RailwayPlace | null = null;
 
   constructor(parts: {
     access: RailwayAccess;
     internalToken: string;
-    stack: () => Promise<string>;
+    installation: () => Promise<string>;
     app: AppDocument;
     deployment: Deployment;
     target: RailwayTarget;
@@ -53,7 +53,7 @@ export class RailwayStep {
     this.deployment = parts.deployment;
     this.target = parts.target;
     this.memory = parts.memory;
-    this.#stack = parts.stack;
+    this.#installation = parts.installation;
     this.#signal = parts.signal;
   }
 
@@ -71,7 +71,7 @@ export class RailwayStep {
   }
 
   async identity(): Promise<Identity> {
-    return { owner: await ownerOf(this.internalToken), stack: await this.#stack() };
+    return { owner: await ownerOf(this.internalToken), installation: await this.#installation() };
   }
 
   async call<Variables, Result>(
