@@ -50,11 +50,8 @@ export default {
         ttlMs: config.routeTtlMs,
         sharedCache: sharedTables(config.routeTtlMs),
       });
-      return await servePublic(
-        request,
-        { url, host },
-        { config, tables, waitUntil, fetchTarget: fetchTarget(env) },
-      );
+      const context = { config, tables, waitUntil, fetchTarget: fetchTarget(env) };
+      return await servePublic(request, url, host.name, context);
     } catch (error) {
       return problemResponse(problemOf(error), request);
     }

@@ -17,16 +17,19 @@ const NAME_LIMIT = 253;
  */
 export function requestHost(request: Request, url: UrlHost): RequestHost | null {
   const given = request.headers.get("host");
-  if (given !== null && given !== url.host && !isSameHost(given, url)) return null;
+  if (given !== null && !(SHAPE.test(given) && isSameHost(given, url))) return null;
   const { hostname } = url;
   const name = hostname.endsWith(".") ? hostname.slice(0, -1) : hostname;
   if (name === "" || name.endsWith(".") || name.length > NAME_LIMIT) return null;
   return { name, authority: url.host };
 }
 
-/** Other spellings that a client may use: upper case, the scheme's own port, zeros before it. */
+/** Stricter than URLs are, which also take commas, asterisks and the like. */
+const SHAPE = /^[\w.-]+(?::\d*)?$|^\[[\da-f:.]+\](?::\d*)?$/i;
+
+/** Clients may also spell it in upper case, with the scheme's own port, or with zeros before the port. */
 function isSameHost(given: string, url: UrlHost): boolean {
-  if (!/^[\w.-]+(?::\d*)?$|^\[[\da-f:.]+\](?::\d*)?$/i.test(given)) return false;
+  if (given === url.host) return true;
   const spelled = `${url.protocol}//${given}`;
   return URL.canParse(spelled) && new URL(spelled).host === url.host;
 }

@@ -1,10 +1,14 @@
 import { z } from "zod";
 import { Problem } from "../errors.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { sendCommand } from "../runners/send-command.ts";
 import { runnerOffline } from "../runners/stream-problems.ts";
 import { actOnce } from "./act-once.ts";
 import type { ControlContext } from "./context.ts";
 import type { Idempotency } from "./idempotency.ts";
+
+/** Characters of an id that the audit log keeps; no id that is taken is longer. */
+const NAME_LIMIT = 200;
 
 export interface RunnerCommand {
   runnerId: string;
@@ -33,7 +37,12 @@ export function commandRunner(
     subject: { kind: "runner", id: runnerId },
     action: "runner.command",
     act: () => run(context, runnerId, sent, wait),
-    details: ({ outcome }) => ({ command: commandId, type, project: projectId, outcome }),
+    details: ({ outcome }) => ({
+      command: printableLine(commandId, NAME_LIMIT),
+      type: printableLine(type, NAME_LIMIT),
+      project: projectId && printableLine(projectId, NAME_LIMIT),
+      outcome,
+    }),
     // An event may hold a whole file.
     remember: { schema: remembered, of: () => ({ commandId }) },
     repeated: (earlier) => ({ ...earlier, outcome: "sent" }),

@@ -7,8 +7,10 @@ import type { StateStore } from "../state/store.ts";
 const SIGN_IN_SECONDS = 12 * 60 * 60;
 /** Sign-ins at a time; one more ends the oldest. */
 const SIGN_INS_LIMIT = 32;
-/** Cookies of our name that are looked at: other ports of the host may set some, too. */
-const COOKIES_LIMIT = 8;
+/** Cookies of our name that are looked at, since other ports of the host may set some: Chromium keeps so many of a domain. */
+const COOKIES_LIMIT = 180;
+/** Of those that we signed, so many are looked up. */
+const LOOKS_LIMIT = 16;
 const KIND = "operator-sign-in";
 
 /** The key's header. No other origin can send it: that takes an answer to a preflight, and we give none. */
@@ -54,7 +56,7 @@ export async function findSignIn(request: Request, context: SignInContext): Prom
   const key = request.headers.get(KEY_HEADER);
   if (key === null) return null;
   const keyHash = await hash(key);
-  for (const id of await signedIds(request, context)) {
+  for (const id of (await signedIds(request, context)).slice(0, LOOKS_LIMIT)) {
     const body = await context.store.readRecord(KIND, await hash(id));
     const record = body === null ? null : parseRecord(body);
     if (record === null || record.expiresAt <= context.now()) continue;
@@ -84,8 +86,9 @@ async function signedIds(request: Request, { config, authority }: SignInContext)
   const ours = cookies.filter((cookie) => names.some((name) => cookie.startsWith(`${name}=`)));
   const ids: string[] = [];
   for (const cookie of ours.slice(0, COOKIES_LIMIT)) {
-    const [, name = "", id = "", signature = ""] =
-      /^([\w-]+)=([\w-]{43})\.([0-9a-f]{64})$/.exec(cookie) ?? [];
+    const parts = /^([\w-]+)=([\w-]{43})\.([0-9a-f]{64})$/.exec(cookie);
+    if (parts === null) continue;
+    const [, name = "", id = "", signature = ""] = parts;
     const expected = await sign(config.controlToken, `${name} ${authority} ${id}`);
     if (await sameSecret(signature, expected)) ids.push(id);
   }

@@ -24,6 +24,11 @@ export function printableLine(text: string, limit = Infinity): string {
   return line.length > limit ? `${line.slice(0, limit - 1)}…`.toWellFormed() : line;
 }
 
+/** Whether a text is one line that {@link printableLine} leaves as it is. */
+export function isPrintable(text: string): boolean {
+  return printableLine(text) === text;
+}
+
 /** Unicode has pictures of the C0 controls. */
 function sign(character: string): string {
   const code = character.charCodeAt(0);

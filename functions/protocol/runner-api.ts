@@ -158,6 +158,8 @@ export interface Refusal {
 /** What the Worker says on of a refusal at most, in characters. */
 const DETAIL_LIMIT = 500;
 const FIELD_LIMIT = 100;
+/** Characters of a line. Control characters stay: an app's colours are its own; whoever shows them cleans them. */
+const LINE_LIMIT = 16 * 1024;
 
 // Parsers: each gives null for what isn't the thing. Fields of a later version are dropped.
 
@@ -220,7 +222,12 @@ function parseLogLine(value: unknown): HostedLogLine | null {
   const { at, text, phase } = value;
   const stream = oneOf(hostedLogStreams, value["stream"]);
   if (stream === null || (phase !== undefined && typeof phase !== "string")) return null;
-  return { at, stream, text, ...(phase === undefined ? {} : { phase }) };
+  return {
+    at: printableLine(at, FIELD_LIMIT),
+    stream,
+    text: text.slice(0, LINE_LIMIT),
+    ...(phase === undefined ? {} : { phase: printableLine(phase, FIELD_LIMIT) }),
+  };
 }
 
 function oneOf<T extends string>(known: readonly T[], value: unknown): T | null {

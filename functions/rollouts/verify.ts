@@ -68,7 +68,10 @@ async function describeAnswer(
   path: string,
   answer: Response,
 ): Promise<string> {
-  const line = answerLine(answer.headers.get("content-type"), await textStart(answer, ANSWER_START_BYTES).catch(() => ""));
+  const line = answerLine(
+    answer.headers.get("content-type"),
+    await textStart(answer, ANSWER_START_BYTES).catch(() => ""),
+  );
   const said = `${path} answered ${answer.status}${line === "" ? "" : ` (${JSON.stringify(line)})`}`;
   if (!NAME_REFUSALS.has(answer.status) || target.kind !== "runner" || target.host === "local") return said;
   return `${said} to Host ${publicHost(app, config)}; an app that answers to localhost alone needs "host": "local" in its target`;

@@ -2,8 +2,12 @@ import { z } from "zod";
 import { textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
 import { fetchHub, type HubBinding } from "./reach-hub.ts";
+
+/** Characters of a problem that are said on. A runner can answer in its hub's words. */
+const DETAIL_LIMIT = 500;
 
 export type RunnerAnswer =
   | { kind: "answer"; status: number; headers: Headers; json: unknown }
@@ -11,7 +15,7 @@ export type RunnerAnswer =
   | { kind: "unreachable"; problem: Problem };
 
 /** What a hub says of itself, when the runner can't be asked. */
-export const hubProblem = z.object({
+const hubProblem = z.object({
   code: z.enum([
     "runner_offline",
     "runner_overloaded",
@@ -51,11 +55,18 @@ export async function callRunner(
     }
     const text = await textWithin(response, RUNNER_ANSWER_LIMIT_BYTES);
     const json: unknown = text === "" ? null : JSON.parse(text);
-    const problem = response.ok ? undefined : hubProblem.safeParse(json).data;
-    if (problem) return { kind: "unreachable", problem: new Problem(problem.code, problem.detail) };
+    const problem = response.ok ? null : hubProblemOf(json);
+    if (problem) return { kind: "unreachable", problem };
     return { kind: "answer", status: response.status, headers: response.headers, json };
   } catch (error) {
     const why = error instanceof Error ? error.message : "it didn't answer";
-    return { kind: "unreachable", problem: new Problem("runner_failed", `Runner ${runnerId}: ${why}`) };
+    const detail = printableLine(`Runner ${runnerId}: ${why}`, DETAIL_LIMIT);
+    return { kind: "unreachable", problem: new Problem("runner_failed", detail) };
   }
+}
+
+/** Null for an answer of the runner itself. */
+export function hubProblemOf(json: unknown): Problem | null {
+  const said = hubProblem.safeParse(json).data;
+  return said ? new Problem(said.code, printableLine(said.detail, DETAIL_LIMIT)) : null;
 }

@@ -11,6 +11,7 @@ import {
   CONNECTION_WINDOW_BYTES,
   RUNNER_SUBPROTOCOL,
 } from "../protocol/limits.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
 import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
@@ -24,6 +25,9 @@ import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.
 import { Session } from "./session.ts";
 import { connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, placementOf, statusText } from "./status-event.ts";
+
+/** Characters of a peer's close reason that the registry keeps. */
+const REASON_LIMIT = 100;
 
 type HubEnv = ConfigEnv & StoreEnv;
 
@@ -190,10 +194,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
     closeSocket(socket, code, reason);
     if (visitor) return visitor.closedByClient(code, reason);
     if (this.#session?.socket !== socket) return;
-    this.#gone(
-      "offline",
-      `its connection closed (${code}${reason === "" ? "" : ` ${reason.slice(0, 100)}`})`,
-    );
+    const why = reason === "" ? "" : ` ${printableLine(reason, REASON_LIMIT)}`;
+    this.#gone("offline", `its connection closed (${code}${why})`);
     await this.#settle();
   }
 

@@ -88,8 +88,16 @@ async function* candidates(
     }
   }
   if (some) return;
-  const field = Object.keys(labels).length === 0 ? `${at}runnerId` : `${at}labels`;
-  throw refused(field, "fits no runner that is connected and takes new work");
+  const wantedLabels = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
+  const isAny = wantedLabels.length === 0;
+  const message = "fits no runner that is connected and takes new work";
+  throw new Problem(
+    "target_refused",
+    isAny
+      ? "No runner is connected that takes new work. Start one: signalbox runner."
+      : `No runner that is connected and takes new work has the labels ${wantedLabels.join(", ")}.`,
+    { errors: [{ field: isAny ? `${at}runnerId` : `${at}labels`, message }] },
+  );
 }
 
 /** Null for one that isn't what the registry says any more, or whose hub can't say: others are chosen then. */

@@ -11,7 +11,7 @@ import {
   type RefusalCode,
   type StoredSource,
 } from "../protocol/runner-api.ts";
-import { callRunner, hubProblem } from "./call-runner.ts";
+import { callRunner, hubProblemOf } from "./call-runner.ts";
 import { fetchHub, type HubBinding } from "./reach-hub.ts";
 import { sourceArchive } from "./source-archive.ts";
 
@@ -58,8 +58,8 @@ async function sourcesOf(answer: Response): Promise<StoredSource> {
   const said = jsonOf(text);
   const stored = answer.ok ? parseStoredSource(said) : null;
   if (stored !== null) return stored;
-  const problem = hubProblem.safeParse(said);
-  if (problem.success) throw new Problem(problem.data.code, problem.data.detail);
+  const problem = hubProblemOf(said);
+  if (problem) throw problem;
   const { code, detail } = parseRefusal(said) ?? { code: "", detail: "It gave no reason." };
   const field = REFUSED_FIELDS.get(code);
   if (field !== undefined)

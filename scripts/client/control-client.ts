@@ -10,6 +10,8 @@ import type {
   DeploymentView,
   LogView,
   PauseBody,
+  PlacementBody,
+  PlacementView,
   ProblemView,
   RunnerView,
 } from "./control-types.ts";
@@ -187,6 +189,11 @@ export class ControlClient {
     const call = this.#once.apps[":app"].deployments[":id"].logs;
     const query = { follow: "1" as const };
     return streamOf(await call.$get({ param: encoded({ app, id }), query }, streaming(lastId, signal)));
+  }
+
+  /** Which runner a deployment would go to, and whether it has the source. */
+  place(wish: PlacementBody): Promise<PlacementView> {
+    return answer(this.#patient.placements.$post({ json: wish }));
   }
 
   /** Sent once, since its bytes can't be sent again. Answers what the runner stored. */

@@ -306,10 +306,9 @@ test("a service worker that an app left on the host takes itself away", async ()
   await stack.restart();
   await dashboard.goto(stack.dashboard);
   // The browser looks for a new version once the worker has been idle for a while.
-  await until(
-    () => dashboard.content(),
-    (content) => !content.includes("stolen"),
-  );
+  await dashboard.getByRole("heading", { name: "stolen" }).waitFor({ state: "detached", timeout: 60_000 });
+  await dashboard.getByLabel("Control token").waitFor();
+  expect(await dashboard.content()).not.toContain("stolen");
   await signIn();
   expect(loot.join()).not.toContain(CONTROL_TOKEN);
 });

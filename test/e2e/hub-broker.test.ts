@@ -93,6 +93,9 @@ describe("the SentryVibe broker's endpoints", () => {
       { ...by, details: { ...sent, command: "c1", type: "start-build", project: "p1" } },
     ]);
     expect(JSON.stringify(await entries())).not.toContain("s3cret");
+    await send({ id: "c\u001b[2J3", type: "read-file\r\n", projectId: "p\u202e3" });
+    const [latest] = await entries();
+    expect(latest?.details).toEqual({ ...sent, command: "c [2J3", type: "read-file ", project: "p 3" });
     await world.stack.api("POST", `/runners/${id}/drain`, {});
     const drained = await send({ type: "start-build" });
     expect([drained.status, drained.body]).toEqual([503, { error: "Runner is draining" }]);
@@ -102,6 +105,7 @@ describe("the SentryVibe broker's endpoints", () => {
     expect((await send({ type: "read-file" })).status).toBe(503);
     expect((await entries()).map(({ action }) => action)).toEqual([
       "runner.drain",
+      "runner.command",
       "runner.command",
       "runner.command",
     ]);

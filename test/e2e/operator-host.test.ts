@@ -53,6 +53,11 @@ describe("the Host header is looked at before the path", () => {
     "shop.test:80:80",
     "shop.test, shop.test",
     "shop test",
+    "shop.test,shop.test",
+    "shop.test*",
+    "shop.test;x",
+    "shop.test'",
+    "(shop.test)",
     "sh%6fp.test",
     "shöp.test",
     "shop.test..",
@@ -279,7 +284,9 @@ describe("a sign-in", () => {
     await postSignOut(stack, ended);
     const operator = await signIn(stack);
     const [name = ""] = operator.cookie.split("=");
-    const cookie = `${name}=x; ${name}=; ${ended.cookie}; a=b; ${operator.cookie}`;
+    const forged = operator.cookie.replace(/[0-9a-f]{64}/, "0".repeat(64));
+    const tossed = Array.from({ length: 100 }, () => forged).join("; ");
+    const cookie = `${tossed}; ${name}=x; ${name}=; ${ended.cookie}; a=b; ${operator.cookie}`;
     expect((await readOverview(stack, { cookie, key: operator.key })).status).toBe(200);
   });
 

@@ -8,6 +8,7 @@ import {
   type HostedDeployment,
 } from "../../functions/protocol/runner-api.ts";
 import { printableLine } from "../../functions/protocol/printable.ts";
+import { placementOf } from "../../functions/runners/status-event.ts";
 
 const hosted: HostedDeployment = {
   app: "shop",
@@ -61,6 +62,26 @@ test("a page of a log has whole lines and a cursor", () => {
   ]) {
     expect(parseHostedLogPage(wrong)).toBeNull();
   }
+});
+
+test("a line of a log is cut; its colours stay", () => {
+  const line = {
+    at: "x".repeat(1_000),
+    stream: "stdout",
+    text: `\u001b[31m${"y".repeat(100_000)}`,
+    phase: "a\u0007",
+  };
+  const [cut] = parseHostedLogPage({ lines: [line], cursor: 1, truncated: false })?.lines ?? [];
+  expect(cut?.at).toHaveLength(100);
+  expect(cut?.text).toHaveLength(16 * 1024);
+  expect(cut?.text.startsWith("\u001b[31my")).toBe(true);
+  expect(cut?.phase).toBe("a␇");
+});
+
+test("labels that nobody could read aren't placed by", () => {
+  const labels = { region: "eu", "a\u001b[2J": "b", gpu: "y\nes", wide: "x".repeat(64), lone: "\ud800" };
+  const { labels: kept } = placementOf({ type: "runner-status", timestamp: "", payload: { labels } });
+  expect(kept).toEqual({ region: "eu" });
 });
 
 test("a stored source has a SHA-256 and a size", () => {

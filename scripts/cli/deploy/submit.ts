@@ -1,5 +1,10 @@
-import { ControlProblem, type Upload } from "../../client/control-client.ts";
-import type { DeploymentBody, DeploymentView } from "../../client/control-types.ts";
+import { ControlProblem, type ControlClient, type Upload } from "../../client/control-client.ts";
+import type {
+  DeploymentBody,
+  DeploymentView,
+  PlacementBody,
+  PlacementView,
+} from "../../client/control-types.ts";
 import { bytes } from "../ages.ts";
 import { Failure, failureOf } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";
@@ -7,7 +12,6 @@ import type { Display } from "../progress/display.ts";
 import type { Session } from "../session.ts";
 import { ensureApp } from "./ensure-app.ts";
 import type { Plan, TargetPlan } from "./plan.ts";
-import { chooseRunner } from "./runner-choice.ts";
 import { packSource } from "./source.ts";
 import { upload } from "./upload.ts";
 
@@ -32,38 +36,40 @@ async function submitToRunner(
   target: Extract<TargetPlan, { kind: "runner" }>,
 ): Promise<DeploymentView> {
   const control = await session.control();
-  const runnerId = target.runnerId ?? (await chooseRunner(control, target.labels));
+  const wish = target.runnerId === undefined ? { labels: target.labels } : { runnerId: target.runnerId };
+  // Before the work: without a runner it would be in vain.
+  await place(control, wish);
   const archive = await packSource(session, display, target.source);
-  const body = {
-    kind: "runner" as const,
-    runnerId,
-    source: { sha256: archive.sha256 },
-    start: target.start,
-    ...target.settings,
-  };
+  const source = { sha256: archive.sha256 };
   try {
+    const { runnerId, hasSource } = await place(control, { ...wish, source });
     await settleApp(session, display, plan);
     display.step("upload", "started", `to runner ${runnerId}`);
-    // The control plane looks whether the runner has the source, and refuses before anything is written if not.
-    const there = await create(session, plan, body).catch((error: unknown) => {
-      if (error instanceof ControlProblem && error.fields.includes("target.source.sha256")) return null;
-      throw error;
-    });
-    if (there !== null) {
+    if (hasSource) {
       display.step("upload", "done", `runner ${runnerId} has it already`);
-      return there;
+    } else {
+      const sent = (count: number): void => display.transfer(count, archive.bytes);
+      await upload(
+        async (bytes) => (await control.uploadToRunner(runnerId, bytes, session.signal)).sha256,
+        archive,
+        sent,
+        session.signal,
+      );
+      display.step("upload", "done", `${bytes(archive.bytes)} to runner ${runnerId}`);
     }
-    const sent = (count: number): void => display.transfer(count, archive.bytes);
-    await upload(
-      async (bytes) => (await control.uploadToRunner(runnerId, bytes, session.signal)).sha256,
-      archive,
-      sent,
-      session.signal,
-    );
-    display.step("upload", "done", `${bytes(archive.bytes)} to runner ${runnerId}`);
-    return await create(session, plan, body);
+    const { start, settings } = target;
+    return await create(session, plan, { kind: "runner", runnerId, source, start, ...settings });
   } finally {
     archive.remove();
+  }
+}
+
+async function place(control: ControlClient, wish: PlacementBody): Promise<PlacementView> {
+  try {
+    return await control.place(wish);
+  } catch (error) {
+    if (!(error instanceof ControlProblem) || error.code !== "target_refused") throw error;
+    throw new Failure("failed", wish.runnerId === undefined ? "no_runner" : error.code, error.message);
   }
 }
 
