@@ -139,7 +139,7 @@ export class ControlClient {
     return answer(this.#patient.runners[":id"].drain.$post({ param: encoded({ id }), json: { draining } }));
   }
 
-  forgetRunner(id: string): Promise<RunnerView> {
+  deleteRunner(id: string): Promise<RunnerView> {
     return answer(this.#patient.runners[":id"].$delete({ param: encoded({ id }) }));
   }
 

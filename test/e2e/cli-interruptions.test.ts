@@ -168,7 +168,9 @@ test("Ctrl-C during a local build: nothing was deployed, and no archive is left 
       prepare: { command: "echo preparing; sleep 60", output: "." },
     }),
   );
-  const running = operator.inTerminal(["deploy", directory], { env: { TMPDIR: temporary } });
+  const running = operator.inTerminal(["deploy", directory, "--allow-prepare"], {
+    env: { TMPDIR: temporary },
+  });
   await until(
     () => running.output(),
     (output) => output.includes("│ preparing"),

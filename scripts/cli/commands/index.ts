@@ -11,11 +11,11 @@ import { login } from "./login.ts";
 import { logs } from "./logs.ts";
 import { open } from "./open.ts";
 import { pause, resume } from "./pause.ts";
-import { projects } from "./projects.ts";
+import { projects, railwayProjects } from "./projects.ts";
 import { promote } from "./promote.ts";
 import { redeploy } from "./redeploy.ts";
 import { rollback } from "./rollback.ts";
-import { drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
+import { deleteRunner, drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
 import { runner } from "./runner.ts";
 import { scaffold } from "./scaffold.ts";
 import { status } from "./status.ts";
@@ -40,8 +40,10 @@ export const commands: readonly Command[] = [
   runner,
   listRunners,
   drainRunner,
+  deleteRunner,
   forgetRunner,
   runnerCredentials,
+  railwayProjects,
   projects,
   runJanitor,
   lastJanitor,

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { command } from "../command.ts";
 import { Failure } from "../failure.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { addMissingBlocks, otherCompatibility } from "../wrangler-config.ts";
 
 /** What such a directory's package.json is known by: the version of its Worker. */
@@ -23,8 +23,8 @@ export const initWorker = command({
     "this version of signalbox, and leaves what you wrote into wrangler.toml.",
   arguments: [{ name: "DIRECTORY", summary: "where to" }],
   flags: {},
-  async run(session, { arguments: [given = "."] }) {
-    const directory = resolve(session.cwd, given);
+  async run(context, { arguments: [given = "."] }) {
+    const directory = resolve(context.cwd, given);
     const template = fileURLToPath(new URL("./edge", import.meta.url));
     const fresh = await readManifest(template);
     if (fresh === null) {
@@ -37,15 +37,15 @@ export const initWorker = command({
     const before = await readManifest(directory);
     if (before === null) await refuseForeign(directory, given);
     await mkdir(directory, { recursive: true });
-    const added = before === null ? [] : await updateConfig(session, template, directory);
+    const added = before === null ? [] : await updateConfig(context, template, directory);
     if (before === null) await copyFile(join(template, "wrangler.toml"), join(directory, "wrangler.toml"));
     await copyFile(join(template, "worker.js"), join(directory, "worker.js"));
     const manifest = { ...fresh, ...before, signalbox: fresh.signalbox };
     manifest.devDependencies = { ...before?.devDependencies, ...fresh.devDependencies };
     await writeFile(join(directory, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
 
-    const steps = stepsFor(relative(session.cwd, directory), before === null);
-    session.output.result(
+    const steps = stepsFor(relative(context.cwd, directory), before === null);
+    context.output.result(
       { directory, release: fresh.signalbox, before: before?.signalbox ?? null, added, next: steps },
       () =>
         [
@@ -85,7 +85,7 @@ async function refuseForeign(directory: string, given: string): Promise<void> {
   );
 }
 
-async function updateConfig(session: Session, template: string, directory: string): Promise<string[]> {
+async function updateConfig(context: CommandContext, template: string, directory: string): Promise<string[]> {
   const file = join(directory, "wrangler.toml");
   if (!existsSync(file)) {
     await copyFile(join(template, "wrangler.toml"), file);
@@ -95,7 +95,7 @@ async function updateConfig(session: Session, template: string, directory: strin
   const theirs = await readFile(file, "utf8");
   const { text, added } = addMissingBlocks(theirs, ours);
   for (const line of otherCompatibility(theirs, ours)) {
-    session.output.remark(`wrangler.toml differs from what this Worker is tested with: ${line}`);
+    context.output.remark(`wrangler.toml differs from what this Worker is tested with: ${line}`);
   }
   if (added.length > 0) await writeFile(file, text);
   return added;

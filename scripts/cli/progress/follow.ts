@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventSourceMessage } from "eventsource-parser";
 import { z } from "zod";
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import { ControlProblem, ControlUnreachable, type ControlClient } from "../../client/control-client.ts";
 import { Failure } from "../failure.ts";
 import { readEvents } from "./event-stream.ts";
@@ -73,7 +74,7 @@ export async function* followStream(
       throw new ControlUnreachable("The stream ended before its time.");
     } catch (error) {
       if (following.signal.aborted || !passes(error)) throw error;
-      const why = error instanceof Error ? error.message : "unknown error";
+      const why = printableLine(error instanceof Error ? error.message : "unknown error");
       if (Date.now() - heardAt > GIVE_UP_AFTER_MS) throw error;
       // The first is often a mere hiccup, and a stream that reached its size is simply continued.
       if (failures === 1) following.lost?.(why);

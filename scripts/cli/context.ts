@@ -1,11 +1,14 @@
 import { confirm, isCancel } from "@clack/prompts";
+import { resolve } from "node:path";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { ControlClient } from "../client/control-client.ts";
 import { loadConfig, type LoadedConfig } from "./config-file.ts";
 import { Failure, LOGIN_REMEDY } from "./failure.ts";
 import { loginFile, readLogins } from "./login-file.ts";
 import type { Output } from "./output.ts";
+import { configDirectory } from "./private-file.ts";
 import { findLocalStack, resolveConnection, type Connection } from "./settings.ts";
+import { approvalsFile, approve, isApproved, type Approval } from "./trust.ts";
 
 /** The process that a command runs in. */
 export interface World {
@@ -20,7 +23,7 @@ export interface World {
 }
 
 /** What a command works with: its settings, the control API, its output. */
-export class Session {
+export class CommandContext {
   readonly output: Output;
   readonly env: World["env"];
   readonly cwd: string;
@@ -48,7 +51,7 @@ export class Session {
 
   /** `signalbox.json`, looked for from `directory` upward the first time. */
   config(directory: string = this.cwd): LoadedConfig {
-    this.#config ??= loadConfig(directory, this.#flag("config"), this.cwd);
+    this.#config ??= loadConfig(directory, this.#flag("config"), this);
     return this.#config;
   }
 
@@ -64,7 +67,7 @@ export class Session {
 
   async control(): Promise<ControlClient> {
     if (this.#control === null) {
-      const { server, token } = await this.connection();
+      const { server, token, approval } = await this.connection();
       if (token === null) {
         throw new Failure(
           "unauthorized",
@@ -72,6 +75,7 @@ export class Session {
           `There is no control token for ${server.value}. ${LOGIN_REMEDY}`,
         );
       }
+      if (approval !== null) await this.agreeToServer(approval);
       this.#control = new ControlClient(server.value, token.value);
     }
     return this.#control;
@@ -106,13 +110,60 @@ export class Session {
     return only.name;
   }
 
+  /** Directories of this person's secrets, which are never packed. */
+  get secretDirectories(): string[] {
+    const home = this.env["SIGNALBOX_HOME"];
+    const named = home === undefined || home === "" ? [] : [resolve(this.cwd, home)];
+    return [configDirectory(this.env), ...named];
+  }
+
+  /** Has a person agree once that tokens go to the server of a configuration file. */
+  async agreeToServer(approval: Approval): Promise<void> {
+    const { file, value: server } = approval;
+    await this.#agree(
+      approval,
+      `${file} names the server ${server}, which you haven't used yet. Send your token there?`,
+      new Failure(
+        "unauthorized",
+        "server_not_approved",
+        `${file} names the server ${server}, which no token was given for. If you trust it: SIGNALBOX_URL=${server} ` +
+          `or --server ${server} beside the token, or signalbox login --server ${server}.`,
+      ),
+    );
+  }
+
+  /** Has a person agree once to what a configuration file runs on this machine. */
+  async agreeToPrepare(approval: Approval): Promise<void> {
+    if (this.#flags["allow-prepare"] === true) return;
+    const { file, value: command } = approval;
+    await this.#agree(
+      approval,
+      `${file} runs \`${command}\` on this machine before packing. Run it?`,
+      new Failure(
+        "usage",
+        "prepare_not_approved",
+        `${file} runs \`${command}\` on this machine before packing, which nobody has agreed to. If you trust it: --allow-prepare.`,
+      ),
+    );
+  }
+
+  async #agree(approval: Approval, question: string, refusal: Failure): Promise<void> {
+    const file = approvalsFile(this.env);
+    if (await isApproved(file, approval)) return;
+    if (!this.interactive || this.output.json) throw refusal;
+    const answer = await confirm({ message: this.output.rendered(question), initialValue: false });
+    if (isCancel(answer)) throw new Failure("interrupted", "interrupted", this.interruption);
+    if (!answer) throw new Failure("failed", "declined", "Nothing was changed.");
+    await approve(file, approval);
+  }
+
   /** Asks before something is taken away. Without a terminal only `--yes` is an answer. */
   async confirm(question: string): Promise<void> {
     if (this.#flags["yes"] === true) return;
     if (!this.interactive || this.output.json) {
       throw new Failure("usage", "needs_yes", `${question} Nobody can be asked here: add --yes.`);
     }
-    const answer = await confirm({ message: question, initialValue: false });
+    const answer = await confirm({ message: this.output.rendered(question), initialValue: false });
     if (isCancel(answer)) throw new Failure("interrupted", "interrupted", this.interruption);
     if (!answer) throw new Failure("failed", "declined", "Nothing was changed.");
   }
