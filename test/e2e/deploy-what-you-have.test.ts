@@ -1,10 +1,11 @@
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { networkVariables, pick } from "../../runner/processes/environment.ts";
 import { jsonLines, Operator } from "../helpers/cli.ts";
 import { newHome, removeHomes, start } from "../helpers/npm-start.ts";
 
@@ -18,7 +19,7 @@ let root: string;
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "signalbox-have-"));
   const home = await newHome();
-  const stack = start({ SIGNALBOX_HOME: home });
+  const stack = start({ SIGNALBOX_HOME: home, ...(await registries()) });
   url = await stack.ready;
   const local = z.object({ url: z.string(), controlToken: z.string() });
   operator = await Operator.create(local.parse(JSON.parse(await readFile(join(home, "local.json"), "utf8"))));
@@ -28,6 +29,14 @@ afterAll(async () => {
   await operator?.remove();
   await rm(root, { recursive: true, force: true });
 });
+
+/** This machine's way to the registries of npm and Python; one that can't be reached isn't tried six times. */
+async function registries(): Promise<Record<string, string>> {
+  const own = await readFile(join(homedir(), ".config/pip/pip.conf"), "utf8").catch(() => "[global]\n");
+  const file = join(root, "pip.conf");
+  await writeFile(file, own.replace("[global]", "[global]\nretries = 0"));
+  return { ...pick(process.env, networkVariables), PIP_CONFIG_FILE: file };
+}
 
 async function write(name: string, files: Record<string, string>): Promise<string> {
   const directory = join(root, name);
