@@ -1,98 +1,21 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { z } from "zod";
-import { networkVariables, pick } from "../../runner/processes/environment.ts";
-import { jsonLines, Operator } from "../helpers/cli.ts";
-import { newHome, removeHomes, start } from "../helpers/npm-start.ts";
+import { Newcomer } from "../helpers/newcomer.ts";
 
 /** `signalbox deploy` with nothing else, on the local stack with its own runner. */
 
 const run = promisify(execFile);
-let url: string;
-let operator: Operator;
-let root: string;
-
+let newcomer: Newcomer;
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "signalbox-have-"));
-  const home = await newHome();
-  const stack = start({ SIGNALBOX_HOME: home, ...(await registries()) });
-  url = await stack.ready;
-  const local = z.object({ url: z.string(), controlToken: z.string() });
-  operator = await Operator.create(local.parse(JSON.parse(await readFile(join(home, "local.json"), "utf8"))));
+  newcomer = await Newcomer.arrive();
 });
-afterAll(async () => {
-  await removeHomes();
-  await operator?.remove();
-  await rm(root, { recursive: true, force: true });
-});
+afterAll(() => newcomer?.leave());
 
-/** This machine's way to the registries of npm and Python; one that can't be reached isn't tried six times. */
-async function registries(): Promise<Record<string, string>> {
-  const own = await readFile(join(homedir(), ".config/pip/pip.conf"), "utf8").catch(() => "[global]\n");
-  const file = join(root, "pip.conf");
-  await writeFile(file, own.replace("[global]", "[global]\nretries = 0"));
-  return { ...pick(process.env, networkVariables), PIP_CONFIG_FILE: file };
-}
-
-async function write(name: string, files: Record<string, string>): Promise<string> {
-  const directory = join(root, name);
-  for (const [path, text] of Object.entries(files)) {
-    await mkdir(dirname(join(directory, path)), { recursive: true });
-    await writeFile(join(directory, path), text);
-  }
-  return directory;
-}
-
-interface Deployed {
-  decisions: Record<string, string>;
-  get(path: string, headers?: Record<string, string>): Promise<Response>;
-}
-
-/** Deploys with no flags; answers what was decided, and how the app is asked. */
-async function deploy(directory: string, ...flags: string[]): Promise<Deployed> {
-  const { code, stdout, stderr } = await operator.run(["deploy", directory, "--json", ...flags]);
-  const events = stdout.trim() === "" ? [] : jsonLines(stdout);
-  const said = events.filter(({ type }) => type === "log").map(({ line }) => line);
-  expect({ code, stderr, said: code === 0 ? [] : said }).toEqual({ code: 0, stderr: "", said: [] });
-  const result = events.at(-1);
-  expect(result).toMatchObject({ type: "result", state: "active" });
-  const decisions = events.find(({ type }) => type === "decisions")?.["decisions"];
-  const list = z.array(z.object({ what: z.string(), value: z.string() })).parse(decisions);
-  return {
-    decisions: Object.fromEntries(list.map(({ what, value }) => [what, value])),
-    get: (path, headers = {}) => get(`${String(result?.["app"])}.localhost`, path, headers),
-  };
-}
-
-async function get(host: string, path: string, headers: Record<string, string>): Promise<Response> {
-  const { port } = new URL(url);
-  // Undici sets no Host: curl does, and follows nothing.
-  const { stdout } = await run("curl", [
-    "-s",
-    "-i",
-    "--path-as-is",
-    ...Object.entries({ host: `${host}:${port}`, ...headers }).flatMap(([name, value]) => [
-      "-H",
-      `${name}: ${value}`,
-    ]),
-    `http://127.0.0.1:${port}${path}`,
-  ]);
-  const end = stdout.indexOf("\r\n\r\n");
-  const [status = "", ...lines] = stdout.slice(0, end).split("\r\n");
-  const code = Number(status.split(" ")[1]);
-  const fields = lines.map((line): [string, string] => [
-    line.split(":")[0] ?? "",
-    line.slice(line.indexOf(":") + 1).trim(),
-  ]);
-  return new Response([204, 304].includes(code) ? null : stdout.slice(end + 4), {
-    status: code,
-    headers: fields,
-  });
-}
+const write: Newcomer["write"] = (name, files) => newcomer.write(name, files);
+const deploy: Newcomer["deploy"] = (directory) => newcomer.deploy(directory);
 
 const LISTEN = '.listen(process.env.PORT, process.env.HOST, () => console.log("up"))';
 const plain = (text: string): string =>
@@ -261,20 +184,20 @@ def root():
 
 test("what nothing starts is an error that names the flags", async () => {
   const directory = await write("nothing", { "package.json": '{"name":"nothing"}' });
-  const { code, stderr } = await operator.run(["deploy", directory]);
+  const { code, stderr } = await newcomer.operator.run(["deploy", directory]);
   expect(code).toBe(3);
   for (const flag of ["--start", "--static", "--build"]) expect(stderr).toContain(flag);
 });
 
 test("what nothing starts is asked in a terminal", async () => {
-  const directory = await write("asked", { "pages/hello.txt": "hello" });
-  const asked = operator.inTerminal(["deploy", directory]);
+  const directory = await write("asked", { "pages/index.html": "start", "pages/hello.txt": "hello" });
+  const asked = newcomer.operator.inTerminal(["deploy", directory]);
   await expect.poll(() => asked.output()).toContain("What is it?");
   asked.child.stdin?.write("\u001b[B\r");
   await expect.poll(() => asked.output()).toContain("The directory of the files");
   asked.child.stdin?.write("pages\r");
   expect((await asked.ended).code).toBe(0);
-  expect(await (await get("asked.localhost", "/hello.txt", {})).text()).toBe("hello");
+  expect(await (await newcomer.get("asked", "/hello.txt")).text()).toBe("hello");
 });
 
 test("init writes what deploy would do, and deploy goes by it", async () => {
@@ -285,7 +208,7 @@ test("init writes what deploy would do, and deploy goes by it", async () => {
     }),
     "server.js": plain('require("node:fs").readFileSync("made.txt")'),
   });
-  expect((await operator.run(["init", directory])).code).toBe(0);
+  expect((await newcomer.operator.run(["init", directory])).code).toBe(0);
   expect(JSON.parse(await readFile(join(directory, "signalbox.json"), "utf8"))).toEqual({
     app: "written",
     contract: "none",
@@ -293,10 +216,10 @@ test("init writes what deploy would do, and deploy goes by it", async () => {
     start: "npm start",
     env: { NODE_ENV: "production" },
   });
-  expect((await operator.run(["init", directory])).stderr).toContain("is there already");
-  const { code } = await operator.run(["deploy", directory]);
+  expect((await newcomer.operator.run(["init", directory])).stderr).toContain("is there already");
+  const { code } = await newcomer.operator.run(["deploy", directory]);
   expect(code).toBe(0);
-  expect(await (await get("written.localhost", "/", {})).text()).toBe("ok\n");
+  expect(await (await newcomer.get("written", "/")).text()).toBe("ok\n");
 });
 
 test("a server that takes connections before it finds that it can't start fails with its last lines", async () => {
@@ -305,7 +228,7 @@ test("a server that takes connections before it finds that it can't start fails 
   setTimeout(() => { console.error("Could not find a production build"); process.exit(1); }, 500));`,
   });
   const began = Date.now();
-  const { code, stdout, stderr } = await operator.run(["deploy", directory]);
+  const { code, stdout, stderr } = await newcomer.operator.run(["deploy", directory]);
   expect(code).toBe(1);
   expect(stdout + stderr).toContain("Could not find a production build");
   expect(Date.now() - began).toBeLessThan(60_000);
