@@ -180,7 +180,7 @@ function runnerTarget(config: Config, source: SourcePlan): Planned {
   if (source.prepare !== null) {
     return { target: { ...target, start: givenStart(config, source) }, decisions: [], isMadeBy: null };
   }
-  const project = lookAt(source.directory);
+  const project = lookAt(source.directory, config.install !== undefined);
   const { decisions, ...commands } = commandsFor(project, config);
   const { install, build, start, env } = commands;
   const given = { ...target.settings, install, build, env: Object.keys(env).length === 0 ? undefined : env };

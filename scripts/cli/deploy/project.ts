@@ -26,9 +26,10 @@ export interface Commands {
   decisions: Decision[];
 }
 
-export function lookAt(given: string): Project {
+/** `alone`: its own install command makes do without the workspace. */
+export function lookAt(given: string, alone = false): Project {
   const directory = resolve(given);
-  for (const root of directoriesUpward(directory).slice(1)) {
+  for (const root of alone ? [] : directoriesUpward(directory).slice(1)) {
     const member = relative(root, directory).split(sep).join("/");
     const files = projectFiles(root);
     const patterns = workspacePatterns(files);
