@@ -3,8 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
-import satisfies from "semver/functions/satisfies.js";
-import validRange from "semver/ranges/valid.js";
+import semver from "semver";
 import { parseUserJson } from "../../functions/protocol/user-json.ts";
 
 const manifest = z.object({ engines: z.object({ node: z.string() }) });
@@ -19,10 +18,10 @@ export interface WantedNode {
 export async function wantedNode(directory: string): Promise<WantedNode | null> {
   for (const from of [".nvmrc", ".node-version"]) {
     const range = (await read(directory, from)).trim();
-    if (range !== "" && validRange(range) !== null) return { range, from };
+    if (range !== "" && semver.validRange(range) !== null) return { range, from };
   }
   const found = manifest.safeParse(parsed(await read(directory, "package.json")));
-  if (!found.success || validRange(found.data.engines.node) === null) return null;
+  if (!found.success || semver.validRange(found.data.engines.node) === null) return null;
   return { range: found.data.engines.node, from: "engines in package.json" };
 }
 
@@ -36,7 +35,7 @@ export async function installedNode(path: string): Promise<string | null> {
 }
 
 export function fits({ range }: WantedNode, version: string): boolean {
-  return satisfies(version, range, { includePrerelease: true });
+  return semver.satisfies(version, range, { includePrerelease: true });
 }
 
 function read(directory: string, name: string): Promise<string> {

@@ -41,7 +41,7 @@ class Site {
     if (decoded === null) return refuse(response, 400);
     if (hasHidden(decoded) || NOT_SERVED.test(decoded)) return this.#missing(request, response, decoded);
     this.#send(request, response, path, query ?? "", {
-      missing: () => this.#missing(request, response, decoded),
+      missing: () => void this.#missing(request, response, decoded),
       cacheControl: this.#options.immutable.some((prefix) => decoded.startsWith(prefix))
         ? "public, max-age=31536000, immutable"
         : "no-cache",
@@ -55,7 +55,7 @@ class Site {
     if (!(await isFile(join(directory, name)))) return refuse(response, 404);
     if (name === "404.html") response.statusCode = 404;
     this.#send(request, response, `/${name}`, "", {
-      missing: async () => refuse(response, 404),
+      missing: () => refuse(response, 404),
       cacheControl: "no-cache",
     });
   }
@@ -65,7 +65,7 @@ class Site {
     response: ServerResponse,
     path: string,
     query: string,
-    { missing, cacheControl }: { missing: () => Promise<void>; cacheControl: string },
+    { missing, cacheControl }: { missing: () => void; cacheControl: string },
   ): void {
     const isPage = response.statusCode === 200;
     send(request, path, {
@@ -89,10 +89,7 @@ class Site {
       .on("error", (error: { status?: number; headers?: Record<string, string> }) => {
         const status = error.status ?? 500;
         if (status !== 404) return refuse(response, status, error.headers);
-        missing().catch((second: unknown) => {
-          console.error(second);
-          response.destroy();
-        });
+        missing();
       })
       .pipe(response);
   }

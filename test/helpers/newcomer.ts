@@ -14,7 +14,7 @@ const run = promisify(execFile);
 export interface Deployed {
   /** What was decided, by its name. */
   decisions: Record<string, string>;
-  get(path: string, headers?: Record<string, string>): Promise<Response>;
+  get: (path: string, headers?: Record<string, string>) => Promise<Response>;
 }
 
 /** Somebody with the local stack and its runner, and directories to deploy. */
@@ -75,7 +75,9 @@ export class Newcomer {
     const { port } = new URL(this.#url);
     const fields = Object.entries({ host: `${app}.localhost:${port}`, ...headers });
     const { stdout } = await run("curl", [
-      ...["-s", "-i", "--path-as-is"],
+      "-s",
+      "-i",
+      "--path-as-is",
       ...fields.flatMap(([name, value]) => ["-H", `${name}: ${value}`]),
       `http://127.0.0.1:${port}${path}`,
     ]);

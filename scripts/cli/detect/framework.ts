@@ -23,7 +23,7 @@ export interface Framework {
 interface Project {
   files: ProjectFiles;
   manifest: PackageJson;
-  has(dependency: string): boolean;
+  has: (dependency: string) => boolean;
 }
 
 /** The more special ones first: most of the others are made with Vite. */
