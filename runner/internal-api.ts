@@ -55,7 +55,7 @@ export class InternalApi {
         ? `\\\\.\\pipe\\signalbox-${randomBytes(12).toString("hex")}`
         : join(this.#directory, "api");
     const server = createServer((request, response) => void this.#serve(request, response));
-    // Sources are uploaded for as long as they take; the tunnel has its own limits.
+    // Uploads may take long; the tunnel has its own limits.
     server.requestTimeout = 0;
     this.#server = server;
     await new Promise<void>((resolve, reject) => {

@@ -6,31 +6,31 @@ import { OPERATOR } from "./app-change.ts";
 import type { ControlContext } from "./context.ts";
 import { replay, type Idempotency } from "./idempotency.ts";
 
-/** Longer than any of these takes. What dies in between may be repeated then. */
+/** Longer than any act takes. If one dies, its key works again after this. */
 const UNDER_WAY_MS = (COMMAND_WAIT_LIMIT_SECONDS + 60) * 1_000;
 
-/** A change of something other than an app's document: a runner, an upload, a run of the janitor. */
+/** An audited change of anything but an app's document: a runner, an upload, a run of the janitor. */
 export interface Act<T, R> {
-  /** `runner.drain`: what the audit log calls it. */
+  /** Its name in the audit log, like `runner.drain`. */
   action: string;
-  /** Who the audit log says it was; the operator, unless somebody else may do it, too. */
+  /** Who did it, for the audit log; the operator by default. */
   actor?: string;
-  /** The app that it belongs to, where it does to one. */
+  /** The app that it belongs to, if any. */
   app?: string;
-  /** What is changed, for messages and the audit log. */
+  /** What it changes, for messages and the audit log. */
   subject?: { kind: "runner" | "deployment"; id: string };
   act: () => Promise<T>;
-  /** What the audit log says of it; never a secret and never a payload. */
+  /** More for the audit log; never a secret or a payload. */
   details?: (answer: T) => AuditEntry["details"];
-  /** What is remembered for a repetition; never a secret. */
+  /** What is kept for a repeat; never a secret. */
   remember: { schema: z.ZodType<R>; of: (answer: T) => R };
-  /** How a repetition answers. */
+  /** How a repeat answers. */
   repeated: (remembered: R) => T;
 }
 
 /**
- * Acts, and writes the audit entry. With an Idempotency-Key it acts once: a repetition answers from what the first
- * request came to, and is refused while that is under way. If the entry can't be written, a repetition acts again.
+ * Acts and audits. With an Idempotency-Key it acts once: a repeat answers as the first request did, and is refused while
+ * that is under way. If the audit entry can't be written, the call fails, and a repeat acts again.
  */
 export async function actOnce<T, R>(
   context: ControlContext,
@@ -40,7 +40,7 @@ export async function actOnce<T, R>(
   const earlier = await recall(context, idempotency, act);
   if (earlier !== null) return earlier.answer;
   const work = alone(context, idempotency, act);
-  // A client that leaves takes its request along, not the entry about what it did.
+  // A client that leaves ends its request, but the audit entry must still be written.
   context.waitUntil(work.catch(() => undefined));
   return work;
 }
@@ -58,11 +58,11 @@ async function alone<T, R>(context: ControlContext, idempotency: Idempotency, ac
     );
   }
   try {
-    // The one before may have ended between the look and the lease.
+    // An earlier request may have ended between `recall` and the lease.
     const earlier = await recall(context, idempotency, act);
     return earlier !== null ? earlier.answer : await carryOut(context, idempotency, act);
   } finally {
-    await store.releaseLease(lease, token).catch(() => undefined); // it ends by itself
+    await store.releaseLease(lease, token).catch(() => undefined); // it expires
   }
 }
 
@@ -82,13 +82,13 @@ async function carryOut<T, R>(
     toVersion: null,
     details: { ...(subject && { [subject.kind]: subject.id }), ...details?.(answer) },
   };
-  const operation = idempotency && {
+  const idempotencyRecord = idempotency && {
     ...idempotency,
     result: JSON.stringify(remember.of(answer)),
     ttlSeconds: IDEMPOTENCY_TTL_SECONDS,
   };
   try {
-    await store.recordOperation(audit, operation);
+    await store.writeAudit(audit, idempotencyRecord);
   } catch (error) {
     if (!(error instanceof StoreUnavailable)) throw error;
     const on = subject === undefined ? "" : ` on ${subject.kind} ${subject.id}`;
@@ -102,6 +102,6 @@ async function recall<T, R>(
   idempotency: Idempotency,
   { remember, repeated }: Act<T, R>,
 ): Promise<{ answer: T } | null> {
-  const record = idempotency && (await store.readOperation(idempotency.key));
+  const record = idempotency && (await store.readIdempotencyRecord(idempotency.key));
   return record && { answer: repeated(replay(record, idempotency, remember.schema)) };
 }

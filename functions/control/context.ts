@@ -5,12 +5,12 @@ import type { AppController } from "../rollouts/controller.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import type { StateStore } from "../state/store.ts";
 
-/** The binding through which an app's controller is reached. */
+/** The binding of the apps' controllers. */
 export interface ControllerBinding {
   APP_CONTROLLER: DurableObjectNamespace<AppController>;
 }
 
-/** What every route of the control API works with. */
+/** What the control API's handlers work with. */
 export interface ControlContext {
   env: ControllerBinding & HubBinding;
   config: Config;
@@ -20,12 +20,12 @@ export interface ControlContext {
   waitUntil: (work: Promise<unknown>) => void;
 }
 
-/** Hono's environment: the context travels with each request, so that the router is built once. */
+/** The context travels with each request, so the router is built once. */
 export interface ControlEnv {
   Bindings: { control: ControlContext };
 }
 
-/** Has an app's controller look at once at what was just written. Lost calls are made good by the cron sweep. */
+/** Wakes the app's controller. If the call gets lost, the cron sweep does it within a minute. */
 export function kick(context: ControlContext, app: string): void {
   context.waitUntil(
     callController(context.env, app, (controller) => controller.reconcile(app)).catch(() => undefined),

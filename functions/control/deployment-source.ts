@@ -24,13 +24,13 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { app, deployment } = await look();
   const built = deployment.resources["railwayDeployment"];
   if (built !== undefined) {
-    // Sent again after a lost answer: it is built, and about to be verified.
+    // Its first answer got lost: Railway builds it already.
     await archive.body.cancel();
     return c.json({ deploymentId: built }, 200);
   }
   const { railway, internalToken } = config;
   if (railway === null) throw new Problem("railway_failed", "The Worker has no Railway token any more.");
-  // The rollout may not have begun: whoever created the deployment a moment ago is as fast as its controller.
+  // The client may be here before the controller has begun the rollout.
   waitUntil(callController(env, name, (controller) => controller.reconcile(name)).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
   const sent = await actOnce(c.env.control, null, {
@@ -42,7 +42,7 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
     remember: { schema: sentSource, of: (answer) => answer },
     repeated: (answer) => answer,
   });
-  // The cron sweep would find it too; this way the rollout sees at once what it waits for.
+  // Without this the rollout would see it at the next cron sweep.
   waitUntil(callController(env, name, (controller) => controller.hurry(name, id)).catch(() => undefined));
   return c.json(sent, 200);
 });

@@ -23,7 +23,7 @@ export const deployments = controlRouter()
     const earlier = await recall(context, idempotency, deploymentAnswer(body.id ?? ""));
     if (earlier !== null) return c.json(earlier, 202);
     const target = await context.providers[body.target.kind].place(body.target, app);
-    // A generated id differs from call to call; the one that was recorded is the one to answer with.
+    // A repeat generates another id, but answers with the recorded one.
     const id =
       body.id ?? generateDeploymentId(body.name, new Date(context.now()), Object.keys(app.deployments));
     const command = {

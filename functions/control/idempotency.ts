@@ -2,32 +2,32 @@ import type { Context, MiddlewareHandler } from "hono";
 import type { z } from "zod";
 import { Problem } from "../errors.ts";
 import { SHA256_HEADER } from "../protocol/runner-api.ts";
-import type { OperationRecord } from "../state/store.ts";
+import type { IdempotencyRecord } from "../state/store.ts";
 
-/** An Idempotency-Key as the store knows it; null when the client sent none. */
+/** An Idempotency-Key as the store has it; null if the client sent none. */
 export type Idempotency = { key: string; fingerprint: string } | null;
 
 const KEY_PATTERN = /^[\x21-\x7e]{1,200}$/;
 
-/** Gives a route's handler `c.var.idempotency`. A route without it can't ask for one: it doesn't compile. */
+/** Sets `c.var.idempotency`. Handlers of routes without this middleware don't have it: using it doesn't compile. */
 type IdempotencyMiddleware = MiddlewareHandler<{ Variables: { idempotency: Idempotency } }>;
 
-/** For requests that say all in their path and their JSON body. */
+/** For requests with a JSON body. */
 export const byBody = fingerprinted((c) => c.req.text());
-/** For requests whose body says nothing. */
+/** For requests whose path says all. */
 export const byPath = fingerprinted(() => "");
-/** For uploads, which nothing but their hash tells apart. */
+/** For uploads: only the hash tells one stream from another. */
 export const bySha256 = fingerprinted((c) => {
   const sha256 = c.req.header(SHA256_HEADER);
   if (sha256 !== undefined) return sha256;
-  const message = "is required with an Idempotency-Key: a stream is told from another by nothing else";
+  const message = "is required with an Idempotency-Key: only the hash tells one upload from another";
   throw new Problem("invalid_request", `${SHA256_HEADER} ${message}.`, {
     errors: [{ field: `header.${SHA256_HEADER}`, message }],
   });
 });
 
-/** What a key was used for before, as it was answered then. Throws when that was another request. */
-export function replay<T>(record: OperationRecord, idempotency: Idempotency, schema: z.ZodType<T>): T {
+/** The answer that was recorded under the key. Throws if it was used for another request. */
+export function replay<T>(record: IdempotencyRecord, idempotency: Idempotency, schema: z.ZodType<T>): T {
   if (record.fingerprint !== idempotency?.fingerprint) {
     throw new Problem(
       "idempotency_key_reused",
@@ -38,7 +38,7 @@ export function replay<T>(record: OperationRecord, idempotency: Idempotency, sch
   return schema.parse(JSON.parse(record.result));
 }
 
-/** The fingerprint is of method, path, query and what `content` gives: what the request stands for. */
+/** The fingerprint covers method, path, query and `content`. */
 function fingerprinted(content: (c: Context) => string | Promise<string>): IdempotencyMiddleware {
   return async (c, next) => {
     const key = c.req.header("idempotency-key");

@@ -47,7 +47,7 @@ api.onError((error) => {
   throw error;
 });
 
-/** One call of the control API: token, size and shape are checked before anything else happens. */
+/** Checks token, size and shape before anything else. */
 export async function serveControl(request: Request, context: ControlContext): Promise<Response> {
   const url = new URL(request.url);
   const path = url.pathname.slice(CONTROL_PREFIX.length);
@@ -74,12 +74,12 @@ export function openApiDocument(): unknown {
   return api.getOpenAPI31Document(description);
 }
 
-/** A source archive goes on to its runner, or to Railway, as it comes. */
+/** Source archives stream through to their runner or to Railway. */
 function isStreamed(path: string): boolean {
   return /^\/(?:runners\/[^/]+\/sources|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(path);
 }
 
-/** Commands carry the contents of files. */
+/** Commands carry whole files. */
 function bodyLimit(path: string): number {
   return /^\/runners\/[^/]+\/commands$/.test(path) ? CONTROL_MESSAGE_LIMIT_BYTES : CONTROL_BODY_LIMIT_BYTES;
 }

@@ -16,7 +16,7 @@ export const logs = controlRouter().openapi(read, async (c) => {
   return c.json(await nextPage(page, cursor, wait * 1_000, signal), 200);
 });
 
-/** Looks at the deployment again whenever nothing came: it may have ended meanwhile. */
+/** After an empty page it reads the deployment again, which may have ended. */
 function reader(context: ControlContext, name: string, id: string, limit: number): ReadLog {
   const look = async () => {
     const { app } = await requireApp(context, name);

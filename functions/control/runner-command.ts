@@ -7,14 +7,14 @@ import { actOnce } from "./act-once.ts";
 import type { ControlContext } from "./context.ts";
 import type { Idempotency } from "./idempotency.ts";
 
-/** Characters of an id that the audit log keeps; no id that is taken is longer. */
+/** Characters of an id in the audit log. */
 const NAME_LIMIT = 200;
 
 export interface RunnerCommand {
   runnerId: string;
-  /** As it will be on the wire. */
+  /** As it goes on the wire. */
   sent: Parameters<typeof sendCommand>[2];
-  /** What the audit log says that it was for; of the rest it says nothing but id and type. */
+  /** For the audit log, which has nothing else of the command but id and type. */
   projectId: string | null;
   /** Seconds; 0 doesn't wait for its result. */
   wait: number;
@@ -25,7 +25,7 @@ export type Ran = { commandId: string } & (
   { outcome: "sent" | "timeout" | "lost" } | { outcome: "result"; event: Record<string, unknown> }
 );
 
-/** Sends a command to a runner, audited. Throws where nothing was sent; what became of what was sent is an outcome. */
+/** Sends a command to a runner and audits it. Throws if it couldn't be sent. */
 export function commandRunner(
   context: ControlContext,
   idempotency: Idempotency,
@@ -43,7 +43,7 @@ export function commandRunner(
       project: projectId && printableLine(projectId, NAME_LIMIT),
       outcome,
     }),
-    // An event may hold a whole file.
+    // Without the event, which may hold a whole file.
     remember: { schema: remembered, of: () => ({ commandId }) },
     repeated: (earlier) => ({ ...earlier, outcome: "sent" }),
   });

@@ -149,7 +149,7 @@ export const RECENT_EVENT_LIMIT_BYTES = 8 * 1024;
 export const RUNNER_LABELS_LIMIT = 32;
 /** Characters of a label's name, and of its value. */
 export const RUNNER_LABEL_LIMIT = 63;
-/** Runners that are asked for their load, and then for the source, when a deployment is placed. */
+/** Runners that placement asks for their load and for the source; each is a call of its hub. */
 export const PLACEMENT_CANDIDATES_LIMIT = 100;
 /** Runners that the SentryVibe broker's status endpoint answers for; each is one call of its hub. */
 export const STATUS_CONNECTIONS_LIMIT = 500;

@@ -6,12 +6,12 @@
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
 
-/** The runner itself, as a service of its tunnel: what the Worker asks of it goes there. */
+/** The tunnel service that is the runner itself. */
 export const RUNNER_SERVICE = "@runner";
 
-/** What an upload's SHA-256 has to be. The runner keeps nothing of one that has another. */
+/** An upload's SHA-256. The runner refuses an upload with another one. */
 export const SHA256_HEADER = "x-signalbox-sha256";
-/** The size of a source that the runner has, in the answer to HEAD. */
+/** A source's size, in the answer to HEAD. */
 export const SOURCE_BYTES_HEADER = "x-signalbox-bytes";
 
 /** Paths, as the caller writes them. `key` is `APP/ID`. */
@@ -34,7 +34,7 @@ export const runnerPaths = {
   status: "/status",
 } as const;
 
-/** Where a hosted deployment stands. From the source to a process that serves, then `failed` or `stopping`. */
+/** In the order of a rollout, then the two that end it. */
 export const hostedStates = [
   "unpacking",
   "installing",
@@ -56,7 +56,7 @@ export interface HostedSpec {
   start: string;
   env?: Record<string, string> | undefined;
   healthPath?: string | undefined;
-  /** Under which host the app is asked: the public one, or localhost and its port. */
+  /** The `Host` that the app gets: the public one, or localhost and its port. */
   host?: "public" | "local" | undefined;
 }
 
@@ -64,7 +64,7 @@ export interface HostedDeployment {
   app: string;
   id: string;
   state: HostedState;
-  /** Why it failed, or why it isn't running just now. */
+  /** Why it failed, or why it isn't running now. */
   reason: string | null;
   /** The last lines of what failed. */
   lastLines: string[];
@@ -110,13 +110,13 @@ export interface HostedLogPage {
   truncated: boolean;
 }
 
-/** For people who look at a runner; no program goes by it. */
+/** For people; no program reads it. */
 export interface RunnerStatus {
   deployments: HostedDeployment[];
   disk: object;
 }
 
-/** Every call, as the runner's router matches it (`*` is one segment), and what its answer holds. */
+/** Every call, as the runner's router matches it (`*` is one segment), and its answer. */
 export interface RunnerAnswers {
   "PUT sources": StoredSource;
   "HEAD sources/*": null;
@@ -148,20 +148,20 @@ export const refusalStatuses = {
 export type RefusalCode = keyof typeof refusalStatuses;
 
 export interface Refusal {
-  /** One of {@link refusalStatuses}, or one of another version, which is no reason to fail. */
+  /** A {@link RefusalCode}, or another version's code. */
   code: string;
   detail: string;
   /** The part of the request that is wrong. */
   field?: string;
 }
 
-/** What the Worker says on of a refusal at most, in characters. */
+/** Characters of a refusal that the Worker passes on. */
 const DETAIL_LIMIT = 500;
 const FIELD_LIMIT = 100;
-/** Characters of a line. Control characters stay: an app's colours are its own; whoever shows them cleans them. */
+/** Characters of a log line. Its control characters stay (an app may use colours): whoever prints it cleans it. */
 const LINE_LIMIT = 16 * 1024;
 
-// Parsers: each gives null for what isn't the thing. Fields of a later version are dropped.
+// Parsers return null for anything else, and drop unknown fields.
 
 /** Null also for a state of a later version. */
 export function parseHostedDeployment(value: unknown): HostedDeployment | null {
@@ -205,7 +205,7 @@ export function parseStoredSource(value: unknown): StoredSource | null {
   return /^[0-9a-f]{64}$/.test(sha256) ? { sha256, bytes } : null;
 }
 
-/** Cut to a length that can be sent on, and without control characters. */
+/** Cut, and without control characters. */
 export function parseRefusal(value: unknown): Refusal | null {
   if (!isObject(value) || typeof value["code"] !== "string" || typeof value["detail"] !== "string")
     return null;

@@ -22,8 +22,8 @@ export function whyRefusedPath(path: string): string | null {
 }
 
 /**
- * Why a symbolic link can't be. It may climb only at its beginning: what its own real directory makes of that is plain to
- * see, while `..` behind another link could lead anywhere.
+ * Why a symbolic link can't be. It may climb only at its beginning, where its own directory decides what that means. `..`
+ * behind another link could lead anywhere.
  */
 export function whyRefusedLink(path: string, target: string): string | null {
   if (target === "" || target.includes("\0") || bytes(target) > PATH_LIMIT_BYTES) {

@@ -1,11 +1,11 @@
 import ipaddr from "ipaddr.js";
 
-/** IPv6 that is assigned to the public. The library takes what nobody has assigned for public, too. */
+/** The only public IPv6 block. The library counts unassigned blocks as public, too. */
 const GLOBAL_UNICAST: [ipaddr.IPv6, number] = [ipaddr.IPv6.parse("2000::"), 3];
 
 /**
- * Whether a host as the URL parser leaves it (IPv4 in dotted form, IPv6 in brackets) is one that only this machine
- * or its network can mean. Names are judged as written: what they resolve to is the platform's guard.
+ * Whether a host means this machine or its network. It takes hosts as the URL parser leaves them: IPv4 in dotted form,
+ * IPv6 in brackets. Names are judged as written: what they resolve to is for the platform to refuse.
  */
 export function isPrivateHost(hostname: string): boolean {
   const host = hostname.toLowerCase().replace(/\.+$/, "");
@@ -17,13 +17,13 @@ export function isPrivateHost(hostname: string): boolean {
   );
 }
 
-// By the IANA registries of special-purpose addresses, as the library has them.
+// Source: IANA's registries of special-purpose addresses, as ipaddr.js has them.
 
 function isPrivateIPv4(address: ipaddr.IPv4): boolean {
   return address.range() !== "unicast";
 }
 
-/** What isn't an address, or has a zone, is no public one. */
+/** Private, too, if it is no address or has a zone. */
 function isPrivateIPv6(text: string): boolean {
   if (text.includes("%") || !ipaddr.IPv6.isValid(text)) return true;
   const address = ipaddr.IPv6.parse(text);
@@ -32,7 +32,7 @@ function isPrivateIPv6(text: string): boolean {
   return address.range() !== "unicast" || !address.match(GLOBAL_UNICAST);
 }
 
-/** The IPv4 address that an address of a transition mechanism leads to: mapped, NAT64, 6to4. */
+/** The IPv4 address that a mapped, NAT64 or 6to4 address leads to. */
 function wrappedIPv4(address: ipaddr.IPv6): ipaddr.IPv4 | null {
   const bytes = address.toByteArray();
   switch (address.range()) {

@@ -22,14 +22,14 @@ import type { BuildLog, LogPage, LogQuery, Provider, Provisioned, Step } from ".
 
 type RunnerTarget = Extract<Target, { kind: "runner" }>;
 
-/** Pages of a build's log that one step reads: as many lines as a controller keeps. */
+/** Pages of a build's log that one step reads: as many lines as the controller keeps. */
 const LOG_PAGES_LIMIT = 20;
 
-/** Lines of what failed that its reason shows, and characters of it in all. */
+/** Last lines that a failure's reason shows, and its characters in all. */
 const REASON_LINES = 20;
 const REASON_LIMIT = 4_000;
 
-/** A process that a runner hosts, built from an uploaded source and reached through the runner's own connection. */
+/** Hosted deployments: a runner builds an uploaded source and serves it through its own connection. */
 export function runnerProvider(parts: {
   env: HubBinding;
   store: StateStore;
@@ -60,7 +60,7 @@ export function runnerProvider(parts: {
   }
 
   async function follow(runnerId: string, key: string, log: BuildLog): Promise<Step<Provisioned>> {
-    // Asked before the log is read, so that the log is complete once it says that all is over.
+    // Before the log, so that the log is complete if this says that it is over.
     const answer = await call(runnerId, "GET", runnerPaths.deployment(key));
     if (answer.kind === "unreachable") return unreachable(runnerId, answer);
     if (answer.status >= 400) return judge(answer, runnerId);
@@ -85,7 +85,7 @@ export function runnerProvider(parts: {
     }
   }
 
-  /** All that there is, since whoever is done doesn't come back for the rest. */
+  /** To its end: after the last step nobody reads the rest. */
   async function readLog(runnerId: string, key: string, log: BuildLog): Promise<void> {
     let { cursor } = log;
     for (let pages = 0; pages < LOG_PAGES_LIMIT; pages++) {
@@ -110,7 +110,7 @@ export function runnerProvider(parts: {
     async redeploy(deployment, app, log) {
       const { runnerId } = runnerTarget(deployment);
       const key = keyOf(app, deployment);
-      // The runner restarts once for each request, however often it is told of it.
+      // The runner restarts once for each request, however often this step runs.
       const request = String(deployment.redeploy?.requestedAt ?? 0);
       const answer = await call(runnerId, "POST", runnerPaths.restart(key, request));
       if (answer.kind === "unreachable") return unreachable(runnerId, answer);
@@ -118,7 +118,7 @@ export function runnerProvider(parts: {
       return follow(runnerId, key, log);
     },
     async remove(deployment, app) {
-      // It was never placed, so there is nothing.
+      // It was never placed.
       if (deployment.target.kind !== "runner" || deployment.target.runnerId === undefined) return gone;
       const { runnerId } = deployment.target;
       const answer = await call(runnerId, "DELETE", runnerPaths.deployment(keyOf(app, deployment)));
@@ -127,7 +127,7 @@ export function runnerProvider(parts: {
           ? gone
           : wait(`runner ${runnerId} answered ${answer.status}`);
       }
-      // A runner that was forgotten takes nothing away any more, and what it hosted went with it.
+      // A deleted runner can't be asked, and what it hosted is gone with it.
       return (await readRunner(store, runnerId)) === null ? gone : unreachable(runnerId, answer);
     },
     async openStreams(deployment) {
@@ -153,12 +153,12 @@ function runnerTarget({ id, target }: Deployment): PlacedTarget {
   return { ...target, runnerId: target.runnerId };
 }
 
-/** By which the runner knows it, and the tunnel asks for it. */
+/** The runner's name for it, and its tunnel service. */
 function keyOf(app: AppDocument, { id }: Deployment): string {
   return `${app.name}/${id}`;
 }
 
-/** What the runner is told, with the variables of the app contract. It keeps those of the first time. */
+/** With the variables of the app contract. The runner keeps the first ones that it gets. */
 function specOf(
   target: PlacedTarget,
   app: AppDocument,
@@ -176,7 +176,7 @@ function specOf(
   return { source, install, build, start, healthPath, host, env: { ...env, ...contract } };
 }
 
-/** A refusal that will be the same next time ends the rollout; one that passes is waited for. */
+/** Waits if the refusal may pass; else the rollout has failed. */
 function judge(answer: Extract<RunnerAnswer, { kind: "answer" }>, runnerId: string): Step<never> {
   const refusal = parseRefusal(answer.json);
   const why = refusal?.detail ?? `it answered ${answer.status}`;
@@ -196,7 +196,7 @@ function unreachable(
   return wait(`runner ${runnerId}: ${problem.message}`);
 }
 
-/** A page as the runner has it. What it doesn't know has yet to reach it, or is just being taken away from it. */
+/** A deployment that the runner doesn't know has yet to reach it, or is just being removed: no lines. */
 async function readPage(
   env: HubBinding,
   runnerId: string,

@@ -11,10 +11,10 @@ const DETAIL_LIMIT = 500;
 
 export type RunnerAnswer =
   | { kind: "answer"; status: number; headers: Headers; json: unknown }
-  /** It can't be asked just now. */
+  /** It can't be asked now. */
   | { kind: "unreachable"; problem: Problem };
 
-/** What a hub says of itself, when the runner can't be asked. */
+/** The hub's own answers when its runner can't be asked. */
 const hubProblem = z.object({
   code: z.enum([
     "runner_offline",
@@ -28,7 +28,7 @@ const hubProblem = z.object({
   detail: z.string(),
 });
 
-/** One call of the runner's own API. Never throws: whoever can't be reached now may be asked again later. */
+/** One call of the runner's own API. Never throws: `unreachable` may be tried again. */
 export async function callRunner(
   env: HubBinding,
   runnerId: string,
@@ -48,7 +48,7 @@ export async function callRunner(
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
-    // An answer to HEAD has no body to tell the runner's own failures from its hub's.
+    // Without a body nothing tells the runner's failures from its hub's.
     if (method === "HEAD" && response.status >= 500) {
       const detail = `Runner ${runnerId} can't be asked just now (${response.status}).`;
       return { kind: "unreachable", problem: new Problem("runner_offline", detail) };

@@ -23,9 +23,8 @@ export interface Placement {
 }
 
 /**
- * Who takes a new deployment: the named runner, or the least loaded one that has the labels. With `needsSource` only a
- * runner that has the source will do. Throws `target_refused` where none fits; `at` is where the wish stands in the
- * request, such as `target.`.
+ * Picks the runner for a new deployment: the named one, or the least loaded with the labels; with `needsSource` only one
+ * that has the source. Throws `target_refused` if none fits. `at` prefixes the fields that the refusal names.
  */
 export async function placeOnRunner(
   parts: { env: HubBinding; store: StateStore },
@@ -43,7 +42,7 @@ export async function placeOnRunner(
       unreachable = error;
     }
   }
-  // Nobody knows whether it has the source: that passes, where a refusal would be final.
+  // It may have the source. That can be asked again, while a refusal would be final.
   if (unreachable !== null && (wish.runnerId !== undefined || !needsSource)) throw unreachable;
   const where =
     wish.runnerId === undefined
@@ -55,12 +54,12 @@ export async function placeOnRunner(
   );
 }
 
-/** What a runner says of itself in its heartbeats, as far as placement asks its hub for it. */
+/** The part of a runner's status that only its hub has. */
 const heartbeat = z.object({ payload: z.object({ busy: z.number().default(0) }) });
 
 /**
- * Ids of runners that take new work and have all the labels, the least loaded first: a batch at a time by what the
- * registry knows, and within the batch by what the hubs know.
+ * Ids of runners that take new work and have all the labels, the least loaded first: in batches by the registry's numbers,
+ * and within a batch by their hubs'.
  */
 async function* candidates(
   { env, store }: { env: HubBinding; store: StateStore },
@@ -100,7 +99,7 @@ async function* candidates(
   );
 }
 
-/** Null for one that isn't what the registry says any more, or whose hub can't say: others are chosen then. */
+/** Null if the registry's record is out of date, or the hub fails: another runner will do. */
 async function look(
   env: HubBinding,
   id: string,

@@ -4,12 +4,12 @@ import { HUB_CALL_HEADER, type HubCall } from "./hub-call.ts";
 import { openHead } from "./open-head.ts";
 import { encodeTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
 
-/** The binding through which a runner's hub is reached. */
+/** The binding of the runners' hubs. */
 export interface HubBinding {
   RUNNER_HUB: DurableObjectNamespace<RunnerHub>;
 }
 
-/** In place of a path, which travels in the call: in a URL it would be rewritten. */
+/** The real path travels in the call: a URL would normalize it. */
 const URL_OF_HUB = "https://hub/";
 
 /** Ids are made by hashing a name. Enough for the runners that an isolate sees, and bounded. */

@@ -15,7 +15,7 @@ import { callRunner, hubProblemOf } from "./call-runner.ts";
 import { fetchHub, type HubBinding } from "./reach-hub.ts";
 import { sourceArchive } from "./source-archive.ts";
 
-/** Streams a source archive to a runner; answers what the runner made of it. It refuses one that has another hash. */
+/** Streams a source archive to a runner, which refuses another hash than `sha256`. */
 export async function putSources(
   env: HubBinding,
   runnerId: string,
@@ -32,7 +32,7 @@ export async function putSources(
   return sourcesOf(answer);
 }
 
-/** What the runner has under a hash; null when there is nothing. */
+/** Null if the runner hasn't this source. */
 export async function findSource(
   env: HubBinding,
   runnerId: string,
@@ -47,7 +47,7 @@ export async function findSource(
   throw new Problem("runner_failed", `Runner ${runnerId} answered ${answer.status} about source ${sha256}.`);
 }
 
-/** What the runner refuses for what it is, and the part of the request that is wrong. */
+/** Refusals of the archive itself, and the field they are about. */
 const REFUSED_FIELDS = new Map<string, string>([
   ["hash_mismatch", `header.${SHA256_HEADER}`],
   ["invalid_archive", "body"],

@@ -18,7 +18,7 @@ import type { Disk } from "../workspaces/disk.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
 import { parseKey, parseSpec } from "./spec.ts";
 
-/** Longer than a client needs to read an early answer while it still sends its upload. */
+/** Time for a client that is still uploading to read an early answer. */
 const LINGER_MS = 5_000;
 
 interface Answer<T = unknown> {
@@ -32,19 +32,19 @@ type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) 
 type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
- * The runner's API as `functions/protocol/runner-api.ts` has it. It is reached through the tunnel alone: whoever may
- * open a stream to it may deploy.
+ * Serves the API of `functions/protocol/runner-api.ts`. Only the tunnel reaches it: whoever may open a stream to it may
+ * deploy.
  */
 export function createInternalApi(options: {
   deployments: DeploymentManager;
   sources: SourceStore;
   disk: Disk;
-  /** Aborts when nobody may wait for anything any more. */
+  /** Aborts when the runner ends: nobody may wait any longer. */
   ending: AbortSignal;
 }): (request: IncomingMessage, response: ServerResponse) => void {
   const routes = createRoutes(options);
   return (request, response) => {
-    // The client may go at any time; what it started ends or goes on by its own rules.
+    // A client that leaves ends nothing that it started.
     request.on("error", () => undefined);
     response.on("error", () => undefined);
     answer(routes, request).then(
@@ -84,7 +84,7 @@ function createRoutes({
       }
       const length = header(request, "content-length");
       const bytes = length === undefined ? undefined : Number(length);
-      // By default the request, and with it the answer, would be destroyed with the first refused byte.
+      // The default would destroy the request, and its answer, at the first refused byte.
       const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
       return { status: 200, body: await sources.put(body, { sha256, bytes }) };
     },
@@ -121,7 +121,7 @@ function createRoutes({
       const name = key(parts);
       const asked = url.searchParams.get("request");
       const known = restarts.get(name);
-      // A caller that repeats itself asks for one restart, also while the old process takes its time to end.
+      // Repeats are one restart, also while the old process is still ending.
       const repeated = asked !== null && known?.asked === asked;
       const restarted = repeated ? known.restarted : deployments.restart(name);
       if (asked !== null) restarts.set(name, { asked, restarted });
@@ -159,7 +159,7 @@ function matches(shape: string, parts: string[]): boolean {
 function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
   if (response.destroyed || response.headersSent) return;
   const text = body === null ? "" : JSON.stringify(body);
-  // What is left of a refused upload is thrown away for a while, so that the client gets to read why.
+  // Reads on, so that the client of a refused upload gets to read why.
   if (!request.complete) {
     response.setHeader("connection", "close");
     request.resume();
@@ -196,7 +196,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-/** Runs something that waits: for so long, and while its client is there. */
+/** `waiting` aborts after the time, when the client leaves, and when the runner ends. */
 async function whilePresent<T>(
   request: IncomingMessage,
   waitMs: number,

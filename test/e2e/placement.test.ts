@@ -71,7 +71,7 @@ async function counted(id: string, deployments: number): Promise<void> {
   );
 }
 
-test("a deployment goes to a runner with all of its labels, else to the least loaded, never to a drained one", async () => {
+test("a deployment goes to the least loaded runner with all of its labels, never to a drained one", async () => {
   expect((await said("america")).labels).toEqual({ region: "us", gpu: "yes" });
   expect(await place("american", { region: "us" })).toBe("america");
   expect(await place("computing", { gpu: "yes", region: "us" })).toBe("america");
@@ -93,7 +93,7 @@ test("a deployment goes to a runner with all of its labels, else to the least lo
   expect(await place("european", { region: "eu" })).toBe("europe");
 });
 
-test("a drained runner knows it, takes nothing that was meant for it before, and serves what it has", async () => {
+test("a drained runner is told, refuses new work and serves what it has", async () => {
   await place("standing", { region: "us" });
   await stack.api("POST", "/runners/america/drain", {});
   await until(
@@ -131,7 +131,7 @@ async function pick(wish: unknown): Promise<ApiAnswer> {
   return stack.api("POST", "/placements", wish);
 }
 
-test("a placement names the runner and says whether it has the source, and a deployment goes where it says", async () => {
+test("a placement names the runner and says whether it has the source", async () => {
   const source = { sha256 };
   const there = await pick({ labels: { region: "us" }, source });
   expect([there.status, there.body]).toEqual([200, { runnerId: "america", hasSource: true }]);
@@ -160,7 +160,7 @@ test.each([
   expect(body["errors"]).toMatchObject([{ field }]);
 });
 
-test("a placement on a drained runner is refused, and without a name goes to another", async () => {
+test("a placement on a drained runner is refused; without a runner's id it picks another", async () => {
   await stack.api("POST", "/runners/america/drain", {});
   const drained = await pick({ runnerId: "america" });
   expect([drained.status, drained.body["errors"]]).toMatchObject([422, [{ field: "runnerId" }]]);

@@ -16,7 +16,7 @@ import {
 import { archive } from "../helpers/archive.ts";
 import { server, UnconnectedRunner } from "../helpers/unconnected-runner.ts";
 
-/** What a runner really answers, read as the Worker reads it: not a field is lost or misunderstood. */
+/** A real runner's answers, read by the Worker's parsers: no field gets lost. */
 
 let root: string;
 let runner: UnconnectedRunner;
@@ -47,7 +47,7 @@ async function call(method: string, path: string, init: RequestInit = {}): Promi
   };
 }
 
-test("each call is answered as the Worker reads it, from the upload to the removal", async () => {
+test("the Worker's parsers read each answer, from upload to removal", async () => {
   const { data, sha256 } = await archive({ "server.mjs": server('response.end("up")') });
   const upload = await call("PUT", runnerPaths.sources, {
     headers: { [SHA256_HEADER]: sha256 },
@@ -98,7 +98,7 @@ test.each([
   ["POST", runnerPaths.restart("shop/v2", "1"), null, "deployment_not_found"],
   ["PATCH", runnerPaths.status, null, "method_not_allowed"],
   ["GET", "/nothing", null, "not_found"],
-] as const)("%s %s is refused as the Worker reads it: %s → %s", async (method, path, body, code) => {
+] as const)("%s %s with %j is refused with %s", async (method, path, body, code) => {
   const text = body === null || typeof body === "string" ? body : JSON.stringify(body);
   const answer = await call(method, path, { body: text });
   expect(answer.status).toBe(refusalStatuses[code]);

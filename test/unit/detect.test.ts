@@ -55,8 +55,12 @@ describe("how it is started", () => {
       { "package.json": app([], { start: "x" }), Procfile: "web: node y" },
       "node y",
     ],
-    ["Next", { "package.json": app(["next"], build) }, "next start"],
-    ["Next with yarn", { "package.json": app(["next"], build), "yarn.lock": "" }, "yarn run next start"],
+    ["Next", { "package.json": app(["next"], build) }, 'next start -H "$HOST"'],
+    [
+      "Next with yarn",
+      { "package.json": app(["next"], build), "yarn.lock": "" },
+      'yarn run next start -H "$HOST"',
+    ],
     [
       "Next as files",
       {
@@ -355,7 +359,7 @@ describe("a workspace", () => {
         command:
           "(cd ../../packages/tokens && npm run build) && (cd ../../packages/ui && npm run build) && npm run build",
       },
-      start: { command: "npm exec -- next start" },
+      start: { command: 'npm exec -- next start -H "$HOST"' },
     });
   });
 

@@ -140,9 +140,8 @@ test.each([
   expect(isPrivateHost(hostOf(host))).toBe(false);
 });
 
-// No URL has these; whoever asks with them isn't let through.
 test.each(["[fe80::1%eth0]", "[2606:4700::1%25eth0]", "[::1", "[nonsense]", "[1.2.3.4]", ""])(
-  "%s, which the URL parser never leaves, is private",
+  "%j, which no URL can have, is private",
   (host) => {
     expect(() => hostOf(host)).toThrow();
     expect(isPrivateHost(host)).toBe(true);

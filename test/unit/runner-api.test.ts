@@ -78,7 +78,7 @@ test("a line of a log is cut; its colours stay", () => {
   expect(cut?.phase).toBe("a␇");
 });
 
-test("labels that nobody could read aren't placed by", () => {
+test("labels with control characters or over the limit are left out", () => {
   const labels = { region: "eu", "a\u001b[2J": "b", gpu: "y\nes", wide: "x".repeat(64), lone: "\ud800" };
   const { labels: kept } = placementOf({ type: "runner-status", timestamp: "", payload: { labels } });
   expect(kept).toEqual({ region: "eu" });

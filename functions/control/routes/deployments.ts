@@ -18,7 +18,7 @@ export const create = createRoute({
   ...common,
   method: "post",
   path: "/apps/{app}/deployments",
-  summary: "Rolls out a new deployment and, unless told otherwise, promotes it once it is verified",
+  summary: "Rolls out a new deployment and promotes it once it is verified, unless `promote` is false",
   ...idempotent,
   request: { params: appPath, body: jsonBody(deploymentBody) },
   responses: { 202: json(deploymentView, "Under way"), ...problems },
@@ -37,7 +37,7 @@ export const remove = createRoute({
   ...one,
   method: "delete",
   path: "/apps/{app}/deployments/{id}",
-  summary: "Has browsers reload, unroutes the deployment and takes its backend away",
+  summary: "Deletes a deployment: tells its browsers to reload, unroutes it, removes its backend",
   responses: { 202: json(deploymentView, "Under way"), ...problems },
 });
 
@@ -77,7 +77,7 @@ export const events = createRoute({
   request: { params: deploymentPath },
   responses: {
     200: { description: "A stream", content: { "text/event-stream": { schema: z.string() } } },
-    204: { description: "Everything was sent before" },
+    204: { description: "Everything after Last-Event-ID was sent already" },
     ...problems,
   },
 });

@@ -11,8 +11,8 @@ import type * as sources from "./sources.ts";
 import type * as traffic from "./traffic.ts";
 
 /**
- * What the typed clients are made from. Types of routes alone: a client is checked without the Worker's own types,
- * which those of Node contradict.
+ * The type that `hono/client` builds clients from. It comes from the routes alone, without their handlers: a client
+ * compiles with Node's types, which contradict the Worker's.
  */
 export type ControlApi = ReturnType<
   typeof router.openapiRoutes<

@@ -8,8 +8,8 @@ export const place = createRoute({
   method: "post",
   path: "/placements",
   summary:
-    "Picks the runner for a new deployment: the named one, or the least loaded that has the labels. Says whether it " +
-    "has the source; if not, upload it there (PUT /runners/{id}/sources) and deploy with this `runnerId`. Changes nothing",
+    "Picks a runner for a new deployment: the named one, or the least loaded with the labels. If it hasn't the source, " +
+    "upload that (PUT /runners/{id}/sources), then deploy with this `runnerId`. Changes nothing",
   request: { body: jsonBody(placementBody) },
   responses: { 200: json(placementView), ...problems },
 });

@@ -27,7 +27,7 @@ export const read = createRoute({
   ...common,
   method: "get",
   path: "/runners/{id}",
-  summary: "One runner, with what its hub knows at this moment",
+  summary: "One runner, with what its hub knows now",
   request: { params: runnerPath },
   responses: { 200: json(runnerDetails), ...problems },
 });
@@ -37,7 +37,7 @@ export const remove = createRoute({
   ...idempotentWithoutBody,
   method: "delete",
   path: "/runners/{id}",
-  summary: "Forgets a runner that isn't connected, and its credential",
+  summary: "Deletes a runner that isn't connected, and its credential",
   request: { params: runnerPath },
   responses: { 200: json(runnerView, "As it was"), ...problems },
 });
@@ -48,8 +48,8 @@ export const command = createRoute({
   method: "post",
   path: "/runners/{id}/commands",
   summary:
-    "Sends a command; with `wait` answers with the event that it ends with. A repetition under the same " +
-    "Idempotency-Key answers with the command's id alone",
+    "Sends a command; with `wait`, answers with the event that ends it. A repeat under the same Idempotency-Key " +
+    "answers with the command's id only",
   request: { params: runnerPath, query: commandQuery, body: jsonBody(commandBody) },
   responses: { 200: json(commandView), ...problems },
 });
@@ -59,7 +59,7 @@ export const drain = createRoute({
   ...idempotent,
   method: "post",
   path: "/runners/{id}/drain",
-  summary: "Gives the runner nothing new; what it has goes on",
+  summary: "Drains the runner: it gets no new work and goes on with what it has",
   request: { params: runnerPath, body: jsonBody(drainBody) },
   responses: { 200: json(runnerView), ...problems },
 });
@@ -70,7 +70,7 @@ export const issue = createRoute({
   method: "post",
   path: "/runners/{id}/credentials",
   summary:
-    "A secret of the runner's own, in place of any former one; shown this once, so that a repetition under the same " +
+    "Issues the runner's own secret in place of any former one. It is shown once: a repeat under the same " +
     "Idempotency-Key is refused (409 `secret_shown_once`)",
   request: { params: runnerPath, body: noBody },
   responses: { 201: json(credentialView, "Issued"), ...problems },
@@ -81,7 +81,7 @@ export const revoke = createRoute({
   ...idempotentWithoutBody,
   method: "delete",
   path: "/runners/{id}/credentials",
-  summary: "Revokes the runner's own secret and ends a connection that was made with it",
+  summary: "Revokes the runner's own secret and closes a connection that used it",
   request: { params: runnerPath },
   responses: { 200: json(runnerView), ...problems },
 });

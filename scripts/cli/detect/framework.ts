@@ -82,7 +82,7 @@ function next({ files }: Project): Framework {
         replaces: { script: /\bnext start\b/, why: "next start doesn't serve output: standalone" },
       };
     default:
-      return { ...made, served: { kind: "program", program: "next start" } };
+      return { ...made, served: { kind: "program", program: 'next start -H "$HOST"' } };
   }
 }
 

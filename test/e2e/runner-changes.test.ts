@@ -53,7 +53,7 @@ function expectProblem(answer: ApiAnswer, status: number, code: string): void {
   expect([answer.status, answer.body["code"]]).toEqual([status, code]);
 }
 
-test("every change of a runner is in the audit log: who, what, when; a refused one isn't", async () => {
+test("the audit log has every change of a runner, and no refused one", async () => {
   const client = await connect("audited");
   const before = Date.now();
   await api("POST", "/runners/audited/drain", {});
@@ -97,7 +97,7 @@ test("every change of a runner is in the audit log: who, what, when; a refused o
   expect(JSON.stringify(rows)).not.toContain(String(body["secret"]));
 });
 
-test("a command that is repeated under its key is sent once; another one under it is refused", async () => {
+test("a repeated command with its key is sent once; another command with it is refused", async () => {
   const client = await connect("commanded");
   client.onCommand = ({ id }) => client.event({ type: "file-list", commandId: id, files: ["a whole file"] });
   const headers = newKey();
@@ -117,7 +117,7 @@ test("a command that is repeated under its key is sent once; another one under i
   expect((await audited("commanded")).map(({ action }) => action)).toEqual(["runner.command"]);
 });
 
-test("of requests with one key at the same time one is carried out, and the others say that it is", async () => {
+test("of simultaneous requests with one key one is carried out, and the others are refused", async () => {
   const client = await connect("crowded");
   const arrived = Promise.withResolvers<unknown>();
   client.onCommand = ({ id }) => arrived.resolve(id);
@@ -133,7 +133,7 @@ test("of requests with one key at the same time one is carried out, and the othe
   expect(client.commands).toHaveLength(1);
 });
 
-test("a command that couldn't be sent may be sent again under its key", async () => {
+test("a command that couldn't be sent can be sent again under its key", async () => {
   await (await connect("returning")).close();
   const headers = newKey();
   const send = () => api("POST", "/runners/returning/commands", { type: "list-files" }, headers);
@@ -144,7 +144,7 @@ test("a command that couldn't be sent may be sent again under its key", async ()
   expect(client.commands).toHaveLength(1);
 });
 
-test("a repeated drain doesn't undo what was decided since", async () => {
+test("a repeated drain doesn't undo a later decision", async () => {
   await connect("drained");
   const headers = newKey();
   const first = await api("POST", "/runners/drained/drain", {}, headers);
@@ -157,7 +157,7 @@ test("a repeated drain doesn't undo what was decided since", async () => {
   });
 });
 
-test("a credential's secret is shown once and stored nowhere, not even for a repetition", async () => {
+test("a credential's secret is shown once and stored nowhere", async () => {
   const headers = newKey();
   const first = await api("POST", "/runners/secretive/credentials", {}, headers);
   expect(first.status).toBe(201);
@@ -166,14 +166,14 @@ test("a credential's secret is shown once and stored nowhere, not even for a rep
   const again = await api("POST", "/runners/secretive/credentials", {}, headers);
   expectProblem(again, 409, "secret_shown_once");
   expect(JSON.stringify(again.body)).not.toContain(secret);
-  expect(JSON.stringify(await world.store.readOperation(headers["idempotency-key"] ?? ""))).not.toContain(
-    secret,
-  );
+  expect(
+    JSON.stringify(await world.store.readIdempotencyRecord(headers["idempotency-key"] ?? "")),
+  ).not.toContain(secret);
   // The first one still holds: the repetition has issued no other.
   connected.push(await connectRunner(world.stack, "secretive", {}, { secret }));
 });
 
-test("a change that was made and couldn't be recorded says so, and is made again by its repetition", async () => {
+test("a change that couldn't be recorded says so, and a repeat makes it again", async () => {
   const client = await connect("unrecorded");
   const headers = newKey();
   const arrived = Promise.withResolvers<void>();
@@ -206,7 +206,7 @@ async function upload(archive: Uint8Array, headers: Record<string, string>): Pro
 const lookFor = (sha256: string, id = "real"): Promise<ApiAnswer> =>
   api("GET", `/runners/${id}/sources/${sha256}`);
 
-test("a source of another SHA-256 than was said is refused before it is kept, by the header's name", async () => {
+test("a source with another SHA-256 than announced is refused, naming the header", async () => {
   const archive = await archiveOf({ "README.md": "expected\n" });
   const other = await archiveOf({ "README.md": "something else\n" });
   const expected = { "x-signalbox-sha256": sha256Of(archive) };
@@ -222,7 +222,7 @@ test("a source of another SHA-256 than was said is refused before it is kept, by
   expect((await upload(archive, expected)).status).toBe(200);
 });
 
-test("whether a runner has a source can be asked before it is uploaded", async () => {
+test("a client can ask whether a runner has a source", async () => {
   const archive = await archiveOf({ "README.md": "asked for\n" });
   const sha256 = sha256Of(archive);
   expectProblem(await lookFor(sha256), 404, "unknown_source");
@@ -237,7 +237,7 @@ test("whether a runner has a source can be asked before it is uploaded", async (
   expectProblem(await lookFor("abc"), 400, "invalid_request");
 });
 
-test("an upload under a key is remembered by its SHA-256, which it needs", async () => {
+test("an upload with an Idempotency-Key needs its SHA-256", async () => {
   const archive = await archiveOf({ "README.md": "keyed\n" });
   const headers = newKey();
   const without = await upload(archive, headers);
