@@ -93,7 +93,8 @@ Ctrl-C ends only this command: the rollout goes on.`,
       return followRollout(context, display, { app, id, promote, startedAt });
     }
     const plan = await planOrAsk(context, flags, loaded, named);
-    showDecisions(context.output, plan.decisions);
+    // A dry run has them in its result.
+    if (!flags["dry-run"] || !context.output.json) showDecisions(context.output, plan.decisions);
     if (flags["dry-run"]) return dryRun(context, plan);
     context.interruption = "Interrupted. Nothing was deployed.";
     // Strict, as pulse-railway's: what is missing isn't made here.
