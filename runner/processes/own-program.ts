@@ -15,7 +15,10 @@ export async function installOwnProgram(directory: string): Promise<string> {
 function ownCommand(): string[] {
   const [, script] = process.argv;
   if (script === undefined || isOneFile(script)) return [process.execPath];
-  if (process.versions["deno"] !== undefined) return [process.execPath, "run", "--allow-all", script];
+  if (process.versions["deno"] !== undefined) {
+    // Not by the configuration of the app in whose directory it is started.
+    return [process.execPath, "run", "--no-config", "--no-lock", "--allow-all", script];
+  }
   return [process.execPath, ...process.execArgv.filter((flag) => !flag.startsWith("--inspect")), script];
 }
 

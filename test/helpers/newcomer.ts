@@ -1,15 +1,14 @@
-import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { request, type IncomingMessage } from "node:http";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { promisify } from "node:util";
+import { buffer } from "node:stream/consumers";
 import { expect } from "vitest";
 import { z } from "zod";
 import { networkVariables, pick } from "../../runner/processes/environment.ts";
 import { jsonLines, Operator } from "./cli.ts";
 import { newHome, removeHomes, start } from "./npm-start.ts";
-
-const run = promisify(execFile);
 
 export interface Deployed {
   /** What was decided, by its name. */
@@ -70,26 +69,19 @@ export class Newcomer {
     };
   }
 
-  /** Asks an app. By curl: `fetch` sets no Host and follows redirects. */
+  /** Asks an app by its name, and follows nothing. */
   async get(app: string, path: string, headers: Record<string, string> = {}): Promise<Response> {
     const { port } = new URL(this.#url);
-    const fields = Object.entries({ host: `${app}.localhost:${port}`, ...headers });
-    const { stdout } = await run("curl", [
-      "-s",
-      "-i",
-      "--path-as-is",
-      ...fields.flatMap(([name, value]) => ["-H", `${name}: ${value}`]),
-      `http://127.0.0.1:${port}${path}`,
-    ]);
-    const end = stdout.indexOf("\r\n\r\n");
-    const [first = "", ...lines] = stdout.slice(0, end).split("\r\n");
-    const status = Number(first.split(" ")[1]);
-    return new Response([204, 304].includes(status) ? null : stdout.slice(end + 4), {
+    const host = `${app}.localhost:${port}`;
+    const asked = request({ host: "127.0.0.1", port, path, headers: { host, ...headers } }).end();
+    const [answer] = (await once(asked, "response")) as [IncomingMessage];
+    const status = answer.statusCode ?? 0;
+    const body = await buffer(answer);
+    return new Response([204, 304].includes(status) ? null : new Uint8Array(body), {
       status,
-      headers: lines.map((line): [string, string] => {
-        const at = line.indexOf(":");
-        return [line.slice(0, at), line.slice(at + 1).trim()];
-      }),
+      headers: Object.entries(answer.headersDistinct).flatMap(([name, values = []]) =>
+        values.map((value): [string, string] => [name, value]),
+      ),
     });
   }
 }
