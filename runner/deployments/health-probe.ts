@@ -8,6 +8,8 @@ import { loopback } from "../tunnel/services.ts";
 const ATTEMPT_LIMIT_MS = 5_000;
 const FIRST_DELAY_MS = 50;
 const DELAY_LIMIT_MS = 1_000;
+/** Asked where there is no health path: paths that begin so are ours, so no app has it and its answer costs nothing. */
+const OWN_PATH = "/_signalbox/ready";
 /** Without a path to ask, one that takes a connection and stays silent is left to those who know what to ask it. */
 const SILENCES_NEEDED = 2;
 /** A server may refuse everything while it starts: only a second refusal in a row counts. */
@@ -32,7 +34,7 @@ const SILENT = "said nothing";
 type Seen = { kind: "answer"; status: number; line: string } | { kind: "accepted" | "nothing"; why: string };
 
 /**
- * Asks until the path answers 200 to 399. Without a path, any answer to `/` will do: some servers take connections before
+ * Asks until the path answers 200 to 399. Without a path, any answer will do: some servers take connections before
  * they find that they can't start, as Next does without a build.
  */
 export async function waitUntilReady(options: ProbeOptions): Promise<Readiness> {
@@ -49,7 +51,7 @@ export async function waitUntilReady(options: ProbeOptions): Promise<Readiness> 
     const limit = (): AbortSignal =>
       AbortSignal.any([signal, AbortSignal.timeout(Math.min(ATTEMPT_LIMIT_MS, remaining))]);
     if (healthPath === undefined) {
-      seen = await ask(port, "/", visitorHeaders(host, options), limit());
+      seen = await ask(port, OWN_PATH, visitorHeaders(host, options), limit());
       if (seen.kind === "answer") return { state: "ready" };
       silences = seen.kind === "accepted" && seen.why === SILENT ? silences + 1 : 0;
       if (silences >= SILENCES_NEEDED) return { state: "ready" };
@@ -95,9 +97,9 @@ function describe(seen: Seen, host: string, { port, healthPath, limitMs }: Probe
   const within = `within ${limitMs / 1_000} s`;
   switch (seen.kind) {
     case "answer":
-      return `${answered(healthPath ?? "/", seen)} to Host ${host}, and never with success ${within}`;
+      return `${answered(healthPath ?? OWN_PATH, seen)} to Host ${host}, and never with success ${within}`;
     case "accepted":
-      return `${healthPath ?? "/"} wasn't answered ${within}: the app took the connection on port ${port}, and ${seen.why}`;
+      return `${healthPath ?? OWN_PATH} wasn't answered ${within}: the app took the connection on port ${port}, and ${seen.why}`;
     case "nothing":
       return (
         `Nothing listened on port ${port} of 127.0.0.1 or ::1 ${within}: ` +
