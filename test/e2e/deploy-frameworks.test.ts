@@ -46,6 +46,7 @@ test.skipIf(!soak).for([
   ["astro-static", "signalbox-runner static dist --immutable _astro"],
   ["sveltekit", "node build/index.js"],
   ["nuxt", "node .output/server/index.mjs"],
+  ["tanstack-start", "node .output/server/index.mjs"],
   ["react-router", "react-router-serve ./build/server/index.js"],
 ] as const)("%s (soak: npm run soak)", async ([name, start]) => {
   const { decisions, get } = await deploy(name);
