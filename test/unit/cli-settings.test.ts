@@ -345,7 +345,6 @@ describe("what is deployed", () => {
   test("a workspace's member is sent with its workspace, and its commands run where it is", async () => {
     const member = join(root, "apps/web");
     await mkdir(member, { recursive: true });
-    await mkdir(join(root, ".git"));
     await writeFile(join(root, "package.json"), '{"workspaces":["apps/*"]}');
     await writeFile(join(member, "package.json"), '{"name":"web","scripts":{"build":"x","start":"node x"}}');
     const loaded = { file: null, directory: member, config: {} };
@@ -366,10 +365,14 @@ describe("what is deployed", () => {
       },
       decisions: [{ what: "root" }],
     });
-    expect(planDeployment({ install: "npm i" }, loaded, member).target).toMatchObject({
-      source: { directory: member },
-      start: "npm start",
-    });
+    const alone = { source: { directory: member }, start: "npm start" };
+    expect(planDeployment({ install: "npm i" }, loaded, member).target).toMatchObject(alone);
+    // A repository of its own ends where it begins, and one around both is looked through.
+    await mkdir(join(member, ".git"));
+    expect(planDeployment({}, loaded, member).target).toMatchObject(alone);
+    await rm(join(member, ".git"), { recursive: true });
+    await mkdir(join(root, ".git"));
+    expect(planDeployment({}, loaded, member).target).toMatchObject({ source: { directory: root } });
   });
 
   test("a variable without a name is a mistake in the flags", () => {

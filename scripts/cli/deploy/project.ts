@@ -1,4 +1,6 @@
-import { relative, resolve, sep } from "node:path";
+import { existsSync, statSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import type { Config } from "../config-schema.ts";
 import { detect, type Decision, type Detected } from "../detect/detect.ts";
 import { filesBelow, projectFiles } from "../detect/project-files.ts";
@@ -29,7 +31,7 @@ export interface Commands {
 /** `alone`: its own install command makes do without the workspace. */
 export function lookAt(given: string, alone = false): Project {
   const directory = resolve(given);
-  for (const root of alone ? [] : directoriesUpward(directory).slice(1)) {
+  for (const root of alone ? [] : possibleRoots(directory)) {
     const member = relative(root, directory).split(sep).join("/");
     const files = projectFiles(root);
     const patterns = workspacePatterns(files);
@@ -38,6 +40,23 @@ export function lookAt(given: string, alone = false): Project {
     return { root, member, detected: detect(files, member) };
   }
   return { root: directory, member: "", detected: detect(projectFiles(directory), "") };
+}
+
+/** Up to the repository's root; outside of one, as long as the directories are the same person's and below their home. */
+function possibleRoots(directory: string): string[] {
+  const inRepository = directoriesUpward(directory).slice(1);
+  if (inRepository.length > 0 || existsSync(join(directory, ".git"))) return inRepository;
+  const owner = ownerOf(directory);
+  const roots: string[] = [];
+  for (let at = dirname(directory); ; at = dirname(at)) {
+    const isShared = at === dirname(at) || at === homedir() || at === tmpdir();
+    if (owner === null || isShared || ownerOf(at) !== owner) return roots;
+    roots.push(at);
+  }
+}
+
+function ownerOf(directory: string): number | null {
+  return statSync(directory, { throwIfNoEntry: false })?.uid ?? null;
 }
 
 /** Throws {@link Failure} `no_start` or `which_member` if nothing says how it is started. */
