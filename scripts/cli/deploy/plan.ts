@@ -156,6 +156,13 @@ function targetOf(config: Config, source: () => SourcePlan): Planned {
     case "runner":
       return runnerTarget(config, source());
     case "railway": {
+      if (config.static !== undefined) {
+        throw new Failure(
+          "config",
+          "bad_config",
+          "`static` is for runners, which serve the files themselves: on Railway give a start command or a Dockerfile.",
+        );
+      }
       const { image, repo, dockerfile } = config.railway ?? {};
       const target: TargetPlan = {
         kind: "railway",
