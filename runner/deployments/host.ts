@@ -5,6 +5,7 @@ import { type PortEvent, type PortRange, Ports } from "../ports.ts";
 import { ProcessJournal } from "../processes/journal.ts";
 import { RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
+import { installOwnProgram } from "../processes/own-program.ts";
 import { FileLock } from "../processes/file-lock.ts";
 import { SourceStore } from "../sources/source-store.ts";
 import { Disk } from "../workspaces/disk.ts";
@@ -95,6 +96,7 @@ export class Host {
         journal,
         trash,
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
+        ownProgram: await installOwnProgram(join(own, "bin")),
         timing,
         inheritEnvironment,
       });
