@@ -42,10 +42,11 @@ export class ControlClient {
   /** Sends a call once. */
   readonly #once: Api;
 
-  constructor(origin: string, token: string) {
+  /** `from`: who named the server, for the error when it can't be reached. */
+  constructor(origin: string, token: string, from?: string) {
     this.origin = origin;
     this.#base = `${origin}/_signalbox/api/v1`;
-    this.#fetch = controlFetch(origin, token);
+    this.#fetch = controlFetch(origin, token, from);
     this.#patient = hc<ControlApi>(this.#base, { fetch: patientFetch(this.#fetch) });
     this.#once = hc<ControlApi>(this.#base, { fetch: this.#fetch });
   }
