@@ -66,6 +66,19 @@ test("shows apps, their deployments and the janitor's health after the sign-in, 
   expect(await second.content()).not.toContain("shop.test");
 });
 
+test("lists every host that leads to an app, and since when a deployment is in its state", async () => {
+  await stack.api("PUT", "/apps/hostless", { default: true });
+  const page = await browser.newPage();
+  await signIn(page, CONTROL_TOKEN);
+  await page.getByRole("heading", { name: "hostless" }).waitFor();
+  expect(await page.locator("h2 small").allTextContents()).toEqual([
+    "hostless.localhost, default: any host that no app has",
+    "shop.test, shop.localhost",
+  ]);
+  expect(await page.locator("th").allTextContents()).toContain("For");
+  await page.close();
+});
+
 test("names the app's page in an error for people, and the code in both", async () => {
   const page = await browser.newPage();
   const response = await page.goto(`http://nobody.localhost:${stack.port}/`);
