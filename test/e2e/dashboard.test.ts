@@ -66,6 +66,14 @@ test("shows apps, their deployments and the janitor's health after the sign-in, 
   expect(await second.content()).not.toContain("shop.test");
 });
 
+test("names the app's page in an error for people, and the code in both", async () => {
+  const page = await browser.newPage();
+  const response = await page.goto(`http://nobody.localhost:${stack.port}/`);
+  expect(response?.status()).toBe(404);
+  expect(await page.getByRole("heading").textContent()).toBe("Unknown host");
+  expect(await page.content()).toContain("404 unknown_host");
+});
+
 test("lists every host that leads to an app, and since when a deployment is in its state", async () => {
   await stack.api("PUT", "/apps/hostless", { default: true });
   const page = await browser.newPage();
@@ -77,12 +85,4 @@ test("lists every host that leads to an app, and since when a deployment is in i
   ]);
   expect(await page.locator("th").allTextContents()).toContain("For");
   await page.close();
-});
-
-test("names the app's page in an error for people, and the code in both", async () => {
-  const page = await browser.newPage();
-  const response = await page.goto(`http://nobody.localhost:${stack.port}/`);
-  expect(response?.status()).toBe(404);
-  expect(await page.getByRole("heading").textContent()).toBe("Unknown host");
-  expect(await page.content()).toContain("404 unknown_host");
 });
