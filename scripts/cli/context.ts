@@ -79,7 +79,8 @@ export class CommandContext {
         );
       }
       if (approval !== null) await this.agreeToServer(approval);
-      this.#control = new ControlClient(server.value, token.value, server.from);
+      const reading = { inOneLine: !this.output.json };
+      this.#control = new ControlClient(server.value, token.value, { ...reading, from: server.from });
     }
     return this.#control;
   }
