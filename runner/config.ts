@@ -118,7 +118,7 @@ export function helpText(): string {
   const lines = rows.map(
     ([flag = "", env = "", about = ""]) => `  ${flag.padEnd(width(0))}  ${env.padEnd(width(1))}  ${about}`,
   );
-  return `signalbox-runner [runner] [flags]
+  return `Usage: signalbox runner [FLAGS], or signalbox-runner [FLAGS] where only the executable is
 
 Holds workspaces and serves them through one outgoing connection.
 Each flag has an environment variable; the flag wins.
