@@ -69,8 +69,8 @@ export class Hosting implements RunnerPart {
     });
   }
 
-  setPaused(paused: boolean): void {
-    this.#host?.deployments.setPaused(paused);
+  setDrained(isDrained: boolean): void {
+    this.#host?.deployments.setDrained(isDrained);
   }
 
   busy(): number {

@@ -24,7 +24,7 @@ const CONNECTIONS_KEPT = 10;
 /** A connection that hasn't said anything for so long is published as one that is connecting. */
 const FIRST_WORD_MS = 1_000;
 /** What a runner says of its load and labels is published no more often than it has to say it. */
-const PLACEMENT_PAUSE_MS = RUNNER_STATUS_INTERVAL_MS;
+const PLACEMENT_INTERVAL_MS = RUNNER_STATUS_INTERVAL_MS;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LIMIT_MS = 60_000;
 
@@ -117,7 +117,7 @@ export class Presence {
     if (next.deployments === record.deployments && sameLabels(next.labels, record.labels)) return;
     const pending = this.retryAt;
     this.#change(next);
-    if (pending === null) this.#placementDueAt = Math.max(now, this.#placementDueAt + PLACEMENT_PAUSE_MS);
+    if (pending === null) this.#placementDueAt = Math.max(now, this.#placementDueAt + PLACEMENT_INTERVAL_MS);
     this.#retryAt = pending ?? this.#placementDueAt;
   }
 

@@ -194,7 +194,7 @@ test("a hub that speaks no common version is reported with what it says", async 
 });
 
 test("a replaced runner says so, and comes back later and not at once", async () => {
-  const { hub, runner } = await hubAndRunner({}, { ...quick, replacedPauseMs: 1_500 });
+  const { hub, runner } = await hubAndRunner({}, { ...quick, replacedDelayMs: 1_500 });
   const link = await hub.connection(0);
   const closedAt = Date.now();
   link.socket.close(4009, "replaced");

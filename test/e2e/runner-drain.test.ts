@@ -47,7 +47,7 @@ test("a runner that an operator drains takes no new deployment until that is lif
   const { deployments } = host;
   const source = { sha256: await upload() };
   await deployments.put("shop/v1", { source, start });
-  deployments.setPaused(true);
+  deployments.setDrained(true);
   await expect(deployments.put("shop/v2", { source, start })).rejects.toMatchObject({
     code: "draining",
     message: "An operator drains this runner: it takes no new deployments.",
@@ -56,7 +56,7 @@ test("a runner that an operator drains takes no new deployment until that is lif
   await until("it serves", () => deployments.lookup("shop/v1"));
   await deployments.restart("shop/v1");
   await until("it serves again", () => deployments.lookup("shop/v1"));
-  deployments.setPaused(false);
+  deployments.setDrained(false);
   expect(await deployments.put("shop/v2", { source, start })).toMatchObject({ id: "v2" });
 });
 
