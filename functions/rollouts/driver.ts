@@ -10,7 +10,7 @@ import { logAppDeleted } from "../apps/decision-log.ts";
 import { dueTime } from "../apps/due.ts";
 import { STORE_RETRY_MS } from "../protocol/limits.ts";
 import { LONGEST_WAIT_MS, takeStep, type StepParts } from "./steps.ts";
-import { StoreHealth } from "./store-health.ts";
+import { StoreOutages } from "./store-outages.ts";
 import { Waits } from "./waits.ts";
 
 /** What a driver works with; the controller brings the real parts. */
@@ -41,7 +41,7 @@ export class RolloutDriver {
   readonly app: string;
   readonly #parts: DriverParts;
   readonly #waits = new Waits();
-  readonly #storeHealth = new StoreHealth();
+  readonly #storeOutages = new StoreOutages();
   /** Steps under way, by deployment. */
   readonly #steps = new Map<string, Promise<void>>();
   #running: Promise<void> | null = null;
@@ -78,7 +78,7 @@ export class RolloutDriver {
         const outdated = this.#untilOutdated();
         const busy = [...this.#steps.keys()];
         const stored = await this.#parts.store.readApp(this.app);
-        this.#storeHealth.answered(this.#parts.now());
+        this.#storeOutages.answered(this.#parts.now());
         if (stored === null) return null;
         // A step that ended meanwhile may have committed after this read.
         if (busy.some((id) => !this.#steps.has(id))) continue;
@@ -99,7 +99,7 @@ export class RolloutDriver {
       }
       return this.#parts.now() + STORE_RETRY_MS;
     } catch (error) {
-      this.#storeHealth.failed(error);
+      this.#storeOutages.failed(error);
       throw error;
     } finally {
       // The next round must find no step of this one still at work.
@@ -146,7 +146,7 @@ export class RolloutDriver {
   #idle(app: AppDocument): { deployment: Deployment; at: number }[] {
     const freshness = {
       tableAgeLimitMs: this.#parts.tableAgeLimitMs,
-      storeBackAt: this.#storeHealth.backAt,
+      storeBackAt: this.#storeOutages.backAt,
     };
     return (
       Object.values(app.deployments)
@@ -177,7 +177,7 @@ export class RolloutDriver {
     };
     const step = takeStep(app, deployment, { ...this.#parts, waits: this.#waits })
       .catch((error: unknown) => {
-        this.#storeHealth.failed(error);
+        this.#storeOutages.failed(error);
         putOff(messageOf(error));
       })
       .finally(() => {

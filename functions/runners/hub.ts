@@ -24,7 +24,7 @@ import { RecentEvents } from "./recent-events.ts";
 import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { RunnerConnection } from "./runner-connection.ts";
 import { askedThrough, connectionLost, runnerOffline } from "./stream-problems.ts";
-import { isDraining, placementOf, statusText } from "./status-event.ts";
+import { isDraining, reportedLoadOf, statusText } from "./status-event.ts";
 import { parseTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
 
 /** Characters of a peer's close reason that the registry keeps. */
@@ -273,7 +273,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
   #follow(event: RunnerEvent): void {
     const record = this.#presence.record;
     if (!record) return;
-    this.#presence.told(placementOf(event), Date.now());
+    this.#presence.told(reportedLoadOf(event), Date.now());
     if (isDraining(event)) this.#presence.moved("draining", "it is about to end", Date.now());
     else if (!record.drainRequested)
       this.#presence.moved("online", record.state === "draining" ? "it goes on" : record.reason, Date.now());

@@ -7,7 +7,7 @@ import {
 } from "../protocol/limits.ts";
 import type { StateStore } from "../state/store.ts";
 import { connection, type Connection } from "./hub-view.ts";
-import type { Placement } from "./status-event.ts";
+import type { ReportedLoad } from "./status-event.ts";
 import {
   deleteRunner,
   isConnected,
@@ -106,7 +106,7 @@ export class Presence {
   }
 
   /** The connected runner has said what placement goes by. Only what has changed is published. */
-  told({ deployments, labels }: Placement, now: number): void {
+  told({ deployments, labels }: ReportedLoad, now: number): void {
     const record = this.#record;
     if (!record) return;
     const next = {

@@ -8,11 +8,11 @@ import {
 import type { NewEvent } from "./connection.ts";
 
 /** An answer to a command; `commandId` and `projectId` are added. */
-export type Answer = Fields & { type: EventType };
+export type AnswerEvent = Fields & { type: EventType };
 
 export interface CommandContext {
   /** Raises an event that belongs to this command. */
-  answer: (event: Answer) => void;
+  answer: (event: AnswerEvent) => void;
 }
 
 export type CommandHandler = (command: Command, context: CommandContext) => Promise<void>;
@@ -90,7 +90,7 @@ export class Commands {
   }
 
   async dispatch(command: Command): Promise<void> {
-    const answer = (event: Answer): void => {
+    const answer = (event: AnswerEvent): void => {
       const project = command.projectId === null ? {} : { projectId: command.projectId };
       this.#send({ ...project, ...event, commandId: command.id });
     };

@@ -1,5 +1,5 @@
 import { serviceVariables } from "../../railway/operations.ts";
-import type { Step } from "../provider.ts";
+import type { StepOutcome } from "../provider.ts";
 import { SOON_MS, unlessGone, wait, type RailwayStep } from "./step.ts";
 
 /** Railway may carry out a creation this long after its answer was lost. Source: twice the longest call. */
@@ -7,7 +7,7 @@ const LATE_MS = 40_000;
 const LATE_LOOK_MS = 5_000;
 
 /** Deletes every service with this deployment's mark; done once it finds none. */
-export async function removeService(step: RailwayStep): Promise<Step<null>> {
+export async function removeService(step: RailwayStep): Promise<StepOutcome<null>> {
   const place = await step.place();
   let isBusy = false;
   for (const { id, name } of (await step.services()).candidates) {
