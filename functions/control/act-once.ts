@@ -48,6 +48,7 @@ export async function actOnce<T, R>(
 async function alone<T, R>(context: ControlContext, idempotency: Idempotency, act: Act<T, R>): Promise<T> {
   if (idempotency === null) return carryOut(context, null, act);
   const { store } = context;
+  // Stored under the word of the first builds, as is the code below: clients know it.
   const lease = `operation:${idempotency.key}`;
   const token = crypto.randomUUID();
   if (!(await store.acquireLease(lease, token, UNDER_WAY_MS)).acquired) {

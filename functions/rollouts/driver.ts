@@ -17,25 +17,25 @@ import { Waits } from "./waits.ts";
 export interface DriverParts extends StepParts {
   /** See `tableAgeLimitMs` in `apps/due.ts`. */
   tableAgeLimitMs: number;
-  /** Resolves after that long, or at once when aborted. */
+  /** Resolves after `ms`, or at once when aborted. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** Has `lookAgain` called at that time, even if this process dies; null: no more. */
+  /** Schedules a call of `lookAgain`, which survives this process; null: none. */
   wakeAt: (time: number | null) => Promise<void>;
 }
 
-/** A Worker waits for six answers' headers at a time: two are left to the store, or a queued call times out unsent. */
+/** A Worker waits for six answers' headers at a time. Two are left to the store: a queued call would time out unsent. */
 const STEPS_AT_ONCE = 4;
 /** Longer than two contract calls and the store's worst day; what takes longer hangs, and is asked again. */
 const STEP_LIMIT_MS = 60_000;
 /** Passes without a step to take come soon; this many in a row means that two steps undo each other. */
 const PASSES_LIMIT = 1_000;
-/** While the store is down each app tries it, every second at first and then more and more rarely. */
+/** While the store is down each app tries it, after a second at first, then less and less often. */
 const RETRY_LIMIT_MS = 15_000;
 
 /**
  * Drives one app: takes every step that is due, one committed step at a time for each deployment. It owns the waits, the
- * steps that are running and what is known of the store's health; all that matters is in the document, so a new driver
- * resumes what another one left. A deployment whose step fails, hangs or is slow holds up no other.
+ * steps that are running and what it saw of the store's outages. All that matters is in the document, so a new driver
+ * resumes what another left. A deployment whose step fails, hangs or is slow holds up no other.
  */
 export class RolloutDriver {
   readonly app: string;
@@ -128,10 +128,10 @@ export class RolloutDriver {
       return next;
     } catch (error) {
       console.error(`Reconciling ${this.app} failed: ${messageOf(error)}`);
-      const pauseMs = Math.min(RETRY_LIMIT_MS, STORE_RETRY_MS * 2 ** this.#failures);
+      const delayMs = Math.min(RETRY_LIMIT_MS, STORE_RETRY_MS * 2 ** this.#failures);
       this.#failures += 1;
-      // Spread out, so that a store that comes back isn't met by every app at once.
-      return this.#parts.now() + pauseMs * (0.75 + Math.random() / 2);
+      // Jittered: a store that comes back must not meet every app at once.
+      return this.#parts.now() + delayMs * (0.75 + Math.random() / 2);
     }
   }
 

@@ -3,7 +3,7 @@ import { encodeFrame, joinFrames } from "../../functions/protocol/frames.ts";
 import { bundleWithServices, runtimeCommand } from "../helpers/runner.ts";
 import { startTunnelWorld } from "../helpers/tunnel-world.ts";
 
-test("frames that no hub sends end the session and nothing else", async () => {
+test("frames that no hub sends end the connection and nothing else", async () => {
   const fixture = await bundleWithServices();
   const world = await startTunnelWorld(runtimeCommand("node", fixture.bundle));
   const { hub, runner } = world;

@@ -76,7 +76,7 @@ test("one that drains is connected and not placed on, and neither is a SentryVib
   expect(await placeable()).toEqual([]);
 });
 
-test("one that is replaced is there once, one that is lost or whose hub was moved no more, one that is forgotten never", async () => {
+test("the index lists a replaced runner once, and no lost, moved or forgotten one", async () => {
   await connect("r1");
   say(await connect("r1"), { labels: { region: "eu" } });
   await until(placeable, ["r1"]);

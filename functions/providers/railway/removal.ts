@@ -20,8 +20,8 @@ export async function removeService(step: RailwayStep): Promise<StepOutcome<null
     isBusy = true;
   }
   if (isBusy) return wait(SOON_MS / 2, "Railway deletes the service");
-  const { doubtedAt } = step.memory;
-  if (doubtedAt !== null && Date.now() - doubtedAt < LATE_MS) {
+  const { lastUnansweredAt } = step.memory;
+  if (lastUnansweredAt !== null && Date.now() - lastUnansweredAt < LATE_MS) {
     return wait(LATE_LOOK_MS, "a service may still appear whose creation was never answered");
   }
   return { status: "done", value: null };

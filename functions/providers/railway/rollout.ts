@@ -173,15 +173,15 @@ async function createService(
   const { memory } = step;
   try {
     const { serviceCreate: service } = await step.call(serviceCreate, { input });
-    memory.doubtSince = null;
+    memory.unansweredSince = null;
     memory.name = service.name;
     return service;
   } catch (error) {
     if (await isTaken(step, input.name, error)) return null;
     // It may have been made although nobody said so. Another refusal doesn't settle an earlier doubt.
     if (!(error instanceof RailwayError) || error.uncertain) {
-      memory.doubtSince = Date.now();
-      memory.doubtedAt = memory.doubtSince;
+      memory.unansweredSince = Date.now();
+      memory.lastUnansweredAt = memory.unansweredSince;
     }
     throw error;
   }
