@@ -37,7 +37,7 @@ export class DeploymentManager {
   readonly #creations = new Map<string, Promise<HostedDeployment>>();
   readonly #changes = new EventEmitter();
   #isClosing = false;
-  #isPaused = false;
+  #isDrained = false;
 
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
@@ -92,7 +92,7 @@ export class DeploymentManager {
     }
     if (this.#isClosing)
       throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
-    if (this.#isPaused)
+    if (this.#isDrained)
       throw new RunnerError("draining", "An operator drains this runner: it takes no new deployments.");
     const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
     this.#creations.set(key, creation);
@@ -138,9 +138,9 @@ export class DeploymentManager {
     return true;
   }
 
-  /** While paused, no new deployment is accepted; those that it has go on. */
-  setPaused(paused: boolean): void {
-    this.#isPaused = paused;
+  /** While an operator drains the runner, no new deployment is accepted; those it has go on. */
+  setDrained(isDrained: boolean): void {
+    this.#isDrained = isDrained;
   }
 
   /** Where the tunnel finds a service; only while it is running. */

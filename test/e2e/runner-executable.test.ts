@@ -46,7 +46,7 @@ test.each(forms)("the %s connects, serves the tunnel and drains", async (form) =
     console.log(
       `${form}: connected after ${(performance.now() - startedAt).toFixed(0)} ms, ${runner.residentMiB().toFixed(0)} MiB`,
     );
-    const stream = link.session.request({ service: "@runner", path: "/nothing" });
+    const stream = link.streams.request({ service: "@runner", path: "/nothing" });
     expect((await stream.head()).status).toBe(404);
     expect(JSON.parse((await stream.body()).toString())).toMatchObject({ code: "not_found" });
     const health = await runner.healthUrl();
