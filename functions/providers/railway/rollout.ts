@@ -19,7 +19,7 @@ import { phaseOf, redeployPhaseOf } from "./phase.ts";
 import { isSet, reservedOnEnvService, settingsOf, variablesOf } from "./service.ts";
 import { failed, SOON_MS, wait, type RailwayStep } from "./step.ts";
 
-/** By how much two clocks may differ that are compared to a second. */
+/** How far our clock and Railway's may differ. */
 const CLOCK_TOLERANCE_MS = 2_000;
 
 /** Makes what is missing of a deployment's service, and follows what is under way. */
@@ -62,7 +62,7 @@ export async function provisionService(step: RailwayStep, log: BuildLog): Promis
   }
 }
 
-/** Has Railway deploy the same again: once for each request, however often the step is taken. */
+/** Has Railway deploy the same again, once for each request, even if the step is repeated. */
 export async function redeployService(
   step: RailwayStep,
   requestedAt: number,
@@ -165,7 +165,7 @@ async function create(
   return setUp(step, state, env, log);
 }
 
-/** Null where somebody else has taken the name. */
+/** Null if the name is taken. */
 async function createService(
   step: RailwayStep,
   input: NonNullable<(typeof serviceCreate)["variables"]>["input"],
@@ -178,7 +178,7 @@ async function createService(
     return service;
   } catch (error) {
     if (await isTaken(step, input.name, error)) return null;
-    // It may have been made although nobody said so. Another refusal doesn't settle an earlier doubt.
+    // Without an answer, the service may exist. A refusal now doesn't tell about an earlier creation.
     if (!(error instanceof RailwayError) || error.uncertain) {
       memory.unansweredSince = Date.now();
       memory.lastUnansweredAt = memory.unansweredSince;
@@ -187,7 +187,7 @@ async function createService(
   }
 }
 
-/** Whether a service was refused since there is one of its name by now; whose that is, the next step finds out. */
+/** Whether Railway refused the service because its name is taken. The next step finds out by whom. */
 async function isTaken(step: RailwayStep, wanted: string, error: unknown): Promise<boolean> {
   if (!(error instanceof RailwayError) || error.kind !== "refused") return false;
   return (await step.services()).candidates.some(({ name }) => name === wanted);
