@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
+import { installOwnProgram } from "./processes/own-program.ts";
 import { RunnerError } from "./runner-error.ts";
 import { complain } from "./terminal/complain.ts";
 import { FileLock } from "./processes/file-lock.ts";
@@ -95,6 +96,7 @@ export class Workspace {
         journal,
         trash,
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
+        ownProgram: await installOwnProgram(join(own, "bin")),
         timing,
         inheritEnvironment,
       });

@@ -168,6 +168,8 @@ function specOf(
   const { source, install, build, start, env, healthPath, host } = target;
   const contract = {
     PULSE_DEPLOYMENT_ID: id,
+    // At build: Next puts it into every link, and its client sends it.
+    NEXT_DEPLOYMENT_ID: id,
     PULSE_RAILWAY_INTERNAL_TOKEN: internalToken,
     PULSE_SERVER_ADDRESS: app.config.hosts[0] === undefined ? "" : `https://${app.config.hosts[0]}`,
   };

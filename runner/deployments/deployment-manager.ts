@@ -19,7 +19,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash" | "managers"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -42,7 +42,7 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash, managers } = options;
+    const { sources, disk, ports, journal, trash, managers, ownProgram } = options;
     this.#host = {
       sources,
       disk,
@@ -50,6 +50,7 @@ export class DeploymentManager {
       journal,
       trash,
       managers,
+      ownProgram,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],

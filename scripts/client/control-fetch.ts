@@ -33,7 +33,8 @@ export class ControlUnreachable extends Error {
  * `fetch` for the control API: sends the token, follows no redirect, and throws {@link ControlProblem} or
  * {@link ControlUnreachable} for anything but success. A call without a signal of its own has a timeout.
  */
-export function controlFetch(origin: string, token: string): typeof fetch {
+export function controlFetch(origin: string, token: string, from?: string): typeof fetch {
+  const server = from === undefined ? origin : `${origin} (from ${from})`;
   return async (url, init = {}) => {
     const headers = new Headers(init.headers);
     headers.set("authorization", `Bearer ${token}`);
@@ -47,9 +48,9 @@ export function controlFetch(origin: string, token: string): typeof fetch {
       });
     } catch (error) {
       if (init.signal?.aborted === true && !(init.signal.reason instanceof DOMException)) throw error;
-      throw new ControlUnreachable(`${origin} can't be reached: ${causeOf(error)}`);
+      throw new ControlUnreachable(`${server} can't be reached: ${causeOf(error)}`);
     }
-    if (!response.ok) throw await problemOf(origin, response);
+    if (!response.ok) throw await problemOf(server, response);
     return response;
   };
 }
@@ -58,14 +59,14 @@ export function controlFetch(origin: string, token: string): typeof fetch {
  * The same for calls that may be repeated: while the answer is "not now", or none, they are. A mutation gets an
  * Idempotency-Key, so that a lost answer isn't a second change.
  */
-export function patientFetch(once: typeof fetch): typeof fetch {
+export function patientFetch(once: typeof fetch, read: Reading = {}): typeof fetch {
   return async (url, init = {}) => {
     const headers = new Headers(init.headers);
     if ((init.method ?? "GET") !== "GET" && !headers.has("idempotency-key"))
       headers.set("idempotency-key", randomUUID());
     for (let attempt = 1; ; attempt++) {
       try {
-        return await readToItsEnd(await once(url, { ...init, headers }));
+        return await readToItsEnd(await once(url, { ...init, headers }), read);
       } catch (error) {
         if (!passes(error) || attempt === ATTEMPTS) throw error;
         await sleep(RETRY_FIRST_MS * 2 ** (attempt - 1));
@@ -74,8 +75,16 @@ export function patientFetch(once: typeof fetch): typeof fetch {
   };
 }
 
+export interface Reading {
+  /** For people: a line feed in a text of the server's would begin a line that looks like ours. `--json` keeps it. */
+  inOneLine?: boolean;
+}
+
 /** The JSON of an answer. */
-export async function jsonOf(response: { url: string; text: () => Promise<string> }): Promise<unknown> {
+export async function jsonOf(
+  response: { url: string; text: () => Promise<string> },
+  { inOneLine = false }: Reading = {},
+): Promise<unknown> {
   let text: string;
   try {
     text = await response.text();
@@ -83,16 +92,18 @@ export async function jsonOf(response: { url: string; text: () => Promise<string
     throw new ControlUnreachable(`${response.url} broke off its answer: ${causeOf(error)}`);
   }
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, (_key, value: unknown) =>
+      inOneLine && typeof value === "string" ? value.replace(/[\r\n]+/g, " ") : value,
+    );
   } catch {
     throw notSignalbox(new URL(response.url).origin, 200);
   }
 }
 
 /** An answer that breaks off in its middle is to be asked for again, too. */
-async function readToItsEnd(response: Response): Promise<Response> {
+async function readToItsEnd(response: Response, read: Reading): Promise<Response> {
   const { status, headers, url } = response;
-  const value = await jsonOf(response);
+  const value = await jsonOf(response, read);
   const whole = Response.json(value, { status, headers });
   Object.defineProperty(whole, "url", { value: url });
   return whole;
@@ -105,21 +116,22 @@ function passes(error: unknown): boolean {
   );
 }
 
-async function problemOf(origin: string, response: Response): Promise<Error> {
+async function problemOf(server: string, response: Response): Promise<Error> {
   const text = await response.text().catch(() => "");
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
-    return notSignalbox(origin, response.status);
+    return notSignalbox(server, response.status);
   }
   const code = field(parsed, "code");
-  if (code === "") return notSignalbox(origin, response.status);
-  return new ControlProblem(response.status, code, field(parsed, "detail"), fieldsOf(parsed));
+  if (code === "") return notSignalbox(server, response.status);
+  const detail = field(parsed, "detail").replace(/[\r\n]+/g, " ");
+  return new ControlProblem(response.status, code, detail, fieldsOf(parsed));
 }
 
-function notSignalbox(origin: string, status: number): ControlUnreachable {
-  return new ControlUnreachable(`${origin} answers ${status}, but not as Signalbox does.`);
+function notSignalbox(server: string, status: number): ControlUnreachable {
+  return new ControlUnreachable(`${server} answers ${status}, but not as Signalbox does.`);
 }
 
 function causeOf(error: unknown): string {

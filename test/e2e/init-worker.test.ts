@@ -45,6 +45,7 @@ test("what it writes deploys with the wrangler that it pins", async () => {
   const { directory, stdout } = await initWorker("dry");
   expect((await readdir(directory)).toSorted()).toEqual(["package.json", "worker.js", "wrangler.toml"]);
   expect(stdout).toMatch(/cd dry\n\s+npm install\n\s+npx wrangler deploy\n/);
+  expect(stdout).toMatch(/\n\s+npx signalbox login --server /);
   await linkWrangler(directory);
   const { devDependencies } = JSON.parse(await readFile(join(directory, "package.json"), "utf8")) as {
     devDependencies: { wrangler: string };

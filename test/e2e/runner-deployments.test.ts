@@ -300,7 +300,9 @@ test.concurrent(
 
 test.concurrent("a crash after a long stable time counts as the first", async (context) => {
   const world = await World.open(context, { timing: { ...timing, stableMs: 0 } });
-  const sha256 = await world.runner.upload({ "server.mjs": server("process.exit(3)") });
+  const sha256 = await world.runner.upload({
+    "server.mjs": server("if (request.url === '/die') process.exit(3); response.end('up')"),
+  });
   await world.runner.put("shop/v1", { source: { sha256 }, start });
   // A crash is counted before it is written down.
   const pauses = async (): Promise<RegExpExecArray[]> => [
@@ -308,7 +310,7 @@ test.concurrent("a crash after a long stable time counts as the first", async (c
   ];
   for (let crash = 1; crash <= 4; crash++) {
     const { port } = await world.runner.reaches("shop/v1", "running");
-    await answerOf(port).catch(() => undefined);
+    await answerOf(port, "/die").catch(() => undefined);
     await until("the crash is told of", async () => (await pauses()).length === crash);
   }
   expect((await pauses()).map((match) => Number(match[1]) <= 0.1)).toEqual([true, true, true, true]);

@@ -1,7 +1,9 @@
-import { execFile } from "node:child_process";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildExecutable, bundleRunner } from "../../scripts/build/runner.ts";
@@ -92,4 +94,33 @@ test("a port that is taken and a workspace that can't be made are named", async 
   await taken.remove();
   await homeless.remove();
   await hub.close();
+});
+
+test.each(forms)("the %s puts itself in reach of its deployments, to serve files", async (form) => {
+  const hub = await startHub();
+  const runner = await startRunner(hub, { command: command(form) });
+  const site = join(directory, "site");
+  await mkdir(site, { recursive: true });
+  await writeFile(join(site, "index.html"), "served");
+  let serving: ChildProcess | undefined;
+  try {
+    await hub.connection(0);
+    serving = spawn(join(runner.workspace, ".signalbox/bin/signalbox-runner"), ["static", "."], {
+      cwd: site,
+      env: { PATH: process.env["PATH"] ?? "", HOME: directory, PORT: "0" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const output = serving.stdout;
+    if (output === null) throw new Error("Its output isn't piped.");
+    const [line] = (await once(createInterface({ input: output }), "line")) as [string];
+    const url = /http:\S+/.exec(line)?.[0] ?? "";
+    expect(await (await fetch(url)).text()).toBe("served");
+    const exited = once(serving, "exit");
+    serving.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+  } finally {
+    serving?.kill("SIGKILL");
+    await runner.remove();
+    await hub.close();
+  }
 });

@@ -13,7 +13,7 @@ import {
   utimes,
   writeFile,
 } from "node:fs/promises";
-import { lstatSync, writeFileSync } from "node:fs";
+import { lstatSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -23,7 +23,6 @@ import { buffer } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { unpackTar } from "modern-tar";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { refuseWorkspaceMember } from "../../scripts/cli/deploy/workspace-member.ts";
 import { packTree } from "../../scripts/cli/packing/archive.ts";
 import { identityOf, readSourceTree } from "../../scripts/cli/packing/source-tree.ts";
 import { EntryGuard } from "../../runner/sources/entry-guard.ts";
@@ -185,6 +184,15 @@ describe("names", () => {
     await write({ ".gitignore": "a?b\n" });
     expect(await listed()).toEqual([".gitignore", "index.js"]);
   });
+
+  test("a link to a name that isn't UTF-8 is called that", async () => {
+    await write({ "index.js": "" });
+    symlinkSync(Buffer.from([0x61, 0xff, 0x62]), join(root, "link"));
+    await expect(readSourceTree(root, { alone: false })).rejects.toMatchObject({
+      code: "bad_name",
+      message: expect.stringContaining("isn't UTF-8"),
+    });
+  });
 });
 
 describe("what changes meanwhile", () => {
@@ -251,40 +259,15 @@ describe("secrets of Signalbox", () => {
       "home/state/x": "",
       "named/x": "",
       "other/local.json": "{}",
+      "emptied/local.json": "",
+      "emptied/state/store.sqlite": "",
     });
     const tree = await readSourceTree(root, { alone: false, secret: [join(root, "named")] });
     expect(tree.entries.map(({ path }) => path)).toEqual(["index.js", "other/local.json"]);
-    expect(tree.skipped.sort()).toEqual(["home/", "named/"]);
+    expect(tree.skipped.sort()).toEqual(["emptied/", "home/", "named/"]);
     await expect(readSourceTree(join(root, "home"), { alone: true })).rejects.toMatchObject({
       code: "secret_directory",
     });
-  });
-});
-
-describe("a workspace's member", () => {
-  const member = (needs: object) => ({
-    "package.json": '{"workspaces":["packages/*"]}',
-    ".git/HEAD": "",
-    "packages/app/package.json": JSON.stringify({ name: "app", dependencies: needs }),
-    "packages/lib/package.json": '{"name":"lib"}',
-  });
-
-  test.each([["workspace:*"], ["file:../lib"], ["link:../lib"], ["^1.0.0"]])(
-    "that needs another by %s is refused with the remedy",
-    async (version) => {
-      await write(member({ lib: version }));
-      await mkdir(join(root, "node_modules"));
-      await symlink("../packages/lib", join(root, "node_modules/lib"));
-      expect(() => refuseWorkspaceMember(join(root, "packages/app"))).toThrow(
-        /needs lib of it.*--start "npm start --workspace packages\/app"/,
-      );
-    },
-  );
-
-  test("that needs only what a registry has is fine, and so is the root", async () => {
-    await write({ ...member({ zod: "^4.0.0" }), "node_modules/zod/package.json": "{}" });
-    refuseWorkspaceMember(join(root, "packages/app"));
-    refuseWorkspaceMember(root);
   });
 });
 
