@@ -19,14 +19,14 @@ const API_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 /** How old the disk's figures in `/health` may be: no probe waits for a measurement. */
 const DISK_STATUS_AGE_MS = 15_000;
 
-/** What a runner keeps in its workspace, as a part of it: deployments, sources, project files. */
+/** The runner's part that opens its workspace and serves it: deployments, sources, project files. */
 export class Hosting implements RunnerPart {
   readonly name = "hosting";
   readonly commands: Partial<Record<CommandType, CommandHandler>>;
   readonly #options: WorkspaceOptions;
   #workspace: Workspace | null = null;
   #workspaceCommands: ReadonlyMap<string, WorkspaceCommand> = new Map();
-  /** Aborts the waits for log lines, which must not hold up the end. */
+  /** Aborts waits for log lines, which would delay the shutdown. */
   readonly #ending = new AbortController();
   #settled: Promise<void> | null = null;
   #isSettled = true;
@@ -109,7 +109,7 @@ export class Hosting implements RunnerPart {
   }
 }
 
-/** Whoever sends it adds these. */
+/** The sender adds these fields. */
 function bare({
   commandId: _commandId,
   projectId: _projectId,

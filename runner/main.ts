@@ -53,7 +53,7 @@ function makeReporter({ sentry, runnerId }: RunnerConfig, secrets: string[]): Re
   return sentry === null ? noReporter : new SentryReporter({ ...sentry, runnerId, secrets });
 }
 
-/** The state of the process is unknown after that: whoever started it starts it again. */
+/** The process's state is unknown after that: it ends, and its supervisor restarts it. */
 function endOnUncaught(log: Log, reporter: Reporter): void {
   for (const uncaught of ["uncaughtException", "unhandledRejection"] as const) {
     process.on(uncaught, (error: unknown) => {

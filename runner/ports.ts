@@ -38,7 +38,7 @@ export class Ports {
   }
 
   /**
-   * Reserves a free port, the preferred one if nobody else has it; answers the same one while it is reserved.
+   * Reserves a free port, the preferred one if it is free. Answers the same one while it is reserved.
    * Throws {@link RunnerError} `no_free_port`.
    */
   async reserve(
@@ -55,7 +55,7 @@ export class Ports {
     return this.#replace(owner, preferred, options.range);
   }
 
-  /** Releases a port that somebody else turned out to have, and reserves another. */
+  /** Gives up a port that another program took, and reserves a new one. */
   async reallocate(owner: string, range?: PortRange): Promise<number> {
     const lost = this.portOf(owner);
     if (lost === null) return this.#find(owner, range);

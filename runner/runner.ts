@@ -26,7 +26,7 @@ import type { Services } from "./tunnel/services.ts";
 import { Tunnel } from "./tunnel/tunnel.ts";
 import { version } from "./version.ts";
 
-/** Something that a runner does: workspaces, builds, dev servers, deployments. Every member is optional. */
+/** A part of a runner: workspaces, builds, dev servers, deployments. Every member is optional. */
 export interface RunnerPart extends Partial<Services> {
   readonly name: string;
   /** Before the runner connects. */
@@ -51,7 +51,7 @@ export interface RunnerOptions {
   timings?: Partial<ConnectionTimings>;
 }
 
-/** How often a shutdown looks whether work has finished. */
+/** How often a shutdown checks for unfinished work. */
 const SHUTDOWN_POLL_MS = 50;
 
 /** One runner: its connection, its tunnel, its parts, and their common life. */
@@ -63,11 +63,11 @@ export class Runner {
   readonly #commands: Commands;
   readonly #parts: RunnerPart[] = [];
   #health: HealthServer | undefined;
-  /** It is about to end. */
+  /** SIGTERM came. */
   #isShuttingDown = false;
-  /** An operator gives it nothing new. */
+  /** By an operator. */
   #isDrained = false;
-  /** The last one that was reported. */
+  /** The last refusal that was reported. */
   #refusal = "";
 
   constructor(options: RunnerOptions) {
@@ -122,7 +122,7 @@ export class Runner {
     this.connection.start();
   }
 
-  /** Lets running work finish, for so long at most; requests are served meanwhile. Then `stop` is due. */
+  /** Lets running work finish, up to the drain timeout, and serves requests meanwhile. Call `stop` next. */
   async shutDown(): Promise<void> {
     const { config, log } = this.#options;
     this.#isShuttingDown = true;
@@ -135,7 +135,7 @@ export class Runner {
     await waitUntil(() => this.tunnel.requests === 0, Math.min(STOP_GRACE_MS, config.drainTimeoutMs));
   }
 
-  /** Ends everything, in order, whatever is under way. */
+  /** Ends everything, in order, finished or not. */
   async stop(): Promise<void> {
     for (const part of this.#parts.toReversed()) {
       await part.stop?.().catch((error: unknown) => this.#failed(part.name, error));
@@ -223,11 +223,11 @@ export class Runner {
     }
   }
 
-  /** A refusal needs a person, who is told once; a lost connection heals by itself. */
+  /** Reports a refusal once, since a person must act on it. A lost connection heals by itself. */
   #stateChanged({ name, reason }: ConnectionState): void {
     if (name === "online") {
       this.#refusal = "";
-      // If an operator still drains it, the hub says so at once.
+      // If an operator's drain still holds, the hub repeats it at once.
       this.#setDrained(false);
     }
     if ((name !== "refused" && name !== "replaced") || reason === this.#refusal) return;

@@ -15,7 +15,7 @@ import { ManagerStore } from "./packages/manager-store.ts";
 import { DeploymentManager } from "./deployments/deployment-manager.ts";
 import type { DeploymentTiming } from "./deployments/timing.ts";
 
-/** What nobody refers to any more is kept for a week: to the day is near enough. */
+/** Unreferenced sources are kept for a week; a day more or less doesn't matter. */
 const SWEEP_INTERVAL_MS = 24 * 60 * 60 * 1_000;
 
 /** The runner's own directory in WORKSPACE_ROOT; no project's slug begins with a dot. */
@@ -37,7 +37,7 @@ export interface WorkspaceOptions {
   sourceKeptMs?: number;
 }
 
-/** Everything that a runner keeps in its workspace, opened in the order in which a crash has to be cleaned up. */
+/** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
 export class Workspace {
   readonly workspaces: Workspaces;
   readonly trash: Trash;

@@ -15,7 +15,7 @@ export const OPERATOR = "operator";
 export interface ChangeView<T> {
   schema: z.ZodType<T>;
   view: (next: AppDocument) => T;
-  /** A larger answer isn't kept: a repetition has the view of the app as it is by then. */
+  /** A larger answer isn't kept: a repetition answers with the app as it is then. */
   keptBytes?: number;
 }
 
@@ -45,7 +45,7 @@ export async function changeApp<T>(
       case "gone":
         throw unknownApp(app);
       case "refused": {
-        // Its first attempt may have been committed between the look above and now.
+        // The first attempt may have been committed since the read above.
         const meanwhile = await earlierAnswer(context, idempotency, answer);
         if (meanwhile !== null) return meanwhile;
         throw new Problem(result.refusal.code, result.refusal.message);
@@ -54,7 +54,7 @@ export async function changeApp<T>(
         return await answerAgain(context, result, idempotency, answer);
     }
   } finally {
-    // Even after a failure: an answer that got lost may stand for a commit that didn't.
+    // Even after a failure: the commit may have happened although its answer was lost.
     kick(context, app);
   }
 }

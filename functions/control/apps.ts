@@ -68,7 +68,7 @@ export function appChangeView(stored: Pick<StoredApp, "isDefault">): ChangeView<
 
 const putRecord = z.object({ created: z.boolean(), view: appView });
 
-/** Create and replace are two commits, and either can lose a race to the other: then it is the other one's turn. */
+/** Create and replace are two commits. Each can lose a race, and then the other is tried. */
 async function put(
   context: ControlContext,
   name: string,
@@ -86,7 +86,7 @@ async function put(
   });
   const earlier = await earlierAnswer(context, idempotency, answer(false));
   if (earlier !== null) return earlier;
-  /** Of nothing: 0, or the deletion of an app of this name. Versions never return, so it is never that of an app. */
+  /** The version before the app exists: 0, or that of its deletion. No app ever has it, since versions only rise. */
   let before = 0;
   for (let attempt = 0; attempt < 5; attempt++) {
     const replaced = await applyCommand(

@@ -17,7 +17,7 @@ export const janitor = controlRouter()
       sweep(dryRun, { store, sweepApp, sweepServices: servicesSweep(config, store), now });
     if (dryRun) {
       const run = act();
-      // A client that leaves takes its request along, not the run: it would leave the lease behind.
+      // The run outlives a client that leaves; ending it would leave the lease held.
       waitUntil(run.catch(() => undefined));
       return c.json(await run, 200);
     }

@@ -16,7 +16,7 @@ export const logs = controlRouter().openapi(read, async (c) => {
   return c.json(await nextPage(page, cursor, wait * 1_000, signal), 200);
 });
 
-/** After an empty page it reads the deployment again, which may have ended. */
+/** After an empty page it reads the deployment again: it may have ended. */
 function reader(context: ControlContext, name: string, id: string, limit: number): ReadLog {
   const look = async () => {
     const { app } = await requireApp(context, name);

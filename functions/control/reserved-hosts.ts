@@ -1,7 +1,7 @@
 import type { Config } from "../config.ts";
 import { Problem } from "../errors.ts";
 
-/** Refuses an app's hosts where the operator's is among them, on whatever port. */
+/** Refuses an app's hosts if the operator's is among them, on any port. */
 export function refuseOperatorHost({ operatorHost }: Config, hosts: string[]): void {
   const index = hosts.findIndex((host) => host === operatorHost?.name);
   if (index === -1) return;

@@ -139,7 +139,7 @@ async function requireRunnerRecord(store: StateStore, id: string): Promise<Runne
   });
 }
 
-/** The hub has the change, but the registry, which everybody reads, doesn't yet. */
+/** The hub has the change, but the registry doesn't yet. */
 function notWritten(id: string): StoreUnavailable {
   return new StoreUnavailable(`The registry's record of runner ${id} couldn't be written:`);
 }

@@ -14,9 +14,9 @@ export interface Provider {
   provision(deployment: Deployment, app: AppDocument, log: BuildLog): Promise<StepOutcome<Provisioned>>;
   /** Builds the same deployment again, in place. */
   redeploy(deployment: Deployment, app: AppDocument, log: BuildLog): Promise<StepOutcome<Provisioned>>;
-  /** Takes away what `provision` made, and only that. */
+  /** Deletes what `provision` made, and nothing else. */
   remove(deployment: Deployment, app: AppDocument): Promise<StepOutcome<null>>;
-  /** Requests under way to the backend, as far as the provider can see them; null: it can't. */
+  /** Requests under way to the backend; null: the provider can't see them. */
   openStreams(deployment: Deployment): Promise<number | null>;
   /**
    * What the build and the app wrote, a page from a cursor on. Throws a `Problem`: `no_logs` where there can be none,
@@ -39,7 +39,7 @@ export interface LogQuery {
   /** Where the last page ended; 0 is the beginning. */
   cursor: number;
   limit: number;
-  /** How long to wait for the first line, where a provider can; one that can't answers at once. */
+  /** How long to wait for the first line. A provider that can't wait answers at once. */
   waitMs: number;
   /** Aborts when nobody wants the answer any more. */
   signal: AbortSignal;
@@ -54,13 +54,13 @@ export interface LogPage {
     /** What wrote it: `install`, `build`, `start`. */
     phase?: string | undefined;
   }[];
-  /** Where to go on. It rises for ever, over restarts of whatever writes and whatever stores. */
+  /** Where to go on. It only rises, across restarts of the app and the store. */
   cursor: number;
   /** Lines between the asked cursor and these are gone: too old to be kept. */
   truncated: boolean;
   /** Nothing will ever follow. */
   complete: boolean;
-  /** Why there is nothing, where that needs words. */
+  /** Why there is nothing, if that isn't obvious. */
   detail?: string | undefined;
 }
 
@@ -71,6 +71,7 @@ export interface Provisioned {
   resources: Record<string, string>;
 }
 
+/** What one run of a step came to. `untilMs`: epoch milliseconds. */
 export type StepOutcome<T> =
   | { status: "done"; value: T }
   | { status: "wait"; untilMs: number; detail: string }

@@ -60,7 +60,7 @@ export function runnerProvider(parts: {
   }
 
   async function follow(runnerId: string, key: string, log: BuildLog): Promise<StepOutcome<Provisioned>> {
-    // Before the log, so that the log is complete if this says that it is over.
+    // Read before the log: if it is over here, the log is complete.
     const answer = await call(runnerId, "GET", runnerPaths.deployment(key));
     if (answer.kind === "unreachable") return unreachable(runnerId, answer);
     if (answer.status >= 400) return judge(answer, runnerId);
@@ -85,7 +85,7 @@ export function runnerProvider(parts: {
     }
   }
 
-  /** To its end: after the last step nobody reads the rest. */
+  /** Reads the log to its end, since no later step will. */
   async function readLog(runnerId: string, key: string, log: BuildLog): Promise<void> {
     let { cursor } = log;
     for (let pages = 0; pages < LOG_PAGES_LIMIT; pages++) {

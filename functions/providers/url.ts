@@ -3,7 +3,7 @@ import { Problem } from "../errors.ts";
 import { isPrivateHost } from "./private-hosts.ts";
 import type { Provider, Provisioned, StepOutcome } from "./provider.ts";
 
-/** A backend that somebody else runs: there is nothing to make and nothing to take away. */
+/** A backend that somebody else runs: there is nothing to make and nothing to delete. */
 export function urlProvider(settings: { allowPrivateTargets: boolean }): Provider {
   return {
     place(target, app) {

@@ -3,8 +3,8 @@ const MINUTE_MS = 60_000;
 const SCARCE = 0.1;
 
 /**
- * How many calls one token makes: at most so many a minute by our own count, and what Railway's headers leave. One is
- * kept for each isolate; isolates don't know of each other, which is why Railway's own word counts too.
+ * Limits the calls of one token: to a number a minute by our own count, and to what Railway's headers leave. Each isolate
+ * has its own and can't see the others' calls, so Railway's count matters too.
  */
 export class CallBudget {
   readonly #perMinute: number;

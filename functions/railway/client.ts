@@ -7,7 +7,7 @@ import { delay } from "./delay.ts";
 
 export const RAILWAY_API_URL = "https://backboard.railway.com";
 
-/** A project token sees one environment of one project; an account's or a workspace's token sees all that it may. */
+/** A project token sees one environment of one project; an account's or workspace's sees all of its projects. */
 export interface RailwayToken {
   kind: "project" | "account";
   value: string;

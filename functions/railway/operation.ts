@@ -5,7 +5,7 @@ export interface Operation<Variables, Result> {
   /** The name in the text; how errors and Railway's own logs call it. */
   name: string;
   text: string;
-  /** Asking twice means the same as asking once. Whoever changes something looks again instead of repeating it. */
+  /** It is safe to repeat. After a lost answer to any other, look instead of repeating it. */
   safe: boolean;
   result: z.ZodType<Result>;
   /** Only a type: what the text's variables are. */

@@ -16,7 +16,7 @@ const edges = <T>(node: z.ZodType<T>): z.ZodType<Connection<T>> =>
 const variables = z.record(z.string(), z.string());
 export type RailwayVariables = z.infer<typeof variables>;
 
-/** States of a deployment on Railway; one that is new to us is taken for one that is under way. */
+/** States of a Railway deployment. A state we don't know counts as under way. */
 export const deploymentStatuses = [
   "QUEUED",
   "WAITING",
@@ -73,7 +73,7 @@ export const me = operation<Record<string, never>>()(
 
 // ---- The project's services
 
-/** All services of a project. A few hundred at most: each deployment is one, and old ones are taken away. */
+/** All services of a project. A few hundred at most: each deployment is one, and old ones are deleted. */
 export const projectServices = operation<{ project: string }>()(
   `query projectServices($project: String!) {
     project(id: $project) {
@@ -92,7 +92,7 @@ export const serviceVariables = operation<{ project: string; environment: string
   z.object({ variables }),
 );
 
-/** Everything about one service that a rollout looks at, in one call. */
+/** Everything that a rollout needs of one service, in one call. */
 export const serviceState = operation<{ project: string; environment: string; service: string }>()(
   `query serviceState($project: String!, $environment: String!, $service: String!) {
     service(id: $service) { id name groupId createdAt deletedAt }

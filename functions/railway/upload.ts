@@ -16,8 +16,8 @@ const refusal = z.object({ message: z.string() });
 const ANSWER_LIMIT_BYTES = 64 * 1024;
 
 /**
- * Streams a gzipped tar to Railway, which unpacks, builds and starts it as the service's next deployment. Made once:
- * whoever doesn't get the answer looks at the service's latest deployment. Throws {@link RailwayError}.
+ * Streams a gzipped tar to Railway, which unpacks, builds and starts it as the service's next deployment. It is never
+ * repeated: if the answer is lost, read the service's latest deployment. Throws {@link RailwayError}.
  */
 export async function uploadSource(
   client: RailwayClient,

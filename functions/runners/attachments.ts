@@ -10,7 +10,7 @@ const runnerAttachment = z.object({
   connectedAt: z.number(),
   /** Whether it came with the runner's own credential, whose revocation then ends it. */
   ownCredential: z.boolean(),
-  /** The last message but automatic answers, which the platform keeps the time of. */
+  /** When it last sent a message. The platform keeps the time of automatic answers itself. */
   lastHeardAt: z.number(),
   /** The latest runner-status as JSON. */
   status: z.string().nullable(),

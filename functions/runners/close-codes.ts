@@ -1,7 +1,7 @@
 import type { ResetCode } from "../protocol/frames.ts";
 import { REASON_LIMIT_BYTES } from "../protocol/limits.ts";
 
-/** Codes that stand for something that no close frame said. Source: RFC 6455, section 7.4.1. */
+/** Codes that no close frame may carry. Source: RFC 6455, section 7.4.1. */
 export const NO_CODE = 1_005;
 export const ABNORMAL = 1_006;
 /** The other side may come back at once. Source: the registry of close codes. */
@@ -22,7 +22,7 @@ export function closeCodeOf(code: ResetCode): number {
   }
 }
 
-/** Closes with what the other side said, as far as a close frame can say it. */
+/** Closes with the other side's code and reason, if a close frame may carry them. */
 export function closeSocket(socket: WebSocket, code: number, reason: string): void {
   try {
     if (code === NO_CODE) socket.close();

@@ -10,8 +10,8 @@ import type { TunnelCall } from "./tunnel-call.ts";
 const EMPTY = new Uint8Array(0);
 
 /**
- * One proxied request. Both bodies are pipes with credit: what the other side hasn't taken is never more than a
- * window. An answer that can't be finished breaks off; it never looks complete.
+ * One proxied request. Both bodies are pipes with credit, so at most a window waits for the other side. An answer that
+ * can't be finished breaks off; it never looks complete.
  */
 export class HttpStream implements Reader, WaitsForHead {
   readonly number: number;
@@ -95,7 +95,7 @@ export class HttpStream implements Reader, WaitsForHead {
   giveUpStalled(sinceMs: number): void {
     if (this.#untakenBytes === 0 || this.#takenAt > sinceMs) return;
     this.#breakOff("overflow", "the client takes nothing");
-    // The runner may have long said all; what the client hasn't taken takes up room all the same.
+    // The runner may be done: what the client hasn't read still takes up room.
     this.#writer?.abort(new Error("The client takes nothing.")).catch(() => undefined);
   }
 
@@ -167,7 +167,7 @@ export class HttpStream implements Reader, WaitsForHead {
   #finishAnswer(): void {
     this.#answerEnded = true;
     if (this.#uploadEnded) this.#finish();
-    // The rest of a body that has been answered already is of no use to anybody.
+    // The answer is complete: the rest of the request's body is useless.
     else this.#breakOff("cancelled", "answered before the body had ended");
   }
 

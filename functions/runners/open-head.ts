@@ -21,10 +21,10 @@ const OWN_TO_A_HOP = new Set([
   "sec-websocket-extensions",
 ]);
 
-/** HTTP/1.1 asks for one even where nobody was asked for by name: Signalbox's own calls. */
+/** HTTP/1.1 demands a Host; Signalbox's own calls have no other. */
 const OWN_HOST = "signalbox.internal";
 
-/** The head of an open frame as JSON, all of it ASCII, so that a header can carry it and its length is its size. */
+/** The head of an open frame as ASCII JSON: a header can carry it, and its length is its size in bytes. */
 export function openHead(
   given: Headers,
   method: string,

@@ -1,12 +1,12 @@
 import { encodeFrame, frameSize, joinFrames, type EncodedFrame, type Frame } from "../protocol/frames.ts";
 import { BATCH_BYTES } from "../protocol/limits.ts";
 
-/** Open frames that wait for each other leave when there are so many. */
+/** This many waiting open frames leave at once. */
 const OPENS_TOGETHER = 8;
-/** They wait only where messages follow each other so closely: anywhere else it would cost latency and save nothing. */
+/** Open frames wait only while messages come closer together than this; otherwise waiting only adds latency. */
 const CLOSE_MS = 1;
 
-/** Frames that come up in one turn of the event loop leave as one message, since a message costs more than a frame. */
+/** Sends the frames of one turn of the event loop as one message: a message costs more than a frame. */
 export class Outbox {
   readonly #send: (message: Uint8Array) => void;
   readonly #now: () => number;

@@ -6,13 +6,13 @@ import { hasLabels, isPlaceable, placeableRunners, readRunner } from "./registry
 import type { StateStore } from "../state/store.ts";
 import { findSource } from "./sources.ts";
 
-/** Runners whose hubs are asked at once. */
-const LOOKED_AT_ONCE = 20;
+/** Hubs asked at the same time. */
+const HUBS_AT_ONCE = 20;
 
 export interface PlacementWish {
   /** This one and no other. */
   runnerId?: string | undefined;
-  /** What the runner must say of itself, where none is named. */
+  /** Labels that the runner must have, if none is named. */
   labels?: Record<string, string> | undefined;
   source?: { sha256: string } | undefined;
 }
@@ -42,7 +42,7 @@ export async function placeOnRunner(
       unreachable = error;
     }
   }
-  // It may have the source. That can be asked again, while a refusal would be final.
+  // An unreachable runner may have the source: the caller can retry this, but a refusal would be final.
   if (unreachable !== null && (wish.runnerId !== undefined || !needsSource)) throw unreachable;
   const where =
     wish.runnerId === undefined
@@ -79,8 +79,8 @@ async function* candidates(
   }
   const known = await placeableRunners(store, labels, PLACEMENT_CANDIDATES_LIMIT);
   let some = false;
-  for (let from = 0; from < known.length; from += LOOKED_AT_ONCE) {
-    const batch = known.slice(from, from + LOOKED_AT_ONCE);
+  for (let from = 0; from < known.length; from += HUBS_AT_ONCE) {
+    const batch = known.slice(from, from + HUBS_AT_ONCE);
     const looks = await Promise.all(batch.map(({ id }) => look(env, id, labels)));
     for (const { id } of looks.filter((look) => look !== null).sort((one, other) => one.load - other.load)) {
       some = true;

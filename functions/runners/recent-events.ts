@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { EventType, RunnerEvent } from "../protocol/control.ts";
 import { RECENT_EVENT_LIMIT_BYTES, RECENT_EVENTS_KEPT } from "../protocol/limits.ts";
 
-/** Too many to be of use here, and each would be a write: what they are part of keeps them. */
+/** Too frequent to list, and each would be a write. The build or server that they belong to has them. */
 const CHATTY: ReadonlySet<EventType> = new Set([
   "runner-status",
   "log-chunk",
@@ -48,7 +48,7 @@ export class RecentEvents {
   }
 }
 
-/** What says which event it was, as far as it has the length of such a thing. */
+/** The fields that identify an event, cut to a length that no id has. */
 function withoutRest({ type, timestamp, commandId, projectId }: RunnerEvent): Record<string, unknown> {
   const cut = (text: string | undefined): string | undefined => text?.slice(0, NAME_LIMIT);
   const named = { timestamp: cut(timestamp), commandId: cut(commandId), projectId: cut(projectId) };

@@ -52,7 +52,7 @@ function requireConfigured(config: Config): void {
   );
 }
 
-/** Compares with all, so that the time tells nothing. */
+/** Compares with every secret, so the time taken reveals nothing. */
 async function isShared(given: string, config: Config): Promise<boolean> {
   const matches = await Promise.all(config.runnerSecrets.map((secret) => sameSecret(given, secret)));
   return matches.includes(true);

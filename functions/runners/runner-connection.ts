@@ -18,16 +18,16 @@ import { connectionLost } from "./stream-problems.ts";
 import type { TunnelCall } from "./tunnel-call.ts";
 import { Turns } from "./turns.ts";
 
-/** Finer than any use of it, and coarse enough to cost nothing per message. */
+/** Coarse enough to cost nothing per message; no reader needs it finer. */
 const HEARD_RESOLUTION_MS = 500;
-/** How long a request's head may take before its client's leaving is listened for, which costs more than most answers. */
+/** A request without an answer for this long listens for its client's leaving, which costs more than most answers. */
 const LOOK_AFTER_MS = 200;
 /** Source: PROTOCOL.md, section 3: numbers have 32 bits. */
 const LAST_STREAM = 0xffff_ffff;
 
 /**
- * One runner's connection: its streams, its credit and what of it must outlive the hub's hibernation. Hibernation
- * only comes while no request is under way, so what is saved is the state between bodies.
+ * One runner's connection: its streams, its credit, and the state that survives the hub's hibernation. A hub hibernates
+ * only while no request is under way, so the state between two bodies is enough.
  */
 export class RunnerConnection implements StreamLink {
   readonly socket: WebSocket;
@@ -98,7 +98,7 @@ export class RunnerConnection implements StreamLink {
     }
     const number = this.#attachment.nextStream;
     if (number > LAST_STREAM) {
-      // Numbers are never used again, so a connection of some months comes to its end; the next one begins anew.
+      // Stream numbers are never reused, so after some months a connection runs out. The next one starts at 1.
       closeSocket(this.socket, RESTARTED, "every stream number was used");
       throw connectionLost();
     }
@@ -249,7 +249,7 @@ export class RunnerConnection implements StreamLink {
     }, LOOK_AFTER_MS);
   }
 
-  /** While little room is left, looks now and then for clients that take nothing of what fills it. */
+  /** While room is short, checks at intervals for clients that read nothing. */
   #watchStalled(): void {
     if (this.#stalledTimer !== null || this.#receiveCredit.roomBytes >= CONNECTION_WINDOW_BYTES / 4) return;
     this.#stalledTimer = setTimeout(() => {

@@ -16,7 +16,7 @@ export async function sendCommand(
 ): Promise<CommandAnswer> {
   const { id, type } = command;
   const text = JSON.stringify(command);
-  // The body was small enough, but JSON has longer spellings, and a runner closes the connection over a too large message.
+  // JSON can be longer than the body it came from, and a runner closes its connection over a message that is too large.
   if (isLongerThan(text, CONTROL_MESSAGE_LIMIT_BYTES)) {
     throw new Problem(
       "body_too_large",

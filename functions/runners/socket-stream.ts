@@ -45,7 +45,7 @@ export class SocketStream {
     if (!this.#link.holdParts(body.byteLength))
       return this.#breakOff("overflow", "too many unfinished messages");
     if (this.#partTimer !== null) clearTimeout(this.#partTimer);
-    // Beside its purpose it keeps the hub from hibernating, which would lose the parts.
+    // The timer also keeps the hub from hibernating, which would lose the parts.
     this.#partTimer = setTimeout(
       () => this.#breakOff("timeout", "a message wasn't completed"),
       PARTIAL_MESSAGE_TIMEOUT_MS,
@@ -83,7 +83,7 @@ export class SocketStream {
     } while (at < bytes.byteLength);
   }
 
-  /** The client has closed, or is gone without a word (1006). */
+  /** The client has closed, or vanished (1006). */
   closedByClient(code: number, reason: string): void {
     if (this.#over) return;
     if (code === ABNORMAL) return this.#breakOff("cancelled", "the client is gone");

@@ -9,14 +9,14 @@ const STATUS_LIMIT = 4_000;
 /** No time is longer. */
 const TIMESTAMP_LIMIT = 64;
 
-/** A status as it is kept: whole, or as much as fits of one that is too large, small fields before large ones. */
+/** The status to keep. If it is too large, its smallest fields that fit. */
 export function statusText(event: RunnerEvent): string {
   const text = JSON.stringify(event);
   if (text.length <= STATUS_LIMIT) return text;
   const { type, timestamp, payload } = event;
   const kept: Fields = { type, timestamp: timestamp.slice(0, TIMESTAMP_LIMIT), truncated: true };
   if (!isObject(payload)) return JSON.stringify(kept);
-  // Placement goes by the small ones; what a busy runner has too much of is a number for each service.
+  // Placement needs the small ones. The large one is a count for each service.
   const fields = Object.entries(payload).map(([name, value]) => ({
     name,
     value,
@@ -42,7 +42,7 @@ const reportedLoad = z.object({
   labels: z.record(z.string(), z.unknown()).optional().catch(undefined),
 });
 
-/** Labels that no target could name, or that nobody could read, are left out. */
+/** Leaves out labels that a target can't name or a person can't read. */
 export function reportedLoadOf(event: RunnerEvent): ReportedLoad {
   const { deployments, labels } = reportedLoad.safeParse(event["payload"]).data ?? {};
   const fits = (pair: [string, unknown]): pair is [string, string] =>
@@ -56,7 +56,7 @@ export function reportedLoadOf(event: RunnerEvent): ReportedLoad {
   return { deployments, labels: known && Object.fromEntries(known) };
 }
 
-/** Whether a runner says that it takes nothing new, at the top or, as the SentryVibe runner nests it, in its payload. */
+/** Whether a runner says that it takes no new work: at the top, or in the payload, where a SentryVibe runner puts it. */
 export function isDraining(event: RunnerEvent): boolean {
   return [event, event["payload"], event["status"]].some(
     (part) =>

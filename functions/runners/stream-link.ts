@@ -10,7 +10,7 @@ export interface Reader {
 
 /** A stream that has no answer's head yet. */
 export interface WaitsForHead {
-  /** It has been so for a while: looks for what only matters then. */
+  /** Called once the answer is slow: starts what only slow answers need. */
   stillWaits(now: number): void;
 }
 
@@ -21,9 +21,9 @@ export interface StreamLink {
   readonly turns: Turns;
   /** What the windows of all streams from the runner may grow by. */
   readonly windows: WindowPool;
-  /** Bytes of a body from the runner were taken away, by a client or because nobody wants them any more. */
+  /** Bytes of a body from the runner left the buffer: a client took them, or the stream is over. */
   consumed(bytes: number): void;
-  /** Whether a client has yet to take bytes, which it may still have when its stream has ended. */
+  /** Whether a client still has bytes to take. It may, even after its stream has ended. */
   untaken(reader: Reader, some: boolean): void;
   /** Whether a stream waits for an answer's head. */
   waits(stream: WaitsForHead, some: boolean): void;

@@ -3,7 +3,7 @@ export interface TunnelCall {
   runnerId: string;
   service: string;
   webSocket: boolean;
-  /** Head of the open frame: JSON, and all of it ASCII. */
+  /** Head of the open frame: ASCII JSON. */
   head: string;
 }
 

@@ -7,8 +7,8 @@ interface Waiting {
 }
 
 /**
- * The connection's credit for bodies: streams that wait for it get one frame's worth each, in turn, and one whose
- * receiver is slow no more than leaves room for the others.
+ * The connection's credit for bodies. Waiting streams get one frame's worth each, in turn. A stream with a slow receiver
+ * gets less, to leave room for the others.
  */
 export class Turns {
   readonly #credit: SendCredit;

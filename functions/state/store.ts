@@ -36,7 +36,7 @@ export interface StateStore extends AppStore {
   /** Names in alphabetical order, at most `limit`, strictly after `after`. */
   listApps(page: Page): Promise<string[]>;
 
-  /** Names of the apps whose last commit said `hasWork`: all that a sweep has to look at. */
+  /** Names of the apps whose last commit said `hasWork`: a sweep needs no others. */
   listWork(): Promise<string[]>;
 
   /** What an earlier change recorded under this Idempotency-Key, until its time to live has passed. */
@@ -74,13 +74,13 @@ export interface StateStore extends AppStore {
     index?: RecordIndex,
   ): Promise<RecordWrite>;
   /**
-   * Records that have all of the tags, at most `limit`, the lowest rank first, then in alphabetical order. What it costs
-   * goes by the rarest of the tags, never by all records, and never by more than {@link RECORDS_EXAMINED}.
+   * Records that have all of the tags, at most `limit`, the lowest rank first, then in alphabetical order. It reads the
+   * records with the rarest of the tags, at most {@link RECORDS_EXAMINED}.
    */
   findRecords(kind: string, tags: RecordTags, limit: number): Promise<{ id: string; body: string }[]>;
   /**
-   * False when there was none, or a newer one. What a deletion with a version has deleted stays so for older writes:
-   * for {@link TOMBSTONE_TTL_MS}, longer than any request is under way.
+   * False when there was none, or a newer one. For {@link TOMBSTONE_TTL_MS}, longer than any request takes, a deletion
+   * with a version refuses older writes.
    */
   deleteRecord(kind: string, id: string, version?: number): Promise<boolean>;
 
@@ -119,7 +119,7 @@ export class StoreUnavailable extends Error {
   override name = "StoreUnavailable";
 }
 
-/** Throws where an answer is too large to be kept for a repetition: whoever asked must keep less of it. */
+/** Throws if an answer is too large to keep for a repetition: the caller must keep less. */
 export function checkResultSize(idempotencyRecord: NewIdempotencyRecord | null): void {
   if (idempotencyRecord === null) return;
   const bytes = new TextEncoder().encode(idempotencyRecord.result).length;
@@ -133,7 +133,7 @@ export function checkResultSize(idempotencyRecord: NewIdempotencyRecord | null):
 export const AUDIT_ENTRIES_KEPT = 20_000;
 
 /**
- * How many records with the rarest tag a search examines for the other tags. So many take some 20 ms, during which the
- * store does nothing else.
+ * A search reads at most this many records with the rarest tag. That takes some 20 ms, in which the store does nothing
+ * else.
  */
 export const RECORDS_EXAMINED = 10_000;

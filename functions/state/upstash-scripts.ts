@@ -211,8 +211,8 @@ return redis.call('HDEL', bodies, id)
 /**
  * The sorted sets of the wanted tags follow the last named key.
  *
- * A build from before the index writes and deletes records without it. What it has touched shows by its version, and
- * leaves the index here, so that it is in the way once.
+ * Builds from before the index write and delete records without it. Their records have another version than the index
+ * says; this removes them from it.
  */
 export const FIND_RECORDS = `${UNINDEX}
 local bodies, versions, indexed = KEYS[1], KEYS[2], KEYS[3]

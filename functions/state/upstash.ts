@@ -123,7 +123,7 @@ export class UpstashStore implements StateStore {
       enableTelemetry: false,
       // Base64 is for binary values; decoding it costs more CPU than all the rest of reading a large table.
       responseEncoding: false,
-      // A retried write could run twice; whoever called knows whether to repeat.
+      // A retried write could run twice. The caller knows whether to repeat it.
       retry: { retries: 0 },
       signal: () => AbortSignal.timeout(this.#timeoutMs),
     });
@@ -302,7 +302,7 @@ export class UpstashStore implements StateStore {
   }
 }
 
-/** The SDK keeps the server's words and drops the HTTP status, so the words have to do. */
+/** The SDK drops the HTTP status, so this reads the server's message. */
 function explainRefusal(error: Error): string {
   const words = (error.message.split(", command was:")[0] ?? "").slice(0, 200);
   if (/^(WRONGPASS|NOAUTH|unauthori[sz]ed)/i.test(words)) {

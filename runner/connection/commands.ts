@@ -17,7 +17,7 @@ export interface CommandContext {
 
 export type CommandHandler = (command: Command, context: CommandContext) => Promise<void>;
 
-/** A failure that whoever sent the command can act on; `code` is stable, the message ends up in front of people. */
+/** A failure that the sender can act on. `code` is stable; people read the message. */
 export class CommandError extends Error {
   override name = "CommandError";
   readonly code: string;
@@ -47,10 +47,10 @@ const startsWork: Record<CommandType, boolean> = {
   "github-push": true,
 };
 
-/** Far more than people cause; a hub that sends more is answered with `busy`. */
+/** Far more than people cause; beyond it the answer is `busy`. */
 const RUNNING_COMMANDS_LIMIT = 256;
 
-/** Takes commands to their handlers. Each is answered by an `ack` and whatever its handler says, or by an `error`. */
+/** Dispatches commands to their handlers. Each command gets an `ack` and its handler's events, or an `error`. */
 export class Commands {
   readonly #handlers = new Map<CommandType, CommandHandler>();
   readonly #send: (event: NewEvent) => void;
@@ -74,7 +74,7 @@ export class Commands {
     this.#handlers.set(type, handler);
   }
 
-  /** For when nobody else handles it. */
+  /** Handles a type that has no handler of its own. */
   handleByDefault(type: CommandType, handler: CommandHandler): void {
     if (!this.#handlers.has(type)) this.#handlers.set(type, handler);
   }

@@ -43,7 +43,7 @@ export interface ConnectionState {
 export interface StreamPeer {
   /** Throws ProtocolError when the message can't be understood. */
   receive(message: Uint8Array): void;
-  /** The way there and back takes at most so long by itself. */
+  /** Reports the measured round trip of the connection. */
   delay(ms: number): void;
   close(): void;
 }
@@ -97,7 +97,7 @@ const SOCKET_BUFFER_LIMIT_BYTES = 8 * 1024 * 1024;
 /** Source: RFC 6455, 7.4.1: an endpoint that goes away. */
 const CLOSE_GOING_AWAY = 1_001;
 
-/** The runner's way to its hub: connects for ever, tells how it is, hands on what arrives. */
+/** The runner's connection to its hub: reconnects for ever, sends heartbeats, passes on what arrives. */
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #backoff: Backoff;
@@ -147,7 +147,7 @@ export class Connection {
     this.#pump();
   }
 
-  /** Tells the hub now how this runner is. */
+  /** Sends a heartbeat now. */
   tell(): void {
     this.#heartbeat();
   }

@@ -1,4 +1,4 @@
-/** A runner that is cut off for long keeps its newest thousand events; builds have their own outbox on disk. */
+/** A disconnected runner keeps its newest thousand events. Builds have their own outbox on disk. */
 const EVENTS_LIMIT = 1_000;
 const EVENT_BYTES_LIMIT = 8 * 1024 * 1024;
 

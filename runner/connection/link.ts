@@ -25,7 +25,7 @@ export interface LinkOptions {
   url: URL;
   runnerId: string;
   sharedSecret: string;
-  /** From dialling to the answer, however slowly that trickles in. */
+  /** From dialling to the complete answer. */
   handshakeTimeoutMs: number;
   pingIntervalMs: number;
   silenceLimitMs: number;
@@ -37,7 +37,7 @@ export interface LinkEvents {
   binary(bytes: Uint8Array): void;
   /** How long a ping of the hub took there and back. */
   delay(ms: number): void;
-  /** Once, whatever became of it. */
+  /** Called exactly once, also after a failed handshake. */
   ended(end: LinkEnd): void;
 }
 
@@ -53,7 +53,7 @@ export class Link {
   readonly #events: LinkEvents;
   readonly #socket: WebSocket;
   #streams = false;
-  /** On the clock that nobody sets. */
+  /** On the monotonic clock. */
   #heardAt = 0;
   #pingedAt = 0;
   readonly #opening: NodeJS.Timeout;

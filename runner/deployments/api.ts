@@ -32,14 +32,14 @@ type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) 
 type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
- * Serves the API of `functions/protocol/runner-api.ts`. Only the tunnel reaches it: whoever may open a stream to it may
- * deploy.
+ * Serves the API of `functions/protocol/runner-api.ts`. Only the tunnel reaches it; anyone who may open a stream to it
+ * may deploy.
  */
 export function createInternalApi(options: {
   deployments: DeploymentManager;
   sources: SourceStore;
   disk: Disk;
-  /** Aborts when the runner ends: nobody may wait any longer. */
+  /** Aborts when the runner shuts down, and with it every wait for log lines. */
   ending: AbortSignal;
 }): (request: IncomingMessage, response: ServerResponse) => void {
   const routes = createRoutes(options);

@@ -120,7 +120,7 @@ export class DeploymentManager {
     return deployment.status();
   }
 
-  /** Ends and deletes a deployment; whether there was one. Resolves when nothing of it is left. */
+  /** Ends and deletes a deployment; false if there was none. Resolves when nothing of it is left. */
   async remove(key: string): Promise<boolean> {
     await this.#creations.get(key)?.catch(() => undefined);
     const deployment = this.#deployments.get(key);
@@ -228,7 +228,7 @@ export class DeploymentManager {
       for (const id of await directoriesIn(join(this.#directory, app))) {
         if (id.startsWith(".")) continue;
         const key = `${app}/${id}`;
-        // The others must be served all the same. A person has to look at this one.
+        // The others must run. A person has to repair this one.
         await this.#resumeOne(key).catch((error: unknown) =>
           complain(`deployment ${key} is skipped: ${error instanceof Error ? error.message : String(error)}`),
         );
@@ -274,7 +274,7 @@ export class DeploymentManager {
   }
 }
 
-/** Names of directories; whatever else lies there (a file browser's notes) is nobody's deployment. */
+/** Names of directories. A file there (a file browser's notes) is no deployment. */
 async function directoriesIn(path: string): Promise<string[]> {
   const entries = await readdir(path, { withFileTypes: true });
   return entries.flatMap((entry) => (entry.isDirectory() ? entry.name : []));

@@ -33,7 +33,7 @@ export async function saveManifest(directory: string, manifest: DeploymentManife
   await writeFileAtomically(join(directory, FILE), JSON.stringify(manifest), 0o600);
 }
 
-/** null if there is none: the runner was killed before the deployment was accepted, so nobody counts on it. */
+/** Null if there is none: the runner was killed before it accepted the deployment, so no caller knows of it. */
 export async function loadManifest(directory: string): Promise<DeploymentManifest | null> {
   const file = join(directory, FILE);
   let text: string;

@@ -7,9 +7,9 @@ export interface DeploymentTiming {
   /** The first delay after a crash; doubles up to the limit. */
   backoffFirstMs: number;
   backoffLimitMs: number;
-  /** Having run for so long, a deployment's next crash counts as its first. */
+  /** After running this long, a deployment's next crash counts as its first. */
   stableMs: number;
-  /** How often the disk is looked at while an install or a build fills it. */
+  /** How often the disk is checked while an install or a build fills it. */
   diskCheckMs: number;
 }
 
@@ -28,7 +28,7 @@ export const deploymentTiming: DeploymentTiming = {
   diskCheckMs: 1_000,
 };
 
-/** Full jitter over the upper half, so that what crashed together doesn't start together, nor at once. */
+/** Jitters the upper half: what crashed together must not restart together, nor at once. */
 export function backoffMs(failures: number, timing: DeploymentTiming): number {
   const most = Math.min(timing.backoffLimitMs, timing.backoffFirstMs * 2 ** Math.min(failures - 1, 30));
   return most / 2 + (Math.random() * most) / 2;

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { version } from "../version.ts";
 
-/** Where a runner's failures are told to whoever operates it. */
+/** Reports a runner's failures to its operator. */
 export interface Reporter {
   report(error: unknown, context?: ReportContext): void;
   /** Waits until what was reported has been sent, but not for long. */
@@ -40,7 +40,7 @@ export class SentryReporter implements Reporter {
   readonly #sending = new Set<Promise<void>>();
   #minute = 0;
   #reportsInMinute = 0;
-  /** Sentry asked to be left alone until then. */
+  /** Sentry asked for no reports until then. */
   #pausedUntilMs = 0;
 
   constructor(options: SentryOptions) {

@@ -5,7 +5,7 @@ import { isSystemError } from "../runner-error.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import type { Manager } from "./wanted-managers.ts";
 
-/** Runs a command in a directory, as a step of whoever needs the package manager. Rejects if it fails. */
+/** Runs a command in a directory, as a step of the deployment that needs it. Rejects if it fails. */
 export type RunInstall = (command: string, directory: string) => Promise<void>;
 
 /**
@@ -56,7 +56,7 @@ export class ManagerStore {
         this.#installs.set(key, install);
         await install;
       } else {
-        // Whoever began it may be stopped or fail by its own limits: then it is this one's turn.
+        // The first caller may be stopped or hit its own limits: then this one installs.
         await underWay.catch(() => undefined);
       }
     }

@@ -9,7 +9,7 @@ import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
 import { startTimeOf } from "./process-table.ts";
 
-/** Nobody wants what a command leaves running when it ends, but it may still be writing its files. */
+/** What a command leaves running gets this long to finish its files. */
 const LEFTOVER_GRACE_MS = 2_000;
 /** The pipes of an ended process hold 128 KiB at most, which take milliseconds to store. */
 const OUTPUT_LIMIT_MS = 5_000;

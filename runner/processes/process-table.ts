@@ -90,7 +90,7 @@ export async function findProcesses(
   );
 }
 
-/** Sends a signal to whatever of these still lives. */
+/** Signals those of these that still live. */
 export function signalAll(processes: readonly ProcessIdentity[], signal: NodeJS.Signals): void {
   for (const { pid } of processes) {
     try {

@@ -132,7 +132,7 @@ export class SourceStore {
     return sources;
   }
 
-  /** Who says which sources are still needed; until then all are. */
+  /** Sets the function that tells which sources are in use; before that, all are. */
   useReferences(isReferenced: (sha256: string) => boolean): void {
     this.#isReferenced = isReferenced;
   }
@@ -154,7 +154,7 @@ export class SourceStore {
     }));
   }
 
-  /** Deletes what nothing has referred to for a week, however much room there is. */
+  /** Deletes sources that were unreferenced for a week, even if there is room. */
   async sweep(): Promise<void> {
     for (const old of await this.evictables(UNREFERENCED_LIMIT_MS)) await old.evict();
   }

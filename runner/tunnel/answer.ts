@@ -64,7 +64,7 @@ export class Answer {
     return body.byteLength === 0 && !end ? null : { type: "data", stream, body, rest, end };
   }
 
-  /** Nobody will pull any more. */
+  /** No more frames will be pulled. */
   release(): void {
     this.#reserve(0);
   }

@@ -15,7 +15,7 @@ import {
 
 /** Something that takes turns with others in writing frames. */
 export interface FrameSource {
-  /** Its next frame, with a body of at most so many bytes, or null when it has none now; then it calls `wake` when it has. */
+  /** Its next frame, with at most `maxBodyBytes` of body. Null: none now, and it calls `wake` when it has one. */
   pull(maxBodyBytes: number): EncodedFrame | null;
 }
 
@@ -97,7 +97,7 @@ export class FrameWriter {
     this.#ready.clear();
   }
 
-  /** A turn of the event loop later, whatever else arrived in this one goes into the same message. */
+  /** Waits one turn of the event loop, so that all frames of the turn share a message. */
   #schedule(): void {
     if (this.#isFull) return;
     this.#scheduled ??= setImmediate(() => {
@@ -174,7 +174,7 @@ function spaceFor(bytes: number): Uint8Array {
   return new Uint8Array(bytes > BATCH_BYTES ? LARGEST_SPACE_BYTES : BATCH_BYTES);
 }
 
-/** Chunks that have been copied are freed now and not when the collector comes to it. Views of something larger stay. */
+/** Frees copied chunks now, before the garbage collector would. Views of larger buffers stay. */
 function giveBack({ body, rest = [] }: EncodedFrame): void {
   for (const { buffer, byteLength } of [body, ...rest])
     if (byteLength >= LARGE_CHUNK_BYTES && byteLength === buffer.byteLength && buffer instanceof ArrayBuffer)

@@ -91,7 +91,7 @@ export function answerHead(
   return sound ? { status: statusCode, statusText: statusMessage, headers } : null;
 }
 
-/** Without what ends here, and with what the runner itself adds, which nobody else can. */
+/** Drops hop-by-hop headers and adds those that only the runner may set. */
 function forTarget(headers: RawHeaders, { address, headers: added }: ResolvedTarget): RawHeaders {
   const replaced = new Set(["content-length", ...added.map(([name]) => name.toLowerCase())]);
   const kept = endToEnd(headers)

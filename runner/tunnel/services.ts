@@ -4,7 +4,7 @@ import type { HostChoice } from "./hosts.ts";
 /** Where a service listens on this machine. */
 export type ServiceTarget = { port: number; host?: HostChoice } | { socketPath: string };
 
-/** Knows which services this runner has. The name is a deployment's or a project's id. */
+/** Finds this runner's services by name: a deployment's or a project's id. */
 export interface Services {
   /** Where the service listens at this moment; null when there is no such service or it doesn't run. */
   lookup(service: string): ServiceTarget | null;

@@ -25,9 +25,9 @@ export interface TunnelStream {
   message(type: "text" | "binary", body: Uint8Array, end: boolean): void;
   /** The other side closes the WebSocket. */
   closing(code: number, reason: string): void;
-  /** The next frame, with a body of at most so many bytes. */
+  /** The next frame, with at most `maxBodyBytes` of body. */
   pull(maxBodyBytes: number): Frame | null;
-  /** The stream is over, for whatever reason; lets go of everything. Nothing is called after this. */
+  /** The stream is over: releases everything. No call follows. */
   release(): void;
 }
 
@@ -159,7 +159,7 @@ export class StreamPort implements FrameSource {
     if (!this.#closed) this.#connection.writer.wake(this);
   }
 
-  /** The local server took so many bytes: the peer may send as many more. */
+  /** The local server took `bytes`: the peer may send as many more. */
   consumed(bytes: number): void {
     if (this.#closed || bytes === 0) return;
     this.#heldBytes -= bytes;

@@ -12,7 +12,7 @@ export interface TunnelOptions {
 /** Below the five seconds after which a Node server closes a kept connection. */
 const KEEP_ALIVE_MS = 2_000;
 
-/** Serves the streams of whichever connection there is. */
+/** Serves the streams of the current connection, and of one that it replaces. */
 export class Tunnel {
   readonly #options: TunnelOptions;
   readonly #agent = new Agent({ keepAlive: true, timeout: KEEP_ALIVE_MS });
@@ -53,7 +53,7 @@ export class Tunnel {
     return this.#ports().filter((port) => !port.webSocket).length;
   }
 
-  /** New streams are refused from now on, WebSockets told to go, requests served to their end. */
+  /** Refuses new streams from now on, ends WebSockets, and serves open requests to their end. */
   shutDown(): void {
     this.#isShuttingDown = true;
     for (const connection of this.#connections) connection.endWebSockets();

@@ -23,7 +23,7 @@ export interface WorkspaceCommandOptions {
   disk: Disk;
   logs: ProjectLogs;
   version: string;
-  /** Ends whatever runs in a project that is about to be deleted. */
+  /** Ends the processes of a project before it is deleted. */
   stopProject?: (slug: string) => Promise<void>;
   /** What else belongs into the runner's status. */
   describe?: () => Fields;
@@ -142,7 +142,7 @@ async function* fetchLogs(command: Command, logs: ProjectLogs): AsyncIterable<Ru
         ...more,
       });
     const last = runs.pop() ?? [];
-    // Only the last chunk's cursor leads on: whoever breaks off before it asks again from where it was.
+    // Only the last chunk has a cursor, so a reader that is cut off before it starts again where it began.
     for (const run of runs) yield chunk(run, { cursor: String(cursorOf(command)) });
     yield chunk(last, { cursor: String(cursor), truncated, last: true });
   } catch (error) {

@@ -10,7 +10,7 @@ const LOW_WATER_SHARE = 0.1;
 /** How often it looks for room by itself. */
 const WATCH_INTERVAL_MS = 15_000;
 
-/** Something that may be deleted: it can be made again, or nobody refers to it. */
+/** Something that may be deleted: it can be made again, or is unreferenced. */
 export interface Evictable {
   path: string;
   evict(): Promise<void>;
@@ -146,7 +146,7 @@ export class Disk {
     );
   }
 
-  /** Evicts until there is room for so much above twice the low-water mark, or nothing is left to evict. */
+  /** Evicts until `bytes` fit above twice the low-water mark, or nothing is left to evict. */
   async #relieve(bytes: number): Promise<void> {
     if ((await this.#free()).free - bytes >= 2 * this.#lowWaterBytes) return;
     this.#evicting ??= this.#evict(bytes).finally(() => (this.#evicting = null));

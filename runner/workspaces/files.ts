@@ -205,7 +205,7 @@ function tooLarge(): RunnerError {
   );
 }
 
-/** What was there a moment ago, and held open, was deleted or replaced by somebody else. */
+/** Another process deleted or replaced the file since it was opened. */
 function explainChange(error: unknown): never {
   if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
     throw new RunnerError("changed_meanwhile", "The directory was changed meanwhile: try again.");

@@ -5,7 +5,7 @@ import { isSystemError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 
 /**
- * Deletes directories in two steps: a rename, after which nobody sees the thing any more, and the slow rest. The next
+ * Deletes directories in two steps: a rename, which hides the directory at once, and the slow rest. The next
  * start deletes what a killed process left.
  */
 export class Trash {
@@ -22,7 +22,7 @@ export class Trash {
     return trash;
   }
 
-  /** Resolves when nothing of it is left; whether there was anything. */
+  /** Resolves when nothing of it is left; false if there was nothing. */
   async discard(path: string): Promise<boolean> {
     const doomed = join(this.#directory, randomUUID());
     try {

@@ -93,7 +93,7 @@ export class Workspaces {
     return removed;
   }
 
-  /** What can be made again of projects that nobody uses, longest unused first. */
+  /** The caches of unused projects, longest unused first. */
   async evictables(): Promise<Evictable[]> {
     const found: { usedAt: number; path: string }[] = [];
     for (const slug of await this.list()) {

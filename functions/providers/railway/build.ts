@@ -11,7 +11,7 @@ import type { BuildLog, Provisioned, StepOutcome } from "../provider.ts";
 import { linesOf } from "./log.ts";
 import { failed, wait, type RailwayStep } from "./step.ts";
 
-/** Lines of one look at a build's log. */
+/** Lines of a build's log in one call. */
 const LOG_LIMIT = 1_000;
 /** What is shown of an app that didn't come up. */
 const LAST_LINES = 20;
@@ -39,7 +39,7 @@ const meanings: Record<RailwayDeploymentStatus, Meaning> = {
   },
 };
 
-/** Looks at the build or start that is under way, and passes on what it wrote. */
+/** Reads how the build or start under way is going, and passes on its output. */
 export async function followBuild(step: RailwayStep, log: BuildLog): Promise<StepOutcome<Provisioned>> {
   const { memory } = step;
   const { environment } = await step.place();
@@ -83,7 +83,7 @@ async function finish(
   const { access, memory, target } = step;
   const place = await step.place();
   if (target.repo) await stopAutoDeploys(step, service, log);
-  // A creation that was repeated may have come true twice; of two services, the look leaves one.
+  // A repeated creation may have made two services: tidying leaves one.
   if (memory.lastUnansweredAt !== null) await step.findAndTidy();
   const domain = known ?? (await step.createDomain(service));
   const resources = { service, railwayDeployment, ...place };
@@ -100,7 +100,7 @@ async function stopAutoDeploys(step: RailwayStep, service: string, log: BuildLog
   }
 }
 
-/** What was written between the look at the log and the end. */
+/** Reads what came after the last read of the log. */
 async function readRest(step: RailwayStep, deployment: string, log: BuildLog): Promise<void> {
   const since = step.memory.log.since(log);
   await optional(
@@ -110,7 +110,7 @@ async function readRest(step: RailwayStep, deployment: string, log: BuildLog): P
   );
 }
 
-/** What the app itself said at last; where it never ran, what the build did. */
+/** The app's last lines; if it never ran, the build's. */
 async function lastLines(step: RailwayStep, deployment: string): Promise<string[]> {
   const asked = { deployment, since: null, limit: LAST_LINES };
   const ran = await optional(step.call(deploymentLogs, asked).then((answer) => answer.deploymentLogs));
@@ -120,7 +120,7 @@ async function lastLines(step: RailwayStep, deployment: string): Promise<string[
   return (lines ?? []).flatMap(({ message }) => linesOf(message)).slice(-LAST_LINES);
 }
 
-/** The reason why something failed is worth having, and not worth failing for. */
+/** Null on an error of Railway: a missing log must not fail the step. */
 async function optional<T>(work: Promise<T>): Promise<T | null> {
   try {
     return await work;

@@ -1,12 +1,12 @@
 import type { RailwayService, RailwayServiceState } from "../../railway/operations.ts";
 import type { RolloutMemory } from "./memory.ts";
 
-/** What a look at the Railway project finds of a deployment. */
+/** What the Railway project has of a deployment. */
 export interface Found {
   mine: RailwayServiceState | null;
   /** What its service may be called: the spare name is for when the usual one is a sibling's. */
   names: { usual: string; spare: string };
-  /** Those of the names that services have which aren't its own, and whose they are. */
+  /** Which of these names other services have, and whose those are. */
   taken: Map<string, "sibling" | "foreign">;
   /** The service with the users' variables. */
   env: RailwayService | null;
@@ -35,7 +35,7 @@ export type Phase =
   /** It has a service that nothing was deployed to yet. */
   | { kind: "set-up"; mine: RailwayServiceState; env: RailwayService };
 
-/** After an answer was lost, what it stood for shows within so long, or most likely never happened. */
+/** After a lost answer, a change shows within this time, or it most likely never happened. */
 const DOUBT_MS = 5_000;
 /** A service that was just seen may be missing from a list for a moment. */
 const LIST_LAG_MS = 10_000;

@@ -11,7 +11,7 @@ export async function removeService(step: RailwayStep): Promise<StepOutcome<null
   const place = await step.place();
   let isBusy = false;
   for (const { id, name } of (await step.services()).candidates) {
-    // Read again right before: somebody may have taken the service over a moment ago.
+    // Read again right before: the service may have a new owner since.
     const read = await unlessGone(step.call(serviceVariables, { ...place, service: id }, name));
     if (read === null) continue;
     const ownership = await step.ownership(read.variables);

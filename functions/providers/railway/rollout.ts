@@ -15,12 +15,15 @@ import {
 import { REDIS_VARIABLE, sortVariables } from "../../railway/reserved.ts";
 import type { BuildLog, Provisioned, StepOutcome } from "../provider.ts";
 import { followBuild } from "./build.ts";
-import { phaseOf, redeployPhaseOf } from "./phase.ts";
+import { phaseOf, redeployPhaseOf, type Phase, type RedeployPhase } from "./phase.ts";
 import { isSet, reservedOnEnvService, settingsOf, variablesOf } from "./service.ts";
 import { failed, SOON_MS, wait, type RailwayStep } from "./step.ts";
 
-/** By how much two clocks may differ that are compared to a second. */
+/** How far our clock and Railway's may differ. */
 const CLOCK_TOLERANCE_MS = 2_000;
+
+type PhaseOf<K extends Phase["kind"]> = Extract<Phase, { kind: K }>;
+type RedeployPhaseOf<K extends RedeployPhase["kind"]> = Extract<RedeployPhase, { kind: K }>;
 
 /** Makes what is missing of a deployment's service, and follows what is under way. */
 export async function provisionService(step: RailwayStep, log: BuildLog): Promise<StepOutcome<Provisioned>> {
@@ -35,26 +38,21 @@ export async function provisionService(step: RailwayStep, log: BuildLog): Promis
     case "follow":
       return follow(step, phase, log);
     case "await-source":
-      return awaitSource(step, phase.service, log);
+      return awaitSource(step, phase, log);
     case "look":
       throw new Error("The project was read, and nothing is known of it");
     case "no-env-service":
-      return failed(
-        `The Railway project has no service ${step.access.envService}. Run \`signalbox scaffold\` to make it.`,
-      );
+      return failNoEnvService(step);
     case "clear":
-      return wait(SOON_MS, "deleting what an earlier deployment of this id left");
+      return awaitClearing();
     case "name-taken":
-      return failed(
-        `The Railway project has a service ${phase.name} that isn't this deployment's. Rename or delete it, or ` +
-          "deploy under another id.",
-      );
+      return failNameTaken(phase);
     case "not-listed":
-      return wait(SOON_MS, "Railway doesn't show the service yet");
+      return awaitListing();
     case "service-gone":
-      return failed(`The service ${phase.name} was deleted on Railway while it was rolled out.`);
+      return failServiceGone(phase);
     case "in-doubt":
-      return wait(SOON_MS, "Railway's answer was lost; looking for what it did");
+      return awaitDoubt();
     case "create":
       return create(step, phase, log);
     case "set-up":
@@ -62,7 +60,7 @@ export async function provisionService(step: RailwayStep, log: BuildLog): Promis
   }
 }
 
-/** Has Railway deploy the same again: once for each request, however often the step is taken. */
+/** Has Railway deploy the same again, once for each request, even if the step is repeated. */
 export async function redeployService(
   step: RailwayStep,
   requestedAt: number,
@@ -82,11 +80,11 @@ export async function redeployService(
     case "look":
       throw new Error("The service was read, and nothing is known of it");
     case "no-service":
-      return failed("The deployment has no service on Railway.");
+      return failNoService();
     case "not-ours":
-      return failed(`Railway's service ${phase.name} doesn't carry this deployment's mark any more.`);
+      return failNotOurs(phase);
     case "never-deployed":
-      return failed(`Railway's service ${phase.name} was never deployed.`);
+      return failNeverDeployed(phase);
     case "begin":
       return beginRedeploy(step, phase);
   }
@@ -97,9 +95,11 @@ export function isPrepared({ app, target }: RailwayStep, { serviceInstance }: Ra
   return isSet(settingsOf(app, target), serviceInstance) && serviceInstance.domains.serviceDomains.length > 0;
 }
 
+// A function for each phase of a rollout.
+
 function follow(
   step: RailwayStep,
-  { service, railwayDeployment }: { service: string; railwayDeployment: string },
+  { service, railwayDeployment }: Pick<PhaseOf<"follow">, "service" | "railwayDeployment">,
   log: BuildLog,
 ): Promise<StepOutcome<Provisioned>> {
   Object.assign(step.memory, { service, railwayDeployment });
@@ -109,7 +109,7 @@ function follow(
 /** The upload itself starts the build, so that it shows as the newest Railway deployment. */
 async function awaitSource(
   step: RailwayStep,
-  service: string,
+  { service }: PhaseOf<"await-source">,
   log: BuildLog,
 ): Promise<StepOutcome<Provisioned>> {
   const { environment } = await step.place();
@@ -120,27 +120,38 @@ async function awaitSource(
     : follow(step, { service, railwayDeployment }, log);
 }
 
-async function lookAtService(
-  step: RailwayStep,
-  service: string,
-): Promise<{ state: RailwayServiceState; isOurs: boolean }> {
-  const state = await step.call(serviceState, { ...(await step.place()), service });
-  return { state, isOurs: (await step.ownership(state.variables)) === "ours" };
+function failNoEnvService({ access }: RailwayStep): StepOutcome<never> {
+  return failed(
+    `The Railway project has no service ${access.envService}. Run \`signalbox scaffold\` to make it.`,
+  );
 }
 
-async function beginRedeploy(
-  step: RailwayStep,
-  { service, former }: { service: string; former: string },
-): Promise<StepOutcome<never>> {
-  Object.assign(step.memory, { service, former });
-  const { deploymentRedeploy: begun } = await step.call(deploymentRedeploy, { deployment: former });
-  step.memory.railwayDeployment = begun.id;
-  return wait(SOON_MS, "asked Railway to deploy it again");
+function awaitClearing(): StepOutcome<never> {
+  return wait(SOON_MS, "deleting what an earlier deployment of this id left");
+}
+
+function failNameTaken({ name }: PhaseOf<"name-taken">): StepOutcome<never> {
+  return failed(
+    `The Railway project has a service ${name} that isn't this deployment's. Rename or delete it, or ` +
+      "deploy under another id.",
+  );
+}
+
+function awaitListing(): StepOutcome<never> {
+  return wait(SOON_MS, "Railway doesn't show the service yet");
+}
+
+function failServiceGone({ name }: PhaseOf<"service-gone">): StepOutcome<never> {
+  return failed(`The service ${name} was deleted on Railway while it was rolled out.`);
+}
+
+function awaitDoubt(): StepOutcome<never> {
+  return wait(SOON_MS, "Railway's answer was lost; looking for what it did");
 }
 
 async function create(
   step: RailwayStep,
-  { name, env }: { name: string; env: RailwayService },
+  { name, env }: PhaseOf<"create">,
   log: BuildLog,
 ): Promise<StepOutcome<Provisioned>> {
   const place = await step.place();
@@ -165,7 +176,7 @@ async function create(
   return setUp(step, state, env, log);
 }
 
-/** Null where somebody else has taken the name. */
+/** Null if the name is taken. */
 async function createService(
   step: RailwayStep,
   input: NonNullable<(typeof serviceCreate)["variables"]>["input"],
@@ -178,7 +189,7 @@ async function createService(
     return service;
   } catch (error) {
     if (await isTaken(step, input.name, error)) return null;
-    // It may have been made although nobody said so. Another refusal doesn't settle an earlier doubt.
+    // Without an answer, the service may exist. A refusal now doesn't tell about an earlier creation.
     if (!(error instanceof RailwayError) || error.uncertain) {
       memory.unansweredSince = Date.now();
       memory.lastUnansweredAt = memory.unansweredSince;
@@ -187,7 +198,7 @@ async function createService(
   }
 }
 
-/** Whether a service was refused since there is one of its name by now; whose that is, the next step finds out. */
+/** Whether Railway refused the service because its name is taken. The next step finds out by whom. */
 async function isTaken(step: RailwayStep, wanted: string, error: unknown): Promise<boolean> {
   if (!(error instanceof RailwayError) || error.kind !== "refused") return false;
   return (await step.services()).candidates.some(({ name }) => name === wanted);
@@ -252,6 +263,38 @@ async function start(
   });
   step.memory.railwayDeployment = started.serviceInstanceDeployV2;
   return wait(SOON_MS, "asked Railway to deploy it");
+}
+
+// A function for each phase of a redeploy.
+
+function failNoService(): StepOutcome<never> {
+  return failed("The deployment has no service on Railway.");
+}
+
+function failNotOurs({ name }: RedeployPhaseOf<"not-ours">): StepOutcome<never> {
+  return failed(`Railway's service ${name} doesn't carry this deployment's mark any more.`);
+}
+
+function failNeverDeployed({ name }: RedeployPhaseOf<"never-deployed">): StepOutcome<never> {
+  return failed(`Railway's service ${name} was never deployed.`);
+}
+
+async function beginRedeploy(
+  step: RailwayStep,
+  { service, former }: RedeployPhaseOf<"begin">,
+): Promise<StepOutcome<never>> {
+  Object.assign(step.memory, { service, former });
+  const { deploymentRedeploy: begun } = await step.call(deploymentRedeploy, { deployment: former });
+  step.memory.railwayDeployment = begun.id;
+  return wait(SOON_MS, "asked Railway to deploy it again");
+}
+
+async function lookAtService(
+  step: RailwayStep,
+  service: string,
+): Promise<{ state: RailwayServiceState; isOurs: boolean }> {
+  const state = await step.call(serviceState, { ...(await step.place()), service });
+  return { state, isOurs: (await step.ownership(state.variables)) === "ours" };
 }
 
 const NEW_INSTANCE: RailwayServiceState["serviceInstance"] = {

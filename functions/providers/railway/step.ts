@@ -152,7 +152,7 @@ export class RailwayStep {
     return (await this.call(serviceDomainCreate, { input })).serviceDomainCreate.domain;
   }
 
-  /** Often at first, then more and more rarely: a build of four minutes costs twenty calls. */
+  /** Rises with the build's age: a build of four minutes costs twenty calls. */
   pollMs(): number {
     const now = Date.now();
     const ageMs = now - (this.memory.followedSince ??= now);
@@ -168,7 +168,7 @@ export function failed(reason: string): StepOutcome<never> {
   return { status: "failed", reason: reason.slice(0, 4_000) };
 }
 
-/** Null where Railway doesn't find it any more. */
+/** Null if Railway doesn't find it any more. */
 export async function unlessGone<T>(work: Promise<T>): Promise<T | null> {
   try {
     return await work;
