@@ -32,7 +32,7 @@ async function main(): Promise<void> {
   const started: { runner?: LocalRunner } = {};
   const starting = async (): Promise<LocalRunner> => {
     const runner = (started.runner = await startLocalRunner(stack, home));
-    if (settings.demo) await deployDemo(stack);
+    if (settings.demo) await deployDemo(stack, runner);
     return runner;
   };
   try {
@@ -57,7 +57,7 @@ async function main(): Promise<void> {
 }
 
 /** Deploys the example unless an earlier start did: then its runner brings it back by itself. */
-async function deployDemo(stack: Stack): Promise<void> {
+async function deployDemo(stack: Stack, runner: LocalRunner): Promise<void> {
   const { control } = stack;
   const existing = await control.call("GET", `/apps/${DEMO_APP}`).catch((error: unknown) => {
     if (error instanceof ControlProblem && error.code === "unknown_app") return null;
@@ -79,17 +79,20 @@ async function deployDemo(stack: Stack): Promise<void> {
     ["active", "ready", "draining", "removed"],
     START_TIMEOUT_MS,
   );
-  await serves(stack);
+  await serves(stack, runner);
 }
 
 /** After a restart the deployment is active long before its process runs again. */
-async function serves({ workerd }: Stack): Promise<void> {
+async function serves({ workerd }: Stack, runner: LocalRunner): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS;
   for (;;) {
     const response = await fetch(`http://127.0.0.1:${workerd.port}/`);
     await response.body?.cancel();
     if (response.status < 500) return;
-    if (Date.now() > deadline) throw new Error(`The example answers ${response.status}.`);
+    if (Date.now() > deadline) {
+      const said = [`The example answers ${response.status}. Its runner said last:`, ...runner.lastLines()];
+      throw new Error(said.join("\n  "));
+    }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

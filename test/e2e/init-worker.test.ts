@@ -156,7 +156,7 @@ test.each(["README.md", "package.json", "wrangler.toml"])(
   },
 );
 
-test("an array that can't be added to is said, with what it lacks", async () => {
+test("init-worker names an array it can't extend, and what is missing in it", async () => {
   const { directory } = await initWorker("inline");
   const file = join(directory, "wrangler.toml");
   await writeFile(file, 'name = "x"\nmain = "worker.js"\n[durable_objects]\nbindings = []\n');
