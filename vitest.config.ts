@@ -14,6 +14,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "node",
+          globalSetup: "test/helpers/build-sdk.ts",
           include: ["test/{unit,contract,fuzz}/**/*.test.ts"],
           exclude: ["test/contract/embedded.test.ts"],
         },

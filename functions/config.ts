@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ConfigError } from "./errors.ts";
+import { parseOperatorHost, type OperatorHost } from "./operator-host.ts";
 import { ROUTE_TTL_MS, RUNNER_LOST_AFTER_MS } from "./protocol/limits.ts";
 import { CALLS_PER_MINUTE, RAILWAY_API_URL, type RailwayToken } from "./railway/client.ts";
 
@@ -14,6 +15,8 @@ export interface Config {
   routeTtlMs: number;
   /** `NAME.<appDomain>` is app NAME without listing it in its hosts. */
   appDomain: string | null;
+  /** Null: the dashboard is on hosts that no app answers for. */
+  operatorHost: OperatorHost | null;
   allowPrivateTargets: boolean;
   /** Whether `cf-connecting-ip` comes from Cloudflare (it does there) or from whoever is calling (elsewhere). */
   trustClientAddress: boolean;
@@ -56,6 +59,13 @@ const schema = z.object({
     .string()
     .regex(/^[a-z0-9.-]{1,200}$/, "must be a host name in lower case")
     .optional(),
+  OPERATOR_HOST: z
+    .string()
+    .refine(
+      (value) => parseOperatorHost(value) !== null,
+      "must be a host name in lower case, with a port only if it isn't 80 or 443",
+    )
+    .optional(),
   ALLOW_PRIVATE_TARGETS: flag.default("0"),
   TRUST_CLIENT_ADDRESS: flag.default("1"),
   RAILWAY_TOKEN: z.string().min(1).optional(),
@@ -96,6 +106,7 @@ export function configOf(env: ConfigEnv): Config {
     runnerLostAfterMs: Number(result.data.RUNNER_LOST_AFTER_MS),
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,
+    operatorHost: parseOperatorHost(result.data.OPERATOR_HOST ?? ""),
     allowPrivateTargets: result.data.ALLOW_PRIVATE_TARGETS === "1",
     trustClientAddress: result.data.TRUST_CLIENT_ADDRESS === "1",
     railway: railwayOf(result.data),

@@ -1,17 +1,21 @@
-/** Every code that Signalbox answers with, and its HTTP status. Codes are stable; texts may improve. */
+/** Every code that Signalbox answers with, and its HTTP status. Codes are stable; messages may change. */
 const statuses = {
   invalid_request: 400,
   invalid_json: 400,
   unauthorized: 401,
+  cross_origin: 403,
   unknown_app: 404,
   unknown_host: 404,
   not_found: 404,
   method_not_allowed: 405,
+  /** The edge's answer to visitors: the app has no active deployment. */
   deployment_not_found: 404,
   no_logs: 404,
   stale_affinity: 409,
   version_conflict: 409,
   host_taken: 409,
+  host_reserved: 409,
+  not_operator_host: 404,
   idempotency_key_reused: 422,
   operation_under_way: 409,
   secret_shown_once: 409,
@@ -26,6 +30,7 @@ const statuses = {
   upstream_unreachable: 502,
   app_paused: 503,
   store_unavailable: 503,
+  object_unavailable: 503,
   hold_timeout: 504,
 
   unknown_runner: 404,
@@ -46,6 +51,7 @@ const statuses = {
   railway_unavailable: 503,
   source_not_expected: 409,
 
+  /** The control API: no deployment has this id. */
   unknown_deployment: 404,
   deployment_exists: 409,
   too_many_deployments: 409,
@@ -68,7 +74,7 @@ const statuses = {
 
 export type ProblemCode = keyof typeof statuses;
 
-/** A setting that is missing or wrong. The message names it and never repeats its value. */
+/** A setting is missing or wrong. The message names it, never its value. */
 export class ConfigError extends Error {
   override name = "ConfigError";
 }
@@ -79,7 +85,7 @@ export interface FieldError {
   message: string;
 }
 
-/** An answer that isn't the one hoped for. `detail` says what failed and the remedy; never a secret or a stack. */
+/** A failure to answer with. `detail` says what failed and the remedy; never a secret or a stack. */
 export class Problem extends Error {
   override name = "Problem";
   readonly code: ProblemCode;
@@ -111,7 +117,7 @@ export class Problem extends Error {
   }
 }
 
-/** Problem details (RFC 9457); a small page with the same code for a browser that navigates. */
+/** Problem details (RFC 9457); a small page with the same code for a navigating browser. */
 export function problemResponse(problem: Problem, request: Request): Response {
   const headers = new Headers(problem.headers);
   headers.set("cache-control", "no-store");

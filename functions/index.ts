@@ -1,15 +1,18 @@
 import { configOf, type ConfigEnv } from "./config.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
-import { controllerOf, type ControllerBinding } from "./control/context.ts";
-import { serveDashboard } from "./dashboard/index.ts";
+import { callController, type ControllerBinding } from "./control/context.ts";
+import { isTransient, objectUnavailable } from "./durable-object-call.ts";
+import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
 import { servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
 import { RouteTables } from "./edge/table.ts";
+import { readUrl } from "./edge/url.ts";
 import { ConfigError, Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { servicesSweep } from "./janitor/sweep-services.ts";
 import { serveMetrics } from "./control/metrics.ts";
 import { openProviders } from "./providers/open.ts";
+import { requestHost, type RequestHost } from "./request-host.ts";
 import { isBrokerPath, serveBroker } from "./control/broker.ts";
 import type { HubBinding } from "./runners/reach-hub.ts";
 import { fetchTarget } from "./runners/tunnel.ts";
@@ -34,20 +37,22 @@ export default {
   async fetch(request, env, ctx): Promise<Response> {
     try {
       const config = configOf(env);
-      if (!URL.canParse(request.url))
-        throw new Problem("invalid_request", "The Host header isn't a host name.");
-      const url = new URL(request.url);
+      const url = readUrl(request.url);
+      const host = url === null ? null : requestHost(request, url);
+      if (url === null || host === null) throw notAHost();
       const path = url.pathname;
       const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
-        return await serveOwn(request, path, env, waitUntil);
+        return await serveOwn(request, { url: new URL(request.url), host }, env, waitUntil);
       }
+      if (host.name === config.operatorHost?.name) return serveOperatorHost(request, path);
       tables ??= new RouteTables({
         store: () => openStore(env),
         ttlMs: config.routeTtlMs,
         sharedCache: sharedTables(config.routeTtlMs),
       });
-      return await servePublic(request, url, { config, tables, waitUntil, fetchTarget: fetchTarget(env) });
+      const context = { config, tables, waitUntil, fetchTarget: fetchTarget(env) };
+      return await servePublic(request, url, host.name, context);
     } catch (error) {
       return problemResponse(problemOf(error), request);
     }
@@ -59,7 +64,8 @@ export default {
     // Sweeping an app also reconciles it: a lost alarm costs a minute.
     const report = await sweep(false, {
       store,
-      sweepApp: (name, dryRun) => controllerOf(env, name).sweep(name, dryRun),
+      sweepApp: (name, dryRun) =>
+        callController(env, name, async (controller) => controller.sweep(name, dryRun)),
       sweepServices: isTime ? servicesSweep(configOf(env), store) : null,
       now: Date.now,
     });
@@ -69,10 +75,11 @@ export default {
 
 async function serveOwn(
   request: Request,
-  path: string,
+  place: { url: URL; host: RequestHost },
   env: Env,
   waitUntil: (work: Promise<unknown>) => void,
 ): Promise<Response> {
+  const path = place.url.pathname;
   if (path === `${OWN_PREFIX}/healthz`) {
     return Response.json({ ok: true }, { headers: { "cache-control": "no-store" } });
   }
@@ -89,7 +96,11 @@ async function serveOwn(
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);
   if (isBrokerPath(path)) return serveBroker(request, path, context);
-  return serveDashboard(request, path, context);
+  return serveDashboard(request, place, context);
+}
+
+function notAHost(): Problem {
+  return new Problem("invalid_request", "The Host header isn't a host name.");
 }
 
 /** The one place where an error becomes an answer. What isn't known says nothing of the inside. */
@@ -101,6 +112,7 @@ function problemOf(error: unknown): Problem {
     });
   }
   if (error instanceof ConfigError) return new Problem("config_invalid", error.message);
+  if (isTransient(error)) return objectUnavailable(error);
   console.error(error);
   return new Problem("internal_error", "Signalbox made a mistake. It is logged.");
 }

@@ -20,6 +20,8 @@ export interface RunnerConfig {
   labels: Record<string, string>;
   /** What everything in the workspace may occupy; null: the file system is the limit. */
   diskQuotaBytes: number | null;
+  /** Variables of its own that hosted processes get as they are. */
+  inheritEnvironment: string[];
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
   agent: string | null;
   anthropicApiKey: string | null;
@@ -71,6 +73,10 @@ const settings = {
   diskQuota: {
     env: ["WORKSPACE_QUOTA_BYTES"],
     about: "bytes that the workspace may occupy (what the file system has)",
+  },
+  inheritEnvironment: {
+    env: ["RUNNER_INHERIT_ENV"],
+    about: "variables that hosted processes get as they are: HTTPS_PROXY,npm_config_registry",
   },
   agent: { env: ["RUNNER_AGENT"], about: "command of the coding agent (template, which is built in)" },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
@@ -169,6 +175,7 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     `a list such as region=eu,gpu=yes, of at most ${RUNNER_LABELS_LIMIT}`,
   );
   const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
+  const inherit = check("inheritEnvironment", variableNames, "names of variables, with commas between them");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
   if (problems.length > 0 || brokerUrl === null || sharedSecret === null)
@@ -189,6 +196,7 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     drainTimeoutMs: drain ?? DRAIN_TIMEOUT_MS,
     labels: labels ?? {},
     diskQuotaBytes: quota,
+    inheritEnvironment: inherit ?? [],
     agent: text("agent"),
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
@@ -242,6 +250,11 @@ function labelsOf(value: string): Record<string, string> | null {
   const known = pairs.filter((pair) => pair !== undefined);
   if (known.length < pairs.length || known.length > RUNNER_LABELS_LIMIT) return null;
   return Object.fromEntries(known.map(([name = "", content = ""]) => [name, content]));
+}
+
+function variableNames(value: string): string[] | null {
+  const given = value.split(",").map((name) => name.trim());
+  return given.every((name) => /^[A-Za-z_]\w*$/.test(name)) ? given : null;
 }
 
 function id(value: string): string | null {

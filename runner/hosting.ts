@@ -16,7 +16,7 @@ const WORKSPACE_COMMANDS = [
   "fetch-logs",
 ] as const;
 const API_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"];
-/** What `/health` says of the disk may be so old: measuring it is no work for each probe. */
+/** How old the disk's figures in `/health` may be: no probe waits for a measurement. */
 const DISK_STATUS_AGE_MS = 15_000;
 
 /** What a runner keeps in its workspace, as a part of it: deployments, sources, project files. */
@@ -26,10 +26,10 @@ export class Hosting implements RunnerPart {
   readonly #options: HostOptions;
   #host: Host | null = null;
   #workspaceCommands: ReadonlyMap<string, WorkspaceCommand> = new Map();
-  /** Whoever waits for log lines must not hold up the end. */
+  /** Aborts the waits for log lines, which must not hold up the end. */
   readonly #ending = new AbortController();
-  #drained: Promise<void> | null = null;
-  #isDrained = true;
+  #settled: Promise<void> | null = null;
+  #isSettled = true;
   #disk: Fields = {};
   #diskWatch: NodeJS.Timeout | undefined;
 
@@ -59,22 +59,22 @@ export class Hosting implements RunnerPart {
     return this.#host?.deployments.lookup(service) ?? null;
   }
 
-  /** Deployments that are being prepared are let finish; running ones serve until the end. */
-  drain(): void {
-    if (this.#drained || !this.#host) return;
+  /** Deployments under preparation may finish; running ones serve until the end. */
+  shutDown(): void {
+    if (this.#settled || !this.#host) return;
     this.#ending.abort();
-    this.#isDrained = false;
-    this.#drained = this.#host.deployments.drain().finally(() => {
-      this.#isDrained = true;
+    this.#isSettled = false;
+    this.#settled = this.#host.deployments.settle().finally(() => {
+      this.#isSettled = true;
     });
   }
 
-  pause(paused: boolean): void {
-    this.#host?.deployments.pause(paused);
+  setPaused(paused: boolean): void {
+    this.#host?.deployments.setPaused(paused);
   }
 
   busy(): number {
-    return this.#isDrained ? 0 : 1;
+    return this.#isSettled ? 0 : 1;
   }
 
   status(): Fields {

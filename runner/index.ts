@@ -1,7 +1,7 @@
 import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
-await main((runner, { workspaceRoot, diskQuotaBytes }) => {
+await main((runner, { workspaceRoot, diskQuotaBytes, inheritEnvironment }) => {
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
-  runner.attach(new Hosting({ root: workspaceRoot, ...quota }, runner.internalApi));
+  runner.attach(new Hosting({ root: workspaceRoot, inheritEnvironment, ...quota }, runner.internalApi));
 });

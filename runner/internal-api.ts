@@ -22,8 +22,8 @@ interface Route {
 const TOKEN_HEADER = "x-signalbox-internal";
 
 /**
- * The runner's own HTTP API, which the hub reaches as the service `@runner` and nobody else at all: it listens on a
- * Unix socket in a directory of its own, and agents, which run as the same user, lack the token.
+ * The runner's own HTTP API. Only the hub reaches it, as the tunnel service `@runner`: it listens on a Unix socket in a
+ * directory of its own, and agents, which run as the same user, lack the token.
  *
  *     api.route("GET", "/projects/:slug/files/*", (request, response, { slug, "*": path }) => …)
  */
@@ -55,7 +55,7 @@ export class InternalApi {
         ? `\\\\.\\pipe\\signalbox-${randomBytes(12).toString("hex")}`
         : join(this.#directory, "api");
     const server = createServer((request, response) => void this.#serve(request, response));
-    // Sources are uploaded for as long as they take; the tunnel has its own limits.
+    // Uploads may take long; the tunnel has its own limits.
     server.requestTimeout = 0;
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
@@ -75,7 +75,8 @@ export class InternalApi {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      if (!this.#authentic(request)) return problem(response, 401, "unauthorized", "The token is wrong.");
+      if (!this.#authentic(request))
+        return answerProblem(response, 401, "unauthorized", "The token is wrong.");
       const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
       const matches = this.#routes.flatMap((route) => {
         const parts = match(route.pattern, path.split("/").slice(1));
@@ -83,12 +84,12 @@ export class InternalApi {
       });
       const found = matches.find(({ route }) => route.method === request.method);
       if (found !== undefined) await found.route.handler(request, response, found.parts);
-      else if (matches.length > 0) problem(response, 405, "method_not_allowed", "Not by this method.");
-      else problem(response, 404, "not_found", "There is no such thing on this runner.");
+      else if (matches.length > 0) answerProblem(response, 405, "method_not_allowed", "Not by this method.");
+      else answerProblem(response, 404, "not_found", "There is no such thing on this runner.");
     } catch (error) {
       this.#report(error);
       if (response.headersSent) response.destroy();
-      else problem(response, 500, "internal", "The runner failed; see its log.");
+      else answerProblem(response, 500, "internal", "The runner failed; see its log.");
     }
   }
 
@@ -100,7 +101,7 @@ export class InternalApi {
 }
 
 /** Answers with an error as the control API words it. */
-export function problem(response: ServerResponse, status: number, code: string, detail: string): void {
+export function answerProblem(response: ServerResponse, status: number, code: string, detail: string): void {
   response
     .writeHead(status, { "content-type": "application/problem+json", "cache-control": "no-store" })
     .end(JSON.stringify({ status, code, detail }));

@@ -1,23 +1,31 @@
 import { helpText, readInvocation, SettingError, type RunnerConfig } from "./config.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
+import { LockError } from "./processes/file-lock.ts";
+import { hasSystemCode, RunnerError } from "./runner-error.ts";
 import { Runner, type RunnerOptions } from "./runner.ts";
 import { createLog, type Log } from "./terminal/log.ts";
+import { complain } from "./terminal/complain.ts";
 import { version } from "./version.ts";
 
 export type Attach = (runner: Runner, config: RunnerConfig) => void;
 
 /**
- * The runner's process: reads its settings, adds its parts, runs until it is told to stop. `attach` adds what it does
- * besides connecting.
+ * The runner's process: reads its settings, attaches its parts, runs until it is told to stop. `attach` adds what the
+ * runner does besides connecting.
  */
 export async function main(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
   try {
     await run(attach, timings);
   } catch (error) {
-    if (!(error instanceof SettingError)) throw error;
-    console.error(error.message);
+    if (!isExpected(error)) throw error;
+    complain(error.message);
     process.exit(1);
   }
+}
+
+/** Its message says what is wrong with this machine or its settings; where in the program that showed is no help. */
+function isExpected(error: unknown): error is Error {
+  return [SettingError, RunnerError, LockError].some((kind) => error instanceof kind) || hasSystemCode(error);
 }
 
 async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
@@ -27,7 +35,7 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
     return;
   }
   const { config } = invocation;
-  // Whoever read the log may leave. Unhandled, the error would be logged, which fails again, for ever.
+  // The log's reader may leave. An unhandled error would be logged, and that would fail again, for ever.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const secrets = [config.sharedSecret, config.anthropicApiKey ?? ""];
   const log = createLog({ debug: config.debugBuild, secrets });
@@ -54,15 +62,15 @@ function endOnUncaught(log: Log, reporter: Reporter): void {
   }
 }
 
-/** The first signal drains, the second doesn't wait. */
+/** The first signal shuts down, the second doesn't wait. */
 function endOnSignal(runner: Runner, log: Log, reporter: Reporter): void {
   let signals = 0;
   const stop = async (): Promise<void> => {
     await runner.stop();
     await reporter.flush();
   };
-  const drain = async (): Promise<void> => {
-    await runner.drain();
+  const shutDown = async (): Promise<void> => {
+    await runner.shutDown();
     // A second signal is stopping everything already.
     if (signals > 1) return;
     await stop();
@@ -73,8 +81,8 @@ function endOnSignal(runner: Runner, log: Log, reporter: Reporter): void {
     process.on(signal, () => {
       signals += 1;
       if (signals === 1) {
-        log.info(`[runner] ${signal}: draining; a second signal stops at once`);
-        void drain();
+        log.info(`[runner] ${signal}: shutting down; a second signal stops at once`);
+        void shutDown();
       } else if (signals === 2) {
         log.warn(`[runner] ${signal} again: stopping at once`);
         void exitAfter(stop(), 1);

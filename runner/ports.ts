@@ -1,10 +1,10 @@
 import { createServer } from "node:net";
-import { isSystemError, Problem } from "./problem.ts";
+import { isSystemError, RunnerError } from "./runner-error.ts";
 
 /** Below every common system's range for outgoing connections (Linux from 32768, others from 49152). */
 const FIRST_PORT = 21_000;
 const LAST_PORT = 24_999;
-/** Programs listen on one, the other or both; a port that is taken on either would be answered by a stranger. */
+/** Programs listen on one or both. On a port taken on either, a stranger would answer. */
 const LOOPBACKS = ["127.0.0.1", "::1"];
 
 /** SentryVibe's event names, ready to be sent. */
@@ -18,8 +18,8 @@ export interface PortRange {
 }
 
 /**
- * Hands out free loopback ports. A port belongs to its owner from the reservation on, also while nothing listens on it
- * yet, until the owner releases it.
+ * Hands out free loopback ports. A port belongs to its owner from reservation to release, whether or not anything
+ * listens on it.
  */
 export class Ports {
   readonly #range: PortRange;
@@ -38,8 +38,8 @@ export class Ports {
   }
 
   /**
-   * A free port, the preferred one if nobody else has it; the same one again while it is reserved.
-   * Throws {@link Problem} `no_free_port`.
+   * Reserves a free port, the preferred one if nobody else has it; answers the same one while it is reserved.
+   * Throws {@link RunnerError} `no_free_port`.
    */
   async reserve(
     owner: string,
@@ -55,7 +55,7 @@ export class Ports {
     return this.#replace(owner, preferred, options.range);
   }
 
-  /** For an owner whose port turned out to be somebody else's: gives it up and finds another. */
+  /** Releases a port that somebody else turned out to have, and reserves another. */
   async reallocate(owner: string, range?: PortRange): Promise<number> {
     const lost = this.portOf(owner);
     if (lost === null) return this.#find(owner, range);
@@ -84,7 +84,7 @@ export class Ports {
   async #find(owner: string, range: PortRange = this.#range, except?: number): Promise<number> {
     const { first, last } = range;
     const count = last - first + 1;
-    // In turn, not the lowest: a port that was just given up may still have visitors of its former owner.
+    // In turn, not the lowest: visitors of its former owner may still come to a port just released.
     const start = range === this.#range ? this.#next : first;
     for (let step = 0; step < count; step++) {
       const port = first + ((start - first + step) % count);
@@ -92,12 +92,12 @@ export class Ports {
       if (range === this.#range) this.#next = port === last ? first : port + 1;
       return port;
     }
-    throw new Problem("no_free_port", `No port between ${first} and ${last} is free.`);
+    throw new RunnerError("no_free_port", `No port between ${first} and ${last} is free.`);
   }
 
   async #take(owner: string, port: number): Promise<boolean> {
     if (this.#owners.has(port)) return false;
-    // Reserved before looking, so that two that look at the same time don't find the same port.
+    // Reserve first, look second: two callers at the same time must not find the same port.
     this.#owners.set(port, owner);
     if (await isFree(port)) return true;
     this.#owners.delete(port);
@@ -120,7 +120,7 @@ async function canListen(port: number, host: string): Promise<boolean> {
     });
     return true;
   } catch (error) {
-    // This machine has no such address: nobody else can be on it either.
+    // This machine has no such address, so nobody listens on it.
     return isSystemError(error, "EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL");
   } finally {
     await new Promise<void>((resolve) => server.close(() => resolve()));

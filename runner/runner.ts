@@ -31,12 +31,12 @@ export interface RunnerPart extends Partial<Services> {
   readonly name: string;
   /** Before the runner connects. */
   start?(): Promise<void>;
-  /** Units of work under way that a drain waits for. */
+  /** Units of work under way that a shutdown waits for. */
   busy?(): number;
   /** Takes no new work from now on, and checkpoints what can't be finished soon. */
-  drain?(): void;
+  shutDown?(): void;
   /** Takes no new work while an operator drains the runner; what it has goes on. */
-  pause?(paused: boolean): void;
+  setPaused?(paused: boolean): void;
   /** Ends everything, verified gone. */
   stop?(): Promise<void>;
   /** Fields for `/health` and for heartbeats. */
@@ -51,7 +51,7 @@ export interface RunnerOptions {
   timings?: Partial<ConnectionTimings>;
 }
 
-/** How often a drain looks whether work has finished. */
+/** How often a shutdown looks whether work has finished. */
 const DRAIN_POLL_MS = 50;
 
 /** One runner: its connection, its tunnel, its parts, and their common life. */
@@ -64,9 +64,9 @@ export class Runner {
   readonly #parts: RunnerPart[] = [];
   #health: HealthServer | undefined;
   /** It is about to end. */
-  #draining = false;
+  #isShuttingDown = false;
   /** An operator gives it nothing new. */
-  #drainRequested = false;
+  #isDrained = false;
   /** The last one that was reported. */
   #refusal = "";
 
@@ -123,11 +123,11 @@ export class Runner {
   }
 
   /** Lets running work finish, for so long at most; requests are served meanwhile. Then `stop` is due. */
-  async drain(): Promise<void> {
+  async shutDown(): Promise<void> {
     const { config, log } = this.#options;
-    this.#draining = true;
+    this.#isShuttingDown = true;
     this.#commands.drain();
-    for (const part of this.#parts) part.drain?.();
+    for (const part of this.#parts) part.shutDown?.();
     this.connection.tell();
     const finished = await waitUntil(() => this.#busy() === 0, config.drainTimeoutMs);
     if (!finished) log.warn(`[runner] ${this.#busy()} pieces of work didn't finish in time`);
@@ -149,15 +149,15 @@ export class Runner {
   /** What heartbeats say. The first fields are what a SentryVibe broker's web app reads. */
   status(): Fields {
     return {
-      status: this.#draining || this.#drainRequested ? "degraded" : "online",
+      status: this.#isShuttingDown || this.#isDrained ? "degraded" : "online",
       version,
       hostname: hostname(),
       platform: process.platform,
       labels: this.#options.config.labels,
       uptimeSeconds: Math.round(process.uptime()),
       load: loadavg()[0] ?? 0,
-      draining: this.#draining,
-      drainRequested: this.#drainRequested,
+      draining: this.#isShuttingDown,
+      drainRequested: this.#isDrained,
       busy: this.#busy(),
       streams: this.tunnel.openStreams(),
       ...this.#partStatus(),
@@ -170,7 +170,7 @@ export class Runner {
     this.#options.log.info(
       draining
         ? "[runner] an operator drains this runner: no new work"
-        : "[runner] the drain has been lifted",
+        : "[runner] the operator lifted the drain",
     );
     this.#pause(draining);
     this.send({ type: "ack", commandId: command.id });
@@ -178,9 +178,9 @@ export class Runner {
   }
 
   #pause(paused: boolean): void {
-    this.#drainRequested = paused;
+    this.#isDrained = paused;
     this.#commands.pause(paused);
-    for (const part of this.#parts) part.pause?.(paused);
+    for (const part of this.#parts) part.setPaused?.(paused);
   }
 
   #busy(): number {
@@ -210,8 +210,8 @@ export class Runner {
       connected: () => this.connection.connected,
       more: () => ({
         version,
-        draining: this.#draining,
-        drainRequested: this.#drainRequested,
+        draining: this.#isShuttingDown,
+        drainRequested: this.#isDrained,
         connection: this.connection.state,
         ...this.#partStatus(),
       }),
@@ -227,7 +227,7 @@ export class Runner {
   #stateChanged({ name, reason }: ConnectionState): void {
     if (name === "online") {
       this.#refusal = "";
-      // The hub says at once that it is drained, if it still is.
+      // If an operator still drains it, the hub says so at once.
       this.#pause(false);
     }
     if ((name !== "refused" && name !== "replaced") || reason === this.#refusal) return;

@@ -15,15 +15,15 @@ export interface Handshake {
 }
 
 /**
- * A client socket that leaves judging the answer's subprotocol to its caller. `ws` fails a handshake in which
- * something was offered and nothing chosen, which both a SentryVibe broker and many a local server do.
+ * A client socket whose caller judges the answer's subprotocol. `ws` fails a handshake that offers some and gets none
+ * back, as a SentryVibe broker and many local servers answer.
  */
 export function openWebSocket(handshake: Handshake): WebSocket {
   const { dial, path } = handshake;
   const socket = new WebSocket(handshake.url, {
     maxPayload: handshake.messageLimitBytes,
     perMessageDeflate: false,
-    // It is an option of `ws` that its types lack.
+    // The types of `ws` lack this option.
     ...(needsNoMask(handshake.url) ? { generateMask: (key: Buffer) => key.fill(0) } : {}),
     followRedirects: false,
     ...(dial === undefined ? {} : { createConnection: dial }),
@@ -32,7 +32,7 @@ export function openWebSocket(handshake: Handshake): WebSocket {
       try {
         for (const [name, values] of grouped(handshake.headers)) request.setHeader(name, values);
       } catch (error) {
-        // Nobody will ever hold this socket, which still tells of its request's end; unheard, that ends the process.
+        // Nobody holds this socket yet, and its error event ends the process if nobody listens.
         unborn.on("error", () => undefined);
         request.destroy();
         throw error;

@@ -2,11 +2,15 @@ import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { relative } from "node:path";
 import { bundleCli } from "./build/cli.ts";
+import { buildEdge } from "./build/edge.ts";
 import { buildExecutable, bundleRunner } from "./build/runner.ts";
+import { buildPackages } from "./build/packages.ts";
 import { buildWorker, projectRoot } from "./build/worker.ts";
 
 await report(await buildWorker());
 await report(await bundleCli());
+await buildEdge();
+await buildPackages();
 const bundle = await bundleRunner();
 await report(bundle);
 await report(await buildExecutable(bundle));

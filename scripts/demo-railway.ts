@@ -173,7 +173,7 @@ async function story({ url: api, state, accountToken, projectToken }: RailwaySta
 
   await deploy("v3", "--image", APP_IMAGE);
   await serves("v3");
-  await operator.signalbox("delete", "--app", APP, "--deployment-id", "v1", "--wait", "--yes");
+  await operator.signalbox("delete", "v1", "--app", APP, "--wait", "--yes");
   tell(`v3 takes over, and signalbox delete takes v1 away. ${await services("v3")}.`);
   const running = state.processes().map(({ service }) => service ?? "nobody's");
   check(running.sort().join() === `${APP}-v3,signalbox-runner`, `these run: ${running.join()}`);

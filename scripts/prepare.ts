@@ -1,10 +1,13 @@
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { bundleCli } from "./build/cli.ts";
+import { buildEdge } from "./build/edge.ts";
+import { bundleRunner } from "./build/runner.ts";
+import { buildSdk } from "./build/sdk.ts";
 import { projectRoot } from "./build/worker.ts";
 
-// `npm ci` runs this, so that `npx signalbox` is there without a build.
-const bundle = await bundleCli();
+// `npm ci` runs this, so that `npx signalbox` and the sdk, which the examples import, are there without a build.
+const [bundle] = await Promise.all([bundleCli(), buildSdk(), buildEdge(), bundleRunner()]);
 
 // npm links no package into its own tree. Without this, npx in a directory below that has a package.json of its own
 // would ask the registry for a package that happens to have the name.

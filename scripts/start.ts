@@ -1,5 +1,7 @@
 import { join, resolve } from "node:path";
+import { printable } from "../functions/protocol/printable.ts";
 import { ControlProblem } from "./client/control-client.ts";
+import { askedToStop } from "./local/asked-to-stop.ts";
 import { EXAMPLE_START } from "./local/example-source.ts";
 import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
 import { readSettings, SettingError } from "./local/settings.ts";
@@ -14,23 +16,22 @@ try {
   await main();
 } catch (error) {
   const expected = error instanceof SettingError || error instanceof ControlProblem;
-  console.error(expected || error instanceof Error ? `Signalbox can't start: ${error.message}` : error);
+  console.error(
+    expected || error instanceof Error ? printable(`Signalbox can't start: ${error.message}`) : error,
+  );
   process.exit(1);
 }
 
 async function main(): Promise<void> {
   const settings = readSettings(process.env);
-  const stopped = new Promise<void>((resolve) => {
-    process.once("SIGINT", () => resolve());
-    process.once("SIGTERM", () => resolve());
-  });
+  const stopped = askedToStop();
   const home = resolve(settings.home);
   const stack = await startStack(settings);
   let runner: LocalRunner | undefined;
   try {
-    runner = await startLocalRunner(stack, home, "ignore");
+    runner = await startLocalRunner(stack, home);
     if (settings.demo) await deployDemo(stack);
-    console.log(`Signalbox is ready: ${stack.url}/_signalbox/`);
+    console.log(`Signalbox is ready: ${stack.dashboard}`);
     console.log(`  control token: in ${join(settings.home, "local.json")} (controlToken)`);
     console.log(
       `  a runner on this machine: ${LOCAL_RUNNER}, with its workspace in ${join(settings.home, "workspace")}`,
@@ -39,7 +40,7 @@ async function main(): Promise<void> {
     const reason = await Promise.race([
       stopped.then(() => null),
       stack.workerd.exited.then((code) => `workerd ended by itself with code ${code}`),
-      runner.exited.then((code) => `the local runner ended by itself with code ${code}`),
+      runner.exited,
     ]);
     if (reason !== null) throw new Error(reason);
   } finally {

@@ -1,3 +1,4 @@
+import { CLIENT_SCRIPT } from "./client-script.generated.ts";
 import {
   type ControlConnection,
   type ControlSocket,
@@ -15,7 +16,7 @@ export interface SignalboxOptions extends Partial<Settings> {
   lingerMs?: number;
   /** A control socket that doesn't answer one ping before the next is dropped, in milliseconds. Default 15,000. */
   pingIntervalMs?: number;
-  /** Source of the browser helper. Default on Node: `browser/client.ts`. */
+  /** What `/_pulse/client.js` serves. Default: the browser helper that came with this package. */
   clientScript?: string;
 }
 
@@ -49,7 +50,7 @@ export const SESSION_PATH = "/_pulse/session";
 
 export const INTERNAL_TOKEN_HEADER = "x-pulse-railway-internal-token";
 const DEFAULT_PING_INTERVAL_MS = 15_000;
-// A deployment drains for a day by default, and a page asks its own deployment only: more would keep nothing alive.
+// A deployment drains for a day by default, and only its own pages ask for the script.
 const CLIENT_MAX_AGE_SECONDS = 86_400;
 
 interface Endpoint {
@@ -95,7 +96,9 @@ export function createSignalbox(options: SignalboxOptions = {}): Signalbox {
     ],
     [
       "/_pulse/client.js",
-      open((request, url) => client(options.clientScript, request, deploymentId !== null && !isStale(url))),
+      open((request, url) =>
+        client(options.clientScript ?? CLIENT_SCRIPT, request, deploymentId !== null && !isStale(url)),
+      ),
     ],
     [
       "/_pulse/internal/railway/sessions",
@@ -171,10 +174,10 @@ async function guarded(
   return endpoint.answer(request, url);
 }
 
-/** What somebody hears who comes past the router. */
+/** The answer to whoever comes past Signalbox. */
 export const NOT_HERE = { detail: "not found" };
 
-/** Takes the same time for every guess, whatever its length: as long as the secret has. At once, unlike a digest. */
+/** Takes as long for every guess, whatever its length. A digest would do that too, but not synchronously. */
 function isSame(given: string, expected: string): boolean {
   let difference = given.length ^ expected.length;
   for (let index = 0; index < expected.length; index++) {
@@ -195,11 +198,10 @@ async function sha256(text: string): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
 }
 
-async function client(script: string | undefined, request: Request, pinned: boolean): Promise<Response> {
-  if (script === undefined) return json({ detail: "not found: no clientScript is configured" }, 404);
+async function client(script: string, request: Request, pinned: boolean): Promise<Response> {
   const hash = await sha256(script);
   const etag = `"${Array.from(hash.subarray(0, 12), (byte) => byte.toString(16).padStart(2, "0")).join("")}"`;
-  // Only an address that names this very deployment means the same bytes tomorrow.
+  // Only an address that names this deployment gets the same bytes tomorrow.
   const lasting = pinned && new URL(request.url).searchParams.has(PIN_QUERY);
   const headers = {
     "content-type": "text/javascript; charset=utf-8",

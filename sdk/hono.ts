@@ -1,6 +1,5 @@
 import type { Context, MiddlewareHandler } from "hono";
 import type { WSContext, WSEvents } from "hono/ws";
-import { clientScript } from "./client-script.ts";
 import type { ControlConnection, ControlSocket } from "./control-socket.ts";
 import {
   createSignalbox,
@@ -13,7 +12,7 @@ import {
 export interface HonoSignalboxOptions extends SignalboxOptions {
   /** The runtime's own helper, e.g. `upgradeWebSocket` of `@hono/node-server`. */
   upgradeWebSocket: (context: Context, events: WSEvents) => Promise<Response>;
-  /** Give the instance when the app needs it too (its sessions, its script tag). Default: one from these options. */
+  /** One of `createSignalbox()`, where the app needs it too: for its sessions, its script tag. Default: one from these options. */
   signalbox?: Signalbox;
 }
 
@@ -32,7 +31,7 @@ interface Pinging {
  * @throws {Error} naming the setting, when one is malformed.
  */
 export function signalbox(options: HonoSignalboxOptions): MiddlewareHandler {
-  const box = options.signalbox ?? honoSignalbox(options);
+  const box = options.signalbox ?? createSignalbox(options);
   return async (context, next) => {
     const url = new URL(context.req.url);
     const upgrade = context.req.header("upgrade")?.toLowerCase();
@@ -46,11 +45,6 @@ export function signalbox(options: HonoSignalboxOptions): MiddlewareHandler {
     }
     return box.respond(context.req.raw) ?? next();
   };
-}
-
-/** The instance to share between the middleware and the app. */
-export function honoSignalbox(options: SignalboxOptions = {}): Signalbox {
-  return createSignalbox({ clientScript: clientScript(), ...options });
 }
 
 function controlEvents(box: Signalbox, url: URL): WSEvents {

@@ -2,7 +2,6 @@ import { IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { Server as SecureServer } from "node:https";
 import { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
-import { clientScript } from "./client-script.ts";
 import {
   CONTRACT_PREFIX,
   createSignalbox,
@@ -28,7 +27,7 @@ const CLOSE_GRACE_MS = 2_000;
  * @throws {Error} naming the setting, when one is malformed.
  */
 export function attachSignalbox(server: Server | SecureServer, options: SignalboxOptions = {}): Signalbox {
-  const signalbox = createSignalbox({ clientScript: clientScript(), ...options });
+  const signalbox = createSignalbox(options);
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE_BYTES,
@@ -62,7 +61,7 @@ export function attachSignalbox(server: Server | SecureServer, options: Signalbo
   return signalbox;
 }
 
-/** The path alone decides which handler a request has; the guard comes before all of them. */
+/** The guard comes before every handler. */
 function isAdmitted(signalbox: Signalbox, request: IncomingMessage): boolean {
   const [path = "/"] = (request.url ?? "/").split("?", 1);
   const token = request.headers[INTERNAL_TOKEN_HEADER];
@@ -74,7 +73,7 @@ function isAdmitted(signalbox: Signalbox, request: IncomingMessage): boolean {
   );
 }
 
-/** Answers as if nothing were here; false where the event isn't one that asks for an answer. */
+/** Answers 404 like an empty server. False when the event asks for no answer. */
 function turnAway(request: IncomingMessage, peer: unknown): boolean {
   if (peer instanceof ServerResponse) {
     request.resume();
@@ -87,7 +86,7 @@ function turnAway(request: IncomingMessage, peer: unknown): boolean {
   return true;
 }
 
-/** Node upgrades only while somebody listens; an app without sockets must go on seeing such requests as plain ones. */
+/** Node upgrades only while there is a listener. An app without sockets must still see upgrade requests as plain ones. */
 function acceptUpgrades(server: Server | SecureServer): void {
   server.on("upgrade", (_request: IncomingMessage, socket: Duplex) => {
     if (server.listenerCount("upgrade") === 1) socket.destroy();

@@ -51,7 +51,7 @@ export class SessionStore {
       token,
       automaticDeserialization: false,
       enableTelemetry: false,
-      // One command, one request, one timeout: a slow batch would fail everybody's sessions.
+      // One command, one request, one timeout: a slow batch would fail every session in it.
       enableAutoPipelining: false,
       retry: { retries: 0 },
       signal: () => AbortSignal.timeout(this.#timeoutMs),

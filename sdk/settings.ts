@@ -8,7 +8,7 @@ export interface Settings {
   serverAddress: string | null;
   /** `PORT`. */
   port: number | null;
-  /** `PULSE_RAILWAY_GUARD=1`: nobody is answered who doesn't send the internal token. */
+  /** `PULSE_RAILWAY_GUARD=1`: requests without the internal token get 404. */
   guard: boolean;
   /** `PULSE_RAILWAY_HEALTH_PATH`: the one path that the guard leaves open, for the platform's own health check. */
   healthPath: string;
@@ -16,7 +16,7 @@ export interface Settings {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-// The edge looks ids up by this shape; any other spelling would count as unknown there, for every request.
+// The edge knows ids by this shape and treats any other as unknown.
 const DEPLOYMENT_ID = /^[a-z0-9][a-z0-9-]{0,23}$/;
 const HIGHEST_PORT = 65_535;
 
@@ -36,7 +36,7 @@ export function readSettings(options: Partial<Settings>, env: Environment = envi
   const guard = options.guard ?? readFlag("PULSE_RAILWAY_GUARD", env);
   if (guard && internalToken === null) {
     throw new Error(
-      "PULSE_RAILWAY_GUARD is set and PULSE_RAILWAY_INTERNAL_TOKEN isn't: nobody could be let in",
+      "PULSE_RAILWAY_GUARD is set without PULSE_RAILWAY_INTERNAL_TOKEN: no request could get in. Set both or neither",
     );
   }
   return {

@@ -1,4 +1,4 @@
-import type { Signalbox } from "../../sdk/index.ts";
+import type { Signalbox } from "@signalbox/sdk";
 
 export interface PageStyle {
   color: string;
@@ -84,7 +84,7 @@ function connect() {
 }
 connect();
 
-// The notes outlive the reload, and nobody is interrupted in the middle of a word.
+// The notes outlive the reload, which waits until the visitor stops typing.
 const IDLE_MS = 2000;
 let typedAt = -Infinity;
 notes.value = sessionStorage.getItem("notes") ?? "";

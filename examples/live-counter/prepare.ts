@@ -2,17 +2,10 @@ import { mkdir, rename, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-/** Makes the example one file that needs no installation: it imports `sdk/`, which isn't in its directory. */
+/** Makes the example one file that needs no installation, on any Node from 20 on. */
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-const client = await build({
-  entryPoints: [here("../../sdk/browser/client.ts")],
-  bundle: true,
-  format: "iife",
-  minify: true,
-  write: false,
-});
 const server = await build({
   entryPoints: [here("server.ts")],
   bundle: true,
@@ -20,7 +13,6 @@ const server = await build({
   format: "esm",
   target: "node20",
   write: false,
-  define: { SIGNALBOX_CLIENT_SCRIPT: JSON.stringify(client.outputFiles[0]?.text ?? "") },
   banner: {
     js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
   },
@@ -28,7 +20,7 @@ const server = await build({
 
 const output = here("dist/server.mjs");
 await mkdir(here("dist"), { recursive: true });
-// Whole or not at all: somebody else may be packing it right now.
+// Whole or not at all: another deploy may be packing it right now.
 const temporary = here(`server.${process.pid}.tmp.mjs`);
 await writeFile(temporary, server.outputFiles[0]?.contents ?? "");
 await rename(temporary, output);

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer } from "ws";
-import { attachSignalbox } from "../../sdk/index.ts";
+import { attachSignalbox } from "@signalbox/sdk/node";
 import { pageStyle, renderPage } from "./page.ts";
 import { CounterSessions } from "./sessions.ts";
 
@@ -36,7 +36,7 @@ server.on("upgrade", (request, socket, head) => {
   }
   live.handleUpgrade(request, socket, head, (accepted) => {
     accepted.on("error", () => accepted.terminate());
-    // The edge brought the page of a deployment that is gone: its session died with that one's memory.
+    // The page's deployment is gone, and its session with that process's memory.
     if (signalbox.isStale(url)) accepted.close(STALE_CLOSE_CODE, "stale affinity");
     else counters.attach(session, accepted);
   });
@@ -56,5 +56,5 @@ function stop(): void {
 }
 process.once("SIGTERM", stop);
 process.once("SIGINT", stop);
-// A parent that dies without a signal closes the pipe: nobody is left to stop this process otherwise.
+// A parent that is killed sends no signal, but its end of the pipe closes.
 if (process.env["SIGNALBOX_PARENT_PIPE"] === "1") process.stdin.once("close", stop).resume();

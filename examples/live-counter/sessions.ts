@@ -7,7 +7,7 @@ interface CounterSession {
 }
 
 const TICKS_PER_SECOND = 5;
-// A page that hasn't come back for so long never will: a browser retries every few seconds.
+// A browser retries every few seconds: a page that has been away for ten minutes won't come back.
 const FORGET_AFTER_MS = 600_000;
 
 /** Each page's counter, kept in this process's memory and nowhere else: only this deployment can go on counting it. */

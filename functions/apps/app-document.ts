@@ -78,10 +78,14 @@ export const appConfig = z.strictObject({
 });
 export type AppConfig = z.infer<typeof appConfig>;
 
+/** The host that the backend is told it is opened at: the visitors' one, or the one of its own address. */
+const ownHost = z.enum(["public", "own"]).optional();
+
 export const urlTarget = z.strictObject({
   kind: z.literal("url"),
   /** Origin of the backend: scheme, host and port, nothing after. */
   url: z.string().max(2_048),
+  host: ownHost,
 });
 const command = z.string().trim().min(1).max(8_192);
 
@@ -148,6 +152,7 @@ export const railwayTarget = z
         "sets a variable that Railway sets or reads: one that starts with RAILWAY_",
       )
       .optional(),
+    host: ownHost,
   })
   .refine(
     ({ image, repo, upload }) => [image, repo, upload].filter((one) => one !== undefined).length === 1,

@@ -42,7 +42,7 @@ export type Operation = OperationRecord & { key: string; ttlSeconds: number };
 export interface OperationRecord {
   /** Hash of the request that this operation stands for: the same key with another request is an error. */
   fingerprint: string;
-  /** What to answer when the operation is repeated. */
+  /** What to answer when the operation is repeated; stores refuse more than `IDEMPOTENCY_RESULT_LIMIT_BYTES`. */
   result: string;
 }
 

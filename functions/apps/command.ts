@@ -2,7 +2,7 @@ import type { ProblemCode } from "../errors.ts";
 import type { AppConfig, AppDocument, Target } from "./app-document.ts";
 
 /** Everything that can happen to an app. Times come from the caller, so that a transition is a pure function. */
-export type Command =
+export type AppCommand =
   | { type: "configure"; config: AppConfig }
   | { type: "create"; id: string; name: string; target: Target; promote: boolean }
   | { type: "provisioned"; id: string; url: string; resources: Record<string, string> }

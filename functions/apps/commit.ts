@@ -1,16 +1,10 @@
 import { Problem } from "../errors.ts";
 import type { AppChange, AppStore, CommitResult } from "./app-store.ts";
 import { hasWork, parseAppDocument, type AppDocument } from "./app-document.ts";
-import type { Command, Refusal } from "./command.ts";
+import type { AppCommand, Refusal } from "./command.ts";
+import { logDecision, type Author } from "./decision-log.ts";
 import { violations } from "./invariants.ts";
 import { transition } from "./lifecycle.ts";
-
-export interface Author {
-  /** Who: `operator`, `controller` or `janitor`. */
-  actor: string;
-  /** What, as the audit shows it. */
-  action: string;
-}
 
 /** Makes the commit happen once however often it is asked for; see {@link AppChange.operation}. */
 export type Operation = (next: AppDocument) => NonNullable<AppChange["operation"]>;
@@ -33,7 +27,7 @@ const LONGEST_PAUSE_MS = 1_000;
 export async function applyCommand(
   store: AppStore,
   name: string,
-  command: Command,
+  command: AppCommand,
   author: Author,
   options: { now?: () => number; operation?: Operation | null; isDefault?: boolean } = {},
 ): Promise<Applied> {
@@ -42,14 +36,20 @@ export async function applyCommand(
     if (stored === null) return { kind: "gone" };
     const app = parseAppDocument(stored.body);
     const result = transition(app, command, (options.now ?? Date.now)());
-    if (!result.ok) return { kind: "refused", refusal: result.refusal };
+    if (!result.ok) {
+      logDecision(app, command, author, { refusal: result.refusal });
+      return { kind: "refused", refusal: result.refusal };
+    }
     const committed = await commitDocument(store, result.app, app.version, {
       author,
       details: auditDetails(command),
       isDefault: options.isDefault ?? stored.isDefault,
       operation: options.operation ?? null,
     });
-    if (committed.outcome === "committed") return { kind: "applied", app: result.app };
+    if (committed.outcome === "committed") {
+      logDecision(app, command, author, { next: result.app });
+      return { kind: "applied", app: result.app };
+    }
     if (committed.outcome === "repeated") return { kind: "repeated", ...committed.record };
     if (committed.outcome === "host_taken") throw hostTaken(committed);
     const pauseMs = Math.random() * Math.min(LONGEST_PAUSE_MS, 5 * 2 ** attempt);
@@ -112,7 +112,7 @@ export function hostTaken(result: { host: string; app: string }): Problem {
   );
 }
 
-function auditDetails(command: Command): AppChange["audit"]["details"] {
+function auditDetails(command: AppCommand): AppChange["audit"]["details"] {
   const details: AppChange["audit"]["details"] = {};
   for (const [name, value] of Object.entries(command)) {
     if (name === "type") continue;

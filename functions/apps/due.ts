@@ -3,10 +3,18 @@ import type { AppDocument, Deployment } from "./app-document.ts";
 
 /** How old what edge locations know can be. */
 export interface Freshness {
-  /** How long some location may still hold a table after a newer one was committed. */
+  /** See {@link tableAgeLimitMs}. */
   tableAgeLimitMs: number;
   /** When the store came back from its last outage, epoch milliseconds; 0 where it had none. */
   storeBackAt: number;
+}
+
+/**
+ * How long some edge location may go on serving a table after a newer one was committed: it serves it for up to twice its
+ * time to live, and the read that brought it may have taken as long as the store is given.
+ */
+export function tableAgeLimitMs(routeTtlMs: number): number {
+  return 2 * routeTtlMs + STORE_TIMEOUT_MS;
 }
 
 /** After an outage edge locations go on serving their last good tables until they have found out that it is over. */

@@ -2,6 +2,7 @@ import {
   APP_DOCUMENT_LIMIT_BYTES,
   FINISHED_DEPLOYMENTS_KEPT,
   LIVE_DEPLOYMENTS_LIMIT,
+  PROVISIONED_LIMIT_BYTES,
   PROVISION_LIMIT_MS,
 } from "../protocol/limits.ts";
 import {
@@ -12,23 +13,55 @@ import {
   type Deployment,
   type DeploymentState,
 } from "./app-document.ts";
-import type { Command, Refusal, RefusalCode, Transition } from "./command.ts";
+import type { AppCommand, Refusal, RefusalCode, Transition } from "./command.ts";
 
 /** Carries out one command on a document, or refuses it. Never changes its argument. */
-export function transition(app: AppDocument, command: Command, now: number): Transition {
+export function transition(app: AppDocument, command: AppCommand, now: number): Transition {
   const draft = structuredClone(app);
   const refusal = apply(draft, command, now);
   if (refusal) return { ok: false, refusal };
   forgetOldest(draft);
   draft.version = app.version + 1;
   draft.updatedAt = now;
-  if (JSON.stringify(draft).length > APP_DOCUMENT_LIMIT_BYTES) {
-    return refuse("app_too_large", `App ${app.name} would grow past ${APP_DOCUMENT_LIMIT_BYTES} bytes.`);
-  }
-  return { ok: true, app: draft };
+  const tooLarge = sizeRefusal(app, draft, command);
+  return tooLarge ? { ok: false, refusal: tooLarge } : { ok: true, app: draft };
 }
 
-function apply(app: AppDocument, command: Command, now: number): Refusal | undefined {
+/**
+ * Only what adds is refused for its size: an app at its limit can still be paused, drained, rolled back and deleted, and
+ * what was accepted goes on to its end. The little that such commands add has room up to the store's own limit.
+ */
+function sizeRefusal(app: AppDocument, draft: AppDocument, command: AppCommand): Refusal | undefined {
+  switch (command.type) {
+    case "create":
+    case "configure": {
+      const size = sizeBytes(draft);
+      if (size <= APP_DOCUMENT_LIMIT_BYTES || size <= sizeBytes(app)) return undefined;
+      const remedy = "Delete deployments, or give them fewer or shorter variables.";
+      return reason(
+        "app_too_large",
+        `App ${app.name} would grow to ${size} bytes, past ${APP_DOCUMENT_LIMIT_BYTES}. ${remedy}`,
+      );
+    }
+    case "provisioned":
+    case "redeploy-provisioned": {
+      const { id, url, resources } = command;
+      if (sizeBytes({ url, resources }) <= PROVISIONED_LIMIT_BYTES) return undefined;
+      return reason(
+        "app_too_large",
+        `Deployment ${id} of app ${app.name} came with more than ${PROVISIONED_LIMIT_BYTES} bytes of address and resources.`,
+      );
+    }
+    default:
+      return undefined;
+  }
+}
+
+function sizeBytes(value: unknown): number {
+  return new TextEncoder().encode(JSON.stringify(value)).length;
+}
+
+function apply(app: AppDocument, command: AppCommand, now: number): Refusal | undefined {
   if (app.deletingSince !== null && !allowedWhileDeleting(command)) {
     return reason("app_deleting", `App ${app.name} is being deleted.`);
   }
@@ -87,7 +120,7 @@ function apply(app: AppDocument, command: Command, now: number): Refusal | undef
 }
 
 type DeploymentCommand = Exclude<
-  Extract<Command, { id: string }>,
+  Extract<AppCommand, { id: string }>,
   { type: "create" } | { type: "set-minimum" }
 >;
 
@@ -152,17 +185,7 @@ function applyTo(
       deployment.redeploy = null;
       return undefined;
     case "set-canary":
-      if (deployment.state !== "ready" || deployment.retirement) {
-        return reason(
-          "not_ready",
-          `Only a ready deployment can be the canary; ${id} is ${describe(deployment)}.`,
-        );
-      }
-      if (!app.active)
-        return reason("no_active_deployment", "A canary needs an active deployment beside it.");
-      if (app.minimum && deployment.sequence < app.minimum.sequence) return belowMinimum(app, id);
-      app.canary = { id, weight: command.weight };
-      return undefined;
+      return setCanary(app, deployment, command.weight, now);
     case "retire":
       return requestRetirement(app, deployment, command.reason, now);
     case "spare":
@@ -195,7 +218,7 @@ function applyTo(
 
 function create(
   app: AppDocument,
-  command: Extract<Command, { type: "create" }>,
+  command: Extract<AppCommand, { type: "create" }>,
   now: number,
 ): Refusal | undefined {
   if (deploymentOf(app, command.id)) {
@@ -241,7 +264,7 @@ function promote(app: AppDocument, deployment: Deployment, now: number): Refusal
     return reason("not_ready", `Deployment ${id} isn't verified yet; only a ready one can be promoted.`);
   }
   if (deployment.retirement && deployment.retirement.unroutedAt !== null) {
-    return reason("deployment_retiring", `Deployment ${id} is unrouted and being removed; create a new one.`);
+    return unrouted(id);
   }
   if (app.minimum && deployment.sequence < app.minimum.sequence) return belowMinimum(app, id);
   const former = app.active;
@@ -270,6 +293,33 @@ function rollback(app: AppDocument, now: number): Refusal | undefined {
     );
   }
   return promote(app, previous, now);
+}
+
+/** A draining deployment is un-drained by it, so that a version that was rolled back can be tried again on a few. */
+function setCanary(
+  app: AppDocument,
+  deployment: Deployment,
+  weight: number,
+  now: number,
+): Refusal | undefined {
+  const { id, state, retirement } = deployment;
+  if (state !== "ready" && state !== "draining") {
+    return reason(
+      "not_ready",
+      `Only a ready or a draining deployment can be the canary; ${id} is ${describe(deployment)}.`,
+    );
+  }
+  if (retirement && retirement.unroutedAt !== null) return unrouted(id);
+  if (!app.active) return reason("no_active_deployment", "A canary needs an active deployment beside it.");
+  if (app.minimum && deployment.sequence < app.minimum.sequence) return belowMinimum(app, id);
+  if (state === "draining") {
+    enter(deployment, "ready", now);
+    deployment.deadline = now + app.config.readyTtlSeconds * 1_000;
+    deployment.drainDeadline = null;
+    deployment.retirement = null;
+  }
+  app.canary = { id, weight };
+  return undefined;
 }
 
 function setMinimum(app: AppDocument, id: string | null): Refusal | undefined {
@@ -367,7 +417,7 @@ function forgetOldest(app: AppDocument): void {
   for (const deployment of finished.slice(FINISHED_DEPLOYMENTS_KEPT)) delete app.deployments[deployment.id];
 }
 
-function allowedWhileDeleting(command: Command): boolean {
+function allowedWhileDeleting(command: AppCommand): boolean {
   return ["reload-told", "unroute", "removed", "cleaned-up", "redeploy-finished"].includes(command.type);
 }
 
@@ -382,6 +432,10 @@ function wrongState(deployment: Deployment, participle: string): Refusal {
   );
 }
 
+function unrouted(id: string): Refusal {
+  return reason("deployment_retiring", `Deployment ${id} is unrouted and being removed; create a new one.`);
+}
+
 function belowMinimum(app: AppDocument, id: string): Refusal {
   return reason(
     "below_minimum",
@@ -391,8 +445,4 @@ function belowMinimum(app: AppDocument, id: string): Refusal {
 
 function reason(code: RefusalCode, message: string): Refusal {
   return { code, message };
-}
-
-function refuse(code: RefusalCode, message: string): Transition {
-  return { ok: false, refusal: reason(code, message) };
 }

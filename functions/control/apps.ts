@@ -2,19 +2,20 @@ import { z } from "@hono/zod-openapi";
 import { newAppDocument, parseAppDocument, type AppConfig, type AppDocument } from "../apps/app-document.ts";
 import { applyCommand, commitDocument, hostTaken } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
+import { refuseOperatorHost, refuseOperatorName } from "./reserved-hosts.ts";
 import type { StoredApp } from "../state/store.ts";
-import { kick, type ControlContext } from "./context.ts";
+import { APP_ANSWER_KEPT_BYTES } from "../protocol/limits.ts";
 import {
-  idempotencyOf,
-  mutate,
+  answerAgain,
+  changeApp,
   operationOf,
   OPERATOR,
   recall,
-  replay,
   unknownApp,
   type Answer,
-  type Idempotency,
-} from "./mutation.ts";
+} from "./app-change.ts";
+import { kick, type ControlContext } from "./context.ts";
+import type { Idempotency } from "./idempotency.ts";
 import { controlRouter } from "./openapi.ts";
 import { listApps, readApp, putApp, deleteApp } from "./routes/apps.ts";
 import { appView, viewApp } from "./schemas.ts";
@@ -34,25 +35,22 @@ export const apps = controlRouter()
   })
   .openapi(putApp, async (c) => {
     const { default: isDefault, ...config } = c.req.valid("json");
-    const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
-    const { created, view } = await put(
-      c.env.control,
-      c.req.valid("param").app,
-      config,
-      isDefault,
-      idempotency,
-    );
+    const { app } = c.req.valid("param");
+    const { created, view } = await put(c.env.control, app, config, isDefault, c.var.idempotency);
     return created ? c.json(view, 201) : c.json(view, 200);
   })
   .openapi(deleteApp, async (c) => {
     const { app } = c.req.valid("param");
-    const idempotency = await idempotencyOf(c.req.raw, "");
-    const { stored } = await requireApp(c.env.control, app);
+    const stored = await c.env.control.store.readApp(app);
+    const answer = appAnswer({ isDefault: stored?.isDefault ?? false });
+    if (stored === null) {
+      // A repetition may come after the app has gone.
+      const earlier = await recall(c.env.control, c.var.idempotency, answer);
+      if (earlier !== null) return c.json(earlier, 202);
+      throw unknownApp(app);
+    }
     const command = { type: "delete-app" } as const;
-    return c.json(
-      await mutate(c.env.control, idempotency, app, command, "app.delete", appAnswer(stored)),
-      202,
-    );
+    return c.json(await changeApp(c.env.control, c.var.idempotency, app, command, "app.delete", answer), 202);
   });
 
 export async function requireApp(
@@ -65,7 +63,7 @@ export async function requireApp(
 }
 
 export function appAnswer(stored: Pick<StoredApp, "isDefault">): Answer<z.infer<typeof appView>> {
-  return { schema: appView, view: (next) => viewApp(next, stored) };
+  return { schema: appView, view: (next) => viewApp(next, stored), keptBytes: APP_ANSWER_KEPT_BYTES };
 }
 
 const putRecord = z.object({ created: z.boolean(), view: appView });
@@ -79,11 +77,14 @@ async function put(
   idempotency: Idempotency,
 ): Promise<z.infer<typeof putRecord>> {
   const { store, now } = context;
+  refuseOperatorHost(context.config, config.hosts);
   const answer = (created: boolean): Answer<z.infer<typeof putRecord>> => ({
     schema: putRecord,
     view: (next) => ({ created, view: viewApp(next, { isDefault }) }),
+    // An app that was just created is no more than its configuration.
+    ...(created ? {} : { keptBytes: APP_ANSWER_KEPT_BYTES }),
   });
-  const earlier = await recall(context, idempotency, answer(true));
+  const earlier = await recall(context, idempotency, answer(false));
   if (earlier !== null) return earlier;
   /** Of nothing: 0, or the deletion of an app of this name. Versions never return, so it is never that of an app. */
   let before = 0;
@@ -99,8 +100,9 @@ async function put(
       kick(context, name);
       return answer(false).view(replaced.app);
     }
-    if (replaced.kind === "repeated") return replay(replaced, idempotency, answer(false));
+    if (replaced.kind === "repeated") return answerAgain(context, replaced, idempotency, answer(false));
     if (replaced.kind === "refused") throw new Problem(replaced.refusal.code, replaced.refusal.message);
+    refuseOperatorName(context.config, name);
     const fresh = newAppDocument(name, config, now(), before + 1);
     const created = await commitDocument(store, fresh, before, {
       author: { actor: OPERATOR, action: "app.create" },
@@ -109,7 +111,8 @@ async function put(
       operation: operationOf(idempotency, answer(true)),
     });
     if (created.outcome === "committed") return answer(true).view(fresh);
-    if (created.outcome === "repeated") return replay(created.record, idempotency, answer(true));
+    if (created.outcome === "repeated")
+      return answerAgain(context, created.record, idempotency, answer(false));
     if (created.outcome === "host_taken") throw hostTaken(created);
     before = created.version;
   }

@@ -1,9 +1,9 @@
 import { Problem } from "../errors.ts";
 
-/** How much of a body that is too large is read and thrown away before its sender is cut off. */
+/** How much of a too large body is read and discarded before the sender is cut off. */
 const DISCARD_LIMIT_BYTES = 4 * 1024 * 1024;
 
-/** The body as JSON text of bounded size, `{}` where there is none; so far nothing has been looked up. */
+/** The body as JSON text of bounded size; `{}` if it is empty. */
 export async function readJson(request: Request, limitBytes: number): Promise<string> {
   const tooLarge = new Problem("body_too_large", `The body is larger than ${limitBytes} bytes.`, {
     errors: [{ field: "body", message: `must be at most ${limitBytes} bytes` }],
@@ -13,7 +13,7 @@ export async function readJson(request: Request, limitBytes: number): Promise<st
   for await (const chunk of request.body ?? []) {
     size += chunk.byteLength;
     if (size <= limitBytes) chunks.push(chunk);
-    // Read on for a while: an answer to a client that is still writing may never be seen.
+    // A client that is still writing may never see an early answer.
     else if (size > limitBytes + DISCARD_LIMIT_BYTES) throw tooLarge;
   }
   if (size > limitBytes) throw tooLarge;

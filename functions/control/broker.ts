@@ -16,19 +16,18 @@ import { connectedRunners, type RunnerProtocol } from "../runners/registry.ts";
 import { requireRunner, requireSharedSecret } from "../runners/runner-auth.ts";
 
 /**
- * What the SentryVibe broker answered, at the same names and in the same JSON: the runners' socket, and three endpoints
- * for the web app beside it.
+ * The SentryVibe broker's endpoints, with its names and its JSON: the runners' socket, and three for its web app.
  */
 
 const PREFIX = "/_signalbox/";
 const PATHS = new Set(["socket", "commands", "status", "health"].map((name) => PREFIX + name));
-/** SentryVibe's name for a runner that gives none. */
+/** What SentryVibe calls a runner without an id. */
 const DEFAULT_RUNNER = "default";
 
 /** The audit log's name for whoever has RUNNER_SHARED_SECRET. */
 const SECRET_HOLDER = "runner-shared-secret";
 
-/** A Worker's isolate starts without a clock; its first request has one. */
+/** An isolate has no clock until its first request. */
 let firstSeenAt: number | null = null;
 
 export function isBrokerPath(path: string): boolean {
@@ -83,14 +82,14 @@ async function acceptRunner(request: Request, context: ControlContext): Promise<
   return fetchHub(env, { kind: "socket", runnerId, protocol, ownCredential }, { headers });
 }
 
-/** Null when something is offered and nothing of it is spoken here. */
+/** Null if none of the offered protocols is ours. */
 function negotiate(offered: string | null): RunnerProtocol | null {
   if (offered === null || offered.trim() === "") return "sentryvibe";
   const names = offered.split(",").map((name) => name.trim());
   return names.includes(RUNNER_SUBPROTOCOL) ? RUNNER_SUBPROTOCOL : null;
 }
 
-/** The command goes on as it came, with fields that only its runner knows. */
+/** Loose: fields that only the runner knows pass through. */
 const commandBody = z.object({
   runnerId: z.string().default(DEFAULT_RUNNER),
   command: z
@@ -129,7 +128,7 @@ async function status(request: Request, context: ControlContext): Promise<Respon
   await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
   const connected = await connectedRunners(store, STATUS_CONNECTIONS_LIMIT);
   const ids = connected.map(({ id }) => id).sort();
-  // The SentryVibe broker's answer holds heartbeats, which are nowhere but in the hubs: so many and no more are asked.
+  // Only the hubs know the heartbeats, and each costs a call: so the number of runners is limited.
   const connections = await Promise.all(
     ids.map(async (id) => {
       const lastHeartbeat = await hubOf(env, id).lastHeardAt();

@@ -1,15 +1,16 @@
 import type { Config } from "../config.ts";
+import { callObject } from "../durable-object-call.ts";
 import type { Providers } from "../providers/provider.ts";
 import type { AppController } from "../rollouts/controller.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import type { StateStore } from "../state/store.ts";
 
-/** The binding through which an app's controller is reached. */
+/** The binding of the apps' controllers. */
 export interface ControllerBinding {
   APP_CONTROLLER: DurableObjectNamespace<AppController>;
 }
 
-/** What every route of the control API works with. */
+/** What the control API's handlers work with. */
 export interface ControlContext {
   env: ControllerBinding & HubBinding;
   config: Config;
@@ -19,23 +20,26 @@ export interface ControlContext {
   waitUntil: (work: Promise<unknown>) => void;
 }
 
-/** Hono's environment: the context travels with each request, so that the router is built once. */
+/** The context travels with each request, so the router is built once. */
 export interface ControlEnv {
   Bindings: { control: ControlContext };
 }
 
-/** Has an app's controller look at once at what was just written. Lost calls are made good by the cron sweep. */
+/** Wakes the app's controller. If the call gets lost, the cron sweep does it within a minute. */
 export function kick(context: ControlContext, app: string): void {
   context.waitUntil(
-    controllerOf(context.env, app)
-      .reconcile(app)
-      .catch(() => undefined),
+    callController(context.env, app, (controller) => controller.reconcile(app)).catch(() => undefined),
   );
 }
 
-export function controllerOf(
+type ControllerStub = ReturnType<ControllerBinding["APP_CONTROLLER"]["get"]>;
+
+/** Calls an app's controller. All that it does may be asked for twice. */
+export function callController<T>(
   env: ControllerBinding,
   app: string,
-): ReturnType<ControllerBinding["APP_CONTROLLER"]["get"]> {
-  return env.APP_CONTROLLER.get(env.APP_CONTROLLER.idFromName(app));
+  send: (controller: ControllerStub) => Promise<T>,
+): Promise<T> {
+  const open = (): ControllerStub => env.APP_CONTROLLER.get(env.APP_CONTROLLER.idFromName(app));
+  return callObject({ open, send, isRepeatable: true });
 }

@@ -2,12 +2,12 @@ import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-doc
 import { Problem } from "../errors.ts";
 import { sendSource } from "../providers/railway/source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
+import { actOnce } from "./act-once.ts";
 import { requireApp } from "./apps.ts";
-import { controllerOf } from "./context.ts";
-import { unknownDeployment } from "./mutation.ts";
+import { callController } from "./context.ts";
+import { unknownDeployment } from "./app-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { put, sentSource } from "./routes/deployment-source.ts";
-import { mutateRecorded } from "./recorded-mutation.ts";
 
 export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { config, env, store, waitUntil } = c.env.control;
@@ -24,27 +24,26 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   const { app, deployment } = await look();
   const built = deployment.resources["railwayDeployment"];
   if (built !== undefined) {
-    // Sent again after a lost answer: it is built, and about to be verified.
+    // Its first answer got lost: Railway builds it already.
     await archive.body.cancel();
     return c.json({ deploymentId: built }, 200);
   }
   const { railway, internalToken } = config;
   if (railway === null) throw new Problem("railway_failed", "The Worker has no Railway token any more.");
-  // The rollout may not have begun: whoever created the deployment a moment ago is as fast as its controller.
-  const controller = controllerOf(env, name);
-  waitUntil(controller.reconcile(name).catch(() => undefined));
+  // The client may be here before the controller has begun the rollout.
+  waitUntil(callController(env, name, (controller) => controller.reconcile(name)).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
-  const sent = await mutateRecorded(c.env.control, null, {
+  const sent = await actOnce(c.env.control, null, {
     action: "deployment.upload",
     app: name,
-    subject: `deployment ${id}`,
+    subject: { kind: "deployment", id },
     act: () => sendSource({ railway, internalToken, store, app, deployment, stillTaken }, archive),
-    details: ({ deploymentId }) => ({ deployment: id, railwayDeployment: deploymentId }),
+    details: ({ deploymentId }) => ({ railwayDeployment: deploymentId }),
     remember: { schema: sentSource, of: (answer) => answer },
     repeated: (answer) => answer,
   });
-  // The cron sweep would find it too; this way the rollout sees at once what it waits for.
-  waitUntil(controller.hurry(name, id).catch(() => undefined));
+  // Without this the rollout would see it at the next cron sweep.
+  waitUntil(callController(env, name, (controller) => controller.hurry(name, id)).catch(() => undefined));
   return c.json(sent, 200);
 });
 

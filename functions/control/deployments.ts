@@ -1,10 +1,10 @@
 import type { z } from "@hono/zod-openapi";
 import { deploymentOf, type AppDocument } from "../apps/app-document.ts";
 import { appAnswer, requireApp } from "./apps.ts";
-import { controllerOf } from "./context.ts";
+import { callController } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";
 import { lastEventId } from "./last-event-id.ts";
-import { idempotencyOf, mutate, recall, unknownDeployment, type Answer } from "./mutation.ts";
+import { changeApp, recall, unknownDeployment, type Answer } from "./app-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { list, create, read, remove, promote, redeploy, rollback, events } from "./routes/deployments.ts";
 import { deploymentView, viewDeployment, viewDeployments } from "./schemas.ts";
@@ -18,12 +18,12 @@ export const deployments = controlRouter()
     const context = c.env.control;
     const name = c.req.valid("param").app;
     const body = c.req.valid("json");
-    const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
+    const { idempotency } = c.var;
     const { app } = await requireApp(context, name);
     const earlier = await recall(context, idempotency, deploymentAnswer(body.id ?? ""));
     if (earlier !== null) return c.json(earlier, 202);
     const target = await context.providers[body.target.kind].place(body.target, app);
-    // A generated id differs from call to call; the one that was recorded is the one to answer with.
+    // A repeat generates another id, but answers with the recorded one.
     const id =
       body.id ?? generateDeploymentId(body.name, new Date(context.now()), Object.keys(app.deployments));
     const command = {
@@ -34,7 +34,7 @@ export const deployments = controlRouter()
       promote: body.promote,
     } as const;
     const answer = deploymentAnswer(id);
-    return c.json(await mutate(context, idempotency, name, command, "deployment.create", answer), 202);
+    return c.json(await changeApp(context, idempotency, name, command, "deployment.create", answer), 202);
   })
   .openapi(read, async (c) => {
     const { app: name, id } = c.req.valid("param");
@@ -44,31 +44,40 @@ export const deployments = controlRouter()
   .openapi(remove, async (c) => {
     const { app, id } = c.req.valid("param");
     const command = { type: "retire", id, reason: "deleted" } as const;
-    const idempotency = await idempotencyOf(c.req.raw, "");
+    const { idempotency } = c.var;
     const answer = deploymentAnswer(id);
-    return c.json(await mutate(c.env.control, idempotency, app, command, "deployment.delete", answer), 202);
+    return c.json(
+      await changeApp(c.env.control, idempotency, app, command, "deployment.delete", answer),
+      202,
+    );
   })
   .openapi(promote, async (c) => {
     const { app, id } = c.req.valid("param");
     const command = { type: "promote", id } as const;
-    const idempotency = await idempotencyOf(c.req.raw, "");
+    const { idempotency } = c.var;
     const answer = deploymentAnswer(id);
-    return c.json(await mutate(c.env.control, idempotency, app, command, "deployment.promote", answer), 200);
+    return c.json(
+      await changeApp(c.env.control, idempotency, app, command, "deployment.promote", answer),
+      200,
+    );
   })
   .openapi(redeploy, async (c) => {
     const { app, id } = c.req.valid("param");
     const command = { type: "redeploy", id } as const;
-    const idempotency = await idempotencyOf(c.req.raw, "");
+    const { idempotency } = c.var;
     const answer = deploymentAnswer(id);
-    return c.json(await mutate(c.env.control, idempotency, app, command, "deployment.redeploy", answer), 202);
+    return c.json(
+      await changeApp(c.env.control, idempotency, app, command, "deployment.redeploy", answer),
+      202,
+    );
   })
   .openapi(rollback, async (c) => {
     const { app } = c.req.valid("param");
     const { stored } = await requireApp(c.env.control, app);
-    const idempotency = await idempotencyOf(c.req.raw, "");
+    const { idempotency } = c.var;
     const command = { type: "rollback" } as const;
     return c.json(
-      await mutate(c.env.control, idempotency, app, command, "app.rollback", appAnswer(stored)),
+      await changeApp(c.env.control, idempotency, app, command, "app.rollback", appAnswer(stored)),
       200,
     );
   })
@@ -77,9 +86,10 @@ export const deployments = controlRouter()
     const { app } = await requireApp(c.env.control, name);
     if (!deploymentOf(app, id)) throw unknownDeployment(name, id);
     const lastId = lastEventId(c.req.raw);
-    return controllerOf(c.env.control.env, name).fetch(`https://controller/${name}/${id}`, {
-      headers: lastId === null ? {} : { "last-event-id": String(lastId) },
-    });
+    const headers: Record<string, string> = lastId === null ? {} : { "last-event-id": String(lastId) };
+    return callController(c.env.control.env, name, (controller) =>
+      controller.fetch(`https://controller/${name}/${id}`, { headers }),
+    );
   });
 
 function deploymentAnswer(id: string): Answer<z.infer<typeof deploymentView>> {

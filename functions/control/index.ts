@@ -11,6 +11,7 @@ import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
 import { audit } from "./audit.ts";
 import { janitor } from "./janitor.ts";
+import { placements } from "./placements.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
 import { traffic } from "./traffic.ts";
@@ -37,7 +38,8 @@ const api = router
   .route("/", janitor)
   .route("/", audit)
   .route("/", runners)
-  .route("/", sources);
+  .route("/", sources)
+  .route("/", placements);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });
@@ -45,10 +47,7 @@ api.onError((error) => {
   throw error;
 });
 
-/** What the typed clients are made from. */
-export type ControlApi = typeof api;
-
-/** One call of the control API: token, size and shape are checked before anything else happens. */
+/** Checks token, size and shape before anything else. */
 export async function serveControl(request: Request, context: ControlContext): Promise<Response> {
   const url = new URL(request.url);
   const path = url.pathname.slice(CONTROL_PREFIX.length);
@@ -75,12 +74,12 @@ export function openApiDocument(): unknown {
   return api.getOpenAPI31Document(description);
 }
 
-/** A source archive goes on to its runner, or to Railway, as it comes. */
+/** Source archives stream through to their runner or to Railway. */
 function isStreamed(path: string): boolean {
   return /^\/(?:runners\/[^/]+\/sources|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(path);
 }
 
-/** Commands carry the contents of files. */
+/** Commands carry whole files. */
 function bodyLimit(path: string): number {
   return /^\/runners\/[^/]+\/commands$/.test(path) ? CONTROL_MESSAGE_LIMIT_BYTES : CONTROL_BODY_LIMIT_BYTES;
 }

@@ -1,17 +1,18 @@
 import { reportSchema, type Report } from "../janitor/report.ts";
-import { lastRun, publishedReport, sweep } from "../janitor/sweep.ts";
+import { lastRun, reportWithin, sweep } from "../janitor/sweep.ts";
 import { servicesSweep } from "../janitor/sweep-services.ts";
-import { controllerOf } from "./context.ts";
-import { idempotencyOf } from "./mutation.ts";
+import { IDEMPOTENCY_RESULT_LIMIT_BYTES } from "../protocol/limits.ts";
+import { actOnce } from "./act-once.ts";
+import { callController } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
-import { mutateRecorded } from "./recorded-mutation.ts";
 import { lastJanitor, runJanitor } from "./routes/janitor.ts";
 
 export const janitor = controlRouter()
   .openapi(runJanitor, async (c) => {
     const { config, env, store, now, waitUntil } = c.env.control;
     const { dryRun } = c.req.valid("json");
-    const sweepApp = (name: string, dry: boolean) => controllerOf(env, name).sweep(name, dry);
+    const sweepApp = (name: string, dry: boolean) =>
+      callController(env, name, async (controller) => controller.sweep(name, dry));
     const act = (): Promise<Report> =>
       sweep(dryRun, { store, sweepApp, sweepServices: servicesSweep(config, store), now });
     if (dryRun) {
@@ -20,7 +21,7 @@ export const janitor = controlRouter()
       waitUntil(run.catch(() => undefined));
       return c.json(await run, 200);
     }
-    const report = await mutateRecorded(c.env.control, await idempotencyOf(c.req.raw, await c.req.text()), {
+    const report = await actOnce(c.env.control, c.var.idempotency, {
       action: "janitor.run",
       act,
       details: ({ outcome, decisions, errors }) => ({
@@ -29,7 +30,10 @@ export const janitor = controlRouter()
         kept: decisions.filter(({ action }) => action === "keep").length,
         errors: errors.length,
       }),
-      remember: { schema: reportSchema, of: publishedReport },
+      remember: {
+        schema: reportSchema,
+        of: (report) => reportWithin(report, IDEMPOTENCY_RESULT_LIMIT_BYTES),
+      },
       repeated: (earlier) => earlier,
     });
     return c.json(report, 200);

@@ -1,6 +1,6 @@
 import { Problem } from "../errors.ts";
 
-/** Where a client that reconnects to a stream left off; null for one that begins. */
+/** Where a reconnecting client left off; null for a new one. */
 export function lastEventId(request: Request): number | null {
   const text = request.headers.get("last-event-id");
   if (text === null) return null;

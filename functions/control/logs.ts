@@ -3,7 +3,7 @@ import { logStream, nextPage, type ReadLog } from "../rollouts/log-stream.ts";
 import { requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
-import { unknownDeployment } from "./mutation.ts";
+import { unknownDeployment } from "./app-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { read } from "./routes/logs.ts";
 
@@ -16,7 +16,7 @@ export const logs = controlRouter().openapi(read, async (c) => {
   return c.json(await nextPage(page, cursor, wait * 1_000, signal), 200);
 });
 
-/** Looks at the deployment again whenever nothing came: it may have ended meanwhile. */
+/** After an empty page it reads the deployment again, which may have ended. */
 function reader(context: ControlContext, name: string, id: string, limit: number): ReadLog {
   const look = async () => {
     const { app } = await requireApp(context, name);

@@ -4,7 +4,7 @@ import { clientAddress } from "../client-address.ts";
 import { isAboutDrain } from "../janitor/report.ts";
 import { lastRun } from "../janitor/sweep.ts";
 
-/** Prometheus text, or JSON to whoever asks for it. It reads what the janitor published and loops over nothing. */
+/** Prometheus text, or JSON by `Accept`. Reads the janitor's last report only: a scrape must not loop over apps. */
 export async function serveMetrics(request: Request, context: ControlContext): Promise<Response> {
   const client = clientAddress(request, context.config) ?? "";
   await requireBearer(

@@ -2,7 +2,7 @@ import { OpenAPIHono, type z } from "@hono/zod-openapi";
 import { Problem, type FieldError } from "../errors.ts";
 import type { ControlEnv } from "./context.ts";
 
-/** A router whose validators answer with problems that name the field. */
+/** A router whose validation errors are problems that name the field. */
 export function controlRouter(): OpenAPIHono<ControlEnv> {
   return new OpenAPIHono<ControlEnv>({
     defaultHook: (result) => {

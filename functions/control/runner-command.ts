@@ -1,16 +1,20 @@
 import { z } from "zod";
 import { Problem } from "../errors.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { sendCommand } from "../runners/send-command.ts";
 import { runnerOffline } from "../runners/stream-problems.ts";
+import { actOnce } from "./act-once.ts";
 import type { ControlContext } from "./context.ts";
-import type { Idempotency } from "./mutation.ts";
-import { mutateRunner } from "./runner-mutation.ts";
+import type { Idempotency } from "./idempotency.ts";
+
+/** Characters of an id in the audit log. */
+const NAME_LIMIT = 200;
 
 export interface RunnerCommand {
   runnerId: string;
-  /** As it will be on the wire. */
+  /** As it goes on the wire. */
   sent: Parameters<typeof sendCommand>[2];
-  /** What the audit log says that it was for; of the rest it says nothing but id and type. */
+  /** For the audit log, which has nothing else of the command but id and type. */
   projectId: string | null;
   /** Seconds; 0 doesn't wait for its result. */
   wait: number;
@@ -21,20 +25,25 @@ export type Ran = { commandId: string } & (
   { outcome: "sent" | "timeout" | "lost" } | { outcome: "result"; event: Record<string, unknown> }
 );
 
-/** Sends a command to a runner, audited. Throws where nothing was sent; what became of what was sent is an outcome. */
+/** Sends a command to a runner and audits it. Throws if it couldn't be sent. */
 export function commandRunner(
   context: ControlContext,
   idempotency: Idempotency,
   { runnerId, sent, projectId, wait, ...who }: RunnerCommand,
 ): Promise<Ran> {
   const { id: commandId, type } = sent;
-  return mutateRunner<Ran, z.infer<typeof remembered>>(context, idempotency, {
+  return actOnce<Ran, z.infer<typeof remembered>>(context, idempotency, {
     ...who,
-    runnerId,
+    subject: { kind: "runner", id: runnerId },
     action: "runner.command",
     act: () => run(context, runnerId, sent, wait),
-    details: ({ outcome }) => ({ command: commandId, type, project: projectId, outcome }),
-    // An event may hold a whole file.
+    details: ({ outcome }) => ({
+      command: printableLine(commandId, NAME_LIMIT),
+      type: printableLine(type, NAME_LIMIT),
+      project: projectId && printableLine(projectId, NAME_LIMIT),
+      outcome,
+    }),
+    // Without the event, which may hold a whole file.
     remember: { schema: remembered, of: () => ({ commandId }) },
     repeated: (earlier) => ({ ...earlier, outcome: "sent" }),
   });

@@ -1,5 +1,5 @@
 import { z } from "@hono/zod-openapi";
-import { runnerId } from "../apps/app-document.ts";
+import { runnerId, runnerTarget } from "../apps/app-document.ts";
 import { commandTypes } from "../protocol/control.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { HubView } from "../runners/hub-view.ts";
@@ -40,7 +40,7 @@ export const commandView = z
   .object({
     ok: z.literal(true),
     commandId: z.string(),
-    /** The event that the command ended with, if it was waited for. */
+    /** The event that ended the command, with `wait`. */
     event: fields.optional(),
   })
   .openapi("RunnerCommandSent");
@@ -48,15 +48,29 @@ export const commandView = z
 export const credentialView = z
   .object({
     id: z.string(),
-    /** Shown this once; only its SHA-256 is stored. */
+    /** Shown once; the store has only its SHA-256. */
     secret: z.string(),
   })
   .openapi("RunnerCredential");
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be a SHA-256: 64 hexadecimal digits in lower case");
 
+/** The fields of a runner target that decide where it goes. */
+export const placementBody = runnerTarget
+  .pick({ runnerId: true, labels: true, source: true })
+  .partial({ source: true })
+  .openapi("PlacementWish");
+
+export const placementView = z
+  .object({
+    runnerId: z.string(),
+    /** False also if no source was named. */
+    hasSource: z.boolean(),
+  })
+  .openapi("Placement");
+
 export const sourcesHeaders = z.object({
-  /** What the archive's SHA-256 must be. The runner keeps nothing of one that has another. */
+  /** The archive's SHA-256. The runner refuses an archive with another one. */
   "x-signalbox-sha256": sha256.optional(),
 });
 

@@ -4,11 +4,10 @@ import { hubOf } from "../runners/reach-hub.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
-import { idempotencyOf } from "./mutation.ts";
+import { actOnce } from "./act-once.ts";
 import { controlRouter } from "./openapi.ts";
 import { list, read, remove, command, drain, issue, revoke } from "./routes/runners.ts";
 import { commandRunner } from "./runner-command.ts";
-import { mutateRunner } from "./runner-mutation.ts";
 import { runnerView, viewDetails, viewRunner } from "./runner-schemas.ts";
 
 export const runners = controlRouter()
@@ -27,7 +26,7 @@ export const runners = controlRouter()
   .openapi(remove, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
       ...asViewed(id, "runner.delete"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);
@@ -49,11 +48,11 @@ export const runners = controlRouter()
     const { id } = c.req.valid("param");
     const { wait } = c.req.valid("query");
     const { type, projectId = null, payload = {} } = c.req.valid("json");
-    const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
     const commandId = crypto.randomUUID();
     const timestamp = new Date(now()).toISOString();
     const sent = { id: commandId, type, projectId, timestamp, payload };
-    const answer = await commandRunner(c.env.control, idempotency, { runnerId: id, sent, projectId, wait });
+    const command = { runnerId: id, sent, projectId, wait };
+    const answer = await commandRunner(c.env.control, c.var.idempotency, command);
     switch (answer.outcome) {
       case "sent":
         return c.json({ ok: true as const, commandId: answer.commandId }, 200);
@@ -75,7 +74,7 @@ export const runners = controlRouter()
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const { draining } = c.req.valid("json");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, await c.req.text()), {
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
       ...asViewed(id, draining ? "runner.drain" : "runner.undrain"),
       act: async () => {
         const known = await requireRunnerRecord(store, id);
@@ -88,8 +87,8 @@ export const runners = controlRouter()
   })
   .openapi(issue, async (c) => {
     const { id } = c.req.valid("param");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
-      runnerId: id,
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
+      subject: { kind: "runner", id },
       action: "runner.issue-credential",
       act: async () => {
         const { secret, sha256 } = await newCredential();
@@ -111,7 +110,7 @@ export const runners = controlRouter()
   .openapi(revoke, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const answer = await mutateRunner(c.env.control, await idempotencyOf(c.req.raw, ""), {
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
       ...asViewed(id, "runner.revoke-credential"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);
@@ -123,8 +122,8 @@ export const runners = controlRouter()
   });
 
 /** A change whose answer is the runner's view. */
-const asViewed = (runnerId: string, action: string) => ({
-  runnerId,
+const asViewed = (id: string, action: string) => ({
+  subject: { kind: "runner" as const, id },
   action,
   remember: { schema: runnerView, of: (view: z.infer<typeof runnerView>) => view },
   repeated: (view: z.infer<typeof runnerView>) => view,
@@ -140,7 +139,7 @@ async function requireRunnerRecord(store: StateStore, id: string): Promise<Runne
   });
 }
 
-/** The hub knows it already; the registry, which is what everybody else reads, doesn't yet. */
+/** The hub has the change, but the registry, which everybody reads, doesn't yet. */
 function notWritten(id: string): StoreUnavailable {
   return new StoreUnavailable(`The registry's record of runner ${id} couldn't be written:`);
 }

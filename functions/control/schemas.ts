@@ -12,7 +12,7 @@ import {
 import { LOG_PAGE_LINES, LOG_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { StoredApp } from "../state/store.ts";
 
-/** What the control API takes and gives: one validator for each body, and the OpenAPI document comes from these. */
+/** The control API's bodies: validators, from which the OpenAPI document is generated. */
 
 const timestamp = z.iso.datetime();
 
@@ -28,7 +28,7 @@ export const auditQuery = z.object({
   app: appName.optional(),
 });
 
-/** A whole number from a query; nothing but digits. */
+/** A whole number in a query: digits only, where `Number` would take `1e3` and ` 7`. */
 const digits = (most: number) =>
   z
     .string()
@@ -48,7 +48,7 @@ export const logQuery = z.object({
 
 export const appBody = appConfig
   .extend({
-    /** Makes it the app of every host that no app lists. Taking over from another app is one step. */
+    /** Answers every host that no app lists. Setting it takes it from the former default app in one step. */
     default: z.boolean().default(false),
   })
   .openapi("AppConfig");
@@ -111,7 +111,7 @@ export const logView = z
     ),
     /** Where to go on. */
     cursor: z.number(),
-    /** Lines between the asked cursor and these are gone: too old to be kept. */
+    /** Lines between the asked cursor and these were too old to be kept. */
     truncated: z.boolean(),
     /** Nothing will ever follow. */
     complete: z.boolean(),

@@ -1,27 +1,19 @@
 import { Problem } from "../errors.ts";
 import { findSource, putSources } from "../runners/sources.ts";
-import { idempotencyOf } from "./mutation.ts";
+import { actOnce } from "./act-once.ts";
 import { controlRouter } from "./openapi.ts";
 import { upload, look } from "./routes/sources.ts";
-import { mutateRunner } from "./runner-mutation.ts";
 import { sourcesView } from "./runner-schemas.ts";
 
 export const sources = controlRouter()
   .openapi(upload, async (c) => {
     const { id } = c.req.valid("param");
     const sha256 = c.req.valid("header")["x-signalbox-sha256"] ?? null;
-    const idempotency = await idempotencyOf(c.req.raw, sha256 ?? "");
-    if (idempotency !== null && sha256 === null) {
-      const message = "is required with an Idempotency-Key: a stream is told from another by nothing else";
-      throw new Problem("invalid_request", `x-signalbox-sha256 ${message}.`, {
-        errors: [{ field: "header.x-signalbox-sha256", message }],
-      });
-    }
-    const answer = await mutateRunner(c.env.control, idempotency, {
-      runnerId: id,
+    const answer = await actOnce(c.env.control, c.var.idempotency, {
+      subject: { kind: "runner", id },
       action: "runner.upload",
       act: () => putSources(c.env.control.env, id, c.req.raw, sha256),
-      details: (stored) => stored,
+      details: ({ sha256, bytes }) => ({ sha256, bytes }),
       remember: { schema: sourcesView, of: (stored) => stored },
       repeated: (stored) => stored,
     });

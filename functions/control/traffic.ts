@@ -1,7 +1,8 @@
-import type { Command } from "../apps/command.ts";
+import type { AppCommand } from "../apps/command.ts";
+import { changeApp } from "./app-change.ts";
 import { appAnswer, requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
-import { idempotencyOf, mutate } from "./mutation.ts";
+import type { Idempotency } from "./idempotency.ts";
 import { controlRouter } from "./openapi.ts";
 import { setCanary, clearCanary, pause, resume, setMinimum } from "./routes/traffic.ts";
 
@@ -29,12 +30,11 @@ export const traffic = controlRouter()
   });
 
 async function change(
-  c: { env: { control: ControlContext }; req: { raw: Request; text: () => Promise<string> } },
+  c: { env: { control: ControlContext }; var: { idempotency: Idempotency } },
   app: string,
-  command: Command,
+  command: AppCommand,
   action: string,
 ) {
-  const idempotency = await idempotencyOf(c.req.raw, await c.req.text());
   const { stored } = await requireApp(c.env.control, app);
-  return mutate(c.env.control, idempotency, app, command, action, appAnswer(stored));
+  return changeApp(c.env.control, c.var.idempotency, app, command, action, appAnswer(stored));
 }

@@ -4,79 +4,162 @@ import { parseAppDocument } from "../apps/app-document.ts";
 import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
 import { lastRun } from "../janitor/sweep.ts";
-import { loginPage, overviewPage, stylesheet } from "./pages.ts";
-import { endedSessionCookie, hasSession, sessionCookie } from "./session.ts";
+import type { RequestHost } from "../request-host.ts";
+import { clientScript, leavingServiceWorker } from "./client.ts";
+import { framePage, overview, startedPage, stylesheet } from "./pages.ts";
+import { requireDashboardHost } from "./place.ts";
+import { requireSameOrigin } from "./same-origin.ts";
+import { endedCookies, endSignIn, findSignIn, startSignIn, type SignInContext } from "./sign-in.ts";
 
 const HOME = "/_signalbox/";
 /** Apps on one page; more are a matter for the control API. */
 const APPS_SHOWN = 100;
 /** A control token and the words around it. */
-const LOGIN_BODY_LIMIT_BYTES = 4_096;
+const SIGN_IN_BODY_LIMIT_BYTES = 4_096;
 
-/** The dashboard: pages for people, read-only, behind a login with the control token. */
+interface Visit {
+  request: Request;
+  url: URL;
+  context: ControlContext;
+  signIns: SignInContext;
+}
+
+/** The dashboard: pages for people, read-only, behind a sign-in with the control token, on the operator's host alone. */
 export async function serveDashboard(
   request: Request,
-  path: string,
+  { url, host }: { url: URL; host: RequestHost },
   context: ControlContext,
 ): Promise<Response> {
-  const { config, now } = context;
-  const url = new URL(request.url);
-  if (path === "/_signalbox") return new Response(null, { status: 308, headers: { location: HOME } });
-  if (path === `${HOME}login` && request.method === "POST") return logIn(request, url, context);
-  if (request.method !== "GET" && request.method !== "HEAD") {
+  await requireDashboardHost(url, host, context);
+  const { pathname: path } = url;
+  const { config, store, now } = context;
+  const visit = { request, url, context, signIns: { config, store, now, authority: host.authority } };
+  if (isPlainText(url, context)) {
+    if (!isRead(request)) throw new Problem("unauthorized", "Sign in over HTTPS.");
+    return redirect(308, `https://${url.host}${path}`);
+  }
+  if (path === `${HOME}sign-in` && request.method === "POST") return signIn(visit);
+  if (path === `${HOME}sign-out`) {
+    if (request.method === "POST") return signOut(visit);
+    throw new Problem("method_not_allowed", `${path} takes POST.`, { headers: { allow: "POST" } });
+  }
+  if (!isRead(request)) {
     throw new Problem("method_not_allowed", `${path} takes GET.`, { headers: { allow: "GET, HEAD" } });
   }
-  if (path === `${HOME}style.css`) {
-    return new Response(stylesheet, {
-      headers: { "content-type": "text/css; charset=utf-8", "cache-control": "public, max-age=300" },
-    });
+  switch (path) {
+    case "/_signalbox":
+      return redirect(308, HOME);
+    case `${HOME}sign-in`:
+      return redirect(302, HOME);
+    case HOME:
+      return document(await framePage(noticeFor(context)), 200);
+    case `${HOME}overview`:
+      return overviewFor(visit);
+    case `${HOME}style.css`:
+      return answer(stylesheet, 200, "text/css");
+    case `${HOME}dashboard.js`:
+      return answer(clientScript, 200, "text/javascript");
+    default:
+      throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
   }
-  if (path === `${HOME}logout`) {
-    return new Response(null, { status: 303, headers: { location: HOME, "set-cookie": endedSessionCookie } });
-  }
-  if (path !== HOME) throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
-  if (!(await hasSession(request, config.controlToken, now()))) return page(await loginPage(""), 200);
+}
 
-  const names = await context.store.listApps({ after: null, limit: APPS_SHOWN });
-  const stored = await Promise.all(names.map((name) => context.store.readApp(name)));
+/** What isn't below `/_signalbox` on the operator's host: nothing of an app, ever. */
+export function serveOperatorHost(request: Request, path: string): Response {
+  if (path === "/" && isRead(request)) return redirect(302, HOME);
+  if (request.headers.get("service-worker") === "script") {
+    return answer(leavingServiceWorker, 200, "text/javascript");
+  }
+  throw new Problem("not_found", `This host has the dashboard and nothing else: see ${HOME}`);
+}
+
+async function signIn({ request, url, context, signIns }: Visit): Promise<Response> {
+  const origin = requireSameOrigin(request, url);
+  if (
+    Number(request.headers.get("content-length") ?? SIGN_IN_BODY_LIMIT_BYTES + 1) > SIGN_IN_BODY_LIMIT_BYTES
+  ) {
+    throw new Problem("body_too_large", "A sign-in is a short form.");
+  }
+  const token = new URLSearchParams(await request.text()).get("token") ?? "";
+  if (!(await sameSecret(token.trim(), context.config.controlToken))) {
+    try {
+      refuseLogin(clientAddress(request, context.config) ?? "", "That isn't the control token.");
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return document(await framePage(noticeFor(context), error.message), error.status);
+    }
+  }
+  const { cookie, key } = await startSignIn(signIns, origin.startsWith("https:"));
+  const response = document(await startedPage(key), 200);
+  response.headers.append("set-cookie", cookie);
+  return response;
+}
+
+/** Forgetting is the browser's part; the sign-in itself ends in the store, for whoever kept a copy of it. */
+async function signOut({ request, url, context, signIns }: Visit): Promise<Response> {
+  requireSameOrigin(request, url);
+  const id = await findSignIn(request, signIns);
+  if (id === null) throw new Problem("unauthorized", "You are not signed in, or no longer.");
+  await endSignIn(id, context.store);
+  const response = new Response(null, { status: 204, headers: guards });
+  // Not "cookies": that would take those of all apps below the same domain, too.
+  response.headers.set("clear-site-data", '"storage"');
+  for (const cookie of endedCookies(signIns.authority)) response.headers.append("set-cookie", cookie);
+  return response;
+}
+
+async function overviewFor({ request, url, context, signIns }: Visit): Promise<Response> {
+  requireSameOrigin(request, url);
+  const { store, now } = context;
+  if ((await findSignIn(request, signIns)) === null) throw new Problem("unauthorized", "Sign in first.");
+  const names = await store.listApps({ after: null, limit: APPS_SHOWN });
+  const stored = await Promise.all(names.map((name) => store.readApp(name)));
   const apps = stored
     .filter((app) => app !== null)
     .map((app) => ({ document: parseAppDocument(app.body), isDefault: app.isDefault }));
-  return page(await overviewPage(apps, await lastRun(context.store, now()), now()), 200);
+  return document(await overview(apps, await lastRun(store, now()), now()), 200);
 }
 
-async function logIn(request: Request, url: URL, context: ControlContext): Promise<Response> {
-  const { config, now } = context;
-  const origin = request.headers.get("origin");
-  if (origin !== null && origin !== "null" && (!URL.canParse(origin) || new URL(origin).host !== url.host)) {
-    throw new Problem("unauthorized", "Log in from the dashboard itself.");
-  }
-  if (Number(request.headers.get("content-length") ?? LOGIN_BODY_LIMIT_BYTES + 1) > LOGIN_BODY_LIMIT_BYTES) {
-    throw new Problem("body_too_large", "A login is a short form.");
-  }
-  const token = new URLSearchParams(await request.text()).get("token") ?? "";
-  if (!(await sameSecret(token.trim(), config.controlToken))) {
-    try {
-      refuseLogin(clientAddress(request, config) ?? "", "That isn't the control token.");
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      return page(await loginPage(error.message), error.status);
-    }
-  }
-  const cookie = await sessionCookie(config.controlToken, now(), url.protocol === "https:");
-  return new Response(null, { status: 303, headers: { location: HOME, "set-cookie": cookie } });
+/** Over Cloudflare the scheme is the visitor's own; elsewhere a proxy may have ended TLS before us. */
+function isPlainText(url: URL, { config }: ControlContext): boolean {
+  const isHere = /(?:^|\.)localhost$|^127\.|^\[::1\]$/.test(url.hostname);
+  return url.protocol === "http:" && config.trustClientAddress && !isHere;
 }
 
-function page(html: string, status: number): Response {
-  return new Response(html, {
-    status,
-    headers: {
-      "content-type": "text/html; charset=utf-8",
-      "cache-control": "no-store",
-      "content-security-policy":
-        "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-      "referrer-policy": "no-referrer",
-      "x-content-type-options": "nosniff",
-    },
-  });
+function noticeFor({ config }: ControlContext): string {
+  return config.operatorHost !== null
+    ? ""
+    : "OPERATOR_HOST is not set, so the dashboard is on every host that no app answers for. Set it to a host that no app ever had.";
+}
+
+function isRead(request: Request): boolean {
+  return request.method === "GET" || request.method === "HEAD";
+}
+
+/** No other origin frames, opens, embeds or reads what the dashboard answers, and no cache keeps it. */
+const guards = {
+  "cache-control": "no-store",
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; " +
+    "frame-ancestors 'none'; base-uri 'none'; worker-src 'none'",
+  "cross-origin-embedder-policy": "require-corp",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "origin-agent-cluster": "?1",
+  // With `no-referrer` the browser would leave out the Origin of the sign-in, too.
+  "referrer-policy": "same-origin",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+};
+
+function document(html: string, status: number): Response {
+  return answer(html, status, "text/html");
+}
+
+function answer(body: string, status: number, type: string): Response {
+  return new Response(body, { status, headers: { ...guards, "content-type": `${type}; charset=utf-8` } });
+}
+
+function redirect(status: number, location: string): Response {
+  return new Response(null, { status, headers: { location, "cache-control": "no-store" } });
 }

@@ -4,50 +4,56 @@ import type { Report } from "../janitor/report.ts";
 
 type Html = ReturnType<typeof html>;
 
-export function loginPage(error: string): Promise<string> {
+/** The same for everybody: what is shown in it comes later, to who is signed in. */
+export function framePage(notice: string, error = "", head: Html = html``): Promise<string> {
   return layout(
-    "Log in",
-    html`<main class="login">
-      <h1>Signalbox</h1>
-      <form method="post" action="/_signalbox/login">
-        <input name="username" value="operator" autocomplete="username" hidden />
-        <label for="token">Control token</label>
-        <input id="token" name="token" type="password" autocomplete="current-password" required autofocus />
-        <button>Log in</button>
-        ${error === "" ? "" : html`<p class="bad" role="alert">${error}</p>`}
-      </form>
-      <p class="quiet">
-        On the local stack it is <code>controlToken</code> in <code>.signalbox/local.json</code>.
-      </p>
-    </main>`,
+    "Signalbox",
+    html`<header>
+        <h1>Signalbox</h1>
+        <p id="trouble" class="bad" role="status" hidden></p>
+        <nav id="bar" hidden><button id="sign-out">Sign out</button></nav>
+      </header>
+      ${notice === "" ? "" : html`<p class="notice">${notice}</p>`}
+      <main class="sign-in" ${error === "" ? "hidden" : ""}>
+        <form method="post" action="/_signalbox/sign-in">
+          <input name="username" value="operator" autocomplete="username" hidden />
+          <label for="token">Control token</label>
+          <input id="token" name="token" type="password" autocomplete="current-password" required />
+          <button>Sign in</button>
+          ${error === "" ? "" : html`<p class="bad" role="alert">${error}</p>`}
+        </form>
+        <p class="quiet">
+          On the local stack it is <code>controlToken</code> in <code>.signalbox/local.json</code>.
+        </p>
+      </main>
+      <div id="overview"></div>
+      <noscript><p>The dashboard needs JavaScript: it keeps half of the secret of a sign-in.</p></noscript>`,
+    html`${head}
+      <script src="/_signalbox/dashboard.js" defer></script>`,
   );
 }
 
-export function overviewPage(
+/** Hands the key of the new sign-in to the script, which goes on to the dashboard. */
+export function startedPage(key: string): Promise<string> {
+  return framePage("", "", html`<meta name="signalbox-sign-in-key" content="${key}" />`);
+}
+
+export async function overview(
   apps: { document: AppDocument; isDefault: boolean }[],
   janitor: { report: Report | null; stale: boolean },
   now: number,
 ): Promise<string> {
   const ago = janitor.report ? age(now - Date.parse(janitor.report.finishedAt)) : null;
-  return layout(
-    "Signalbox",
-    html`<header>
-        <h1>Signalbox</h1>
-        <p class="${janitor.stale ? "bad" : "quiet"}">
-          ${ago === null ? "The janitor has not run yet." : html`Janitor: ${ago} ago.`}
-          ${janitor.stale && ago !== null ? "That is too long: check the cron trigger." : ""}
-        </p>
-        <a href="/_signalbox/logout">Log out</a>
-      </header>
-      <main>
-        ${
-          apps.length === 0
-            ? html`<p>No app yet. Create one with <code>PUT /_signalbox/api/v1/apps/NAME</code>.</p>`
-            : apps.map((app) => appSection(app.document, app.isDefault, now))
-        }
-      </main>`,
-    5,
-  );
+  const page = await html`<p id="janitor" class="${janitor.stale ? "bad" : "quiet"}">
+      ${ago === null ? "The janitor has not run yet." : html`Janitor: ${ago} ago.`}
+      ${janitor.stale && ago !== null ? "That is too long: check the cron trigger." : ""}
+    </p>
+    ${
+      apps.length === 0
+        ? html`<p>No app yet. Create one with <code>PUT /_signalbox/api/v1/apps/NAME</code>.</p>`
+        : apps.map((app) => appSection(app.document, app.isDefault, now))
+    }`;
+  return page.toString();
 }
 
 function appSection(app: AppDocument, isDefault: boolean, now: number): Html {
@@ -122,13 +128,13 @@ function age(ms: number): string {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
-async function layout(title: string, body: Html, refreshSeconds?: number): Promise<string> {
+async function layout(title: string, body: Html, head: Html): Promise<string> {
   const page = await html`<!doctype html>
     <html lang="en">
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
-        ${refreshSeconds === undefined ? "" : html`<meta http-equiv="refresh" content="${refreshSeconds}" />`}
+        ${head}
         <title>${title}</title>
         <link rel="stylesheet" href="/_signalbox/style.css" />
         <link rel="icon" href="data:," />
@@ -144,7 +150,9 @@ export const stylesheet = `
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem; }
 header { display: flex; gap: 1.5rem; align-items: baseline; flex-wrap: wrap; }
-header a { margin-left: auto; }
+header nav { margin-left: auto; }
+[hidden] { display: none !important; }
+.notice { border: 1px solid var(--line); padding: .6rem .8rem; }
 h1 { font-size: 1.3rem; margin: 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; width: 100%; }
@@ -158,7 +166,7 @@ th { font-weight: 500; opacity: .7; }
 .draining { background: light-dark(#fff1cf, #574100); }
 .failed { background: light-dark(#ffdeda, #6b1d16); }
 .removed { opacity: .6; }
-.login { max-width: 22rem; margin: 15vh auto; }
+.sign-in { max-width: 22rem; margin: 15vh auto; }
 form { display: grid; gap: .6rem; margin: 1rem 0; }
 input, button { font: inherit; padding: .5rem .7rem; }
 `;

@@ -1,40 +1,10 @@
 import type { FetchTarget } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
-
-/** Meant for one hop only (RFC 9110, section 7.6.1, and what proxies before it used). */
-const HOP_BY_HOP = [
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-];
-
-const TOKEN_HEADER = "x-pulse-railway-internal-token";
-
-/** What only Signalbox may say to a backend; a client's own word for it is dropped at the door. */
-const INTERNAL = [
-  TOKEN_HEADER,
-  "forwarded",
-  "x-real-ip",
-  "x-client-ip",
-  "x-cluster-client-ip",
-  "true-client-ip",
-  "x-original-forwarded-for",
-  "x-original-host",
-  "x-original-uri",
-  "x-original-url",
-  "x-rewrite-url",
-];
-
-const NEVER_FROM_CLIENTS = new Set([...HOP_BY_HOP, ...INTERNAL]);
-
-/** Every request header with this prefix is ours. */
-const OWN_PREFIX = "x-signalbox-";
+import { refuseOperatorCookie } from "../operator-cookie.ts";
+import { addVary, dropHopByHop } from "./answer-headers.ts";
+import { askUnderOwnHost, redirectToPublic } from "./origins.ts";
+import { requestHeaders, TOKEN_HEADER, type Caller } from "./request-headers.ts";
+import { pathAndQuery, type RequestUrl } from "./url.ts";
 
 export interface Destination {
   /** Origin of the backend. */
@@ -43,13 +13,8 @@ export interface Destination {
   via: "pinned" | "active" | "canary" | "fallback";
   /** What a backend with an address of its own knows us by, so that it can turn away who comes past us. */
   internalToken?: string;
-}
-
-/** Who is asking, as far as somebody trustworthy says it. */
-export interface Caller {
-  address: string | null;
-  /** Whether `cf-` headers come from Cloudflare rather than from whoever is calling. */
-  throughCloudflare: boolean;
+  /** Whether the backend sees requests as if it had been opened under its own host. */
+  ownHost?: boolean;
 }
 
 export interface ForwardOptions {
@@ -58,121 +23,98 @@ export interface ForwardOptions {
   fetchTarget: FetchTarget;
 }
 
+/** A public request, with what was read of it on its way here. */
+export interface Arrival {
+  request: Request;
+  url: RequestUrl;
+  /** Of its headers, in lower case. */
+  names: ReadonlySet<string>;
+  caller: Caller;
+  /** Headers that could have led it to another deployment. */
+  varies: readonly string[];
+}
+
 /**
  * Sends a request on and returns the answer as it comes: bodies are piped in both directions, and a WebSocket's
  * 101 is returned as it is, so that no script runs per message.
  */
-export async function forward(
-  request: Request,
-  requestUrl: URL,
+export function forward(
+  arrival: Arrival,
   destination: Destination,
-  caller: Caller,
   { signal, fetchTarget }: ForwardOptions,
 ): Promise<Response> {
-  const target = destination.url + pathAndQuery(request.url);
-  const headers = requestHeaders(request, requestUrl, caller);
+  const { request, names, url, caller } = arrival;
+  const overNetwork = destination.url.startsWith("http");
+  const headers = requestHeaders(request, names, {
+    host: request.headers.get("host") ?? url.host,
+    scheme: url.protocol.slice(0, -1),
+    caller,
+    overNetwork,
+  });
   if (destination.internalToken !== undefined) headers.set(TOKEN_HEADER, destination.internalToken);
+  if (destination.ownHost === true && overNetwork)
+    askUnderOwnHost(headers, { url, backendOrigin: destination.url });
+
   const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
+  const { method, body } = request;
   // Search engines and their like read the bodies of such requests.
-  const isOdd = request.body !== null && (request.method === "GET" || request.method === "HEAD");
+  const isOdd = body !== null && (method === "GET" || method === "HEAD");
   if (!isOdd) {
-    init.method = request.method;
-    if (request.body !== null) init.body = request.body;
+    init.method = method;
+    if (body !== null) init.body = body;
   }
+  const target = destination.url + pathAndQuery(request.url);
   const send = (): Promise<Response> => fetchTarget(target, init, isOdd ? request : undefined);
-  const upstream = await fetchOnce(send, init, canRepeat(request), destination);
+  const failed = (error: unknown): never => {
+    // Whoever gave up knows why.
+    if (signal?.aborted) throw error;
+    throw badGateway(destination, "didn't answer. Check that its backend is running and reachable");
+  };
+  const finish = (upstream: Response): Response | Promise<Response> =>
+    answerOf(upstream, arrival, destination);
+  return send().then(finish, (error: unknown) => {
+    // A kept-alive connection can be closed by the backend just as it is used again, which looks like an outage and is
+    // none: what can be repeated is, once.
+    if (signal?.aborted || !canRepeat(method, body)) return failed(error);
+    return send().then(finish, failed);
+  });
+}
 
-  if (upstream.webSocket === null && (upstream.status < 200 || upstream.status > 599)) {
-    await upstream.body?.cancel();
-    throw badGateway(destination, `answered with status ${upstream.status}, which HTTP doesn't have`);
-  }
-  const isHandshake = upstream.webSocket !== null;
+function answerOf(
+  upstream: Response,
+  { url, varies }: Arrival,
+  destination: Destination,
+): Response | Promise<Response> {
+  const { status, webSocket } = upstream;
+  if (webSocket === null && (status < 200 || status > 599)) return refuseStatus(upstream, destination);
   // Copied natively, which keeps duplicates such as set-cookie apart and costs half of what a look at each name would.
-  const response = isHandshake
-    ? new Response(null, { status: 101, webSocket: upstream.webSocket, headers: upstream.headers })
-    : new Response(upstream.body, upstream);
-  const { headers: own } = response;
+  const response =
+    webSocket === null
+      ? new Response(upstream.body, upstream)
+      : new Response(null, { status: 101, webSocket, headers: upstream.headers });
+  const { headers } = response;
   // The handshake of a WebSocket is made of hop-by-hop headers.
-  if (!isHandshake) {
-    dropListed(own);
-    for (const name of HOP_BY_HOP) own.delete(name);
+  if (webSocket === null) {
+    dropHopByHop(headers);
+    if (varies.length > 0) addVary(headers, varies);
+    if (destination.url.startsWith("http"))
+      redirectToPublic(headers, status, { url, backendOrigin: destination.url });
   }
-  own.set("x-pulse-selected-deployment", destination.deploymentId);
-  own.set("x-signalbox-route", destination.via);
+  refuseOperatorCookie(headers);
+  headers.set("x-pulse-selected-deployment", destination.deploymentId);
+  headers.set("x-signalbox-route", destination.via);
   return response;
 }
 
-export function isWebSocket(request: Request): boolean {
-  return request.headers.get("upgrade")?.toLowerCase() === "websocket";
-}
-
-/** The path and query of a URL as the client spelled them, without a detour through a parser. */
-export function pathAndQuery(url: string): string {
-  const start = url.indexOf("/", url.indexOf("://") + 3);
-  return start === -1 ? "/" : url.slice(start);
-}
-
-function requestHeaders(request: Request, url: URL, caller: Caller): Headers {
-  const headers = new Headers(request.headers);
-  dropListed(headers);
-  for (const name of request.headers.keys()) {
-    const dropped =
-      NEVER_FROM_CLIENTS.has(name) ||
-      (name.startsWith("x-") && (name.startsWith("x-forwarded-") || name.startsWith(OWN_PREFIX))) ||
-      (!caller.throughCloudflare && name.startsWith("cf-"));
-    if (dropped) headers.delete(name);
-  }
-  if (isWebSocket(request)) headers.set("upgrade", "websocket");
-  if (caller.address !== null) headers.set("x-forwarded-for", caller.address);
-  headers.set("x-forwarded-host", request.headers.get("host") ?? url.host);
-  headers.set("x-forwarded-proto", url.protocol.slice(0, -1));
-  return headers;
-}
-
-/** `Connection` names further headers that are meant for one hop. */
-function dropListed(headers: Headers): void {
-  const options = headers.get("connection");
-  if (options === null || options === "keep-alive" || options === "close") return;
-  for (const option of options.split(",")) {
-    const name = option.trim();
-    if (/^[\w!#$%&'*+.^`|~-]+$/.test(name)) headers.delete(name);
-  }
-}
-
 /** Nothing was sent that can't be sent again, and asking twice means the same as asking once. */
-function canRepeat(request: Request): boolean {
-  const { method } = request;
-  return request.body === null && (method === "GET" || method === "HEAD" || method === "OPTIONS");
+function canRepeat(method: string, body: unknown): boolean {
+  return body === null && (method === "GET" || method === "HEAD" || method === "OPTIONS");
 }
 
-/**
- * A kept-alive connection can be closed by the backend just as it is used again, which looks like an outage and is
- * none: what can be repeated is, once.
- */
-async function fetchOnce(
-  send: () => Promise<Response>,
-  init: RequestInit,
-  repeatable: boolean,
-  destination: Destination,
-): Promise<Response> {
-  try {
-    return await send();
-  } catch (error) {
-    // Whoever gave up knows why.
-    if (init.signal?.aborted) throw error;
-    if (!repeatable) throw unreachable(destination);
-  }
-  try {
-    return await send();
-  } catch (error) {
-    if (init.signal?.aborted) throw error;
-    throw unreachable(destination);
-  }
-}
-
-function unreachable(destination: Destination): Problem {
-  return badGateway(destination, "didn't answer. Check that its backend is running and reachable");
+async function refuseStatus(upstream: Response, destination: Destination): Promise<never> {
+  await upstream.body?.cancel();
+  throw badGateway(destination, `answered with status ${upstream.status}, which HTTP doesn't have`);
 }
 
 function badGateway({ deploymentId, via }: Destination, what: string): Problem {

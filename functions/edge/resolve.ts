@@ -1,7 +1,8 @@
 import { deploymentOf, isRoutable, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { DEPLOYMENT_ID_PATTERN } from "../protocol/limits.ts";
+import { queryValue } from "./url.ts";
 
-/** What the routing rules (DESIGN section 4) need to know of a request. */
+/** What the routing rules need to know of a request. */
 export interface RouteQuery {
   /** The pin as the client sent it; null when there is none. */
   pin: string | null;
@@ -55,10 +56,22 @@ function isVerifiable(deployment: Deployment): boolean {
   return deployment.state === "pending" && deployment.url !== null;
 }
 
-/** The pin of a request: the query parameter, else the header. */
-export function pinOf(url: URL, headers: Headers): string | null {
-  const inQuery = url.search === "" ? null : url.searchParams.get("pulse_deployment");
-  return inQuery ?? headers.get("x-pulse-deployment");
+const PIN_PARAMETER = "pulse_deployment";
+/** Looked at where the query has no pin. */
+const PIN_HEADERS: readonly string[] = ["x-pulse-deployment"];
+
+/** The pin of a request, and the headers that could have made it another one. */
+export function pinOf(search: string, headers: Headers, names: ReadonlySet<string>): Pin {
+  const inQuery = queryValue(search, PIN_PARAMETER);
+  if (inQuery !== null) return { pin: inQuery, varies: [] };
+  const name = PIN_HEADERS.find((each) => names.has(each));
+  return { pin: name === undefined ? null : headers.get(name), varies: PIN_HEADERS };
+}
+
+export interface Pin {
+  /** As the client sent it; null when there is none. */
+  pin: string | null;
+  varies: readonly string[];
 }
 
 /**

@@ -3,12 +3,16 @@ import { clientAddress } from "../client-address.ts";
 import type { Config } from "../config.ts";
 import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
-import { HELD_REQUESTS_LIMIT, URL_LIMIT_BYTES } from "../protocol/limits.ts";
-import { forward, isWebSocket, pathAndQuery, type Destination, type ForwardOptions } from "./forward.ts";
+import { URL_LIMIT_BYTES } from "../protocol/limits.ts";
+import { forward, type Destination, type ForwardOptions } from "./forward.ts";
+import type { RouteTable } from "./hosts.ts";
 import { isInternalPath } from "./internal-paths.ts";
+import { whilePaused } from "./pause.ts";
+import { headerNames, isWebSocket, TOKEN_HEADER } from "./request-headers.ts";
 import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
 import { staleResponse } from "./stale.ts";
-import type { RouteTable, RouteTables } from "./table.ts";
+import type { RouteTables } from "./table.ts";
+import { pathOf, queryValue, type RequestUrl } from "./url.ts";
 
 export interface EdgeContext {
   config: Config;
@@ -17,44 +21,70 @@ export interface EdgeContext {
   waitUntil: (work: Promise<unknown>) => void;
 }
 
-/** A public request: finds its app by host and its deployment by the routing rules, and pipes it there. */
-export async function servePublic(request: Request, url: URL, context: EdgeContext): Promise<Response> {
-  const { config, tables, waitUntil, fetchTarget } = context;
+/** A public request: finds its app by the host's name and its deployment by the routing rules, and pipes it there. */
+export function servePublic(
+  request: Request,
+  url: RequestUrl,
+  host: string,
+  context: EdgeContext,
+): Promise<Response> {
   if (request.url.length > URL_LIMIT_BYTES) {
     throw new Problem("url_too_long", `The URL is longer than ${URL_LIMIT_BYTES} bytes.`);
   }
+  const names = headerNames(request);
+  const app = context.tables.cached(host)?.app;
+  if (!app || app.paused || names.has(TOKEN_HEADER)) return serveWithCare(request, url, host, names, context);
+  const { pin, varies } = pinOf(url.search, request.headers, names);
+  return serveApp(request, url, app, { ...context, names, internal: false, pin, varies });
+}
+
+/** What takes more than a look at a cached table: the store, a pause, a rollout. */
+async function serveWithCare(
+  request: Request,
+  url: RequestUrl,
+  host: string,
+  names: ReadonlySet<string>,
+  context: EdgeContext,
+): Promise<Response> {
+  const { config, tables, waitUntil, fetchTarget } = context;
   // Before anything is looked up, so that no state of the store lets it through.
   if (isInternalPath(pathOf(request.url))) return notFound(request);
-
-  const host = hostOf(request, url);
-  if (host === null) return unknownHost(request, url.hostname);
   const appName = nameInDomain(host, config.appDomain);
   const read = (): Promise<RouteTable> => tables.get(host, appName, waitUntil);
   let { app } = await read();
   if (app === null) return unknownHost(request, host);
 
-  const internal = await hasInternalToken(request, config.internalToken);
-  const pin = pinOf(url, request.headers);
+  const internal = names.has(TOKEN_HEADER) && (await hasInternalToken(request, config.internalToken));
+  const { pin, varies } = pinOf(url.search, request.headers, names);
   if (internal && pin !== null && (deploymentOf(app, pin)?.url ?? null) === null) {
     // A rollout pins what was written a moment ago; anybody else gets there within the time to live.
     app = (await tables.fresh(host, appName, waitUntil)).app ?? app;
   }
+  // A pause doesn't stop a rollout: it must reach the app to verify what comes after the pause.
   if (app.paused && !internal) {
-    app = await whilePaused(app.paused, read);
+    app = await whilePaused(app.name, app.paused, read);
     if (app === null) return unknownHost(request, host);
   }
-  return serveApp(request, url, app, { config, internal, pin, fetchTarget });
+  return serveApp(request, url, app, { config, names, internal, pin, varies, fetchTarget });
+}
+
+interface Given extends ForwardOptions {
+  config: Config;
+  internal: boolean;
+  pin: string | null;
+  varies?: readonly string[];
+  names?: ReadonlySet<string>;
 }
 
 /** The routing rules on a known table; a rollout verifies through here too. */
-export async function serveApp(
+export function serveApp(
   request: Request,
-  url: URL,
+  url: RequestUrl,
   app: AppDocument,
-  given: { config: Config; internal: boolean; pin: string | null } & ForwardOptions,
+  given: Given,
 ): Promise<Response> {
-  if (isInternalPath(pathOf(request.url), app.config.paths)) return notFound(request);
-  const { config, internal, pin, signal, fetchTarget } = given;
+  if (isInternalPath(pathOf(request.url), app.config.paths)) return Promise.resolve(notFound(request));
+  const { config, internal, pin, signal, fetchTarget, varies = [], names = headerNames(request) } = given;
   const address = clientAddress(request, config);
   // Asked for by the canary only, so that other apps don't pay for it.
   let known: string | null = null;
@@ -62,22 +92,26 @@ export async function serveApp(
   const route = resolveRoute(app, {
     pin,
     internal,
-    webSocket: isWebSocket(request),
-    reloadOnStale: url.search !== "" && url.searchParams.get("pulse_reload_on_stale_affinity") === "1",
+    webSocket: names.has("upgrade") && isWebSocket(request),
+    reloadOnStale: queryValue(url.search, "pulse_reload_on_stale_affinity") === "1",
     canaryDraw: () => stickyDraw(client(), app.canary?.id ?? ""),
   });
   switch (route.kind) {
     case "none":
-      return problemResponse(new Problem("deployment_not_found", "deployment not found"), request);
+      return Promise.resolve(
+        problemResponse(new Problem("deployment_not_found", "deployment not found"), request),
+      );
     case "stale":
-      return staleResponse(request, url);
+      return Promise.resolve(staleResponse(request));
     case "forward": {
-      const destination: Destination = { url: route.url, deploymentId: route.deployment.id, via: route.via };
-      if (isGuarded(app, route.deployment)) destination.internalToken = config.internalToken;
+      const { deployment, via } = route;
+      const destination: Destination = { url: route.url, deploymentId: deployment.id, via };
+      if (isGuarded(app, deployment)) destination.internalToken = config.internalToken;
+      if (deployment.target.host === "own") destination.ownHost = true;
       const caller = { address, throughCloudflare: config.trustClientAddress };
-      const response = await forward(request, url, destination, caller, { signal, fetchTarget });
-      if (app.canary && pin === null && isNavigation(request)) rememberClient(request, response, client());
-      return response;
+      const answer = forward({ request, url, names, caller, varies }, destination, { signal, fetchTarget });
+      if (!app.canary || pin !== null || !isNavigation(request)) return answer;
+      return answer.then((response) => rememberClient(request, response, client()));
     }
   }
 }
@@ -105,68 +139,21 @@ function clientId(request: Request, address: string | null): string {
     .padStart(8, "0");
 }
 
-function rememberClient(request: Request, response: Response, client: string): void {
-  if (request.headers.get("cookie")?.includes(`${CLIENT_COOKIE}=${client}`)) return;
+function rememberClient(request: Request, response: Response, client: string): Response {
+  if (request.headers.get("cookie")?.includes(`${CLIENT_COOKIE}=${client}`)) return response;
   response.headers.append(
     "set-cookie",
     `${CLIENT_COOKIE}=${client}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax`,
   );
+  return response;
 }
 
 function isNavigation(request: Request): boolean {
   return request.headers.get("sec-fetch-mode") === "navigate" || wantsHtml(request);
 }
 
-const HOLD_POLL_MS = 200;
-/** A held request that hasn't polled for so long is gone: when its client leaves, not even `finally` runs. */
-const HELD_LEASE_MS = 10 * HOLD_POLL_MS;
-const heldRequests = new Set<{ seenAt: number }>();
-
-type Pause = NonNullable<AppDocument["paused"]>;
-
-/** Rule 8: refuses, or holds the request until the app resumes. Returns the app as it resumed, null if it's gone. */
-async function whilePaused(pause: Pause, read: () => Promise<RouteTable>): Promise<AppDocument | null> {
-  refuseIfAsked(pause);
-  const held = holdOne(pause);
-  try {
-    const deadline = Date.now() + pause.maxHoldSeconds * 1_000;
-    for (;;) {
-      await scheduler.wait(HOLD_POLL_MS);
-      held.seenAt = Date.now();
-      const { app } = await read();
-      if (!app?.paused) return app;
-      refuseIfAsked(app.paused);
-      if (held.seenAt >= deadline) throw holdTimeout(pause.message, pause.retryAfterSeconds);
-    }
-  } finally {
-    heldRequests.delete(held);
-  }
-}
-
-function refuseIfAsked(pause: Pause): void {
-  if (pause.mode !== "refuse") return;
-  throw new Problem("app_paused", pause.message, {
-    headers: { "retry-after": String(pause.retryAfterSeconds) },
-  });
-}
-
-function holdOne(pause: Pause): { seenAt: number } {
-  const now = Date.now();
-  if (heldRequests.size >= HELD_REQUESTS_LIMIT) {
-    for (const held of heldRequests) if (now - held.seenAt > HELD_LEASE_MS) heldRequests.delete(held);
-  }
-  if (heldRequests.size >= HELD_REQUESTS_LIMIT) throw holdTimeout(pause.message, pause.retryAfterSeconds);
-  const held = { seenAt: now };
-  heldRequests.add(held);
-  return held;
-}
-
-function holdTimeout(message: string, retryAfterSeconds: number): Problem {
-  return new Problem("hold_timeout", message, { headers: { "retry-after": String(retryAfterSeconds) } });
-}
-
 async function hasInternalToken(request: Request, expected: string): Promise<boolean> {
-  const given = request.headers.get("x-pulse-railway-internal-token");
+  const given = request.headers.get(TOKEN_HEADER);
   return given !== null && (await sameSecret(given, expected));
 }
 
@@ -174,25 +161,6 @@ function nameInDomain(hostname: string, domain: string | null): string | null {
   if (domain === null || !hostname.endsWith(`.${domain}`)) return null;
   const name = hostname.slice(0, -domain.length - 1);
   return name.includes(".") ? null : name;
-}
-
-/** As the client spelled it. */
-function pathOf(url: string): string {
-  const path = pathAndQuery(url);
-  const end = path.search(/[?#]/);
-  return end === -1 ? path : path.slice(0, end);
-}
-
-/** A DNS name has at most 253 characters; longer ones aren't worth remembering. */
-const HOST_LIMIT = 253;
-
-/** The host that the request is for, without the root's dot; null where it isn't one that an app could have. */
-function hostOf(request: Request, url: URL): string | null {
-  // workerd makes the URL from the Host header as it is, so that what is in it could be taken for a path or a user.
-  const given = request.headers.get("host");
-  if (given !== null && !/^[\w.-]+(?::\d*)?$|^\[[\da-f:.]+\](?::\d*)?$/i.test(given)) return null;
-  const host = url.hostname.endsWith(".") ? url.hostname.slice(0, -1) : url.hostname;
-  return host.length > HOST_LIMIT ? null : host;
 }
 
 function notFound(request: Request): Response {

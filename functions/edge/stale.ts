@@ -1,7 +1,8 @@
 import { escapeHtml, Problem, problemResponse, wantsHtml } from "../errors.ts";
 
-/** The answer to a pin that leads nowhere any more (DESIGN section 4, rule 3). Never cached. */
-export function staleResponse(request: Request, url: URL): Response {
+/** The answer to a pin that leads nowhere any more. Never cached. */
+export function staleResponse(request: Request): Response {
+  const url = new URL(request.url);
   const headers = staleHeaders(request);
   if (isPreflight(request)) {
     headers.set("access-control-allow-methods", request.headers.get("access-control-request-method") ?? "");

@@ -12,7 +12,7 @@ import {
   serviceVariables,
   type RailwayService,
 } from "../railway/operations.ts";
-import { readStackId } from "../state/stack-id.ts";
+import { readInstallationId } from "../state/installation-id.ts";
 import type { StateStore } from "../state/store.ts";
 import { orphanOf, type Known } from "./orphan.ts";
 import type { Decision, Report } from "./report.ts";
@@ -88,9 +88,9 @@ class ServiceSweep {
 
   async run(): Promise<void> {
     const { store, dryRun, internalToken } = this.#context;
-    const stack = await readStackId(store);
-    if (stack === null) return;
-    const us = { stack, owner: await ownerOf(internalToken) };
+    const installation = await readInstallationId(store);
+    if (installation === null) return;
+    const us = { installation, owner: await ownerOf(internalToken) };
     const place = await this.#access.place(this.#signal);
     const { project } = await this.#call(
       projectServices,
@@ -133,7 +133,7 @@ class ServiceSweep {
       if (!this.#context.mayGoOn()) break;
       try {
         const mark = await this.#readMark(service, place);
-        const isOurs = mark?.owner === us.owner && mark.stack === us.stack;
+        const isOurs = mark?.owner === us.owner && mark.installation === us.installation;
         found.set(service.id, isOurs ? lookOf(mark) : null);
       } catch (error) {
         if (!(error instanceof RailwayError)) throw error;
@@ -243,10 +243,10 @@ function lookOf({ app, deployment, created }: Look): Look {
 }
 
 function isSame(mark: ServiceMark, other: ServiceMark | null): boolean {
-  const { owner, stack, app, deployment, created } = mark;
+  const { owner, installation, app, deployment, created } = mark;
   return (
     other?.owner === owner &&
-    other.stack === stack &&
+    other.installation === installation &&
     other.app === app &&
     other.deployment === deployment &&
     other.created === created

@@ -81,6 +81,21 @@ export function publishedReport(report: Report): Report {
   };
 }
 
+/** As much of a report's beginning as fits: an Idempotency-Key's record is kept small. */
+export function reportWithin(report: Report, limitBytes: number): Report {
+  let kept = report;
+  for (let entries = report.decisions.length + report.errors.length; entries > 0;) {
+    if (new TextEncoder().encode(JSON.stringify(kept)).length <= limitBytes) break;
+    entries = Math.floor(entries / 2);
+    kept = {
+      ...report,
+      decisions: report.decisions.slice(0, entries),
+      errors: report.errors.slice(0, entries),
+    };
+  }
+  return kept;
+}
+
 /** The last published run, and whether it is too long ago. */
 export async function lastRun(
   store: StateStore,

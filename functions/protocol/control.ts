@@ -6,7 +6,7 @@
 import { ProtocolError } from "./frames.ts";
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "./limits.ts";
 
-/** What a runner is told to do. */
+/** What the hub sends. */
 export const commandTypes = [
   "analyze-project",
   "start-build",
@@ -27,17 +27,17 @@ export const commandTypes = [
 export type CommandType = (typeof commandTypes)[number];
 
 /**
- * What the hub itself tells a runner, in a command's shape: that an operator drains it, or does no more. No operator
- * sends it as a command, and a runner of before answers it like any command that it doesn't know.
+ * The hub's own message that an operator drains the runner, or ended the drain, in a command's shape. Clients can't send it.
+ * Older runners answer it like any unknown command.
  */
 export const DRAIN_MESSAGE = "drain";
 
-/** The hub's word on whether a runner may be given new work; null for any other command. */
+/** Whether the hub drains the runner; null for any other command. */
 export function drainOf({ type, payload }: Command): boolean | null {
   return type === DRAIN_MESSAGE ? payload["draining"] !== false : null;
 }
 
-/** What a runner tells. */
+/** What a runner sends. */
 export const eventTypes = [
   "ack",
   "log-chunk",
@@ -72,7 +72,7 @@ export type Fields = Record<string, unknown>;
 export interface Command {
   /** Answers carry it as `commandId`. */
   id: string;
-  /** One of {@link commandTypes}, or one of a later version, which is answered with an `error` event. */
+  /** One of {@link commandTypes}, or a later version's, which is answered with an `error` event. */
   type: string;
   projectId: string | null;
   /** RFC 3339. */
@@ -92,7 +92,7 @@ export function isCommandType(type: string): type is CommandType {
   return commandTypes.some((known) => known === type);
 }
 
-/** A command as a runner reads it. Throws {@link ProtocolError} for what isn't one. */
+/** Throws {@link ProtocolError} for anything but a command. */
 export function parseCommand(text: string): Command {
   const message = parseObject(text);
   const { id, type, projectId, timestamp, payload } = message;
@@ -114,8 +114,7 @@ export function parseCommand(text: string): Command {
 }
 
 /**
- * An event as the hub reads it; null for a type of a later version, which is none of this version's business.
- * Throws {@link ProtocolError} for what isn't an event.
+ * Null for a type of a later version. Throws {@link ProtocolError} for anything but an event.
  */
 export function parseEvent(text: string): RunnerEvent | null {
   const message = parseObject(text);
@@ -155,7 +154,7 @@ function parseObject(text: string): Fields {
   return value;
 }
 
-/** Whether a text is longer than so many bytes of UTF-8; counted only where its characters leave it open. */
+/** Whether a text has more bytes of UTF-8. It encodes the text only if its length alone doesn't tell. */
 export function isLongerThan(text: string, limitBytes: number): boolean {
   if (text.length > limitBytes) return true;
   return text.length * 3 > limitBytes && new TextEncoder().encode(text).byteLength > limitBytes;

@@ -1,9 +1,12 @@
 import { ProtocolError } from "./frames.ts";
 import {
   CONNECTION_WINDOW_BYTES,
+  DELAY_MEMORY_MS,
   FRAME_BODY_BYTES,
   GRANT_STEP_BYTES,
   STREAM_WINDOW_BYTES,
+  WINDOW_GROWS_ABOVE_MS,
+  WINDOW_GROWTH_BYTES,
 } from "./limits.ts";
 
 /**
@@ -12,9 +15,16 @@ import {
  */
 export class SendCredit {
   #bytes: number;
+  #mostBytes: number;
 
   constructor(initialBytes: number) {
     this.#bytes = initialBytes;
+    this.#mostBytes = initialBytes;
+  }
+
+  /** At least so many: a receiver doesn't say how large its window is, but it was once as large as all that it granted. */
+  get bytesUnderWay(): number {
+    return this.#mostBytes - this.#bytes;
   }
 
   get bytes(): number {
@@ -31,6 +41,7 @@ export class SendCredit {
   /** The receiver has room for more. Throws when it can't mean it. */
   grant(bytes: number): void {
     this.#bytes += bytes;
+    this.#mostBytes = Math.max(this.#mostBytes, this.#bytes);
     if (this.#bytes > CREDIT_LIMIT_BYTES)
       throw new ProtocolError("A peer grants more credit than can be meant.");
   }
@@ -40,15 +51,18 @@ export class SendCredit {
 const CREDIT_LIMIT_BYTES = 2 ** 31;
 
 export class ReceiveCredit {
-  readonly #window: number;
+  #window: number;
   #room: number;
-  #consumed: number;
+  #heldBytes = 0;
 
   /** `ungrantedBytes` is what {@link ungrantedBytes} said when everything received had been consumed. */
   constructor(windowBytes: number, ungrantedBytes = 0) {
     this.#window = windowBytes;
     this.#room = windowBytes - ungrantedBytes;
-    this.#consumed = ungrantedBytes;
+  }
+
+  get windowBytes(): number {
+    return this.#window;
   }
 
   /** What the sender still has, as far as the receiver can know. */
@@ -56,25 +70,140 @@ export class ReceiveCredit {
     return this.#room;
   }
 
+  /** Received and not consumed yet. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
   /** Consumed and not granted again yet: all that there is to remember while nothing is under way. */
   get ungrantedBytes(): number {
-    return this.#consumed;
+    return this.#window - this.#room - this.#heldBytes;
   }
 
   /** Bytes have arrived. Throws when the sender had no credit for them. */
   receive(bytes: number): void {
     if (bytes > this.#room) throw new ProtocolError("A peer sent more than it had credit for.");
     this.#room -= bytes;
+    this.#heldBytes += bytes;
   }
 
   /** The consumer took bytes away. Returns how much to grant now: in steps, so that grants are few. */
   consume(bytes: number): number {
-    this.#consumed += bytes;
-    if (this.#consumed < Math.min(GRANT_STEP_BYTES, this.#window / 2)) return 0;
-    const grant = this.#consumed;
-    this.#consumed = 0;
+    this.#heldBytes -= bytes;
+    const grant = this.ungrantedBytes;
+    if (grant < Math.min(GRANT_STEP_BYTES, this.#window / 2)) return 0;
     this.#room += grant;
     return grant;
+  }
+
+  /** From now on this much may be under way; a smaller window is reached by granting less. */
+  resize(windowBytes: number): void {
+    this.#window = windowBytes;
+  }
+}
+
+/** What the streams of one connection share when their windows grow: the growth, and what is known of the way's delay. */
+export class WindowPool {
+  readonly now: () => number;
+  #growthBytes = WINDOW_GROWTH_BYTES;
+  #shortestMs = Infinity;
+  #formerlyShortestMs = Infinity;
+  #since = 0;
+
+  constructor(now: () => number) {
+    this.now = now;
+  }
+
+  get growthLeftBytes(): number {
+    return this.#growthBytes;
+  }
+
+  /** What the way takes there and back by itself, as far as anything has told. */
+  get delayMs(): number {
+    return Math.min(this.#shortestMs, this.#formerlyShortestMs);
+  }
+
+  /** Something that needs the way there and back has taken so long. */
+  delay(ms: number): void {
+    const now = this.now();
+    if (now - this.#since > DELAY_MEMORY_MS) {
+      this.#since = now;
+      this.#formerlyShortestMs = this.#shortestMs;
+      this.#shortestMs = Infinity;
+    }
+    this.#shortestMs = Math.min(this.#shortestMs, ms);
+  }
+
+  take(bytes: number): void {
+    this.#growthBytes -= bytes;
+  }
+}
+
+/** What the way takes by itself is the least; busy machines at both ends take as much again. */
+const WINDOW_DELAYS = 3;
+
+/**
+ * The receiver's side of one stream's window. It grows to three times what arrives during the way there and back, for a
+ * stream whose consumer keeps up, and shrinks again with the rate.
+ */
+export class StreamWindow {
+  readonly #pool: WindowPool;
+  readonly #credit = new ReceiveCredit(STREAM_WINDOW_BYTES);
+  #receivedBytes = 0;
+  /** All that the sender was ever allowed. */
+  #allowedBytes = STREAM_WINDOW_BYTES;
+  /** A grant that the sender has yet to make use of: when it does, the grant has gone there and bytes have come back. */
+  #mark: { allowedBytes: number; receivedBytes: number; at: number } | null = null;
+
+  constructor(pool: WindowPool) {
+    this.#pool = pool;
+  }
+
+  get windowBytes(): number {
+    return this.#credit.windowBytes;
+  }
+
+  receive(bytes: number): void {
+    const heldBytes = this.#credit.heldBytes;
+    this.#credit.receive(bytes);
+    this.#receivedBytes += bytes;
+    const mark = this.#mark;
+    if (mark === null || this.#receivedBytes <= mark.allowedBytes) return;
+    this.#mark = null;
+    const ms = this.#pool.now() - mark.at;
+    this.#pool.delay(ms);
+    this.#adapt(this.#receivedBytes - mark.receivedBytes, ms, heldBytes <= this.windowBytes / 2);
+  }
+
+  /** As that of {@link ReceiveCredit}. */
+  consume(bytes: number): number {
+    const grant = this.#credit.consume(bytes);
+    if (grant === 0) return 0;
+    this.#mark ??= {
+      allowedBytes: this.#allowedBytes,
+      receivedBytes: this.#receivedBytes,
+      at: this.#pool.now(),
+    };
+    this.#allowedBytes += grant;
+    return grant;
+  }
+
+  /** The stream has ended: others may grow by what it had. */
+  end(): void {
+    this.#resize(STREAM_WINDOW_BYTES);
+  }
+
+  #adapt(bytes: number, ms: number, keepsUp: boolean): void {
+    const window = this.windowBytes;
+    const wanted = ms < WINDOW_GROWS_ABOVE_MS ? 0 : (WINDOW_DELAYS * bytes * this.#pool.delayMs) / ms;
+    if (keepsUp && wanted > window)
+      this.#resize(Math.floor(Math.min(wanted, 2 * window, window + this.#pool.growthLeftBytes)));
+    else if (wanted < window / 2) this.#resize(Math.max(STREAM_WINDOW_BYTES, Math.floor(window / 2)));
+  }
+
+  #resize(bytes: number): void {
+    this.#pool.take(bytes - this.windowBytes);
+    this.#credit.resize(bytes);
   }
 }
 
@@ -83,8 +212,14 @@ export class ReceiveCredit {
  * from the first half of the connection's window. The other half is for those that have less: so receivers that are
  * slow, a hundred of them, leave something for everyone else. Less than a grant's worth would never be granted back.
  */
-export function frameBudget(stream: SendCredit, connection: SendCredit): number {
-  const underWay = STREAM_WINDOW_BYTES - stream.bytes;
-  const share = Math.max(GRANT_STEP_BYTES, connection.bytes - CONNECTION_WINDOW_BYTES / 2) - underWay;
-  return Math.max(0, Math.min(FRAME_BODY_BYTES, stream.bytes, connection.bytes, share));
+export function frameBudget(
+  stream: SendCredit,
+  connection: SendCredit,
+  frameBytes = FRAME_BODY_BYTES,
+): number {
+  const ofFirstHalf = connection.bytes - CONNECTION_WINDOW_BYTES / 2;
+  // Beyond the first window a receiver has said that it takes what it gets.
+  const share = ofFirstHalf - Math.max(0, STREAM_WINDOW_BYTES - stream.bytes);
+  const least = GRANT_STEP_BYTES - stream.bytesUnderWay;
+  return Math.max(0, Math.min(frameBytes, stream.bytes, connection.bytes, Math.max(share, least)));
 }

@@ -26,8 +26,8 @@ export type Frame =
   /** Starts a stream: head as JSON, then the first bytes of the body. `end`: the body is complete. */
   | { type: "open"; stream: number; head: OpenHead; body: Uint8Array; end: boolean }
   /** The answer's head, then the first bytes of its body: a small answer is one frame. */
-  | { type: "head"; stream: number; head: AnswerHead; body: Uint8Array; end: boolean }
-  | { type: "data"; stream: number; body: Uint8Array; end: boolean }
+  | { type: "head"; stream: number; head: AnswerHead; body: Uint8Array; rest?: Chunks; end: boolean }
+  | { type: "data"; stream: number; body: Uint8Array; rest?: Chunks; end: boolean }
   /** Ends both directions at once. */
   | { type: "reset"; stream: number; code: ResetCode; reason: string }
   /** The receiver has room for so many bytes more. */
@@ -36,6 +36,9 @@ export type Frame =
   | { type: "text" | "binary"; stream: number; body: Uint8Array; end: boolean }
   /** A WebSocket's closing handshake, in either direction. 1005: without a code. */
   | { type: "close"; stream: number; code: number; reason: string };
+
+/** What follows `body` in a frame that is sent, so that chunks needn't be joined before the message is. */
+type Chunks = readonly Uint8Array[];
 
 export type RawHeaders = [name: string, value: string][];
 
@@ -79,14 +82,20 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const EMPTY = new Uint8Array(0);
 
 /** The size on the wire. */
-export function frameSize(frame: EncodedFrame): number {
-  return frame.prefix.byteLength + frame.body.byteLength;
+export function frameSize({ prefix, body, rest }: EncodedFrame): number {
+  return prefix.byteLength + bodySize({ body, rest });
+}
+
+/** How much of a body a frame carries. */
+export function bodySize({ body, rest = [] }: { body: Uint8Array; rest?: Chunks | undefined }): number {
+  return rest.reduce((sum, chunk) => sum + chunk.byteLength, body.byteLength);
 }
 
 /** A frame ready to be written: what precedes the body, and the body itself, which isn't copied. */
 export interface EncodedFrame {
   prefix: Uint8Array;
   body: Uint8Array;
+  rest?: Chunks | undefined;
 }
 
 export function encodeFrame(frame: Frame): EncodedFrame {
@@ -97,12 +106,13 @@ export function encodeFrame(frame: Frame): EncodedFrame {
       if (head.byteLength > STREAM_HEAD_LIMIT_BYTES) {
         throw new ProtocolError(`A stream's head is larger than ${STREAM_HEAD_LIMIT_BYTES} bytes.`);
       }
-      const prefix = header(frame, 4 + head.byteLength, 4 + head.byteLength + frame.body.byteLength);
+      const prefix = header(frame, 4 + head.byteLength, 4 + head.byteLength + bodySize(frame));
       new DataView(prefix.buffer).setUint32(FRAME_HEADER_BYTES, head.byteLength);
       prefix.set(head, FRAME_HEADER_BYTES + 4);
-      return { prefix, body: frame.body };
+      return { prefix, body: frame.body, rest: "rest" in frame ? frame.rest : undefined };
     }
     case "data":
+      return { prefix: header(frame, 0, bodySize(frame)), body: frame.body, rest: frame.rest };
     case "text":
     case "binary":
       return { prefix: header(frame, 0, frame.body.byteLength), body: frame.body };
@@ -127,16 +137,27 @@ export function encodeFrame(frame: Frame): EncodedFrame {
   }
 }
 
+/** An open frame without a body, whose head is JSON already, and ASCII. */
+export function encodeOpen(stream: number, head: string, end: boolean): EncodedFrame {
+  if (head.length > STREAM_HEAD_LIMIT_BYTES)
+    throw new ProtocolError(`A stream's head is larger than ${STREAM_HEAD_LIMIT_BYTES} bytes.`);
+  const prefix = header({ type: "open", stream, end }, 4 + head.length, 4 + head.length);
+  new DataView(prefix.buffer).setUint32(FRAME_HEADER_BYTES, head.length);
+  encoder.encodeInto(head, prefix.subarray(FRAME_HEADER_BYTES + 4));
+  return { prefix, body: EMPTY };
+}
+
 /** Joins frames into one message; in `space`, if that is given and they fit. */
 export function joinFrames(frames: readonly EncodedFrame[], space?: Uint8Array): Uint8Array {
   const bytes = frames.reduce((sum, frame) => sum + frameSize(frame), 0);
   const message =
     space !== undefined && bytes <= space.byteLength ? space.subarray(0, bytes) : new Uint8Array(bytes);
   let at = 0;
-  for (const { prefix, body } of frames) {
-    message.set(prefix, at);
-    message.set(body, at + prefix.byteLength);
-    at += prefix.byteLength + body.byteLength;
+  for (const { prefix, body, rest = [] } of frames) {
+    for (const part of [prefix, body, ...rest]) {
+      message.set(part, at);
+      at += part.byteLength;
+    }
   }
   return message;
 }
@@ -215,13 +236,17 @@ function parseFrame(type: number, end: boolean, stream: number, payload: Uint8Ar
   }
 }
 
-function header(frame: Frame, ownBytes: number, payloadBytes: number): Uint8Array<ArrayBuffer> {
+function header(
+  frame: { type: Frame["type"]; stream: number; end?: boolean },
+  ownBytes: number,
+  payloadBytes: number,
+): Uint8Array<ArrayBuffer> {
   if (!isUint32(frame.stream)) throw new ProtocolError("A stream's number is out of range.");
   if (payloadBytes > FRAME_PAYLOAD_LIMIT_BYTES) throw new ProtocolError("A frame would be too large.");
   const prefix = new Uint8Array(FRAME_HEADER_BYTES + ownBytes);
   const view = new DataView(prefix.buffer);
   view.setUint8(0, frameTypes[frame.type]);
-  view.setUint8(1, "end" in frame && frame.end ? END : 0);
+  view.setUint8(1, frame.end === true ? END : 0);
   view.setUint32(2, frame.stream);
   view.setUint32(6, payloadBytes);
   return prefix;
@@ -260,6 +285,11 @@ function json(bytes: Uint8Array): unknown {
     if (error instanceof ProtocolError) throw error;
     throw new ProtocolError("A stream's head isn't JSON.");
   }
+}
+
+/** The head of an open frame by itself. */
+export function parseOpenHead(text: string): OpenHead {
+  return openHead(JSON.parse(text));
 }
 
 function openHead(value: unknown): OpenHead {

@@ -9,8 +9,13 @@ export const SLUG_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const CONTROL_BODY_LIMIT_BYTES = 64 * 1024;
 /** Cloudflare's own limit on a URL is 16 KB. */
 export const URL_LIMIT_BYTES = 16 * 1024;
-/** One document is one store value; Upstash's free tier takes requests of 1 MB. */
+/**
+ * What creating a deployment or configuring an app may bring its document to. It is one store value, and Upstash's free
+ * tier takes requests of 1 MB: the other half is for what happens to deployments later, 4 KB each at most.
+ */
 export const APP_DOCUMENT_LIMIT_BYTES = 512 * 1024;
+/** Address and resources of one deployment are a few hundred bytes. */
+export const PROVISIONED_LIMIT_BYTES = 16 * 1024;
 /** Answers of the app contract are tens of bytes; anything larger isn't one. */
 export const CONTRACT_ANSWER_LIMIT_BYTES = 64 * 1024;
 
@@ -29,14 +34,18 @@ export const LAST_GOOD_TABLE_MS = 6 * 60 * 60 * 1_000;
 export const STORE_RETRY_MS = 1_000;
 /** For this long after a failed read no request waits for the next one; it happens in the background. */
 export const STORE_OUTAGE_MS = 10_000;
-/** Upstash answers in tens of milliseconds from the same region; two seconds is an outage. */
-export const STORE_TIMEOUT_MS = 2_000;
+/**
+ * One call of the state store, whichever it is, by whoever asks. Edge locations and controllers must give up at the same
+ * time: what a slow read may still bring to an edge location decides when a backend can go. Upstash answers in 1 to 300
+ * ms, the embedded store too, except after a deploy moved it or while a thousand runners reconnect: that takes seconds.
+ */
+export const STORE_TIMEOUT_MS = 5_000;
 
 /** One call of the app contract (meta, health, sessions, reload). */
 export const CONTRACT_CALL_TIMEOUT_MS = 5_000;
 /** Source: pulse-railway verifies a new backend through the router every 2 s. */
 export const VERIFY_INTERVAL_MS = 2_000;
-/** Source: DESIGN, provisioning takes up to 30 minutes on Railway. */
+/** Railway takes up to 30 minutes to provision a service. */
 export const PROVISION_LIMIT_MS = 30 * 60 * 1_000;
 /** Pause before a cleanup step that failed is tried again; doubles up to the limit. */
 export const CLEANUP_RETRY_MS = 5_000;
@@ -51,13 +60,22 @@ export const JANITOR_LEASE_MS = 30_000;
 export const HELD_REQUESTS_LIMIT = 1_000;
 /** A repeated mutation within a day is answered from its record. Source: common practice of payment APIs. */
 export const IDEMPOTENCY_TTL_SECONDS = 24 * 60 * 60;
+/** What a store keeps of one answer for that day: a deployment's view, which is little more than the body that made it. */
+export const IDEMPOTENCY_RESULT_LIMIT_BYTES = CONTROL_BODY_LIMIT_BYTES + 8 * 1024;
+/** An app's view holds all its deployments; a larger one isn't kept but read again. Thirty rollbacks keep half a MB. */
+export const APP_ANSWER_KEPT_BYTES = 16 * 1024;
 /** Failed logins per client address and minute before the answer is 429. */
 export const AUTH_FAILURES_PER_MINUTE = 60;
 
 /** The subprotocol that both halves must speak to carry streams; its last part is the version. */
 export const RUNNER_SUBPROTOCOL = "signalbox.runner.v1";
-/** Payload of one frame. A frame is what one stream may write before it is another one's turn. */
+/** Body of one frame while streams take turns: what one may write before the next one does. */
 export const FRAME_BODY_BYTES = 64 * 1024;
+/** Body of one frame while a stream is alone; half of what the wire takes, beyond which nothing is gained. */
+export const FRAME_BODY_LIMIT_BYTES = 512 * 1024;
+/** A message that leaves faster may be followed by a larger one, one that takes longer by a smaller one. */
+export const FRAME_GROWS_BELOW_MS = 8;
+export const FRAME_SHRINKS_ABOVE_MS = 32;
 /** The largest payload that is accepted: a body and the largest head, and room for a later version's larger bodies. */
 export const FRAME_PAYLOAD_LIMIT_BYTES = 1024 * 1024 + 256 * 1024;
 /** One message: a batch with the largest frame on top. */
@@ -68,8 +86,17 @@ export const REASON_LIMIT_BYTES = 123;
 export const BATCH_BYTES = 256 * 1024;
 /** Cloudflare's limit on all headers is 128 KB; JSON adds to that. */
 export const STREAM_HEAD_LIMIT_BYTES = 256 * 1024;
-/** What a stream may have under way in each direction: 10 MB/s at a round trip of 100 ms. */
+/** What a stream may have under way in each direction to begin with: 10 MB/s at a round trip of 100 ms. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
+/**
+ * What the windows of a connection's streams may grow by, all together, in each direction. One alone gets to 70 MB/s at
+ * 100 ms; when all of it is stuck, more than half of the connection's window is left.
+ */
+export const WINDOW_GROWTH_BYTES = 6 * 1024 * 1024;
+/** A window that is used up faster than this is large enough: that is 125 MB/s. */
+export const WINDOW_GROWS_ABOVE_MS = 8;
+/** How long the shortest delay counts as what the way takes by itself. */
+export const DELAY_MEMORY_MS = 60_000;
 /** What all streams of a connection may have under way in each direction: what a runner's memory is bounded by. */
 export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 /** A receiver grants at the latest after so much; what it keeps to itself is lost to every other stream. */
@@ -88,7 +115,7 @@ export const STREAM_HEAD_TIMEOUT_MS = 300_000;
 /** A control message is JSON; file contents are the largest that it carries. */
 export const CONTROL_MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024;
 
-/** Source of the following: DESIGN section 7 and the SentryVibe runner. */
+/** How a runner and its hub know that the other is there; the times are those of the SentryVibe runner. */
 export const RUNNER_STATUS_INTERVAL_MS = 15_000;
 export const RUNNER_PING_INTERVAL_MS = 30_000;
 export const RUNNER_SILENCE_LIMIT_MS = 45_000;
@@ -96,7 +123,7 @@ export const RUNNER_LOST_AFTER_MS = 90_000;
 export const RECONNECT_FIRST_MS = 1_000;
 export const RECONNECT_LIMIT_MS = 30_000;
 export const STABLE_CONNECTION_MS = 10_000;
-/** Source: DESIGN section 7; it is a part of URLs. */
+/** A runner's id is a part of URLs. */
 export const RUNNER_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 /** Parts of WebSocket messages that wait for their rest, of one connection in all. */
 export const PARTIAL_MESSAGES_LIMIT_BYTES = 32 * 1024 * 1024;
@@ -122,7 +149,7 @@ export const RECENT_EVENT_LIMIT_BYTES = 8 * 1024;
 export const RUNNER_LABELS_LIMIT = 32;
 /** Characters of a label's name, and of its value. */
 export const RUNNER_LABEL_LIMIT = 63;
-/** Runners that are asked for their load, and then for the source, when a deployment is placed. */
+/** Runners that placement asks for their load and for the source; each is a call of its hub. */
 export const PLACEMENT_CANDIDATES_LIMIT = 100;
 /** Runners that the SentryVibe broker's status endpoint answers for; each is one call of its hub. */
 export const STATUS_CONNECTIONS_LIMIT = 500;
@@ -134,7 +161,7 @@ export const CLOSE_REVOKED = 4_003;
 export const CLOSE_REPLACED = 4_009;
 /** The close code of a peer that broke the protocol. */
 export const CLOSE_PROTOCOL_ERROR = 1_002;
-/** Source: DESIGN section 7, "stop means stopped". */
+/** From SIGTERM to SIGKILL. */
 export const STOP_GRACE_MS = 10_000;
 
 /** One call of the runner's own API by the control plane: installing and building go on without it. */

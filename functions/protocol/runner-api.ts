@@ -1,2 +1,243 @@
-/** The runner itself, as a service of its tunnel: what the Worker asks of it goes there. */
+/**
+ * The HTTP API that a runner serves inside its tunnel, as the Worker calls it. Both sides take their shapes from here.
+ * See PROTOCOL.md, section 5.
+ */
+
+import { isObject } from "./control.ts";
+import { printableLine } from "./printable.ts";
+
+/** The tunnel service that is the runner itself. */
 export const RUNNER_SERVICE = "@runner";
+
+/** An upload's SHA-256. The runner refuses an upload with another one. */
+export const SHA256_HEADER = "x-signalbox-sha256";
+/** A source's size, in the answer to HEAD. */
+export const SOURCE_BYTES_HEADER = "x-signalbox-bytes";
+
+/** Paths, as the caller writes them. `key` is `APP/ID`. */
+export const runnerPaths = {
+  /** PUT a gzipped tar → {@link StoredSource}. */
+  sources: "/sources",
+  /** HEAD → 200 with {@link SOURCE_BYTES_HEADER}, or 404. */
+  source: (sha256: string) => `/sources/${sha256}`,
+  /** PUT {@link HostedSpec}, GET → {@link HostedDeployment}; DELETE → {@link Removed}. */
+  deployment: (key: string) => `/deployments/${key}`,
+  /** GET → {@link HostedLogPage}. */
+  logs: (key: string, query: Partial<Record<"cursor" | "limit" | "wait", number>>) =>
+    `/deployments/${key}/logs?${Object.entries(query)
+      .map(([name, value]) => `${name}=${value}`)
+      .join("&")}`,
+  /** POST → {@link HostedDeployment}. Several calls with one `request` are one restart. */
+  restart: (key: string, request: string) =>
+    `/deployments/${key}/restart?request=${encodeURIComponent(request)}`,
+  /** GET → {@link RunnerStatus}. */
+  status: "/status",
+} as const;
+
+/** In the order of a rollout, then the two that end it. */
+export const hostedStates = [
+  "unpacking",
+  "installing",
+  "building",
+  "starting",
+  "running",
+  "failed",
+  "stopping",
+] as const;
+export type HostedState = (typeof hostedStates)[number];
+
+/** What a hosted deployment is made of. Commands go to `/bin/sh -c` in the unpacked source. */
+export interface HostedSpec {
+  source: { sha256: string };
+  /** Without one, the lockfile decides. */
+  install?: string | undefined;
+  build?: string | undefined;
+  /** Listens on `HOST` and `PORT`. */
+  start: string;
+  env?: Record<string, string> | undefined;
+  healthPath?: string | undefined;
+  /** The `Host` that the app gets: the public one, or localhost and its port. */
+  host?: "public" | "local" | undefined;
+}
+
+export interface HostedDeployment {
+  app: string;
+  id: string;
+  state: HostedState;
+  /** Why it failed, or why it isn't running now. */
+  reason: string | null;
+  /** The last lines of what failed. */
+  lastLines: string[];
+  /** Where it listens, or will. */
+  port: number | null;
+  /** How often it ended by itself. */
+  crashes: number;
+  source: { sha256: string };
+  /** The end of its log. */
+  logCursor: number;
+  /** RFC 3339. */
+  createdAt: string;
+  updatedAt: string;
+}
+
+export interface StoredSource {
+  sha256: string;
+  bytes: number;
+}
+
+/** The answer to DELETE, also when there was nothing. */
+export interface Removed {
+  removed: true;
+}
+
+export const hostedLogStreams = ["stdout", "stderr", "system"] as const;
+export type HostedLogStream = (typeof hostedLogStreams)[number];
+
+export interface HostedLogLine {
+  /** RFC 3339. */
+  at: string;
+  stream: HostedLogStream;
+  text: string;
+  /** What the line's process was doing: `install`, `build`, `start`. */
+  phase?: string;
+}
+
+export interface HostedLogPage {
+  lines: HostedLogLine[];
+  /** Where to go on. */
+  cursor: number;
+  /** Lines between the asked cursor and these were rotated away. */
+  truncated: boolean;
+}
+
+/** For people; no program reads it. */
+export interface RunnerStatus {
+  deployments: HostedDeployment[];
+  disk: object;
+}
+
+/** Every call, as the runner's router matches it (`*` is one segment), and its answer. */
+export interface RunnerAnswers {
+  "PUT sources": StoredSource;
+  "HEAD sources/*": null;
+  "PUT deployments/*/*": HostedDeployment;
+  "GET deployments/*/*": HostedDeployment;
+  "DELETE deployments/*/*": Removed;
+  "GET deployments/*/*/logs": HostedLogPage;
+  "POST deployments/*/*/restart": HostedDeployment;
+  "GET status": RunnerStatus;
+}
+export type RunnerRoute = keyof RunnerAnswers;
+
+/** Why a runner refuses a call, with the answer's status. The body is {@link Refusal}. */
+export const refusalStatuses = {
+  invalid_request: 400,
+  invalid_archive: 400,
+  hash_mismatch: 400,
+  not_found: 404,
+  source_not_found: 404,
+  deployment_not_found: 404,
+  method_not_allowed: 405,
+  deployment_exists: 409,
+  deployment_stopping: 409,
+  too_large: 413,
+  internal: 500,
+  draining: 503,
+  disk_full: 507,
+} as const;
+export type RefusalCode = keyof typeof refusalStatuses;
+
+export interface Refusal {
+  /** A {@link RefusalCode}, or another version's code. */
+  code: string;
+  detail: string;
+  /** The part of the request that is wrong. */
+  field?: string;
+}
+
+/** Characters of a refusal that the Worker passes on. */
+const DETAIL_LIMIT = 500;
+const FIELD_LIMIT = 100;
+/** Characters of a log line. Its control characters stay (an app may use colours): whoever prints it cleans it. */
+const LINE_LIMIT = 16 * 1024;
+
+// Parsers return null for anything else, and drop unknown fields.
+
+/** Null also for a state of a later version. */
+export function parseHostedDeployment(value: unknown): HostedDeployment | null {
+  if (!isObject(value)) return null;
+  const { app, id, reason, port, crashes, source, logCursor, createdAt, updatedAt } = value;
+  const state = oneOf(hostedStates, value["state"]);
+  const lastLines = texts(value["lastLines"]);
+  if (typeof app !== "string" || typeof id !== "string" || state === null || lastLines === null) return null;
+  if (reason !== null && typeof reason !== "string") return null;
+  if (port !== null && !isCount(port)) return null;
+  if (!isCount(crashes) || !isCount(logCursor)) return null;
+  if (!isObject(source) || typeof source["sha256"] !== "string") return null;
+  if (typeof createdAt !== "string" || typeof updatedAt !== "string") return null;
+  const { sha256 } = source;
+  return {
+    app,
+    id,
+    state,
+    reason,
+    lastLines,
+    port,
+    crashes,
+    source: { sha256 },
+    logCursor,
+    createdAt,
+    updatedAt,
+  };
+}
+
+export function parseHostedLogPage(value: unknown): HostedLogPage | null {
+  if (!isObject(value) || !Array.isArray(value["lines"]) || !isCount(value["cursor"])) return null;
+  const { cursor, truncated = false } = value;
+  const lines = value["lines"].map(parseLogLine).filter((line) => line !== null);
+  if (typeof truncated !== "boolean" || lines.length < value["lines"].length) return null;
+  return { lines, cursor, truncated };
+}
+
+export function parseStoredSource(value: unknown): StoredSource | null {
+  if (!isObject(value) || typeof value["sha256"] !== "string" || !isCount(value["bytes"])) return null;
+  const { sha256, bytes } = value;
+  return /^[0-9a-f]{64}$/.test(sha256) ? { sha256, bytes } : null;
+}
+
+/** Cut, and without control characters. */
+export function parseRefusal(value: unknown): Refusal | null {
+  if (!isObject(value) || typeof value["code"] !== "string" || typeof value["detail"] !== "string")
+    return null;
+  const { code, detail, field } = value;
+  return {
+    code: printableLine(code, FIELD_LIMIT),
+    detail: printableLine(detail, DETAIL_LIMIT),
+    ...(typeof field === "string" ? { field: printableLine(field, FIELD_LIMIT) } : {}),
+  };
+}
+
+function parseLogLine(value: unknown): HostedLogLine | null {
+  if (!isObject(value) || typeof value["at"] !== "string" || typeof value["text"] !== "string") return null;
+  const { at, text, phase } = value;
+  const stream = oneOf(hostedLogStreams, value["stream"]);
+  if (stream === null || (phase !== undefined && typeof phase !== "string")) return null;
+  return {
+    at: printableLine(at, FIELD_LIMIT),
+    stream,
+    text: text.slice(0, LINE_LIMIT),
+    ...(phase === undefined ? {} : { phase: printableLine(phase, FIELD_LIMIT) }),
+  };
+}
+
+function oneOf<T extends string>(known: readonly T[], value: unknown): T | null {
+  return known.find((one) => one === value) ?? null;
+}
+
+function texts(value: unknown): string[] | null {
+  return Array.isArray(value) && value.every((one) => typeof one === "string") ? value : null;
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}

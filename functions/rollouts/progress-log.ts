@@ -1,6 +1,6 @@
 import type { BuildLog } from "../providers/provider.ts";
 import type { AppDocument, Deployment, DeploymentState } from "../apps/app-document.ts";
-import type { Progress, StepName, StepStatus } from "./reconcile.ts";
+import type { Progress, StepName, StepStatus } from "./progress.ts";
 
 export interface ProgressEvent {
   /** Rises by at least one from event to event of an app; the `id` of the server-sent event. */

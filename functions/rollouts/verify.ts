@@ -2,10 +2,11 @@ import { z } from "zod";
 import type { Config } from "../config.ts";
 import { serveApp } from "../edge/serve.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
+import { ANSWER_START_BYTES, answerLine } from "../protocol/answer-line.ts";
 import type { AppDocument, Deployment } from "../apps/app-document.ts";
-import { textWithin } from "../answer-body.ts";
+import { textStart, textWithin } from "../answer-body.ts";
 import { describeFailure, type FetchTarget } from "../apps/contract.ts";
-import type { Verification } from "./reconcile.ts";
+import type { Verification } from "./steps.ts";
 
 /** What the edge serves with. */
 export interface EdgeAccess {
@@ -27,10 +28,8 @@ export async function verify(
   try {
     if (app.config.contract === "none") return await answers(app, deployment, edge, app.config.healthPath);
     const answer = await ask(app, deployment, edge, app.config.paths.meta);
-    if (answer.status !== 200) {
-      await answer.body?.cancel();
-      return { ok: false, why: `${app.config.paths.meta} answered ${answer.status}` };
-    }
+    if (answer.status !== 200)
+      return { ok: false, why: await describeAnswer(app, deployment, edge, app.config.paths.meta, answer) };
     const meta = metaAnswer.safeParse(JSON.parse(await textWithin(answer, CONTRACT_ANSWER_LIMIT_BYTES)));
     if (!meta.success) return { ok: false, why: `${app.config.paths.meta} holds no deployment_id` };
     if (meta.data.deployment_id !== deployment.id) {
@@ -52,14 +51,39 @@ async function answers(
   edge: EdgeAccess,
   path: string,
 ): Promise<Verification> {
-  const { status, body } = await ask(app, deployment, edge, path);
-  await body?.cancel();
-  const healthy = app.config.contract === "pulse" ? status === 200 : status < 400;
-  return healthy ? { ok: true } : { ok: false, why: `${path} answered ${status}` };
+  const answer = await ask(app, deployment, edge, path);
+  const healthy = app.config.contract === "pulse" ? answer.status === 200 : answer.status < 400;
+  if (!healthy) return { ok: false, why: await describeAnswer(app, deployment, edge, path, answer) };
+  await answer.body?.cancel();
+  return { ok: true };
+}
+
+/** Statuses by which servers refuse a name that they don't know: Django 400, Vite 403, HTTP itself 421. */
+const NAME_REFUSALS = new Set([400, 403, 421]);
+
+async function describeAnswer(
+  app: AppDocument,
+  { target }: Deployment,
+  { config }: EdgeAccess,
+  path: string,
+  answer: Response,
+): Promise<string> {
+  const line = answerLine(
+    answer.headers.get("content-type"),
+    await textStart(answer, ANSWER_START_BYTES).catch(() => ""),
+  );
+  const said = `${path} answered ${answer.status}${line === "" ? "" : ` (${JSON.stringify(line)})`}`;
+  if (!NAME_REFUSALS.has(answer.status) || target.kind !== "runner" || target.host === "local") return said;
+  return `${said} to Host ${publicHost(app, config)}; an app that answers to localhost alone needs "host": "local" in its target`;
+}
+
+/** A host that visitors use. */
+function publicHost({ name, config: { hosts } }: AppDocument, { appDomain }: Config): string {
+  return hosts[0] ?? `${name}.${appDomain ?? "invalid"}`;
 }
 
 function ask(app: AppDocument, deployment: Deployment, edge: EdgeAccess, path: string): Promise<Response> {
-  const url = new URL(path, `https://${app.config.hosts[0] ?? `${app.name}.invalid`}`);
+  const url = new URL(path, `https://${publicHost(app, edge.config)}`);
   const request = new Request(url, {
     // An app without the contract may have no JSON; Vite's pages are there only for those who take them.
     headers: { accept: "application/json, */*;q=0.9", "x-pulse-deployment": deployment.id },

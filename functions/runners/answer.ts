@@ -1,13 +1,14 @@
 import { ProtocolError, type AnswerHead, type RawHeaders } from "../protocol/frames.ts";
+import { headerText } from "./header-bytes.ts";
 
 /** A runner's head as the platform takes it: duplicates apart, compressed bytes left as they are. */
 export function answerInit(head: AnswerHead): ResponseInit {
   if (head.status < 200) throw new ProtocolError("An answer's status is below 200.");
   const headers = new Headers();
-  for (const [name, value] of head.headers) headers.append(name, value);
+  for (const [name, value] of head.headers) headers.append(name, headerText(value));
   return {
     status: head.status,
-    statusText: head.statusText,
+    statusText: headerText(head.statusText),
     headers,
     ...(headers.has("content-encoding") ? { encodeBody: "manual" } : {}),
   };

@@ -2,23 +2,20 @@ import { z } from "zod";
 import { textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_ANSWER_LIMIT_BYTES, RUNNER_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
 import { fetchHub, type HubBinding } from "./reach-hub.ts";
 
+/** Characters of a problem that are said on. A runner can answer in its hub's words. */
+const DETAIL_LIMIT = 500;
+
 export type RunnerAnswer =
   | { kind: "answer"; status: number; headers: Headers; json: unknown }
-  /** It can't be asked just now. */
+  /** It can't be asked now. */
   | { kind: "unreachable"; problem: Problem };
 
-/** What a runner says of a request that it refuses. */
-export const runnerRefusal = z.object({
-  code: z.string(),
-  detail: z.string().max(500),
-  field: z.string().max(100).optional(),
-});
-
-/** What a hub says of itself, when the runner can't be asked. */
-export const hubProblem = z.object({
+/** The hub's own answers when its runner can't be asked. */
+const hubProblem = z.object({
   code: z.enum([
     "runner_offline",
     "runner_overloaded",
@@ -31,7 +28,7 @@ export const hubProblem = z.object({
   detail: z.string(),
 });
 
-/** One call of the runner's own API. Never throws: whoever can't be reached now may be asked again later. */
+/** One call of the runner's own API. Never throws: `unreachable` may be tried again. */
 export async function callRunner(
   env: HubBinding,
   runnerId: string,
@@ -51,18 +48,25 @@ export async function callRunner(
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
-    // An answer to HEAD has no body to tell the runner's own failures from its hub's.
+    // Without a body nothing tells the runner's failures from its hub's.
     if (method === "HEAD" && response.status >= 500) {
       const detail = `Runner ${runnerId} can't be asked just now (${response.status}).`;
       return { kind: "unreachable", problem: new Problem("runner_offline", detail) };
     }
     const text = await textWithin(response, RUNNER_ANSWER_LIMIT_BYTES);
     const json: unknown = text === "" ? null : JSON.parse(text);
-    const problem = response.ok ? undefined : hubProblem.safeParse(json).data;
-    if (problem) return { kind: "unreachable", problem: new Problem(problem.code, problem.detail) };
+    const problem = response.ok ? null : hubProblemOf(json);
+    if (problem) return { kind: "unreachable", problem };
     return { kind: "answer", status: response.status, headers: response.headers, json };
   } catch (error) {
     const why = error instanceof Error ? error.message : "it didn't answer";
-    return { kind: "unreachable", problem: new Problem("runner_failed", `Runner ${runnerId}: ${why}`) };
+    const detail = printableLine(`Runner ${runnerId}: ${why}`, DETAIL_LIMIT);
+    return { kind: "unreachable", problem: new Problem("runner_failed", detail) };
   }
+}
+
+/** Null for an answer of the runner itself. */
+export function hubProblemOf(json: unknown): Problem | null {
+  const said = hubProblem.safeParse(json).data;
+  return said ? new Problem(said.code, printableLine(said.detail, DETAIL_LIMIT)) : null;
 }

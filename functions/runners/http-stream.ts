@@ -1,10 +1,11 @@
 import { problemResponse, type Problem } from "../errors.ts";
-import { ReceiveCredit, SendCredit } from "../protocol/flow.ts";
+import { SendCredit, StreamWindow } from "../protocol/flow.ts";
 import type { AnswerHead, ResetCode } from "../protocol/frames.ts";
 import { FRAME_BODY_BYTES, STREAM_HEAD_TIMEOUT_MS, STREAM_WINDOW_BYTES } from "../protocol/limits.ts";
 import { answerInit, bodyLength, hasNoBody } from "./answer.ts";
-import type { Reader, StreamLink } from "./stream-link.ts";
-import { resetProblem } from "./stream-problems.ts";
+import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
+import { askedThrough, resetProblem } from "./stream-problems.ts";
+import type { TunnelCall } from "./tunnel-call.ts";
 
 const EMPTY = new Uint8Array(0);
 
@@ -12,44 +13,41 @@ const EMPTY = new Uint8Array(0);
  * One proxied request. Both bodies are pipes with credit: what the other side hasn't taken is never more than a
  * window. An answer that can't be finished breaks off; it never looks complete.
  */
-export class HttpStream implements Reader {
+export class HttpStream implements Reader, WaitsForHead {
   readonly number: number;
   readonly service: string;
   /** Resolves in any case: to the runner's answer, or to a problem. */
   readonly answered: Promise<Response>;
   readonly #request: Request;
-  readonly #webSocket: boolean;
+  readonly #call: TunnelCall;
   readonly #link: StreamLink;
   readonly #settle: (response: Response) => void;
   readonly #sendCredit = new SendCredit(STREAM_WINDOW_BYTES);
-  readonly #receiveCredit = new ReceiveCredit(STREAM_WINDOW_BYTES);
+  readonly #receiveWindow: StreamWindow;
   #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   #reader: ReadableStreamBYOBReader | null = null;
   #headReceived = false;
   #answerEnded = false;
   #uploadEnded = false;
   #over = false;
-  #progressAt = Date.now();
+  readonly #openedAt = Date.now();
+  #progressAt = this.#openedAt;
   /** Bytes that the client has yet to take, and when it last took some. */
   #untakenBytes = 0;
   #takenAt = 0;
-  #headTimer: ReturnType<typeof setTimeout> | null = null;
+  #listens = false;
 
-  constructor(
-    request: Request,
-    link: StreamLink,
-    given: { number: number; service: string; webSocket: boolean },
-  ) {
+  constructor(request: Request, link: StreamLink, given: { number: number; call: TunnelCall }) {
     this.number = given.number;
-    this.service = given.service;
-    this.#webSocket = given.webSocket;
+    this.service = given.call.service;
+    this.#call = given.call;
     this.#request = request;
     this.#link = link;
+    this.#receiveWindow = new StreamWindow(link.windows);
     const { promise, resolve } = Promise.withResolvers<Response>();
     this.answered = promise;
     this.#settle = resolve;
-    request.signal.addEventListener("abort", () => this.#breakOff("cancelled", "the client has left"));
-    this.#watchHead(STREAM_HEAD_TIMEOUT_MS);
+    link.waits(this, true);
     if (request.body === null) this.#uploadEnded = true;
     else void this.#upload(request.body);
   }
@@ -57,8 +55,9 @@ export class HttpStream implements Reader {
   head(head: AnswerHead, body: Uint8Array, end: boolean): void {
     if (this.#headReceived) return this.#breakOff("protocol", "a second head");
     this.#headReceived = true;
-    this.#stopWatching();
-    this.#receiveCredit.receive(body.byteLength);
+    this.#link.windows.delay(Date.now() - this.#openedAt);
+    this.#link.waits(this, false);
+    this.#receiveWindow.receive(body.byteLength);
     try {
       this.#answer(head, body, end);
     } catch {
@@ -73,7 +72,7 @@ export class HttpStream implements Reader {
       this.#link.consumed(body.byteLength);
       return this.#breakOff("protocol", "data out of place");
     }
-    this.#receiveCredit.receive(body.byteLength);
+    this.#receiveWindow.receive(body.byteLength);
     void this.#write(body);
     if (end) this.#endAnswer();
   }
@@ -106,7 +105,7 @@ export class HttpStream implements Reader {
   }
 
   #answer(head: AnswerHead, body: Uint8Array, end: boolean): void {
-    if (head.status === 101 && this.#webSocket) {
+    if (head.status === 101 && this.#call.webSocket) {
       const response = this.#link.upgrade(this.number, head);
       // From here on the stream is the public WebSocket's.
       this.#over = true;
@@ -124,6 +123,7 @@ export class HttpStream implements Reader {
         this.#finishAnswer();
         return;
       }
+      this.#listen();
       const pipe = length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
       this.#writer = pipe.writable.getWriter();
       this.#writer.closed.catch(() => this.#breakOff("cancelled", "the client has left"));
@@ -152,7 +152,7 @@ export class HttpStream implements Reader {
       if (this.#untakenBytes === 0) this.#link.untaken(this, false);
       this.#link.consumed(bytes);
     }
-    const grant = this.#receiveCredit.consume(bytes);
+    const grant = this.#receiveWindow.consume(bytes);
     if (grant > 0 && !this.#over && !this.#answerEnded) {
       this.#link.send({ type: "window", stream: this.number, bytes: grant });
     }
@@ -204,17 +204,19 @@ export class HttpStream implements Reader {
   }
 
   /** Counted from the last byte of the request's body, since a large one may take longer than any answer. */
-  #watchHead(ms: number): void {
-    this.#headTimer = setTimeout(() => {
-      const restMs = this.#progressAt + STREAM_HEAD_TIMEOUT_MS - Date.now();
-      if (restMs > 0) this.#watchHead(restMs);
-      else this.#breakOff("timeout", "no answer in time");
-    }, ms);
+  stillWaits(now: number): void {
+    this.#listen();
+    if (now - this.#progressAt >= STREAM_HEAD_TIMEOUT_MS) this.#breakOff("timeout", "no answer in time");
   }
 
-  #stopWatching(): void {
-    if (this.#headTimer !== null) clearTimeout(this.#headTimer);
-    this.#headTimer = null;
+  /** For the client's leaving. */
+  #listen(): void {
+    if (this.#listens || this.#over) return;
+    this.#listens = true;
+    const { signal } = this.#request;
+    const left = (): void => this.#breakOff("cancelled", "the client has left");
+    if (signal.aborted) left();
+    else signal.addEventListener("abort", left);
   }
 
   /** Ends the stream from this side. */
@@ -228,14 +230,15 @@ export class HttpStream implements Reader {
     if (this.#over) return;
     if (!this.#answerEnded) this.#writer?.abort(new Error(problem.message)).catch(() => undefined);
     // Means nothing to a client that has had an answer's head.
-    this.#settle(problemResponse(problem, this.#request));
+    this.#settle(problemResponse(problem, askedThrough(this.#request, this.#call)));
     this.#finish();
   }
 
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#stopWatching();
+    this.#link.waits(this, false);
+    this.#receiveWindow.end();
     this.#link.turns.leave(this.#sendCredit);
     if (!this.#uploadEnded) this.#reader?.cancel().catch(() => undefined); // its client has broken it off
     this.#link.ended(this.number);

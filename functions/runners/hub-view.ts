@@ -20,6 +20,6 @@ export interface HubView {
   recentEvents: string;
   connections: Connection[];
   openStreams: number;
-  /** When the hub was last made or woke from hibernation. */
+  /** When the hub last woke from hibernation, or was created. */
   awakeSince: number;
 }

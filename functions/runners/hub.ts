@@ -11,19 +11,24 @@ import {
   CONNECTION_WINDOW_BYTES,
   RUNNER_SUBPROTOCOL,
 } from "../protocol/limits.ts";
+import { printableLine } from "../protocol/printable.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
 import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
-import { callOf, type HubCall } from "./hub-call.ts";
+import { socketCallOf, type SocketCall } from "./hub-call.ts";
 import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
 import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { Session } from "./session.ts";
-import { connectionLost, runnerOffline } from "./stream-problems.ts";
+import { askedThrough, connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, placementOf, statusText } from "./status-event.ts";
+import { parseTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
+
+/** Characters of a peer's close reason that the registry keeps. */
+const REASON_LIMIT = 100;
 
 type HubEnv = ConfigEnv & StoreEnv;
 
@@ -72,9 +77,10 @@ export class RunnerHub extends DurableObject<HubEnv> {
 
   /** A runner's socket, or a request that goes through to it; which, a header says that nobody outside can send. */
   override async fetch(request: Request): Promise<Response> {
-    const call = callOf(request);
+    const text = request.headers.get(TUNNEL_CALL_HEADER);
+    if (text === null) return this.#accept(socketCallOf(request));
+    const call = parseTunnelCall(text);
     try {
-      if (call.kind === "socket") return this.#accept(call);
       const session = this.#session;
       if (!session) throw runnerOffline(call.runnerId);
       if (session.facts.protocol !== RUNNER_SUBPROTOCOL) {
@@ -85,7 +91,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       }
       return await session.open(request, call);
     } catch (error) {
-      if (error instanceof Problem) return problemResponse(error, request);
+      if (error instanceof Problem) return problemResponse(error, askedThrough(request, call));
       throw error;
     }
   }
@@ -190,10 +196,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
     closeSocket(socket, code, reason);
     if (visitor) return visitor.closedByClient(code, reason);
     if (this.#session?.socket !== socket) return;
-    this.#gone(
-      "offline",
-      `its connection closed (${code}${reason === "" ? "" : ` ${reason.slice(0, 100)}`})`,
-    );
+    const why = reason === "" ? "" : ` ${printableLine(reason, REASON_LIMIT)}`;
+    this.#gone("offline", `its connection closed (${code}${why})`);
     await this.#settle();
   }
 
@@ -212,7 +216,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     await this.#settle();
   }
 
-  #accept(call: HubCall & { kind: "socket" }): Response {
+  #accept(call: SocketCall): Response {
     const former = this.#session;
     if (former) {
       this.#session = null;

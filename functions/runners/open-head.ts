@@ -1,6 +1,7 @@
 import { Problem } from "../errors.ts";
 import type { OpenHead, RawHeaders } from "../protocol/frames.ts";
-import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
+import { RUNNER_SERVICE, SHA256_HEADER } from "../protocol/runner-api.ts";
+import { headerBytes } from "./header-bytes.ts";
 
 /** Which of a runner's services a request is for, and its path and query as the client spelled them. */
 export interface TunnelTarget {
@@ -20,22 +21,40 @@ const OWN_TO_A_HOP = new Set([
   "sec-websocket-extensions",
 ]);
 
-/** For the runner itself: what an upload's hash must be. */
-export const SHA256_HEADER = "x-signalbox-sha256";
-
 /** HTTP/1.1 asks for one even where nobody was asked for by name: Signalbox's own calls. */
 const OWN_HOST = "signalbox.internal";
 
-/** A request as the wire holds it. */
-export function openHead(request: Request, { service, path }: TunnelTarget): OpenHead {
-  const headers: RawHeaders = [["host", request.headers.get("x-forwarded-host") ?? OWN_HOST]];
-  for (const [name, value] of request.headers) {
+/** The head of an open frame as JSON, all of it ASCII, so that a header can carry it and its length is its size. */
+export function openHead(
+  given: Headers,
+  method: string,
+  { service, path }: TunnelTarget,
+): { text: string; webSocket: boolean } {
+  let host = OWN_HOST;
+  let webSocket = false;
+  const headers: RawHeaders = [["host", host]];
+  for (const [name, value] of given) {
+    if (name === "upgrade") webSocket = value.toLowerCase() === "websocket";
+    if (name === "x-forwarded-host") host = value;
     const isInternal =
       name.startsWith("x-signalbox-") && !(service === RUNNER_SERVICE && name === SHA256_HEADER);
     if (!OWN_TO_A_HOP.has(name) && !isInternal) headers.push([name, value]);
   }
-  const webSocket = request.headers.get("upgrade")?.toLowerCase() === "websocket";
-  return { service, method: request.method, path: asciiPath(path), headers, webSocket };
+  headers[0] = ["host", host];
+  const head: OpenHead = { service, method, path: asciiPath(path), headers, webSocket };
+  const text = JSON.stringify(head);
+  return { text: NON_ASCII.test(text) ? escaped(head) : text, webSocket };
+}
+
+const NON_ASCII = /[^\0-\u007f]/;
+
+/** With the bytes of values, and with anything else as it is. */
+function escaped(head: OpenHead): string {
+  const headers: RawHeaders = head.headers.map(([name, value]) => [name, headerBytes(value)]);
+  return JSON.stringify({ ...head, headers }).replace(
+    /[^\0-\u007f]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** What clients leave unencoded is encoded as the URL standard does it: the wire, and HTTP behind it, is ASCII. */

@@ -1,30 +1,57 @@
+import { Problem, problemResponse } from "../errors.ts";
 import type { RunnerHub } from "./hub.ts";
 import { HUB_CALL_HEADER, type HubCall } from "./hub-call.ts";
+import { openHead } from "./open-head.ts";
+import { encodeTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
 
-/** The binding through which a runner's hub is reached. */
+/** The binding of the runners' hubs. */
 export interface HubBinding {
   RUNNER_HUB: DurableObjectNamespace<RunnerHub>;
 }
 
-/** In place of a path, which travels in the call: in a URL it would be rewritten. */
+/** The real path travels in the call: a URL would normalize it. */
 const URL_OF_HUB = "https://hub/";
 
-/**
- * Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. `whole`: as `FetchTarget` has it.
- * Headers in `init` become the call's own: one copy less for each request through a tunnel.
- */
+/** Ids are made by hashing a name. Enough for the runners that an isolate sees, and bounded. */
+const IDS_KEPT = 1_000;
+const ids = new Map<string, DurableObjectId>();
+
+/** Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. `whole`: as `FetchTarget` has it. */
 export function fetchHub(
   env: HubBinding,
   call: HubCall,
   init: RequestInit,
   whole?: Request,
 ): Promise<Response> {
-  const headers = init.headers instanceof Headers ? init.headers : new Headers(init.headers);
-  headers.set(HUB_CALL_HEADER, encodeURIComponent(JSON.stringify(call).toWellFormed()));
+  const given = init.headers instanceof Headers ? init.headers : new Headers(init.headers);
+  const headers = new Headers();
+  if (call.kind === "socket") {
+    headers.set(HUB_CALL_HEADER, encodeURIComponent(JSON.stringify(call).toWellFormed()));
+    headers.set("upgrade", "websocket");
+  } else {
+    const { runnerId, service } = call;
+    const method = whole?.method ?? init.method ?? "GET";
+    let head: ReturnType<typeof openHead>;
+    try {
+      head = openHead(given, method, call);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return Promise.resolve(problemResponse(error, new Request(URL_OF_HUB, { method, headers: given })));
+    }
+    const { webSocket, text } = head;
+    headers.set(TUNNEL_CALL_HEADER, encodeTunnelCall({ runnerId, service, webSocket, head: text }));
+    if (webSocket) headers.set("upgrade", "websocket");
+  }
   const request = whole === undefined ? URL_OF_HUB : new Request(URL_OF_HUB, whole);
   return hubOf(env, call.runnerId).fetch(request, { ...init, headers });
 }
 
 export function hubOf(env: HubBinding, runnerId: string): ReturnType<HubBinding["RUNNER_HUB"]["get"]> {
-  return env.RUNNER_HUB.get(env.RUNNER_HUB.idFromName(runnerId));
+  let id = ids.get(runnerId);
+  if (id === undefined) {
+    if (ids.size >= IDS_KEPT) ids.clear();
+    id = env.RUNNER_HUB.idFromName(runnerId);
+    ids.set(runnerId, id);
+  }
+  return env.RUNNER_HUB.get(id);
 }

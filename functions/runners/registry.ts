@@ -6,19 +6,19 @@ export const protocols = [RUNNER_SUBPROTOCOL, "sentryvibe"] as const;
 export type RunnerProtocol = (typeof protocols)[number];
 
 /**
- * Where a runner stands. `connecting` and `replaced` are a connection's first and last state: accepted but not heard
- * from, and ended by a newer one of the same id. `lost` was silent for too long, `offline` has closed.
+ * `connecting`: accepted, but nothing was heard yet. `replaced`: ended by a newer connection of the same id. `lost`: silent
+ * for too long. `offline`: closed.
  */
 export const runnerStates = ["connecting", "online", "draining", "replaced", "lost", "offline"] as const;
 export type RunnerState = (typeof runnerStates)[number];
 
 const KIND = "runner";
 
-/** Tags of the registry's index. Labels are tags of those that are placeable, so that no search mixes in others. */
+/** Tags of the registry's index. Only placeable runners have their labels as tags, so a search finds no others. */
 const CONNECTED = "connected";
 const PLACEABLE = "placeable";
 
-/** Records of another version are rare, and whoever has thousands of them gets short pages. */
+/** Skipped records of another schema are rare; with thousands of them pages get short. */
 const PAGE_READS_LIMIT = 10;
 
 const runnerRecord = z.object({
@@ -33,18 +33,18 @@ const runnerRecord = z.object({
   protocol: z.enum(protocols).nullable(),
   epoch: z.number().int(),
   connectedAt: z.number().nullable(),
-  /** Two runners use the id and keep replacing each other. */
+  /** Two runners use this id and keep replacing each other. */
   conflict: z.boolean(),
-  /** An operator asked it to take nothing new. */
+  /** Drained by an operator. */
   drainRequested: z.boolean(),
-  /** Of the runner's own secret, in hex; the secret itself is nowhere. */
+  /** Hex, of the runner's own secret, which is stored nowhere. */
   credentialSha256: z.string().nullable(),
-  /** What placement goes by, as the runner last said it. Builds from before the index kept none of it here. */
+  /** For placement, from the runner's last status. Records from before the index lack both. */
   deployments: z.number().default(0),
   labels: z.record(z.string(), z.string()).default({}),
 });
 
-/** What is known of a runner without asking its hub. The hub alone writes it, when something changes. */
+/** What can be read of a runner without a call of its hub, which alone writes it. */
 export type RunnerRecord = z.infer<typeof runnerRecord>;
 
 export function newRunner(id: string, now: number): RunnerRecord {
@@ -65,12 +65,12 @@ export function newRunner(id: string, now: number): RunnerRecord {
   };
 }
 
-/** Whether there is a socket to it. */
+/** Whether it has a socket. */
 export function isConnected(record: Pick<RunnerRecord, "state">): boolean {
   return record.state === "connecting" || record.state === "online" || record.state === "draining";
 }
 
-/** Whether a deployment may be placed on it. */
+/** Whether it takes new deployments. */
 export function isPlaceable(record: RunnerRecord): boolean {
   return record.state === "online" && record.protocol === RUNNER_SUBPROTOCOL;
 }
@@ -79,7 +79,7 @@ export function hasLabels(record: RunnerRecord, labels: Record<string, string>):
   return Object.entries(labels).every(([name, value]) => record.labels[name] === value);
 }
 
-/** Null for what isn't a record, or another version's. */
+/** Null for anything else, and for another schema's record. */
 export function parseRunner(value: unknown): RunnerRecord | null {
   return runnerRecord.safeParse(value).data ?? null;
 }
@@ -89,7 +89,7 @@ export async function readRunner(store: StateStore, id: string): Promise<RunnerR
   return body === null ? null : parseRunner(JSON.parse(body));
 }
 
-/** A page of all runners. Records of another version aren't shown, and a page isn't the shorter for them. */
+/** A page of all runners, without records of another schema. */
 export async function listRunners(store: StateStore, { after, limit }: Page): Promise<RunnerRecord[]> {
   const found: RunnerRecord[] = [];
   let from = after;
@@ -103,12 +103,12 @@ export async function listRunners(store: StateStore, { after, limit }: Page): Pr
   return found;
 }
 
-/** Runners that have a socket, at most `limit` of them. */
+/** Runners with a socket, `limit` at most. */
 export async function connectedRunners(store: StateStore, limit: number): Promise<RunnerRecord[]> {
   return parsed(await store.findRecords(KIND, [CONNECTED], limit));
 }
 
-/** Runners with all the labels on which a deployment may be placed, those with the fewest deployments first. */
+/** Runners with all the labels that take new deployments, those with the fewest first. */
 export async function placeableRunners(
   store: StateStore,
   labels: Record<string, string>,
@@ -118,7 +118,7 @@ export async function placeableRunners(
   return parsed(await store.findRecords(KIND, first === undefined ? [PLACEABLE] : [first, ...others], limit));
 }
 
-/** `revision` rises with every change of a runner's record; an older one doesn't replace a newer one. */
+/** `revision` rises with every change: a late write never replaces a newer record. */
 export function writeRunner(store: StateStore, record: RunnerRecord, revision: number): Promise<RecordWrite> {
   return store.writeRecord(KIND, record.id, JSON.stringify(record), revision, indexOf(record));
 }
@@ -127,7 +127,7 @@ export async function deleteRunner(store: StateStore, id: string, revision: numb
   await store.deleteRecord(KIND, id, revision);
 }
 
-/** Undefined for a runner that isn't there: however many of them there have been, nobody who searches meets them. */
+/** Undefined for a runner without a socket: searches needn't skip those that have gone. */
 function indexOf(record: RunnerRecord): RecordIndex | undefined {
   if (!isConnected(record)) return undefined;
   const tags: RecordTags = isPlaceable(record)

@@ -4,7 +4,7 @@ import { Problem } from "../errors.ts";
 import type { StateStore } from "../state/store.ts";
 import { readRunner } from "./registry.ts";
 
-/** Tells a runner's own credential from a shared secret, so that nothing else costs a look into the store. */
+/** Marks a runner's own credential: only these cost a read of the store. */
 const CREDENTIAL_PREFIX = "sbr_";
 const CREDENTIAL_BYTES = 32;
 const CREDENTIAL_PATTERN = new RegExp(`^${CREDENTIAL_PREFIX}[0-9a-f]{${2 * CREDENTIAL_BYTES}}$`);
@@ -52,7 +52,7 @@ function requireConfigured(config: Config): void {
   );
 }
 
-/** Compares with all of them, so that the time tells nothing. */
+/** Compares with all, so that the time tells nothing. */
 async function isShared(given: string, config: Config): Promise<boolean> {
   const matches = await Promise.all(config.runnerSecrets.map((secret) => sameSecret(given, secret)));
   return matches.includes(true);

@@ -4,10 +4,10 @@ import { CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";
 import { hubOf, type HubBinding } from "./reach-hub.ts";
 import type { CommandAnswer } from "./hub.ts";
 
-/** What a draining runner isn't given: work that would outlast it. */
+/** Not for a draining runner: this would outlast it. */
 const NEW_WORK = new Set(["analyze-project", "start-build", "start-dev-server", "start-tunnel"]);
 
-/** Sends a command as it will be on the wire; `waitMs` 0 doesn't wait for its result. */
+/** `waitMs` 0 doesn't wait for the result. */
 export async function sendCommand(
   env: HubBinding,
   runnerId: string,
@@ -16,7 +16,7 @@ export async function sendCommand(
 ): Promise<CommandAnswer> {
   const { id, type } = command;
   const text = JSON.stringify(command);
-  // It isn't spelled as it came, and a runner ends the connection over a message that is too large.
+  // The body was small enough, but JSON has longer spellings, and a runner closes the connection over a too large message.
   if (isLongerThan(text, CONTROL_MESSAGE_LIMIT_BYTES)) {
     throw new Problem(
       "body_too_large",

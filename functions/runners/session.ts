@@ -1,6 +1,6 @@
 import { Problem } from "../errors.ts";
-import { ReceiveCredit } from "../protocol/flow.ts";
-import { parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
+import { ReceiveCredit, WindowPool } from "../protocol/flow.ts";
+import { encodeOpen, parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
   CONNECTION_WINDOW_BYTES,
   PARTIAL_MESSAGES_LIMIT_BYTES,
@@ -9,17 +9,19 @@ import {
 } from "../protocol/limits.ts";
 import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
+import { headerText } from "./header-bytes.ts";
 import { HttpStream } from "./http-stream.ts";
-import { openHead, type TunnelTarget } from "./open-head.ts";
 import { Outbox } from "./outbox.ts";
 import { SocketStream } from "./socket-stream.ts";
-import type { Reader, StreamLink } from "./stream-link.ts";
+import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
 import { connectionLost } from "./stream-problems.ts";
+import type { TunnelCall } from "./tunnel-call.ts";
 import { Turns } from "./turns.ts";
 
 /** Finer than any use of it, and coarse enough to cost nothing per message. */
 const HEARD_RESOLUTION_MS = 500;
-const EMPTY = new Uint8Array(0);
+/** How long a request's head may take before its client's leaving is listened for, which costs more than most answers. */
+const LOOK_AFTER_MS = 200;
 /** Source: PROTOCOL.md, section 3: numbers have 32 bits. */
 const LAST_STREAM = 0xffff_ffff;
 
@@ -30,6 +32,7 @@ const LAST_STREAM = 0xffff_ffff;
 export class Session implements StreamLink {
   readonly socket: WebSocket;
   readonly turns: Turns;
+  readonly windows = new WindowPool(() => Date.now());
   readonly #ctx: DurableObjectState;
   readonly #attachment: RunnerAttachment;
   readonly #outbox: Outbox;
@@ -41,6 +44,9 @@ export class Session implements StreamLink {
   readonly #receiveCredit: ReceiveCredit;
   /** Streams with bodies: while there is one the hub doesn't hibernate, and the saved state may be old. */
   #requests = 0;
+  /** Streams without an answer's head. One timer looks after all of them. */
+  readonly #waiting = new Set<WaitsForHead>();
+  #waitingTimer: ReturnType<typeof setTimeout> | null = null;
   #partBytes = 0;
   #stalledTimer: ReturnType<typeof setTimeout> | null = null;
 
@@ -80,7 +86,7 @@ export class Session implements StreamLink {
   }
 
   /** Sends a request through the tunnel; always answers, if need be with a problem. */
-  open(request: Request, target: TunnelTarget): Promise<Response> {
+  open(request: Request, call: TunnelCall): Promise<Response> {
     if (this.#streams.size >= STREAMS_LIMIT) {
       throw new Problem(
         "runner_overloaded",
@@ -90,7 +96,6 @@ export class Session implements StreamLink {
         },
       );
     }
-    const head = openHead(request, target);
     const number = this.#attachment.nextStream;
     if (number > LAST_STREAM) {
       // Numbers are never used again, so a connection of some months comes to its end; the next one begins anew.
@@ -98,7 +103,8 @@ export class Session implements StreamLink {
       throw connectionLost();
     }
     try {
-      this.send({ type: "open", stream: number, head, body: EMPTY, end: request.body === null });
+      const frame = encodeOpen(number, call.head, request.body === null);
+      this.#outbox.pushOpen(frame, this.#requests > 0);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       throw new Problem(
@@ -108,8 +114,7 @@ export class Session implements StreamLink {
     }
     this.#attachment.nextStream += 1;
     this.#requests += 1;
-    const { service } = target;
-    const stream = new HttpStream(request, this, { number, service, webSocket: head.webSocket });
+    const stream = new HttpStream(request, this, { number, call });
     this.#streams.set(number, stream);
     return stream.answered;
   }
@@ -128,6 +133,7 @@ export class Session implements StreamLink {
   end(problem: Problem): void {
     this.turns.end();
     if (this.#stalledTimer !== null) clearTimeout(this.#stalledTimer);
+    if (this.#waitingTimer !== null) clearTimeout(this.#waitingTimer);
     for (const stream of this.#streams.values()) stream.fail(problem);
     this.#streams.clear();
   }
@@ -147,14 +153,22 @@ export class Session implements StreamLink {
     else this.#readers.delete(reader);
   }
 
+  waits(stream: WaitsForHead, some: boolean): void {
+    if (!some) this.#waiting.delete(stream);
+    else {
+      this.#waiting.add(stream);
+      this.#lookAfterWaiting();
+    }
+  }
+
   upgrade(stream: number, head: AnswerHead): Response {
     const service = this.#streams.get(stream)?.service ?? "";
     const { 0: client, 1: server } = new WebSocketPair();
     const protocol = head.headers.find(([name]) => name.toLowerCase() === "sec-websocket-protocol")?.[1];
     const headers = new Headers();
     for (const [name, value] of head.headers)
-      if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, value);
-    if (protocol !== undefined) headers.set("sec-websocket-protocol", protocol);
+      if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, headerText(value));
+    if (protocol !== undefined) headers.set("sec-websocket-protocol", headerText(protocol));
     this.#ctx.acceptWebSocket(server, [PUBLIC_TAG]);
     const attachment: PublicAttachment = { kind: "public", epoch: this.#attachment.epoch, stream, service };
     server.serializeAttachment(attachment);
@@ -223,6 +237,16 @@ export class Session implements StreamLink {
       case "window":
         return stream.window(frame.bytes);
     }
+  }
+
+  /** It stops by itself: a timer that runs keeps the hub from hibernating. */
+  #lookAfterWaiting(): void {
+    this.#waitingTimer ??= setTimeout(() => {
+      this.#waitingTimer = null;
+      const now = Date.now();
+      for (const stream of this.#waiting) stream.stillWaits(now);
+      if (this.#waiting.size > 0) this.#lookAfterWaiting();
+    }, LOOK_AFTER_MS);
   }
 
   /** While little room is left, looks now and then for clients that take nothing of what fills it. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { isPrintable } from "../protocol/printable.ts";
 import { isObject, type Fields, type RunnerEvent } from "../protocol/control.ts";
 import { RUNNER_LABEL_LIMIT, RUNNER_LABELS_LIMIT } from "../protocol/limits.ts";
 
@@ -41,14 +42,16 @@ const placement = z.object({
   labels: z.record(z.string(), z.unknown()).optional().catch(undefined),
 });
 
-/** Labels that no target could name are left out. */
+/** Labels that no target could name, or that nobody could read, are left out. */
 export function placementOf(event: RunnerEvent): Placement {
   const { deployments, labels } = placement.safeParse(event["payload"]).data ?? {};
   const fits = (pair: [string, unknown]): pair is [string, string] =>
     pair[0] !== "" &&
     pair[0].length <= RUNNER_LABEL_LIMIT &&
     typeof pair[1] === "string" &&
-    pair[1].length <= RUNNER_LABEL_LIMIT;
+    pair[1].length <= RUNNER_LABEL_LIMIT &&
+    isPrintable(pair[0]) &&
+    isPrintable(pair[1]);
   const known = labels && Object.entries(labels).filter(fits).slice(0, RUNNER_LABELS_LIMIT);
   return { deployments, labels: known && Object.fromEntries(known) };
 }

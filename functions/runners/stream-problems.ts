@@ -1,5 +1,6 @@
 import { Problem } from "../errors.ts";
-import type { ResetCode } from "../protocol/frames.ts";
+import { parseOpenHead, type ResetCode } from "../protocol/frames.ts";
+import type { TunnelCall } from "./tunnel-call.ts";
 
 /** What a client is told when its stream ends before there is an answer. The runner's own words stay inside. */
 export function resetProblem(code: ResetCode): Problem {
@@ -30,4 +31,10 @@ export function runnerOffline(runnerId: string): Problem {
 
 export function connectionLost(): Problem {
   return new Problem("stream_reset", "The runner's connection ended before it had an answer.");
+}
+
+/** The request that a problem is told to: its headers are in the head. */
+export function askedThrough({ method }: Request, { head }: TunnelCall): Request {
+  const accept = parseOpenHead(head).headers.find(([name]) => name === "accept")?.[1];
+  return new Request("https://hub/", { method, ...(accept === undefined ? {} : { headers: { accept } }) });
 }

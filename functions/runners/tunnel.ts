@@ -4,7 +4,7 @@ import { parseRunnerUrl } from "./origin.ts";
 
 /** Fetches from a runner's service through its hub, and from any other address as usual. */
 export function fetchTarget(env: HubBinding): FetchTarget {
-  return async (url, init, whole) => {
+  return (url, init, whole) => {
     const target = parseRunnerUrl(url);
     if (target !== null) return fetchHub(env, { kind: "tunnel", ...target }, init, whole);
     return fetch(whole === undefined ? url : new Request(url, whole), init);

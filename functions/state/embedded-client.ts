@@ -1,5 +1,8 @@
-import { EMBEDDED_STORE_NAME, type EmbeddedStore } from "./embedded.ts";
+import { callObject } from "../durable-object-call.ts";
+import { STORE_TIMEOUT_MS } from "../protocol/limits.ts";
+import type { EmbeddedStore } from "./embedded.ts";
 import {
+  checkResultSize,
   type AppChange,
   type AuditEntry,
   type AuditRow,
@@ -17,8 +20,8 @@ import {
   StoreUnavailable,
 } from "./store.ts";
 
-/** Milliseconds. An object answers in 1 to 300, and takes seconds to come back after a deploy moved it. */
-export const EMBEDDED_TIMEOUT_MS = 10_000;
+/** The one object that holds an installation's state. */
+export const EMBEDDED_STORE_NAME = "state";
 
 type Stub = DurableObjectStub<EmbeddedStore>;
 
@@ -27,38 +30,45 @@ export class EmbeddedStoreClient implements StateStore {
   readonly #namespace: DurableObjectNamespace<EmbeddedStore>;
   readonly #timeoutMs: number;
 
-  constructor(namespace: DurableObjectNamespace<EmbeddedStore>, timeoutMs = EMBEDDED_TIMEOUT_MS) {
+  constructor(namespace: DurableObjectNamespace<EmbeddedStore>, timeoutMs = STORE_TIMEOUT_MS) {
     this.#namespace = namespace;
     this.#timeoutMs = timeoutMs;
   }
 
   resolve(host: string, appName: string | null): Promise<StoredApp | null> {
-    return this.#call("resolve", (stub) => stub.resolve(host, appName));
+    return this.#call("resolve", true, (stub) => stub.resolve(host, appName));
   }
 
   readApp(name: string): Promise<StoredApp | null> {
-    return this.#call("readApp", (stub) => stub.readApp(name));
+    return this.#call("readApp", true, (stub) => stub.readApp(name));
   }
 
   listApps(page: Page): Promise<string[]> {
-    return this.#call("listApps", (stub) => stub.listApps(page));
+    return this.#call("listApps", true, (stub) => stub.listApps(page));
   }
 
-  commit(change: AppChange): Promise<CommitResult> {
-    return this.#call<CommitResult>("commit", async (stub) => await stub.commit(change));
+  async commit(change: AppChange): Promise<CommitResult> {
+    checkResultSize(change.operation);
+    return this.#call<CommitResult>(
+      "commit",
+      change.operation !== null,
+      async (stub) => await stub.commit(change),
+    );
   }
 
   listWork(): Promise<string[]> {
-    return this.#call("listWork", (stub) => stub.listWork());
+    return this.#call("listWork", true, (stub) => stub.listWork());
   }
 
   readOperation(key: string): Promise<OperationRecord | null> {
-    return this.#call("readOperation", (stub) => stub.readOperation(key));
+    return this.#call("readOperation", true, (stub) => stub.readOperation(key));
   }
 
-  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    checkResultSize(operation);
     return this.#call<OperationResult>(
       "recordOperation",
+      operation !== null,
       async (stub) => await stub.recordOperation(audit, operation),
     );
   }
@@ -66,24 +76,25 @@ export class EmbeddedStoreClient implements StateStore {
   acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult> {
     return this.#call<LeaseResult>(
       "acquireLease",
+      true,
       async (stub) => await stub.acquireLease(name, token, ttlMs),
     );
   }
 
   renewLease(name: string, token: string, ttlMs: number): Promise<boolean> {
-    return this.#call("renewLease", (stub) => stub.renewLease(name, token, ttlMs));
+    return this.#call("renewLease", true, (stub) => stub.renewLease(name, token, ttlMs));
   }
 
   releaseLease(name: string, token: string): Promise<boolean> {
-    return this.#call("releaseLease", (stub) => stub.releaseLease(name, token));
+    return this.#call("releaseLease", false, (stub) => stub.releaseLease(name, token));
   }
 
   readRecord(kind: string, id: string): Promise<string | null> {
-    return this.#call("readRecord", (stub) => stub.readRecord(kind, id));
+    return this.#call("readRecord", true, (stub) => stub.readRecord(kind, id));
   }
 
   listRecords(kind: string, page: Page): Promise<{ id: string; body: string }[]> {
-    return this.#call("listRecords", (stub) => stub.listRecords(kind, page));
+    return this.#call("listRecords", true, (stub) => stub.listRecords(kind, page));
   }
 
   writeRecord(
@@ -95,31 +106,34 @@ export class EmbeddedStoreClient implements StateStore {
   ): Promise<RecordWrite> {
     return this.#call<RecordWrite>(
       "writeRecord",
+      version !== undefined,
       async (stub) => await stub.writeRecord(kind, id, body, version, index),
     );
   }
 
   findRecords(kind: string, tags: RecordTags, limit: number): Promise<{ id: string; body: string }[]> {
-    return this.#call("findRecords", (stub) => stub.findRecords(kind, tags, limit));
+    return this.#call("findRecords", true, (stub) => stub.findRecords(kind, tags, limit));
   }
 
   deleteRecord(kind: string, id: string, version?: number): Promise<boolean> {
-    return this.#call("deleteRecord", (stub) => stub.deleteRecord(kind, id, version));
+    return this.#call("deleteRecord", false, (stub) => stub.deleteRecord(kind, id, version));
   }
 
   listAudit(query: { app: string | null; limit: number; before: string | null }): Promise<AuditRow[]> {
-    return this.#call("listAudit", (stub) => stub.listAudit(query));
+    return this.#call("listAudit", true, (stub) => stub.listAudit(query));
   }
 
-  async #call<T>(method: string, send: (stub: Stub) => Promise<T>): Promise<T> {
+  /** `isRepeatable`: carried out twice, it leaves the same and answers the same. */
+  async #call<T>(method: string, isRepeatable: boolean, send: (stub: Stub) => Promise<T>): Promise<T> {
     const timeout = Promise.withResolvers<never>();
     const timer = setTimeout(
       () => timeout.reject(new Error(`no answer within ${this.#timeoutMs} ms`)),
       this.#timeoutMs,
     );
+    const deadline = Date.now() + this.#timeoutMs;
+    const open = (): Stub => this.#namespace.getByName(EMBEDDED_STORE_NAME);
     try {
-      // A stub that has seen its object fail stays broken, so each call takes its own.
-      return await Promise.race([send(this.#namespace.getByName(EMBEDDED_STORE_NAME)), timeout.promise]);
+      return await Promise.race([callObject({ open, send, isRepeatable, deadline }), timeout.promise]);
     } catch (error) {
       const reason = error instanceof Error ? error.message : "unknown error";
       throw new StoreUnavailable(

@@ -21,9 +21,6 @@ import {
   TOMBSTONE_TTL_MS,
 } from "./store.ts";
 
-/** The one object that holds an installation's state. */
-export const EMBEDDED_STORE_NAME = "state";
-
 /** Rows. Each commit adds one operation at most, so this many per commit always catches up. */
 const PRUNED_PER_COMMIT = 100;
 

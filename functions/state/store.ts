@@ -1,3 +1,4 @@
+import { IDEMPOTENCY_RESULT_LIMIT_BYTES } from "../protocol/limits.ts";
 import type { AppStore, AuditEntry, Operation, OperationRecord, StoredApp } from "../apps/app-store.ts";
 
 export {
@@ -110,6 +111,16 @@ export type AuditRow = AuditEntry & { id: string };
 /** The store can't be reached, refused the connection or didn't answer in time. Safe to try again later. */
 export class StoreUnavailable extends Error {
   override name = "StoreUnavailable";
+}
+
+/** Throws where an answer is too large to be kept for a repetition: whoever asked must keep less of it. */
+export function checkResultSize(operation: Operation | null): void {
+  if (operation === null) return;
+  const bytes = new TextEncoder().encode(operation.result).length;
+  if (bytes <= IDEMPOTENCY_RESULT_LIMIT_BYTES) return;
+  throw new RangeError(
+    `The record of an Idempotency-Key would hold ${bytes} bytes, past ${IDEMPOTENCY_RESULT_LIMIT_BYTES}.`,
+  );
 }
 
 /** The newest audit entries that a store keeps, per installation. Source: about 200 B each, 4 MB in all. */

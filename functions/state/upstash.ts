@@ -1,8 +1,10 @@
 import { errors, Redis } from "@upstash/redis/cloudflare";
 import { z } from "zod";
+import { STORE_TIMEOUT_MS } from "../protocol/limits.ts";
 import { parseAuditEntry } from "./audit.ts";
 import {
   AUDIT_ENTRIES_KEPT,
+  checkResultSize,
   type AppChange,
   type AuditEntry,
   type AuditRow,
@@ -35,12 +37,6 @@ import {
   RESOLVE,
   WRITE_RECORD,
 } from "./upstash-scripts.ts";
-
-/**
- * Milliseconds. Upstash answers in 1 to 10 within its region and in about 300 from the other side of the world;
- * whoever has waited longer is better served from a cached table than by waiting on.
- */
-export const UPSTASH_TIMEOUT_MS = 2_000;
 
 const DEFAULT_PREFIX = "signalbox:";
 
@@ -119,7 +115,7 @@ export class UpstashStore implements StateStore {
     }
     this.#token = options.token;
     this.#prefix = options.prefix ?? DEFAULT_PREFIX;
-    this.#timeoutMs = options.timeoutMs ?? UPSTASH_TIMEOUT_MS;
+    this.#timeoutMs = options.timeoutMs ?? STORE_TIMEOUT_MS;
     this.#redis = new Redis({
       url: options.url,
       token: options.token,
@@ -156,7 +152,8 @@ export class UpstashStore implements StateStore {
     return this.#send("listApps", command, z.array(z.string()));
   }
 
-  commit(change: AppChange): Promise<CommitResult> {
+  async commit(change: AppChange): Promise<CommitResult> {
+    checkResultSize(change.operation);
     const { app, body, operation } = change;
     const keys = [
       this.#key("app", app),
@@ -193,7 +190,8 @@ export class UpstashStore implements StateStore {
     return this.#send("readOperation", command, operationRecord);
   }
 
-  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+    checkResultSize(operation);
     const keys = [this.#key("audit"), this.#key("operation", operation?.key ?? "")];
     return this.#run("recordOperation", RECORD_OPERATION, keys, recorded(audit, operation), operationResult);
   }

@@ -43,6 +43,8 @@ export interface ConnectionState {
 export interface StreamPeer {
   /** Throws ProtocolError when the message can't be understood. */
   receive(message: Uint8Array): void;
+  /** The way there and back takes at most so long by itself. */
+  delay(ms: number): void;
   close(): void;
 }
 
@@ -172,6 +174,7 @@ export class Connection {
       {
         opened: () => this.#opened(link),
         text: (text) => this.#text(link, text),
+        delay: (ms) => this.#peer?.delay(ms),
         binary: (bytes) => this.#binary(link, bytes),
         ended: (end) => this.#ended(end),
       },

@@ -35,6 +35,8 @@ export interface LinkEvents {
   opened(): void;
   text(text: string): void;
   binary(bytes: Uint8Array): void;
+  /** How long a ping of the hub took there and back. */
+  delay(ms: number): void;
   /** Once, whatever became of it. */
   ended(end: LinkEnd): void;
 }
@@ -53,6 +55,7 @@ export class Link {
   #streams = false;
   /** On the clock that nobody sets. */
   #heardAt = 0;
+  #pingedAt = 0;
   readonly #opening: NodeJS.Timeout;
   #pings: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
@@ -131,6 +134,8 @@ export class Link {
       this.#pings = setInterval(() => this.#ping(), this.#options.pingIntervalMs);
       this.#watchSilence();
       this.#events.opened();
+      // While nothing else is under way, so that it tells how long the way takes.
+      if (this.#streams) this.#ping();
     });
     socket.on("ping", heard);
     socket.on("pong", heard);
@@ -140,6 +145,7 @@ export class Link {
       const bytes = messageBytes(data);
       if (isBinary) this.#events.binary(bytes);
       else if (!(bytes.length === 4 && bytes.toString() === "pong")) this.#events.text(bytes.toString());
+      else if (this.#streams) this.#events.delay(performance.now() - this.#pingedAt);
     });
     socket.on("unexpected-response", (_request, response) => void this.#refused(response));
     socket.on("error", (error) => {
@@ -156,6 +162,7 @@ export class Link {
 
   /** A broker answers pings of the WebSocket protocol, a hub text, which doesn't wake it. */
   #ping(): void {
+    this.#pingedAt = performance.now();
     if (this.#streams) this.#socket.send("ping");
     else this.#socket.ping();
   }

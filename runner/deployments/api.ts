@@ -4,49 +4,57 @@ import {
   LOG_PAGE_LINES,
   LOG_WAIT_LIMIT_SECONDS,
 } from "../../functions/protocol/limits.ts";
-import { asProblem, Problem, problemStatuses } from "../problem.ts";
+import {
+  SHA256_HEADER,
+  SOURCE_BYTES_HEADER,
+  type Refusal,
+  type RunnerAnswers,
+  type RunnerRoute,
+} from "../../functions/protocol/runner-api.ts";
+import { asRunnerError, RunnerError, errorStatuses } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
 import { parseKey, parseSpec } from "./spec.ts";
 
-/** Longer than a client needs to read an early answer while it still sends its upload. */
+/** Time for a client that is still uploading to read an early answer. */
 const LINGER_MS = 5_000;
 
-interface Answer {
+interface Answer<T = unknown> {
   status: number;
-  body?: unknown;
+  /** Null: none. */
+  body: T;
   headers?: Record<string, string>;
 }
 
-type Route = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer>;
+type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer<T>>;
+type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
- * The runner's internal API, reached only through the tunnel: whoever may open a stream to it may deploy.
- *
- * PUT /sources, HEAD /sources/{sha256}, PUT|GET|DELETE /deployments/{app}/{id}, GET /deployments/{app}/{id}/logs,
- * POST /deployments/{app}/{id}/restart, GET /status. Errors are `{code, detail, field?}`.
+ * Serves the API of `functions/protocol/runner-api.ts`. Only the tunnel reaches it: whoever may open a stream to it may
+ * deploy.
  */
 export function createInternalApi(options: {
   deployments: DeploymentManager;
   sources: SourceStore;
   disk: Disk;
-  /** Aborts when nobody may wait for anything any more. */
+  /** Aborts when the runner ends: nobody may wait any longer. */
   ending: AbortSignal;
 }): (request: IncomingMessage, response: ServerResponse) => void {
   const routes = createRoutes(options);
   return (request, response) => {
-    // The client may go at any time; what it started ends or goes on by its own rules.
+    // A client that leaves ends nothing that it started.
     request.on("error", () => undefined);
     response.on("error", () => undefined);
     answer(routes, request).then(
       (given) => send(request, response, given),
       (error: unknown) => {
-        const problem = asProblem(error);
-        if (problem.code === "internal" && !request.destroyed) console.error("internal API:", error);
+        const problem = asRunnerError(error);
+        if (problem.code === "internal" && !request.destroyed) complain("internal API", error);
         const { code, message: detail, field } = problem;
-        const body = { code, detail, ...(field === undefined ? {} : { field }) };
-        send(request, response, { status: problemStatuses[code], body });
+        const body: Refusal = { code, detail, ...(field === undefined ? {} : { field }) };
+        send(request, response, { status: errorStatuses[code], body });
       },
     );
   };
@@ -57,7 +65,7 @@ function createRoutes({
   sources,
   disk,
   ending,
-}: Parameters<typeof createInternalApi>[0]): Record<string, Route> {
+}: Parameters<typeof createInternalApi>[0]): Routes {
   const key = (parts: string[]): string => {
     const name = `${parts[1] ?? ""}/${parts[2] ?? ""}`;
     parseKey(name);
@@ -66,20 +74,24 @@ function createRoutes({
   const restarts = new Map<string, { asked: string; restarted: Promise<unknown> }>();
   return {
     "PUT sources": async (request) => {
-      const sha256 = header(request, "x-signalbox-sha256");
+      const sha256 = header(request, SHA256_HEADER);
       if (sha256 !== undefined && !SHA256_PATTERN.test(sha256)) {
-        throw new Problem("invalid_request", "This isn't a SHA-256 in hexadecimal.", "x-signalbox-sha256");
+        throw new RunnerError(
+          "invalid_request",
+          "This isn't a SHA-256 in hexadecimal.",
+          "x-signalbox-sha256",
+        );
       }
       const length = header(request, "content-length");
       const bytes = length === undefined ? undefined : Number(length);
-      // By default the request, and with it the answer, would be destroyed with the first refused byte.
+      // The default would destroy the request, and its answer, at the first refused byte.
       const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
       return { status: 200, body: await sources.put(body, { sha256, bytes }) };
     },
     "HEAD sources/*": async (_request, _url, [, sha256 = ""]) => {
       const source = await sources.find(sha256);
-      if (source === null) return { status: 404 };
-      return { status: 200, headers: { "x-signalbox-bytes": String(source.bytes) } };
+      if (source === null) return { status: 404, body: null };
+      return { status: 200, body: null, headers: { [SOURCE_BYTES_HEADER]: String(source.bytes) } };
     },
     "PUT deployments/*/*": async (request, _url, parts) => {
       const name = key(parts);
@@ -109,7 +121,7 @@ function createRoutes({
       const name = key(parts);
       const asked = url.searchParams.get("request");
       const known = restarts.get(name);
-      // A caller that repeats itself asks for one restart, also while the old process takes its time to end.
+      // Repeats are one restart, also while the old process is still ending.
       const repeated = asked !== null && known?.asked === asked;
       const restarted = repeated ? known.restarted : deployments.restart(name);
       if (asked !== null) restarts.set(name, { asked, restarted });
@@ -128,15 +140,15 @@ function createRoutes({
   };
 }
 
-async function answer(routes: Record<string, Route>, request: IncomingMessage): Promise<Answer> {
+async function answer(routes: Readonly<Record<string, Route>>, request: IncomingMessage): Promise<Answer> {
   const { method = "GET" } = request;
   const url = new URL(request.url ?? "/", "http://runner");
   const parts = url.pathname.slice(1).split("/");
   const shapes = Object.keys(routes).filter((name) => matches(name.split(" ")[1] ?? "", parts));
   const route = routes[shapes.find((name) => name.startsWith(`${method} `)) ?? ""];
   if (route) return route(request, url, parts);
-  if (shapes.length > 0) throw new Problem("method_not_allowed", `${method} isn't possible here.`);
-  throw new Problem("not_found", "The runner has no such resource.");
+  if (shapes.length > 0) throw new RunnerError("method_not_allowed", `${method} isn't possible here.`);
+  throw new RunnerError("not_found", "The runner has no such resource.");
 }
 
 function matches(shape: string, parts: string[]): boolean {
@@ -146,8 +158,8 @@ function matches(shape: string, parts: string[]): boolean {
 
 function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
   if (response.destroyed || response.headersSent) return;
-  const text = body === undefined ? "" : JSON.stringify(body);
-  // What is left of a refused upload is thrown away for a while, so that the client gets to read why.
+  const text = body === null ? "" : JSON.stringify(body);
+  // Reads on, so that the client of a refused upload gets to read why.
   if (!request.complete) {
     response.setHeader("connection", "close");
     request.resume();
@@ -164,8 +176,8 @@ function send(request: IncomingMessage, response: ServerResponse, { status, body
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const tooLarge = (): Problem =>
-    new Problem("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
+  const tooLarge = (): RunnerError =>
+    new RunnerError("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
   if (Number(header(request, "content-length") ?? 0) > CONTROL_BODY_LIMIT_BYTES) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -180,11 +192,11 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
     const value: unknown = JSON.parse(text);
     return value;
   } catch {
-    throw new Problem("invalid_request", "The body isn't JSON.");
+    throw new RunnerError("invalid_request", "The body isn't JSON.");
   }
 }
 
-/** Runs something that waits: for so long, and while its client is there. */
+/** `waiting` aborts after the time, when the client leaves, and when the runner ends. */
 async function whilePresent<T>(
   request: IncomingMessage,
   waitMs: number,
@@ -216,7 +228,7 @@ function count(url: URL, name: string, fallback: number, most: number): number {
   const text = url.searchParams.get(name);
   if (text === null) return fallback;
   if (!/^\d{1,16}$/.test(text) || Number(text) > most) {
-    throw new Problem("invalid_request", `This must be a whole number up to ${most}.`, name);
+    throw new RunnerError("invalid_request", `This must be a whole number up to ${most}.`, name);
   }
   return Number(text);
 }

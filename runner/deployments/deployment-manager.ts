@@ -1,13 +1,15 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
+import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { LogPage } from "../logs/log-file.ts";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
-import { Deployment, type DeploymentHost, type DeploymentStatus } from "./deployment.ts";
-import { type DeploymentRecord, loadRecord, saveRecord } from "./record.ts";
-import type { HostChoice } from "../tunnel/names.ts";
+import { Deployment, type DeploymentHost } from "./deployment.ts";
+import { type DeploymentManifest, loadManifest, saveManifest } from "./manifest.ts";
+import type { HostChoice } from "../tunnel/hosts.ts";
 import { Slots } from "./slots.ts";
 import { type DeploymentSpec, isSameSpec, parseKey } from "./spec.ts";
 import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
@@ -17,7 +19,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -25,28 +27,29 @@ export type DeploymentManagerOptions = Pick<
 };
 
 /**
- * The deployments that this runner hosts, by their key "app/id". What is accepted is on disk, so a killed runner's
+ * The deployments that this runner hosts, by their key "app/id". An accepted one is on disk, so a killed runner's
  * successor goes on with it.
  */
 export class DeploymentManager {
   readonly #directory: string;
   readonly #host: DeploymentHost;
   readonly #deployments = new Map<string, Deployment>();
-  readonly #creations = new Map<string, Promise<DeploymentStatus>>();
+  readonly #creations = new Map<string, Promise<HostedDeployment>>();
   readonly #changes = new EventEmitter();
-  #isDraining = false;
+  #isClosing = false;
   #isPaused = false;
 
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash } = options;
+    const { sources, disk, ports, journal, trash, managers } = options;
     this.#host = {
       sources,
       disk,
       ports,
       journal,
       trash,
+      managers,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],
@@ -64,52 +67,53 @@ export class DeploymentManager {
   }
 
   /**
-   * Accepts a deployment; the same one again, whatever has become of it, is answered with its state.
-   * Problems: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
+   * Accepts a deployment, or answers the state of the same one if it exists.
+   * Errors: `invalid_request`, `deployment_exists` with another spec, `deployment_stopping`, `source_not_found`,
    * `disk_full`, `draining`.
    */
-  async put(key: string, spec: DeploymentSpec): Promise<DeploymentStatus> {
+  async put(key: string, spec: DeploymentSpec): Promise<HostedDeployment> {
     parseKey(key);
-    // Of two at the same time one waits for the other and then meets its deployment.
+    // Of two at the same time, the second waits and then finds the first one's deployment.
     await this.#creations.get(key)?.catch(() => undefined);
     const known = this.#deployments.get(key);
     if (known !== undefined) {
-      if (known.record.state === "stopping") {
-        throw new Problem(
+      if (known.manifest.state === "stopping") {
+        throw new RunnerError(
           "deployment_stopping",
           `Deployment ${key} is being removed: try again in a moment.`,
         );
       }
-      if (isSameSpec(known.record.spec, spec)) return known.status();
-      throw new Problem(
+      if (isSameSpec(known.manifest.spec, spec)) return known.status();
+      throw new RunnerError(
         "deployment_exists",
         `Deployment ${key} exists with another spec: give the new one another id.`,
       );
     }
-    if (this.#isDraining) throw new Problem("draining", "The runner is draining: it takes no new work.");
+    if (this.#isClosing)
+      throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
     if (this.#isPaused)
-      throw new Problem("draining", "An operator drains this runner: it takes no new deployments.");
+      throw new RunnerError("draining", "An operator drains this runner: it takes no new deployments.");
     const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
     this.#creations.set(key, creation);
     return creation;
   }
 
-  /** Problems: `deployment_not_found`. */
-  status(key: string): DeploymentStatus {
+  /** Errors: `deployment_not_found`. */
+  status(key: string): HostedDeployment {
     return this.#get(key).status();
   }
 
-  list(): DeploymentStatus[] {
+  list(): HostedDeployment[] {
     return [...this.#deployments.values()].map((deployment) => deployment.status());
   }
 
-  /** Lines from a cursor on; with a signal it waits for the first one. Problems: `deployment_not_found`. */
+  /** Lines from a cursor on; with a signal it waits for the first one. Errors: `deployment_not_found`. */
   logs(key: string, cursor: number, limit?: number, waiting?: AbortSignal): Promise<LogPage> {
     return this.#get(key).logs(cursor, limit, waiting);
   }
 
-  /** Problems: `deployment_not_found`, `deployment_stopping`. */
-  async restart(key: string): Promise<DeploymentStatus> {
+  /** Errors: `deployment_not_found`, `deployment_stopping`. */
+  async restart(key: string): Promise<HostedDeployment> {
     const deployment = this.#get(key);
     await deployment.restart();
     return deployment.status();
@@ -134,20 +138,20 @@ export class DeploymentManager {
   }
 
   /** While paused, no new deployment is accepted; those that it has go on. */
-  pause(paused: boolean): void {
+  setPaused(paused: boolean): void {
     this.#isPaused = paused;
   }
 
   /** Where the tunnel finds a service; only while it is running. */
   lookup(service: string): { port: number; host: HostChoice } | null {
-    const record = this.#deployments.get(service)?.record;
-    if (record?.state !== "running" || record.port === null) return null;
-    return { port: record.port, host: record.spec.host ?? "public" };
+    const manifest = this.#deployments.get(service)?.manifest;
+    if (manifest?.state !== "running" || manifest.port === null) return null;
+    return { port: manifest.port, host: manifest.spec.host ?? "public" };
   }
 
   /** Takes no new deployments; resolves when those that are being prepared have come up or failed. */
-  async drain(): Promise<void> {
-    this.#isDraining = true;
+  async settle(): Promise<void> {
+    this.#isClosing = true;
     while ([...this.#deployments.values()].some((deployment) => deployment.isUnsettled)) {
       await once(this.#changes, "change");
     }
@@ -155,7 +159,7 @@ export class DeploymentManager {
 
   /** Ends every process, those that serve last. What is on disk stays, and the next runner goes on with it. */
   async close(): Promise<void> {
-    this.#isDraining = true;
+    this.#isClosing = true;
     await Promise.allSettled(this.#creations.values());
     const all = [...this.#deployments.values()];
     await Promise.all(all.filter(({ isUnsettled }) => isUnsettled).map((deployment) => deployment.close()));
@@ -166,7 +170,7 @@ export class DeploymentManager {
   async evictables(): Promise<Evictable[]> {
     const found: Evictable[] = [];
     for (const deployment of this.#deployments.values()) {
-      if (deployment.record.state !== "failed" || !deployment.record.prepared) continue;
+      if (deployment.manifest.state !== "failed" || !deployment.manifest.prepared) continue;
       found.push({ path: deployment.workDirectory, evict: () => deployment.evict() });
     }
     for (const app of await directoriesIn(this.#directory)) {
@@ -186,16 +190,16 @@ export class DeploymentManager {
     return found;
   }
 
-  async #create(key: string, spec: DeploymentSpec): Promise<DeploymentStatus> {
+  async #create(key: string, spec: DeploymentSpec): Promise<HostedDeployment> {
     const { sources, disk, trash } = this.#host;
     (await disk.reserve(0)).release();
     const { sha256 } = spec.source;
     if ((await sources.find(sha256)) === null) {
-      throw new Problem("source_not_found", `There is no source ${sha256}: upload it first.`);
+      throw new RunnerError("source_not_found", `There is no source ${sha256}: upload it first.`);
     }
     const directory = join(this.#directory, key);
     const now = new Date().toISOString();
-    const record: DeploymentRecord = {
+    const manifest: DeploymentManifest = {
       schema: 1,
       key,
       spec,
@@ -211,8 +215,8 @@ export class DeploymentManager {
     };
     await trash.discard(directory);
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    await saveRecord(directory, record);
-    const deployment = await Deployment.open(this.#host, directory, record);
+    await saveManifest(directory, manifest);
+    const deployment = await Deployment.open(this.#host, directory, manifest);
     this.#deployments.set(key, deployment);
     deployment.start();
     return deployment.status();
@@ -223,9 +227,9 @@ export class DeploymentManager {
       for (const id of await directoriesIn(join(this.#directory, app))) {
         if (id.startsWith(".")) continue;
         const key = `${app}/${id}`;
-        // One that is damaged must not keep the others from being served; it is left for a person to look at.
+        // The others must be served all the same. A person has to look at this one.
         await this.#resumeOne(key).catch((error: unknown) =>
-          console.error(`deployment ${key} is skipped:`, error),
+          complain(`deployment ${key} is skipped: ${error instanceof Error ? error.message : String(error)}`),
         );
       }
     }
@@ -233,33 +237,35 @@ export class DeploymentManager {
 
   async #resumeOne(key: string): Promise<void> {
     const directory = join(this.#directory, key);
-    const record = await loadRecord(directory);
-    if (record === null) {
+    const manifest = await loadManifest(directory);
+    if (manifest === null) {
       await this.#host.trash.discard(directory);
       return;
     }
-    const deployment = await Deployment.open(this.#host, directory, record);
+    const deployment = await Deployment.open(this.#host, directory, manifest);
     this.#deployments.set(key, deployment);
-    if (record.state === "stopping") await this.remove(key);
+    if (manifest.state === "stopping") await this.remove(key);
     else deployment.start();
   }
 
   #get(key: string): Deployment {
     const deployment = this.#deployments.get(key);
     if (deployment) return deployment;
-    throw new Problem("deployment_not_found", `There is no deployment ${key} on this runner.`);
+    throw new RunnerError("deployment_not_found", `There is no deployment ${key} on this runner.`);
   }
 
   #isReferenced(sha256: string): boolean {
-    return [...this.#deployments.values()].some(({ record }) => record.spec.source.sha256 === sha256);
+    return [...this.#deployments.values()].some(({ manifest }) => manifest.spec.source.sha256 === sha256);
   }
 
   #isPreparing(app: string): boolean {
-    return this.#ofApp(app).some(({ record, isUnsettled }) => isUnsettled && record.state !== "stopping");
+    return this.#ofApp(app).some(({ manifest, isUnsettled }) => isUnsettled && manifest.state !== "stopping");
   }
 
   #isServing(app: string): boolean {
-    return this.#ofApp(app).some(({ record }) => record.state === "running" || record.state === "starting");
+    return this.#ofApp(app).some(
+      ({ manifest }) => manifest.state === "running" || manifest.state === "starting",
+    );
   }
 
   #ofApp(app: string): Deployment[] {

@@ -1,18 +1,23 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
 import { LogFile, type LogPage, systemLine } from "../logs/log-file.ts";
 import type { Ports } from "../ports.ts";
 import { isFree } from "../ports.ts";
-import { asProblem, Problem } from "../problem.ts";
+import { asRunnerError, RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
+import { installCommand } from "../packages/install-command.ts";
+import type { ManagerStore } from "../packages/manager-store.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
+import { bringManagers } from "./bring-managers.ts";
 import { waitUntilReady } from "./health-probe.ts";
-import { installCommand } from "./install-command.ts";
-import { type DeploymentRecord, type DeploymentState, saveRecord } from "./record.ts";
+import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
+import { publicHostOf } from "./spec.ts";
 import { runStep, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
 
@@ -26,6 +31,7 @@ export interface DeploymentHost {
   readonly ports: Ports;
   readonly journal: ProcessJournal;
   readonly trash: Trash;
+  readonly managers: ManagerStore;
   readonly slots: Slots;
   readonly timing: DeploymentTiming;
   /** Names of further variables of the runner that its processes get. */
@@ -34,33 +40,14 @@ export interface DeploymentHost {
   onChange(): void;
 }
 
-export interface DeploymentStatus {
-  app: string;
-  id: string;
-  state: DeploymentState;
-  /** Why it failed, or why it isn't running just now. */
-  reason: string | null;
-  /** The last lines of what failed. */
-  lastLines: string[];
-  /** Where it listens, or will. */
-  port: number | null;
-  /** How often it ended by itself. */
-  crashes: number;
-  source: { sha256: string };
-  /** Logs from before this cursor are all there are now. */
-  logCursor: number;
-  createdAt: string;
-  updatedAt: string;
-}
-
 /** One deployment's life: from its source to a process that serves, and again after each crash. */
 export class Deployment {
   readonly key: string;
   readonly #host: DeploymentHost;
-  /** Belongs to this deployment alone: its record, `work`, `log` and `tmp`. */
+  /** Belongs to this deployment alone: its manifest, `work`, `log` and `tmp`. */
   readonly #directory: string;
   readonly #log: LogFile;
-  #record: DeploymentRecord;
+  #manifest: DeploymentManifest;
   #life: Promise<void> = Promise.resolve();
   #restarts: Promise<void> = Promise.resolve();
   #saves: Promise<void> = Promise.resolve();
@@ -68,39 +55,43 @@ export class Deployment {
   #removal: Promise<void> | null = null;
   #isClosed = false;
 
-  private constructor(host: DeploymentHost, directory: string, record: DeploymentRecord, log: LogFile) {
-    this.key = record.key;
+  private constructor(host: DeploymentHost, directory: string, manifest: DeploymentManifest, log: LogFile) {
+    this.key = manifest.key;
     this.#host = host;
     this.#directory = directory;
-    this.#record = record;
+    this.#manifest = manifest;
     this.#log = log;
   }
 
-  static async open(host: DeploymentHost, directory: string, record: DeploymentRecord): Promise<Deployment> {
-    return new Deployment(host, directory, record, await LogFile.open(join(directory, "log")));
+  static async open(
+    host: DeploymentHost,
+    directory: string,
+    manifest: DeploymentManifest,
+  ): Promise<Deployment> {
+    return new Deployment(host, directory, manifest, await LogFile.open(join(directory, "log")));
   }
 
-  get record(): Readonly<DeploymentRecord> {
-    return this.#record;
+  get manifest(): Readonly<DeploymentManifest> {
+    return this.#manifest;
   }
 
   /** Neither serving nor given up yet. */
   get isUnsettled(): boolean {
-    const { state, wasReady } = this.#record;
+    const { state, wasReady } = this.#manifest;
     return state !== "running" && state !== "failed" && !(state === "starting" && wasReady);
   }
 
   /** Begins, or goes on where a killed runner left off. */
   start(): void {
-    if (this.#isClosed || this.#record.state === "failed" || this.#record.state === "stopping") return;
-    // Whatever it was when the last runner was killed, nothing of it runs now.
-    this.#record = { ...this.#record, state: this.#record.prepared ? "starting" : "unpacking" };
+    if (this.#isClosed || this.#manifest.state === "failed" || this.#manifest.state === "stopping") return;
+    // Nothing of it runs now, whatever its state was when the last runner was killed.
+    this.#manifest = { ...this.#manifest, state: this.#manifest.prepared ? "starting" : "unpacking" };
     this.#abort = new AbortController();
     this.#life = this.#live(this.#abort.signal);
   }
 
-  status(): DeploymentStatus {
-    const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#record;
+  status(): HostedDeployment {
+    const { key, state, reason, lastLines, port, crashes, spec, createdAt, updatedAt } = this.#manifest;
     const [app = "", id = ""] = key.split("/");
     return {
       app,
@@ -140,7 +131,7 @@ export class Deployment {
     return this.#removal;
   }
 
-  /** Ends its process for good; the record stays, so that the next runner goes on. */
+  /** Ends its process for good; the manifest stays, so that the next runner goes on. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#halt();
@@ -150,8 +141,8 @@ export class Deployment {
 
   /** Deletes the tree of a failed deployment, which a restart unpacks again. */
   async evict(): Promise<void> {
-    if (this.#record.state !== "failed") return;
-    this.#record.prepared = false;
+    if (this.#manifest.state !== "failed") return;
+    this.#manifest.prepared = false;
     await this.#save();
     await this.#discardWork();
   }
@@ -162,7 +153,7 @@ export class Deployment {
 
   async #live(signal: AbortSignal): Promise<void> {
     try {
-      if (!this.#record.prepared) await this.#host.slots.run(signal, () => this.#prepare(signal));
+      if (!this.#manifest.prepared) await this.#host.slots.run(signal, () => this.#prepare(signal));
       await this.#serve(signal);
     } catch (error) {
       if (signal.aborted) return;
@@ -173,7 +164,7 @@ export class Deployment {
   }
 
   async #prepare(signal: AbortSignal): Promise<void> {
-    const { spec } = this.#record;
+    const { spec } = this.#manifest;
     const { sources, disk, timing } = this.#host;
     await this.#set("unpacking");
     await this.#discardWork();
@@ -181,12 +172,14 @@ export class Deployment {
     await this.#say("unpack", `Unpacking source ${spec.source.sha256}.`);
     await sources.unpack(spec.source.sha256, this.workDirectory, signal);
     const install = spec.install ?? (await installCommand(this.workDirectory));
+    const binaries = await this.#bringManagers([install ?? "", spec.build ?? "", spec.start], signal);
     if (install !== null) {
       await this.#set("installing");
       await this.#say("install", `$ ${install}`);
       const { NODE_ENV: _, ...env } = spec.env ?? {};
       await runStep({
         ...this.#step("install", install, signal),
+        binaries,
         given: env,
         limitMs: timing.installLimitMs,
       });
@@ -196,11 +189,12 @@ export class Deployment {
       await this.#say("build", `$ ${spec.build}`);
       await runStep({
         ...this.#step("build", spec.build, signal),
+        binaries,
         given: spec.env ?? {},
         limitMs: timing.buildLimitMs,
       });
     }
-    this.#record.prepared = true;
+    this.#manifest.prepared = true;
     await this.#set("starting");
   }
 
@@ -213,30 +207,32 @@ export class Deployment {
       try {
         end = await this.#serveOnce(signal, attempt);
       } catch (error) {
-        if (signal.aborted || !this.#record.wasReady) throw error;
-        end = new StepFailure(asProblem(error).message, []);
+        if (signal.aborted || !this.#manifest.wasReady) throw error;
+        end = new StepFailure(asRunnerError(error).message, []);
       }
       signal.throwIfAborted();
       if (attempt.readyAt !== null && performance.now() - attempt.readyAt >= timing.stableMs) failures = 0;
       failures++;
-      this.#record.crashes++;
-      if (!this.#record.wasReady && failures >= FIRST_ATTEMPTS) throw end;
-      const pause = backoffMs(failures, timing);
-      const reason = `${end.message}; it is started again in ${(pause / 1_000).toFixed(1)} s.`;
+      this.#manifest.crashes++;
+      if (!this.#manifest.wasReady && failures >= FIRST_ATTEMPTS) throw end;
+      const delayMs = backoffMs(failures, timing);
+      const reason = `${end.message}; it starts again in ${(delayMs / 1_000).toFixed(1)} s.`;
       await this.#set("starting", { reason, lastLines: end.lastLines });
       await this.#say("start", reason);
-      await sleep(pause, undefined, { signal });
+      await sleep(delayMs, undefined, { signal });
     }
   }
 
   /** One process from its start to its end; returns why it ended. */
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
     const { timing } = this.#host;
-    const { spec } = this.#record;
+    const { spec } = this.#manifest;
+    const binaries = await this.#bringManagers([spec.start], signal);
     const port = await this.#reservePort();
     await this.#say("start", `$ ${spec.start}   (PORT=${port})`);
     const server = await startServer({
       ...this.#step("start", spec.start, signal),
+      binaries,
       given: { ...spec.env, PORT: String(port), HOST: "127.0.0.1" },
     });
     const probing = new AbortController();
@@ -244,24 +240,21 @@ export class Deployment {
       const readiness = waitUntilReady({
         port,
         healthPath: spec.healthPath,
+        host: spec.host ?? "public",
+        publicHost: publicHostOf(spec),
         limitMs: timing.healthLimitMs,
         signal: probing.signal,
       });
       readiness.catch(() => undefined);
       const first = await Promise.race([server.ended, readiness]);
       if (first instanceof StepFailure) return first;
-      if (!first) {
-        const what = spec.healthPath === undefined ? "listened" : `answered ${spec.healthPath} with success`;
-        const failure = new StepFailure(
-          `Nothing ${what} on 127.0.0.1:${port} within ${timing.healthLimitMs / 1_000} s: ` +
-            "the app must listen on the address in HOST and the port in PORT",
-          server.lastLines,
-        );
-        if (!this.#record.wasReady) throw failure;
+      if (first.state !== "ready") {
+        const failure = new StepFailure(first.reason, server.lastLines);
+        if (!this.#manifest.wasReady) throw failure;
         return failure;
       }
       attempt.readyAt = performance.now();
-      this.#record.wasReady = true;
+      this.#manifest.wasReady = true;
       void server.exited.then(() => this.#leaveRunning()).catch(() => undefined); // `ended` rejects too
       await this.#set("running", { lastLines: [] });
       return await server.ended;
@@ -273,18 +266,18 @@ export class Deployment {
 
   /** At once, so that nobody is sent to a port where nothing listens while the rest is cleared away. */
   #leaveRunning(): void {
-    if (this.#record.state === "running") this.#record = { ...this.#record, state: "starting" };
+    if (this.#manifest.state === "running") this.#manifest = { ...this.#manifest, state: "starting" };
   }
 
   async #reservePort(): Promise<number> {
     const { ports } = this.#host;
-    const preferred = this.#record.port ?? undefined;
+    const preferred = this.#manifest.port ?? undefined;
     let port = await ports.reserve(this.key, { preferred });
-    // Between two starts anybody may have taken it.
+    // Somebody may have taken it between two starts.
     if (!(await isFree(port))) port = await ports.reallocate(this.key);
-    if (port !== this.#record.port) {
-      this.#record.port = port;
-      await this.#set("starting", { reason: this.#record.reason, lastLines: this.#record.lastLines });
+    if (port !== this.#manifest.port) {
+      this.#manifest.port = port;
+      await this.#set("starting", { reason: this.#manifest.reason, lastLines: this.#manifest.lastLines });
     }
     return port;
   }
@@ -300,29 +293,36 @@ export class Deployment {
       owner: this.key,
       log: this.#log,
       work: this.workDirectory,
-      // Shared by the app's deployments, so that the package manager's cache is.
+      // The app's deployments share it, and with it the package manager's cache.
       home: join(this.#directory, "..", ".home"),
       temporary: join(this.#directory, "tmp"),
       inherit: inheritEnvironment,
       graceMs: timing.stopGraceMs,
       diskCheckMs: timing.diskCheckMs,
+      binaries: [],
       given: {},
     };
   }
 
+  #bringManagers(commands: readonly string[], signal: AbortSignal): Promise<string[]> {
+    const { managers, timing } = this.#host;
+    const step = { ...this.#step("install", "", signal), limitMs: timing.installLimitMs };
+    return bringManagers(managers, commands, step);
+  }
+
   async #fail(error: unknown): Promise<void> {
     const failure = error instanceof StepFailure ? error : null;
-    const problem = failure ?? asProblem(error);
-    if (problem instanceof Problem && problem.code === "internal") {
-      console.error(`deployment ${this.key}:`, error);
+    const told = failure ?? asRunnerError(error);
+    if (told instanceof RunnerError && told.code === "internal") {
+      complain(`deployment ${this.key}`, error);
     }
     try {
-      await this.#say("start", `Failed: ${problem.message}`);
-      await this.#set("failed", { reason: problem.message, lastLines: failure?.lastLines ?? [] });
-      if (!this.#record.prepared) await this.#discardWork();
+      await this.#say("start", `Failed: ${told.message}`);
+      await this.#set("failed", { reason: told.message, lastLines: failure?.lastLines ?? [] });
+      if (!this.#manifest.prepared) await this.#discardWork();
     } catch (second) {
-      // The state in memory is right; the disk's is older, and a restarted runner fails the same way again.
-      console.error(`deployment ${this.key}: can't record its failure:`, second);
+      // The state on disk is older; a restarted runner fails the same way again.
+      complain(`deployment ${this.key}: can't record its failure`, second);
     }
   }
 
@@ -330,12 +330,12 @@ export class Deployment {
     this.#refuseStopping();
     await this.#halt();
     this.#refuseStopping();
-    await this.#set(this.#record.prepared ? "starting" : "unpacking");
+    await this.#set(this.#manifest.prepared ? "starting" : "unpacking");
     this.start();
   }
 
   async #halt(): Promise<void> {
-    this.#abort.abort(new Problem("deployment_stopping", "The deployment is being stopped."));
+    this.#abort.abort(new RunnerError("deployment_stopping", "The deployment is being stopped."));
     await this.#life;
   }
 
@@ -359,29 +359,25 @@ export class Deployment {
     this.#host.disk.touch(this.#directory);
   }
 
-  async #set(
-    state: DeploymentState,
-    more: { reason?: string | null; lastLines?: string[] } = {},
-  ): Promise<void> {
-    const before = this.#record.state;
-    // Whatever else is under way, what is being removed stays so.
+  async #set(state: HostedState, more: { reason?: string | null; lastLines?: string[] } = {}): Promise<void> {
+    const before = this.#manifest.state;
+    // A removal ends in nothing but a removal.
     const next = before === "stopping" ? before : state;
     const updatedAt = new Date().toISOString();
-    this.#record = { ...this.#record, reason: null, ...more, state: next, updatedAt };
+    this.#manifest = { ...this.#manifest, reason: null, ...more, state: next, updatedAt };
     this.#host.onChange();
     try {
       await this.#save();
     } catch (error) {
-      // The disk's state is older, and a successor begins from there. What serves must go on, and what is being removed
-      // must be: that is how there will be room again.
-      if (asProblem(error).code !== "disk_full") throw error;
-      console.error(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
+      // A successor begins from the older state on disk. Serving must go on, and so must removals: they make room.
+      if (asRunnerError(error).code !== "disk_full") throw error;
+      complain(`deployment ${this.key}: "${next}" isn't recorded: the disk is full`);
     }
   }
 
   /** In turn, and always the newest: a slow write must not put an older state in its place. */
   #save(): Promise<void> {
-    const saved = this.#saves.then(() => saveRecord(this.#directory, this.#record));
+    const saved = this.#saves.then(() => saveManifest(this.#directory, this.#manifest));
     this.#saves = saved.catch(() => undefined); // whoever waits for it is told
     return saved;
   }
@@ -391,7 +387,7 @@ export class Deployment {
   }
 
   #refuseStopping(): void {
-    if (this.#record.state !== "stopping") return;
-    throw new Problem("deployment_stopping", "The deployment is being removed.");
+    if (this.#manifest.state !== "stopping") return;
+    throw new RunnerError("deployment_stopping", "The deployment is being removed.");
   }
 }

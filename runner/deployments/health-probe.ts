@@ -1,36 +1,112 @@
-import { request } from "node:http";
+import { type IncomingMessage, request, STATUS_CODES } from "node:http";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ANSWER_START_BYTES, answerLine } from "../../functions/protocol/answer-line.ts";
+import { type HostChoice, localHost } from "../tunnel/hosts.ts";
+import { loopback } from "../tunnel/services.ts";
 
 /** A server that is up answers in milliseconds; a first request that compiles something takes seconds. */
 const ATTEMPT_LIMIT_MS = 5_000;
-const FIRST_PAUSE_MS = 50;
-const PAUSE_LIMIT_MS = 1_000;
+const FIRST_DELAY_MS = 50;
+const DELAY_LIMIT_MS = 1_000;
+/** A server may refuse everything while it starts: only a second refusal in a row counts. */
+const REFUSALS_NEEDED = 2;
 
-/** Asks until the port accepts a connection, or the path answers 200 to 399; false once the deadline has passed. */
-export async function waitUntilReady(options: {
+export interface ProbeOptions {
   port: number;
   healthPath: string | undefined;
+  /** Which name it is asked by, as its visitors' requests are. */
+  host: HostChoice;
+  /** The host that visitors use, where it is known. */
+  publicHost: string | null;
   limitMs: number;
   signal: AbortSignal;
-}): Promise<boolean> {
+}
+
+/** `not yet`: the time is up. `never`: waiting longer can't help. */
+export type Readiness = { state: "ready" } | { state: "not yet" | "never"; reason: string };
+
+/** What one look saw: an answer, or what came instead of one. */
+type Seen = { kind: "answer"; status: number; line: string } | { kind: "accepted" | "nothing"; why: string };
+
+/** Asks until the port accepts a connection, or the path answers 200 to 399. */
+export async function waitUntilReady(options: ProbeOptions): Promise<Readiness> {
   const { port, healthPath, signal } = options;
+  const host =
+    options.host === "public" && options.publicHost !== null ? options.publicHost : localHost(port);
   const deadline = performance.now() + options.limitMs;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, PAUSE_LIMIT_MS)) {
+  let seen: Seen = { kind: "nothing", why: "" };
+  let refusals = 0;
+  for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(2 * delayMs, DELAY_LIMIT_MS)) {
     const remaining = Math.ceil(deadline - performance.now());
-    if (remaining <= 0) return false;
-    const attempt = AbortSignal.any([signal, AbortSignal.timeout(Math.min(ATTEMPT_LIMIT_MS, remaining))]);
-    const isReady = await (healthPath === undefined
-      ? accepts(port, attempt)
-      : answers(port, healthPath, attempt));
-    if (isReady) return true;
-    await sleep(Math.min(pause, remaining), undefined, { signal });
+    if (remaining <= 0) return { state: "not yet", reason: describe(seen, host, options) };
+    const limit = (): AbortSignal =>
+      AbortSignal.any([signal, AbortSignal.timeout(Math.min(ATTEMPT_LIMIT_MS, remaining))]);
+    if (healthPath === undefined) {
+      if (await accepts(port, limit())) return { state: "ready" };
+    } else {
+      seen = await ask(port, healthPath, visitorHeaders(host, options), limit());
+      if (seen.kind === "answer" && isSuccess(seen.status)) return { state: "ready" };
+      refusals = (await refusesHost(seen, host, options, limit)) ? refusals + 1 : 0;
+      if (refusals >= REFUSALS_NEEDED) {
+        const remedy = `set "host": "local", or have the app answer to ${host}`;
+        return {
+          state: "never",
+          reason: `${answered(healthPath, seen)} to Host ${host}, and with success to ${localHost(port)}: ${remedy}`,
+        };
+      }
+    }
+    await sleep(Math.min(delayMs, remaining), undefined, { signal });
   }
+}
+
+/** Whether it is the name alone that the app refuses: it answers well by its own. */
+async function refusesHost(
+  seen: Seen,
+  host: string,
+  { port, healthPath = "/" }: ProbeOptions,
+  limit: () => AbortSignal,
+): Promise<boolean> {
+  if (seen.kind !== "answer" || seen.status < 400 || seen.status >= 500 || host === localHost(port))
+    return false;
+  const locally = await ask(port, healthPath, { host: localHost(port) }, limit());
+  return locally.kind === "answer" && isSuccess(locally.status);
+}
+
+function visitorHeaders(host: string, { host: choice, publicHost }: ProbeOptions): Record<string, string> {
+  if (choice === "local" || publicHost === null) return { host };
+  return { host, "x-forwarded-host": host, "x-forwarded-proto": "https" };
+}
+
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 400;
+}
+
+function describe(seen: Seen, host: string, { port, healthPath, limitMs }: ProbeOptions): string {
+  const within = `within ${limitMs / 1_000} s`;
+  switch (seen.kind) {
+    case "answer":
+      return `${answered(healthPath ?? "/", seen)} to Host ${host}, and never with success ${within}`;
+    case "accepted":
+      return `${healthPath} wasn't answered ${within}: the app took the connection on port ${port}, and ${seen.why}`;
+    case "nothing":
+      return (
+        `Nothing listened on port ${port} of 127.0.0.1 or ::1 ${within}: ` +
+        "the app must listen on the address in HOST and the port in PORT"
+      );
+  }
+}
+
+function answered(path: string, seen: Seen): string {
+  if (seen.kind !== "answer") return `${path} didn't answer`;
+  const name = STATUS_CODES[seen.status];
+  const status = name === undefined ? String(seen.status) : `${seen.status} ${name}`;
+  return `${path} answered ${status}${seen.line === "" ? "" : ` (${JSON.stringify(seen.line)})`}`;
 }
 
 function accepts(port: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ port, host: "127.0.0.1", signal });
+    const socket = connect({ ...loopback, port, signal });
     socket.once("connect", () => resolve(true));
     socket.on("error", () => resolve(false));
     socket.once("close", () => resolve(false));
@@ -38,16 +114,47 @@ function accepts(port: number, signal: AbortSignal): Promise<boolean> {
   });
 }
 
-function answers(port: number, path: string, signal: AbortSignal): Promise<boolean> {
+function ask(
+  port: number,
+  path: string,
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Promise<Seen> {
   return new Promise((resolve) => {
-    const asked = request({ port, host: "127.0.0.1", path, agent: false, signal }, (response) => {
+    let isConnected = false;
+    let hasAnswered = false;
+    const asked = request({ ...loopback, port, path, headers, agent: false, signal }, (response) => {
+      hasAnswered = true;
       const status = response.statusCode ?? 0;
-      resolve(status >= 200 && status < 400);
-      // The body is of no interest and may never end.
-      asked.destroy();
+      const line = isSuccess(status) ? Promise.resolve("") : firstLine(response);
+      resolve(line.then((text) => ({ kind: "answer", status, line: text })));
+      // The rest of the body is of no interest and may never end.
+      void line.finally(() => asked.destroy());
     });
-    asked.on("error", () => resolve(false));
-    asked.once("close", () => resolve(false));
+    asked.on("socket", (socket) => socket.once("connect", () => (isConnected = true)));
+    const fail = (why: string): void => {
+      if (!hasAnswered) resolve({ kind: isConnected ? "accepted" : "nothing", why });
+    };
+    asked.on("error", (error) => {
+      if (signal.aborted) fail("said nothing");
+      else if ("code" in error && String(error.code).startsWith("HPE_"))
+        fail("answered something that isn't HTTP");
+      else fail("closed it without an answer");
+    });
+    asked.once("close", () => fail("closed it without an answer"));
     asked.end();
   });
+}
+
+async function firstLine(response: IncomingMessage): Promise<string> {
+  let start = Buffer.alloc(0);
+  try {
+    for await (const chunk of response) {
+      start = Buffer.concat([start, chunk as Buffer]);
+      if (start.length >= ANSWER_START_BYTES) break;
+    }
+  } catch {
+    // What has come is what there is.
+  }
+  return answerLine(response.headers["content-type"], start.subarray(0, ANSWER_START_BYTES).toString("utf8"));
 }

@@ -3,12 +3,14 @@ import { join } from "node:path";
 import { ProjectLogs } from "../logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "../ports.ts";
 import { ProcessJournal } from "../processes/journal.ts";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { FileLock } from "../processes/file-lock.ts";
 import { SourceStore } from "../sources/source-store.ts";
 import { Disk } from "../workspaces/disk.ts";
 import { Trash } from "../workspaces/trash.ts";
 import { Workspaces } from "../workspaces/workspaces.ts";
+import { ManagerStore } from "../packages/manager-store.ts";
 import { DeploymentManager } from "./deployment-manager.ts";
 import type { DeploymentTiming } from "./timing.ts";
 
@@ -62,7 +64,7 @@ export class Host {
     this.#sweeps.unref();
   }
 
-  /** Ends what a killed runner left running, then resumes its deployments. Problems: `workspace_in_use`. */
+  /** Ends what a killed runner left running, then resumes its deployments. Errors: `workspace_in_use`. */
   static async open(options: HostOptions): Promise<Host> {
     await mkdir(options.root, { recursive: true });
     const root = await realpath(options.root);
@@ -92,6 +94,7 @@ export class Host {
         ports,
         journal,
         trash,
+        managers: await ManagerStore.open(join(own, "package-managers"), trash),
         timing,
         inheritEnvironment,
       });
@@ -116,7 +119,7 @@ export class Host {
   }
 
   #sweep(): void {
-    this.sources.sweep().catch((error: unknown) => console.error("sources: can't sweep:", error));
+    this.sources.sweep().catch((error: unknown) => complain("sources: can't sweep", error));
   }
 }
 
@@ -124,7 +127,7 @@ export class Host {
 async function takeRoot(file: string): Promise<FileLock> {
   const lock = await FileLock.take(file);
   if (lock instanceof FileLock) return lock;
-  throw new Problem(
+  throw new RunnerError(
     "workspace_in_use",
     `The workspace belongs to the runner with process id ${lock.holder}: stop it or choose another WORKSPACE_ROOT.`,
   );

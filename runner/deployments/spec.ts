@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { DEPLOYMENT_ID_PATTERN, SLUG_PATTERN } from "../../functions/protocol/limits.ts";
-import { Problem } from "../problem.ts";
+import type { HostedSpec } from "../../functions/protocol/runner-api.ts";
+import { RunnerError } from "../runner-error.ts";
 import { SHA256_PATTERN } from "../sources/source-store.ts";
 
 /** Far below what Linux passes as one argument (128 KiB); anything longer belongs into a script of the source. */
@@ -44,19 +45,28 @@ export const specSchema = z.strictObject({
 });
 
 /** What a deployment is made of. The commands are given to `/bin/sh -c` in the unpacked source. */
-export type DeploymentSpec = z.infer<typeof specSchema>;
+export type DeploymentSpec = z.infer<typeof specSchema> & HostedSpec;
 
-/** The spec in a request's body, already parsed as JSON. Throws {@link Problem} `invalid_request`. */
+/** The spec in a request's body, already parsed as JSON. Throws {@link RunnerError} `invalid_request`. */
 export function parseSpec(value: unknown): DeploymentSpec {
   const result = specSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const field = issue?.path.join(".");
-  throw new Problem("invalid_request", issue?.message ?? "The deployment isn't valid.", field || undefined);
+  throw new RunnerError(
+    "invalid_request",
+    issue?.message ?? "The deployment isn't valid.",
+    field || undefined,
+  );
 }
 
 /** What the control plane says of itself: an app's host or the token may change while its version is built. */
 const SURROUNDINGS = new Set(["PULSE_SERVER_ADDRESS", "PULSE_RAILWAY_INTERNAL_TOKEN"]);
+
+/** The host that visitors use, as the control plane told it when the deployment was accepted. */
+export function publicHostOf({ env }: DeploymentSpec): string | null {
+  return URL.parse(env?.["PULSE_SERVER_ADDRESS"] ?? "")?.host || null;
+}
 
 /** Whether two specs are of the same deployment. */
 export function isSameSpec(one: DeploymentSpec, other: DeploymentSpec): boolean {
@@ -67,12 +77,12 @@ export function isSameSpec(one: DeploymentSpec, other: DeploymentSpec): boolean 
   return isDeepStrictEqual(own(one), own(other));
 }
 
-/** "app/id", which is also the name by which the tunnel asks for it. Throws {@link Problem} `invalid_request`. */
+/** "app/id", which is also the name by which the tunnel asks for it. Throws {@link RunnerError} `invalid_request`. */
 export function parseKey(key: string): { app: string; id: string } {
   const [app = "", id = "", ...more] = key.split("/");
-  if (!SLUG_PATTERN.test(app)) throw new Problem("invalid_request", "This isn't an app's name.", "app");
+  if (!SLUG_PATTERN.test(app)) throw new RunnerError("invalid_request", "This isn't an app's name.", "app");
   if (!DEPLOYMENT_ID_PATTERN.test(id) || more.length > 0) {
-    throw new Problem("invalid_request", "This isn't a deployment's id.", "id");
+    throw new RunnerError("invalid_request", "This isn't a deployment's id.", "id");
   }
   return { app, id };
 }

@@ -2,16 +2,16 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Capture } from "../logs/capture.ts";
 import type { LogFile } from "../logs/log-file.ts";
-import { asProblem } from "../problem.ts";
+import { asRunnerError } from "../runner-error.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { Disk } from "../workspaces/disk.ts";
 
-/** What a person needs to see the cause: a stack trace and the command that led to it. */
+/** Room for a stack trace and the command that led to it. */
 const LAST_LINES = 20;
 
-/** A step's process ended otherwise than it should have; the message says how. */
+/** A step failed; the message says how. */
 export class StepFailure extends Error {
   override readonly name = "StepFailure";
   readonly lastLines: string[];
@@ -34,13 +34,15 @@ export interface StepOptions {
   work: string;
   home: string;
   temporary: string;
+  /** Directories of programs, after the source's own. */
+  binaries: readonly string[];
   inherit: readonly string[];
   given: Readonly<Record<string, string>>;
   graceMs: number;
   diskCheckMs: number;
 }
 
-/** Runs a command that is expected to end well. Throws {@link StepFailure} if it doesn't, `disk_full`, or the abort. */
+/** Runs a command to its end. Throws {@link StepFailure} if it fails, `disk_full`, or the abort. */
 export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
   const { phase, signal, disk, limitMs } = options;
   const capture = new Capture(options.log, phase, LAST_LINES);
@@ -48,12 +50,12 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
   const timer = setTimeout(() => {
     limits.abort(new StepFailure(`The ${phase} took longer than ${limitMs / 1_000} s`, capture.lastLines));
   }, limitMs);
-  // The command writes without asking: it is stopped while there still is room for everybody else.
+  // The command writes without asking: stop it while others still have room.
   const watch = setInterval(() => {
     disk.touch(options.work);
     disk.reserve(0).then(
       (room) => room.release(),
-      (error: unknown) => limits.abort(new StepFailure(asProblem(error).message, capture.lastLines)),
+      (error: unknown) => limits.abort(new StepFailure(asRunnerError(error).message, capture.lastLines)),
     );
   }, options.diskCheckMs);
   try {
@@ -78,7 +80,7 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/** Starts a command that is expected to run until it is stopped. */
+/** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.phase, LAST_LINES);
   const process = await host(options, capture, options.signal);
@@ -108,7 +110,7 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
     env: cleanEnvironment({
       home,
       temporary,
-      binaries: [join(work, "node_modules", ".bin")],
+      binaries: [join(work, "node_modules", ".bin"), ...options.binaries],
       inherit: options.inherit,
       given: options.given,
     }),

@@ -4,7 +4,7 @@ export interface DeploymentTiming {
   buildLimitMs: number;
   healthLimitMs: number;
   stopGraceMs: number;
-  /** The first pause after a crash; doubles up to the limit. */
+  /** The first delay after a crash; doubles up to the limit. */
   backoffFirstMs: number;
   backoffLimitMs: number;
   /** Having run for so long, a deployment's next crash counts as its first. */
@@ -20,7 +20,7 @@ export const deploymentTiming: DeploymentTiming = {
   buildLimitMs: 15 * 60_000,
   // Servers that migrate a database before they listen take minutes.
   healthLimitMs: 5 * 60_000,
-  // Source: DESIGN, section 7.
+  // Long enough for a server to finish its requests; nobody waits longer for a deploy.
   stopGraceMs: 10_000,
   backoffFirstMs: 1_000,
   backoffLimitMs: 60_000,

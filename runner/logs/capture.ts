@@ -3,8 +3,8 @@ import { StringDecoder } from "node:string_decoder";
 import { type LogFile, type LogLine, TEXT_LIMIT } from "./log-file.ts";
 
 /**
- * Writes what a process says to its log, line by line, and keeps the last lines for a failure's report. The process
- * waits while the disk does: output that nobody can store isn't kept in memory.
+ * Writes what a process says to its log, line by line, and keeps the last lines for a failure's report. While the disk
+ * is busy the process waits, so that its output never piles up in memory.
  */
 export class Capture {
   readonly #log: LogFile;

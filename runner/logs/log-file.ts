@@ -2,7 +2,9 @@ import { EventEmitter, once } from "node:events";
 import { type FileHandle, mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { LOG_PAGE_LINES } from "../../functions/protocol/limits.ts";
-import { isSystemError } from "../problem.ts";
+import type { HostedLogLine, HostedLogPage } from "../../functions/protocol/runner-api.ts";
+import { isSystemError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 
 /** One segment is what rotation deletes at a time; five are days of an ordinary app's output. */
 const SEGMENT_BYTES = 1024 * 1024;
@@ -12,24 +14,8 @@ const PAGE_BYTES = 256 * 1024;
 /** Lines that come together are written together up to this size. */
 const BATCH_BYTES = 64 * 1024;
 
-export type LogStream = "stdout" | "stderr" | "system";
-
-export interface LogLine {
-  /** RFC 3339. */
-  at: string;
-  stream: LogStream;
-  text: string;
-  /** What the line's process was doing: install, build, start. */
-  phase?: string;
-}
-
-export interface LogPage {
-  lines: LogLine[];
-  /** Where to go on: pass it to the next read. */
-  cursor: number;
-  /** The cursor pointed at lines that were rotated away (or never written); these are the oldest that are left. */
-  truncated: boolean;
-}
+export type LogLine = HostedLogLine;
+export type LogPage = HostedLogPage;
 
 interface Segment {
   start: number;
@@ -37,9 +23,8 @@ interface Segment {
 }
 
 /**
- * A log of bounded size. A cursor is the number of bytes that were ever written before a line, so it rises for ever and
- * means the same after rotation and restarts. On disk: segments named for the cursor of their first line, a JSON object
- * for each line.
+ * A log of bounded size. A cursor counts the bytes ever written before a line, so it keeps its meaning through rotation
+ * and restarts. On disk: segments named for the cursor of their first line, a JSON object for each line.
  */
 export class LogFile {
   readonly #directory: string;
@@ -101,7 +86,7 @@ export class LogFile {
   /** Resolves once there are lines after a cursor, and at the latest when the signal aborts or the log is closed. */
   async growth(cursor: number, signal: AbortSignal): Promise<void> {
     await this.#work;
-    // A cursor beyond the end was never given out: reading it says so at once.
+    // Nobody was given a cursor beyond the end: reading it says so at once.
     if (this.cursor !== cursor || signal.aborted) return;
     await once(this.#growth, "grown", { signal }).catch(() => undefined); // nothing came in time
   }
@@ -126,7 +111,7 @@ export class LogFile {
       }
       room -= this.#take(page, text, limit);
       const end = segment.start + segment.size;
-      // Without a line end there is no line: a write failed there, halfway.
+      // No line end: a write failed there, halfway.
       if (!text.includes(0x0a) && page.cursor + text.length >= end) page.cursor = end;
       if (page.cursor < end) break;
     }
@@ -198,8 +183,8 @@ export class LogFile {
       this.#lost = 0;
     } catch (error) {
       this.#lost += batch.length;
-      if (!isSystemError(error, "ENOSPC", "EDQUOT", "EIO")) console.error("log: can't write:", error);
-      // What was written of it must not become the beginning of the next line.
+      if (!isSystemError(error, "ENOSPC", "EDQUOT", "EIO")) complain("log: can't write", error);
+      // Half a line must not become the beginning of the next.
       await this.#file?.truncate(this.#segments.at(-1)?.size ?? 0).catch(() => undefined);
     }
   }
@@ -256,7 +241,7 @@ function parseLine(text: string): LogLine | null {
   try {
     value = JSON.parse(text);
   } catch {
-    // A cursor that no read gave points into the middle of a line: it continues at the next one.
+    // A made-up cursor points into the middle of a line: go on at the next.
     return null;
   }
   if (typeof value !== "object" || value === null) return null;

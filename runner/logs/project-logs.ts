@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
 import { LogFile } from "./log-file.ts";
 
 /** One log for each project: what its builds and its dev server say. */
@@ -12,10 +12,10 @@ export class ProjectLogs {
     this.#directory = directory;
   }
 
-  /** The project's log, which is made if there is none. It belongs to this object: don't close it. */
-  of(slug: string): Promise<LogFile> {
+  /** Opens the project's log, or makes it. It belongs to this object: don't close it. */
+  open(slug: string): Promise<LogFile> {
     if (!SLUG_PATTERN.test(slug))
-      throw new Problem("invalid_project", "This isn't a project's slug.", "slug");
+      throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
     let log = this.#open.get(slug);
     if (log === undefined) {
       log = LogFile.open(join(this.#directory, slug));
@@ -26,18 +26,18 @@ export class ProjectLogs {
     return log;
   }
 
-  /** Where a project's log is, for whoever deletes it after {@link forget}. */
+  /** Where a project's log is, for whoever deletes it after {@link closeOne}. */
   directory(slug: string): string {
     return join(this.#directory, slug);
   }
 
-  async forget(slug: string): Promise<void> {
+  async closeOne(slug: string): Promise<void> {
     const log = this.#open.get(slug);
     this.#open.delete(slug);
     await (await log)?.close();
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#open.keys()].map((slug) => this.forget(slug)));
+    await Promise.allSettled([...this.#open.keys()].map((slug) => this.closeOne(slug)));
   }
 }

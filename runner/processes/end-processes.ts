@@ -11,7 +11,7 @@ const LOOK_LIMIT_MS = 200;
  * some can't be killed.
  */
 export async function endProcesses(quarry: Quarry, graceMs: number): Promise<void> {
-  // What was found once stays known: its parent may end first, and with it the only tie to this command.
+  // Remember what was found: its parent may end first, and with it the only tie to this command.
   const known: ProcessIdentity[] = [];
   const look = async (): Promise<ProcessIdentity[]> => {
     const found = await findProcesses(quarry, known);
@@ -35,7 +35,7 @@ async function waitUntilGone(
   limitMs: number,
   each: (processes: ProcessIdentity[]) => void,
 ): Promise<ProcessIdentity[]> {
-  // Not the time of day, which may be set meanwhile.
+  // The time of day may be set meanwhile; this clock isn't.
   const deadline = performance.now() + limitMs;
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(2 * pause, LOOK_LIMIT_MS)) {
     const left = await look();

@@ -4,9 +4,21 @@ import { DatabaseSync } from "node:sqlite";
 /** SQLite's "database is locked". Source: sqlite.org/rescode.html */
 const SQLITE_BUSY = 5;
 
+/** The lock can't be used. The message names the file and the remedy. */
+export class LockError extends Error {
+  override readonly name = "LockError";
+
+  constructor(file: string, cause: unknown) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    super(
+      `The lock ${file} can't be taken (${why}). Make sure that its directory can be written, and delete it.`,
+    );
+  }
+}
+
 /**
- * At most one process holds it. The lock is SQLite's own on an empty database, so the system lets go of it when its
- * holder ends, however that comes about. The file stays: to delete a lock is to let two hold one of its name.
+ * At most one process holds it. The lock is SQLite's own on an empty database, so the system releases it when its holder
+ * ends, however it ends. The file stays: whoever deletes a lock lets two processes hold it.
  */
 export class FileLock {
   readonly #database: DatabaseSync;
@@ -18,13 +30,14 @@ export class FileLock {
   /** The lock, or the process id of who holds it. */
   static async take(file: string): Promise<FileLock | { holder: string }> {
     const holder = `${file}.holder`;
-    const database = new DatabaseSync(file, { timeout: 0 });
+    let database: DatabaseSync | undefined;
     try {
+      database = new DatabaseSync(file, { timeout: 0 });
       database.exec("BEGIN EXCLUSIVE");
     } catch (error) {
-      database.close();
-      if (!isBusy(error)) throw error;
-      // Only says which one it is.
+      database?.close();
+      if (!isBusy(error)) throw new LockError(file, error);
+      // For the message alone.
       return { holder: await readFile(holder, "utf8").catch(() => "unknown") };
     }
     await writeFile(holder, String(process.pid)).catch(() => undefined); // a full disk keeps nobody out

@@ -9,9 +9,9 @@ import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
 import { startTimeOf } from "./process-table.ts";
 
-/** What a command leaves running when it ends by itself is no longer wanted, but may still write its files. */
+/** Nobody wants what a command leaves running when it ends, but it may still be writing its files. */
 const LEFTOVER_GRACE_MS = 2_000;
-/** What is still in the pipes of a process that is gone is at most 128 KiB, and stored in milliseconds. */
+/** The pipes of an ended process hold 128 KiB at most, which take milliseconds to store. */
 const OUTPUT_LIMIT_MS = 5_000;
 
 export interface Exit {
@@ -43,8 +43,8 @@ export class HostedProcess {
   /** When the command itself has ended; what it started may still be there. */
   readonly exited: Promise<Exit>;
   /**
-   * When the command has ended, by itself or not, everything that it started is gone, its output is stored and its
-   * journal entry deleted. Rejects if something can't be killed.
+   * When the command has ended, all that it started is gone, its output is stored and its journal entry deleted. Rejects
+   * if something can't be killed.
    */
   readonly finished: Promise<Exit>;
   readonly #end: () => Promise<void>;
@@ -99,11 +99,11 @@ export class HostedProcess {
       const exit = await exited;
       await end(LEFTOVER_GRACE_MS);
       signal?.removeEventListener("abort", onAbort);
-      // A process that got rid of every mark may still hold the pipes, and must not hold this one.
+      // A process that shed every mark may still hold the pipes: don't wait for it.
       await Promise.race([stored, sleep(OUTPUT_LIMIT_MS, undefined, { ref: false })]);
       child.stdout.destroy();
       child.stderr.destroy();
-      // Forgotten before it is written, the entry would stay.
+      // An entry written after its deletion would stay.
       await recorded.catch(() => undefined);
       await journal.forget(marker);
       return exit;

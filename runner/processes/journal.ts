@@ -5,7 +5,7 @@ import { TEMPORARY_FILE, writeFileAtomically } from "../workspaces/atomic-file.t
 import { endProcesses } from "./end-processes.ts";
 import { bootId } from "./process-table.ts";
 
-/** Longer than a well-behaved server needs to end without visitors; a starting runner waits for it. */
+/** A well-behaved server without visitors ends sooner; a starting runner waits for it. */
 const ORPHAN_GRACE_MS = 3_000;
 
 const entrySchema = z.object({
@@ -17,8 +17,8 @@ const entrySchema = z.object({
 export type JournalEntry = z.infer<typeof entrySchema>;
 
 /**
- * Which processes this runner has started, on disk: one file each, written before the start and deleted once the
- * process and all that it started are gone. What is in it when a runner starts is what a killed one left behind.
+ * The processes that this runner has started, on disk: one file each, written before the start and deleted once the
+ * process and all that it started are gone. What a starting runner finds in it are the orphans of a killed one.
  */
 export class ProcessJournal {
   readonly #directory: string;
@@ -56,7 +56,7 @@ export class ProcessJournal {
         continue;
       }
       owners.push(entry.owner);
-      // Before the last start of the machine: those processes are gone and their ids may be anybody's.
+      // The machine has restarted since: those processes are gone, and their ids may be anybody's.
       const leader = entry.bootId === this.#bootId ? entry.leader : null;
       work.push(
         endProcesses({ marker: entry.marker, leader, isOwnChild: false }, ORPHAN_GRACE_MS).then(() =>
@@ -77,7 +77,7 @@ function parseEntry(text: string): JournalEntry | null {
   try {
     return entrySchema.parse(JSON.parse(text));
   } catch {
-    // Nobody but this class writes here, and always whole files: not an entry at all.
+    // Only this class writes here, and whole files: this is no entry.
     return null;
   }
 }

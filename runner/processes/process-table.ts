@@ -45,9 +45,9 @@ export async function startTimeOf(pid: number): Promise<string | null> {
 
 /**
  * Every living process that belongs to a hosted command: those that carry its marker in their environment, its group
- * and session, those found earlier, and all descendants of these. Only a process that sheds its environment, session
- * and parent before anybody looks is missed: against that, a user or a container of its own helps. Without /proc only
- * the group can be asked, as the negative id of its leader.
+ * and session, those found earlier, and all descendants of these. It misses a process that sheds its environment,
+ * session and parent before anybody looks; only a user or a container of its own helps there. Without /proc it knows
+ * the group alone, as the negative id of its leader.
  */
 export async function findProcesses(
   quarry: Quarry,
@@ -74,7 +74,7 @@ export async function findProcesses(
   if (leader !== null) {
     const group = rows.filter((row) => row.group === leader.pid || row.session === leader.pid);
     const atItsNumber = rows.find(({ pid }) => pid === leader.pid);
-    // Its number may be a stranger's by now, and then the group's and the session's are too.
+    // Its id may be a stranger's by now, and then so are the group's and the session's.
     const isOurs =
       atItsNumber === undefined
         ? isOwnChild || group.some(({ pid }) => found.has(pid))
@@ -96,7 +96,7 @@ export function signalAll(processes: readonly ProcessIdentity[], signal: NodeJS.
     try {
       process.kill(pid, signal);
     } catch {
-      // It ended meanwhile, or belongs to another user: the caller looks again who is left.
+      // It ended meanwhile, or is another user's: the caller looks again.
     }
   }
 }

@@ -1,13 +1,11 @@
-import { posix } from "node:path";
 import type { TarHeader } from "modern-tar";
-import { Problem } from "../problem.ts";
-
-/** A large monorepo without its node_modules has 30,000 files. */
-export const ENTRIES_LIMIT = 100_000;
-/** Linux's limits on a path and on a name. */
-const PATH_LIMIT_BYTES = 4_096;
-const NAME_LIMIT_BYTES = 255;
-const DEPTH_LIMIT = 100;
+import {
+  ENTRIES_LIMIT,
+  foldedPath,
+  whyRefusedLink,
+  whyRefusedPath,
+} from "../../functions/protocol/source-paths.ts";
+import { RunnerError } from "../runner-error.ts";
 
 /** What to make of one entry of an archive; `path` and `source` are relative to the archive's root. */
 export type Entry =
@@ -19,9 +17,8 @@ export type Entry =
   | { kind: "hardlink"; path: string; source: string };
 
 /**
- * Decides over the entries of one archive, in their order. Refuses with {@link Problem} `invalid_archive` whatever would
- * write outside of the archive's directory, or through an entry of the archive itself, or that two kinds of file system
- * would unpack differently.
+ * Checks the entries of one archive, in their order. Refuses with {@link RunnerError} `invalid_archive` what would write
+ * outside the archive's directory or through another entry, and what two file systems would unpack differently.
  */
 export class EntryGuard {
   /** By the name that a file system without case and with another normal form would know it by. */
@@ -31,7 +28,7 @@ export class EntryGuard {
   /** null: nothing to make, it is the root itself. */
   check(header: TarHeader): Entry | null {
     if (++this.#count > ENTRIES_LIMIT) {
-      throw new Problem("archive_too_large", `The archive has more than ${ENTRIES_LIMIT} entries.`);
+      throw new RunnerError("archive_too_large", `The archive has more than ${ENTRIES_LIMIT} entries.`);
     }
     const type = header.type ?? "file";
     if (header.pax !== undefined && Object.keys(header.pax).some((key) => key.startsWith("GNU.sparse"))) {
@@ -58,7 +55,7 @@ export class EntryGuard {
         return { kind: "symlink", path, target: checkTarget(path, header.linkname ?? "") };
       case "link": {
         const source = checkPath(header.linkname ?? "");
-        const known = this.#kinds.get(fold(source));
+        const known = this.#kinds.get(foldedPath(source));
         if (known?.path !== source || (known.kind !== "file" && known.kind !== "hardlink")) {
           throw refuse(path, "is a link to something that isn't an earlier file of the archive");
         }
@@ -84,7 +81,7 @@ export class EntryGuard {
   }
 
   #claim(path: string, kind: Entry["kind"]): void {
-    const key = fold(path);
+    const key = foldedPath(path);
     const known = this.#kinds.get(key);
     if (known === undefined) {
       this.#kinds.set(key, { path, kind });
@@ -99,43 +96,21 @@ export class EntryGuard {
 }
 
 function checkPath(name: string): string {
-  if (name.includes("\0")) throw refuse("an entry", "has a NUL character in its name");
-  if (Buffer.byteLength(name) > PATH_LIMIT_BYTES) throw refuse("an entry", "has too long a path");
-  if (name.startsWith("/") || name.includes("\\") || /^[a-z]:/i.test(name)) {
-    throw refuse(name, "has an absolute path");
-  }
-  const parts = name.split("/").filter((part) => part !== "" && part !== ".");
-  if (parts.includes("..")) throw refuse(name, "leads out of the archive");
-  if (parts.length > DEPTH_LIMIT) throw refuse("an entry", "is too deep");
-  if (parts.some((part) => Buffer.byteLength(part) > NAME_LIMIT_BYTES)) {
-    throw refuse("an entry", "has too long a name");
-  }
-  return parts.join("/");
+  const why = whyRefusedPath(name);
+  if (why !== null) throw refuse(name, why);
+  return name
+    .split("/")
+    .filter((part) => part !== "" && part !== ".")
+    .join("/");
 }
 
-/**
- * A symlink may climb only at its beginning: what its own real directory makes of that is plain to see, while `..`
- * behind another symlink could lead anywhere.
- */
 function checkTarget(path: string, target: string): string {
-  if (target === "" || target.includes("\0") || Buffer.byteLength(target) > PATH_LIMIT_BYTES) {
-    throw refuse(path, "is a symlink without a usable target");
-  }
-  if (target.startsWith("/") || target.includes("\\")) throw refuse(path, "is a symlink out of the archive");
-  const parts = target.split("/").filter((part) => part !== "" && part !== ".");
-  const climbs = parts.findIndex((part) => part !== "..");
-  const descent = climbs === -1 ? [] : parts.slice(climbs);
-  if (descent.includes("..")) throw refuse(path, "is a symlink that climbs after it has descended");
-  const height = posix.dirname(path) === "." ? 0 : posix.dirname(path).split("/").length;
-  if (parts.length - descent.length > height) throw refuse(path, "is a symlink out of the archive");
+  const why = whyRefusedLink(path, target);
+  if (why !== null) throw refuse(path, why);
   return target;
 }
 
-function fold(path: string): string {
-  return path.normalize("NFC").toLowerCase();
-}
-
-function refuse(name: string, why: string): Problem {
+function refuse(name: string, why: string): RunnerError {
   const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name;
-  return new Problem("invalid_archive", `The archive is refused: ${JSON.stringify(shown)} ${why}.`);
+  return new RunnerError("invalid_archive", `The archive is refused: ${JSON.stringify(shown)} ${why}.`);
 }

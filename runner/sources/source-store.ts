@@ -1,7 +1,8 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
-import { isSystemError, Problem } from "../problem.ts";
+import type { StoredSource } from "../../functions/protocol/runner-api.ts";
+import { isSystemError, RunnerError } from "../runner-error.ts";
 import { syncDirectory } from "../workspaces/atomic-file.ts";
 import type { Disk, Evictable } from "../workspaces/disk.ts";
 import { unpack } from "./unpack.ts";
@@ -10,7 +11,7 @@ import { unpack } from "./unpack.ts";
 export const SOURCE_LIMIT_BYTES = 512 * 1024 * 1024;
 /** How much room is asked for ahead of writing, when the size isn't known. */
 const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
-/** Header and trailer of a gzip file of nothing. */
+/** An empty gzip file: header and trailer. */
 const GZIP_LEAST_BYTES = 18;
 /** Between an upload and the deployment that refers to it there are seconds. */
 const UNREFERENCED_KEPT_MS = 60 * 60 * 1_000;
@@ -18,11 +19,6 @@ const UNREFERENCED_KEPT_MS = 60 * 60 * 1_000;
 const UNREFERENCED_LIMIT_MS = 7 * 24 * 60 * 60 * 1_000;
 
 export const SHA256_PATTERN = /^[0-9a-f]{64}$/;
-
-export interface StoredSource {
-  sha256: string;
-  bytes: number;
-}
 
 /** Uploaded sources, by the SHA-256 of their bytes. A source is either whole or not there. */
 export class SourceStore {
@@ -54,14 +50,14 @@ export class SourceStore {
       options.limitBytes ?? SOURCE_LIMIT_BYTES,
       options.keptMs ?? UNREFERENCED_KEPT_MS,
     );
-    // What is there was being uploaded when the runner was killed.
+    // Uploads that a killed runner was receiving.
     await rm(store.#uploads, { recursive: true, force: true });
     await mkdir(store.#uploads, { recursive: true, mode: 0o700 });
     return store;
   }
 
   /**
-   * Stores an upload while hashing it. Problems: `too_large`, `hash_mismatch`, `invalid_archive` for what isn't gzip,
+   * Stores an upload while hashing it. Errors: `too_large`, `hash_mismatch`, `invalid_archive` for what isn't gzip,
    * `disk_full`; nothing is left of a failed upload.
    */
   async put(
@@ -77,7 +73,7 @@ export class SourceStore {
         return room.renew(written, left);
       });
       if (expected.sha256 !== undefined && expected.sha256 !== stored.sha256) {
-        throw new Problem(
+        throw new RunnerError(
           "hash_mismatch",
           `The upload's SHA-256 is ${stored.sha256} and not ${expected.sha256}: it was damaged on the way, or is another.`,
         );
@@ -104,14 +100,13 @@ export class SourceStore {
   }
 
   /**
-   * Unpacks a source to a path where nothing is yet: all of it, or nothing. Problems: `source_not_found`, and those of
-   * {@link unpack}.
+   * Unpacks a source to a new path, whole or not at all. Errors: `source_not_found`, and those of {@link unpack}.
    */
   async unpack(sha256: string, path: string, signal?: AbortSignal): Promise<void> {
     if ((await this.find(sha256)) === null) {
-      throw new Problem("source_not_found", `There is no source ${sha256}: upload it first.`);
+      throw new RunnerError("source_not_found", `There is no source ${sha256}: upload it first.`);
     }
-    // It counts as used from now on.
+    // Eviction goes by the time of last use.
     await utimes(this.#file(sha256), new Date(), new Date());
     const room = await this.#disk.reserve(0, path);
     const partial = `${path}.partial-${randomUUID()}`;
@@ -176,7 +171,7 @@ export class SourceStore {
       let reservedAt = 0;
       for await (const chunk of body) {
         if (bytes < 2 && !isGzip(chunk, bytes)) {
-          throw new Problem("invalid_archive", "The upload isn't a gzip file.");
+          throw new RunnerError("invalid_archive", "The upload isn't a gzip file.");
         }
         bytes += chunk.length;
         if (bytes > this.#limitBytes) throw this.#tooLarge();
@@ -187,7 +182,7 @@ export class SourceStore {
         hash.update(chunk);
         await file.writeFile(chunk);
       }
-      if (bytes < GZIP_LEAST_BYTES) throw new Problem("invalid_archive", "The upload is empty.");
+      if (bytes < GZIP_LEAST_BYTES) throw new RunnerError("invalid_archive", "The upload is empty.");
       await file.sync();
       return { sha256: hash.digest("hex"), bytes };
     } finally {
@@ -199,8 +194,8 @@ export class SourceStore {
     return join(this.#directory, `${sha256}.tgz`);
   }
 
-  #tooLarge(): Problem {
-    return new Problem("too_large", `A source can't be larger than ${this.#limitBytes} bytes.`);
+  #tooLarge(): RunnerError {
+    return new RunnerError("too_large", `A source can't be larger than ${this.#limitBytes} bytes.`);
   }
 }
 

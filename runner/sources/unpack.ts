@@ -6,7 +6,7 @@ import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { createTarDecoder, type ParsedTarEntry } from "modern-tar";
-import { asProblem, Problem } from "../problem.ts";
+import { asRunnerError, RunnerError } from "../runner-error.ts";
 import type { Reservation } from "../workspaces/disk.ts";
 import { EntryGuard } from "./entry-guard.ts";
 
@@ -18,9 +18,9 @@ const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
 const ENTRY_COST_BYTES = 4_096;
 
 /**
- * Unpacks a gzip tar file into an existing empty directory, and only says so if all of it was there and it was the
- * source with this hash. Throws {@link Problem} `invalid_archive`, `archive_too_large`, `hash_mismatch`, `disk_full`;
- * what is in the directory then is worthless.
+ * Unpacks a gzip tar file into an existing empty directory. Resolves only if it was whole and had this hash. Throws
+ * {@link RunnerError} `invalid_archive`, `archive_too_large`, `hash_mismatch` or `disk_full`, and then the directory's
+ * content is worthless.
  */
 export async function unpack(
   archive: string,
@@ -41,7 +41,7 @@ export async function unpack(
     transform(chunk: Buffer, _encoding, done) {
       unpacked += chunk.length;
       if (unpacked <= limit) done(null, chunk);
-      else done(new Problem("archive_too_large", `The archive unpacks to more than ${limit} bytes.`));
+      else done(new RunnerError("archive_too_large", `The archive unpacks to more than ${limit} bytes.`));
     },
   });
   const decoder = createTarDecoder({ strict: true });
@@ -70,13 +70,13 @@ export async function unpack(
   });
   const [read, wrote] = await Promise.allSettled([reading, writing]);
   options.signal?.throwIfAborted();
-  // The reader ends with the writer's error or the other way round: a Problem is the cause, the rest its echo.
+  // The reader ends with the writer's error or the other way round: a RunnerError is the cause, the others its echo.
   const failures = [read, wrote].flatMap((result): unknown[] =>
     result.status === "rejected" ? [result.reason] : [],
   );
   if (failures.length > 0) throw explain(failures);
   if (hash.digest("hex") !== sha256) {
-    throw new Problem("hash_mismatch", "The stored source is damaged: upload it again.");
+    throw new RunnerError("hash_mismatch", "The stored source is damaged: upload it again.");
   }
 }
 
@@ -118,7 +118,7 @@ async function extract(
         await link(join(directory, entry.source), path);
         break;
       case "file": {
-        // "wx": the directory is new and every name comes once, so anything that is there already is an attack.
+        // "wx": the directory is new and each name comes once, so a file that exists is an attack.
         const file = await open(path, "wx", entry.executable ? 0o755 : 0o644);
         try {
           await writeBody(file, body, spend);
@@ -142,13 +142,13 @@ async function writeBody(
 }
 
 function explain(failures: unknown[]): unknown {
-  const problem = failures.find((failure) => failure instanceof Problem);
-  if (problem !== undefined) return problem;
-  const known = failures.map(asProblem).find(({ code }) => code !== "internal");
+  const expected = failures.find((failure) => failure instanceof RunnerError);
+  if (expected !== undefined) return expected;
+  const known = failures.map(asRunnerError).find(({ code }) => code !== "internal");
   if (known !== undefined) return known;
   const cause = failures.find(isFormatError);
   if (cause !== undefined) {
-    return new Problem("invalid_archive", `The source isn't a whole gzip tar archive: ${cause.message}`);
+    return new RunnerError("invalid_archive", `The source isn't a whole gzip tar archive: ${cause.message}`);
   }
   return failures[0];
 }

@@ -1,4 +1,6 @@
-/** Where a runner tells what it does. Lines hold no secret: known ones are struck out. */
+import { printable } from "../../functions/protocol/printable.ts";
+
+/** Where a runner tells what it does. Known secrets are struck out; what peers say can't steer the terminal. */
 export interface Log {
   info(line: string): void;
   warn(line: string): void;
@@ -14,14 +16,18 @@ interface LogOptions {
 }
 
 export function createLog({ debug, secrets, write = toConsole }: LogOptions): Log {
-  const strike = (line: string): string =>
-    secrets.reduce((text, secret) => (secret === "" ? text : text.replaceAll(secret, "[secret]")), line);
+  // In this order: an escape sequence in a secret would hide it. Further lines are indented, or a peer could forge one.
+  const clean = (line: string): string =>
+    secrets
+      .filter((secret) => secret !== "")
+      .reduce((text, secret) => text.replaceAll(secret, "[secret]"), printable(line))
+      .replaceAll("\n", "\n    ");
   return {
-    info: (line) => write(strike(line), false),
-    warn: (line) => write(strike(line), true),
-    error: (line) => write(strike(line), true),
+    info: (line) => write(clean(line), false),
+    warn: (line) => write(clean(line), true),
+    error: (line) => write(clean(line), true),
     debug: (line) => {
-      if (debug) write(strike(line), false);
+      if (debug) write(clean(line), false);
     },
   };
 }

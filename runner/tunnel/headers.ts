@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { AnswerHead, OpenHead, RawHeaders } from "../../functions/protocol/frames.ts";
-import { localHost, localRequest, publicAnswer } from "./names.ts";
+import { localHost, localRequest, publicAnswer } from "./hosts.ts";
 import type { ResolvedTarget } from "./services.ts";
 
 /** Source: RFC 9110, 7.6.1, and what clients send in practice. They describe one connection, not the message. */
@@ -95,11 +95,18 @@ export function answerHead(
 /** Without what ends here, and with what the runner itself adds, which nobody else can. */
 function forTarget(headers: RawHeaders, { address, headers: added }: ResolvedTarget): RawHeaders {
   const replaced = new Set(["content-length", ...added.map(([name]) => name.toLowerCase())]);
-  const kept = endToEnd(headers).filter(([name]) => !replaced.has(name.toLowerCase()));
+  const kept = endToEnd(headers)
+    .filter(([name]) => !replaced.has(name.toLowerCase()))
+    .map(([name, value]): RawHeaders[number] => [name, asBytes(value)]);
   for (const [name, value] of added) kept.push([name, value]);
   if (valuesOf(headers, "host").length === 0)
     kept.unshift(["host", "port" in address ? localHost(address.port) : "localhost"]);
   return "port" in address && address.host === "local" ? localRequest(kept, address.port) : kept;
+}
+
+/** An older Worker sends text in place of bytes; Node would refuse its characters. */
+function asBytes(value: string): string {
+  return /[^\0-\u00ff]/.test(value) ? Buffer.from(value).toString("latin1") : value;
 }
 
 function endToEnd(headers: RawHeaders): RawHeaders {

@@ -87,6 +87,7 @@ export class HttpStream implements TunnelStream {
   release(): void {
     this.#released = true;
     clearTimeout(this.#headTimeout);
+    this.#answer?.release();
     // A whole exchange gives its connection back for the next one; anything else can't.
     const whole = this.#answer?.ended === true && this.#request?.writableFinished === true;
     if (!whole) this.#request?.destroy();
@@ -120,11 +121,8 @@ export class HttpStream implements TunnelStream {
       port.reset("protocol", "The service's answer isn't valid HTTP.");
       return;
     }
-    this.#answer = new Answer(
-      message,
-      head,
-      () => port.wake(),
-      (reason) => port.reset("unreachable", `The service broke off its answer: ${reason}`),
+    this.#answer = new Answer(message, head, port, (reason) =>
+      port.reset("unreachable", `The service broke off its answer: ${reason}`),
     );
   }
 

@@ -1,5 +1,5 @@
 import { connect, type LookupFunction, type Socket } from "node:net";
-import type { HostChoice } from "./names.ts";
+import type { HostChoice } from "./hosts.ts";
 
 /** Where a service listens on this machine. */
 export type ServiceTarget = { port: number; host?: HostChoice } | { socketPath: string };

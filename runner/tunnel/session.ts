@@ -7,7 +7,7 @@ import {
   type OpenHead,
   type ResetCode,
 } from "../../functions/protocol/frames.ts";
-import { ReceiveCredit, SendCredit } from "../../functions/protocol/flow.ts";
+import { ReceiveCredit, SendCredit, WindowPool } from "../../functions/protocol/flow.ts";
 import { CONNECTION_WINDOW_BYTES, STREAMS_LIMIT } from "../../functions/protocol/limits.ts";
 import type { FrameLink, StreamPeer } from "../connection/connection.ts";
 import { FrameWriter } from "./frame-writer.ts";
@@ -27,6 +27,8 @@ export interface SessionOptions {
 
 /** WebSocket messages that local servers are slow to take. */
 const WEBSOCKET_MEMORY_BYTES = 64 * 1024 * 1024;
+/** Sixteen answers at a time can be read ahead of their turn by the largest frame. */
+const READ_AHEAD_BYTES = 8 * 1024 * 1024;
 /** What a request line can hold; everything else would be sent as something else. */
 const REQUEST_PATH = /^[\u0021-\u007e\u0080-\u00ff]*$/;
 /** Source: RFC 6455, 7.4.1. */
@@ -37,6 +39,8 @@ export class TunnelSession implements StreamPeer, StreamSession {
   readonly writer: FrameWriter;
   readonly sendCredit = new SendCredit(CONNECTION_WINDOW_BYTES);
   readonly receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES);
+  readonly windows = new WindowPool(() => performance.now());
+  readonly readAhead = new MemoryBudget(READ_AHEAD_BYTES);
   readonly #options: SessionOptions;
   readonly #ports = new Map<number, StreamPort>();
   readonly #budget = new MemoryBudget(WEBSOCKET_MEMORY_BYTES);
@@ -56,6 +60,10 @@ export class TunnelSession implements StreamPeer, StreamSession {
 
   receive(message: Uint8Array): void {
     for (const frame of parseFrames(message)) this.#frame("body" in frame ? owned(frame, message) : frame);
+  }
+
+  delay(ms: number): void {
+    this.windows.delay(ms);
   }
 
   /** Tells the other side that WebSockets end; requests go on. */
@@ -141,7 +149,7 @@ export class TunnelSession implements StreamPeer, StreamSession {
   #discard(bytes: number): void {
     this.receiveCredit.receive(bytes);
     const grant = this.receiveCredit.consume(bytes);
-    if (grant > 0) this.writer.control(encodeFrame({ type: "window", stream: 0, bytes: grant }));
+    if (grant > 0) this.writer.window(0, grant);
   }
 }
 

@@ -1,12 +1,20 @@
 import {
+  bodySize,
   encodeFrame,
   ProtocolError,
   type EncodedFrame,
   type Frame,
   type ResetCode,
 } from "../../functions/protocol/frames.ts";
-import { frameBudget, ReceiveCredit, SendCredit } from "../../functions/protocol/flow.ts";
+import {
+  frameBudget,
+  SendCredit,
+  StreamWindow,
+  type ReceiveCredit,
+  type WindowPool,
+} from "../../functions/protocol/flow.ts";
 import { STREAM_WINDOW_BYTES } from "../../functions/protocol/limits.ts";
+import type { MemoryBudget } from "./memory-budget.ts";
 import type { FrameSource, FrameWriter } from "./frame-writer.ts";
 
 /** What serves one stream locally. */
@@ -28,6 +36,9 @@ export interface StreamSession {
   readonly writer: FrameWriter;
   readonly sendCredit: SendCredit;
   readonly receiveCredit: ReceiveCredit;
+  readonly windows: WindowPool;
+  /** For answers that are read ahead of their turn, beyond a small frame each. */
+  readonly readAhead: MemoryBudget;
   remove(port: StreamPort): void;
 }
 
@@ -38,7 +49,7 @@ export class StreamPort implements FrameSource {
   readonly webSocket: boolean;
   readonly #session: StreamSession;
   readonly #send = new SendCredit(STREAM_WINDOW_BYTES);
-  readonly #receive = new ReceiveCredit(STREAM_WINDOW_BYTES);
+  readonly #receive: StreamWindow;
   #stream: TunnelStream | undefined;
   /** Received, and not yet consumed. */
   #heldBytes = 0;
@@ -48,6 +59,7 @@ export class StreamPort implements FrameSource {
 
   constructor(session: StreamSession, id: number, service: string, webSocket: boolean) {
     this.#session = session;
+    this.#receive = new StreamWindow(session.windows);
     this.id = id;
     this.service = service;
     this.webSocket = webSocket;
@@ -97,9 +109,10 @@ export class StreamPort implements FrameSource {
     }
   }
 
-  pull(): EncodedFrame | null {
+  pull(maxBodyBytes: number): EncodedFrame | null {
     if (this.#closed) return null;
-    const frame = this.#stream?.pull(frameBudget(this.#send, this.#session.sendCredit)) ?? null;
+    const budget = frameBudget(this.#send, this.#session.sendCredit, maxBodyBytes);
+    const frame = this.#stream?.pull(budget) ?? null;
     if (frame === null) return null;
     let encoded: EncodedFrame;
     try {
@@ -110,8 +123,9 @@ export class StreamPort implements FrameSource {
       return null;
     }
     if (frame.type === "head" || frame.type === "data") {
-      this.#send.take(frame.body.byteLength);
-      this.#session.sendCredit.take(frame.body.byteLength);
+      const bytes = bodySize(frame);
+      this.#send.take(bytes);
+      this.#session.sendCredit.take(bytes);
       if (frame.end) this.#answerEnded = true;
     }
     if (frame.type === "close" || frame.type === "reset") this.close();
@@ -125,11 +139,21 @@ export class StreamPort implements FrameSource {
     this.#closed = true;
     this.#session.writer.forget(this);
     this.#giveBack(this.#heldBytes);
+    this.#receive.end();
     this.#session.remove(this);
     this.#stream?.release();
   }
 
   // The stream's side.
+
+  /** What one of its frames may hold at present. */
+  get frameBytes(): number {
+    return this.#session.writer.frameBytes;
+  }
+
+  get readAhead(): MemoryBudget {
+    return this.#session.readAhead;
+  }
 
   wake(): void {
     if (!this.#closed) this.#session.writer.wake(this);
@@ -161,6 +185,6 @@ export class StreamPort implements FrameSource {
   }
 
   #window(stream: number, bytes: number): void {
-    this.#session.writer.control(encodeFrame({ type: "window", stream, bytes }));
+    this.#session.writer.window(stream, bytes);
   }
 }

@@ -33,6 +33,7 @@ export class Tunnel {
     this.#sessions.add(session);
     return {
       receive: (message) => session.receive(message),
+      delay: (ms) => session.delay(ms),
       close: () => {
         this.#sessions.delete(session);
         session.close();

@@ -127,6 +127,7 @@ export class WebSocketStream implements TunnelStream {
   release(): void {
     this.#released = true;
     clearTimeout(this.#headTimeout);
+    this.#refusal?.release();
     this.#budget.give(this.#incoming?.bytes ?? 0);
     this.#incoming = undefined;
     this.#outgoing.length = 0;
@@ -171,11 +172,8 @@ export class WebSocketStream implements TunnelStream {
       this.#port.reset("protocol", "The service's answer isn't valid HTTP.");
       return;
     }
-    this.#refusal = new Answer(
-      answer,
-      head,
-      () => this.#port.wake(),
-      (reason) => this.#port.reset("unreachable", `The service broke off its answer: ${reason}`),
+    this.#refusal = new Answer(answer, head, this.#port, (reason) =>
+      this.#port.reset("unreachable", `The service broke off its answer: ${reason}`),
     );
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 
 /** Files of this form are leftovers of a killed process and may be deleted at its next start. */
 export const TEMPORARY_FILE = /^\.signalbox-[0-9a-f-]{36}\.tmp$/;

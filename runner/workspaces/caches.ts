@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 
 /** Directories that an install or a build makes again. Never `dist` or `build`: some projects keep sources there. */
 const CACHES = new Set([

@@ -3,7 +3,8 @@ import type { Command, Fields, RunnerEvent } from "../../functions/protocol/cont
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
 import type { LogLine } from "../logs/log-file.ts";
 import type { ProjectLogs } from "../logs/project-logs.ts";
-import { asProblem, Problem } from "../problem.ts";
+import { asRunnerError, RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import type { Disk } from "./disk.ts";
 import { deleteFile, type FileEncoding, type FileEntry, listFiles, readFile, writeFile } from "./files.ts";
 import type { Trash } from "./trash.ts";
@@ -37,7 +38,7 @@ export function createWorkspaceCommands(
   const list = async (command: Command): Promise<RunnerEvent> => {
     const slug = slugOf(command);
     const path = optionalString(command, "path") ?? "";
-    const { files, truncated } = await listFiles(await workspaces.find(slug), path);
+    const { files, truncated } = await listFiles(await workspaces.enter(slug), path);
     const shown = fitting(files);
     return event("file-list", command, {
       slug,
@@ -51,12 +52,12 @@ export function createWorkspaceCommands(
     const slug = slugOf(command);
     const filePath = requiredString(command, "filePath");
     const wanted = encodingOf(command);
-    const project = await workspaces.find(slug);
+    const project = await workspaces.enter(slug);
     let file = await readFile(project, filePath, wanted);
     // Text of control characters takes six bytes each in JSON.
     if (jsonBytes(file.content) > FIELD_LIMIT_BYTES) {
       if (wanted === "utf8")
-        throw new Problem("too_large", "This text doesn't fit a message: read it as base64.");
+        throw new RunnerError("too_large", "This text doesn't fit a message: read it as base64.");
       file = await readFile(project, filePath, "base64");
     }
     return event("file-content", command, { slug, filePath, ...file });
@@ -68,7 +69,7 @@ export function createWorkspaceCommands(
     const content = requiredString(command, "content");
     const room = await disk.reserve(Buffer.byteLength(content));
     try {
-      const project = await workspaces.create(slug);
+      const project = await workspaces.enterOrMake(slug);
       const size = await writeFile(project, filePath, content, encodingOf(command));
       disk.touch(project);
       return event("file-written", command, { slug, filePath, size });
@@ -81,14 +82,14 @@ export function createWorkspaceCommands(
     const slug = slugOf(command);
     const filePath = optionalString(command, "filePath");
     if (filePath !== undefined) {
-      const project = await workspaces.find(slug);
+      const project = await workspaces.enter(slug);
       const existed = await deleteFile(project, filePath, trash);
       disk.touch(project);
       return event("files-deleted", command, { slug, filePath, existed });
     }
     await options.stopProject?.(slug);
     const existed = await workspaces.remove(slug);
-    await logs.forget(slug);
+    await logs.closeOne(slug);
     await trash.discard(logs.directory(slug));
     return event("files-deleted", command, { slug, existed });
   };
@@ -124,7 +125,7 @@ async function* fetchLogs(command: Command, logs: ProjectLogs): AsyncIterable<Ru
   try {
     const slug = slugOf(command);
     const { cursor, lines, truncated } = await (
-      await logs.of(slug)
+      await logs.open(slug)
     ).read(cursorOf(command), limitOf(command));
     const runs: LogLine[][] = [];
     for (const line of lines) {
@@ -164,40 +165,41 @@ function event(type: RunnerEvent["type"], command: Command, fields: Fields): Run
 }
 
 function failure(command: Command, error: unknown): RunnerEvent {
-  const { code, message, field } = asProblem(error);
-  if (code === "internal") console.error(`${command.type} ${command.id}:`, error);
+  const { code, message, field } = asRunnerError(error);
+  if (code === "internal") complain(`${command.type} ${command.id}`, error);
   return event("error", command, { code, error: message, ...(field === undefined ? {} : { field }) });
 }
 
 /** SentryVibe sends the project's slug in the payload and its database id as `projectId`; here they are the same. */
 function slugOf({ payload, projectId }: Command): string {
   const slug = payload["slug"] ?? projectId;
-  if (typeof slug !== "string") throw new Problem("invalid_project", "The command names no project.", "slug");
+  if (typeof slug !== "string")
+    throw new RunnerError("invalid_project", "The command names no project.", "slug");
   return slug;
 }
 
 function requiredString(command: Command, name: string): string {
   const value = optionalString(command, name);
-  if (value === undefined) throw new Problem("invalid_request", `The command has no ${name}.`, name);
+  if (value === undefined) throw new RunnerError("invalid_request", `The command has no ${name}.`, name);
   return value;
 }
 
 function optionalString({ payload }: Command, name: string): string | undefined {
   const value = payload[name];
   if (value === undefined || value === null) return undefined;
-  if (typeof value !== "string") throw new Problem("invalid_request", `This must be a string.`, name);
+  if (typeof value !== "string") throw new RunnerError("invalid_request", `This must be a string.`, name);
   return value;
 }
 
 function encodingOf(command: Command): FileEncoding | undefined {
   const value = optionalString(command, "encoding");
   if (value === undefined || value === "utf8" || value === "base64") return value;
-  throw new Problem("invalid_request", "The encoding must be utf8 or base64.", "encoding");
+  throw new RunnerError("invalid_request", "The encoding must be utf8 or base64.", "encoding");
 }
 
 function cursorOf(command: Command): number {
   const text = optionalString(command, "cursor") ?? "0";
-  if (!/^\d{1,15}$/.test(text)) throw new Problem("invalid_request", "This isn't a cursor.", "cursor");
+  if (!/^\d{1,15}$/.test(text)) throw new RunnerError("invalid_request", "This isn't a cursor.", "cursor");
   return Number(text);
 }
 
@@ -205,7 +207,7 @@ function limitOf({ payload }: Command): number | undefined {
   const { limit } = payload;
   if (limit === undefined || limit === null) return undefined;
   if (typeof limit === "number" && Number.isInteger(limit) && limit > 0) return Math.min(limit, 1_000);
-  throw new Problem("invalid_request", "The limit must be a whole number above 0.", "limit");
+  throw new RunnerError("invalid_request", "The limit must be a whole number above 0.", "limit");
 }
 
 function fitting(files: FileEntry[]): FileEntry[] {

@@ -1,10 +1,10 @@
 import { lstat, opendir } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
 
-/** A measurement of a part that nobody reported as changed is believed for so long. */
+/** How long the measurement of an unchanged part holds. */
 const BELIEVED_MS = 60_000;
-/** A part is measured again at the earliest after so many times the time that measuring it took. */
+/** Measuring a part again waits this many times as long as measuring it took. */
 const REST_FACTOR = 20;
 const REST_LEAST_MS = 1_000;
 
@@ -16,8 +16,8 @@ interface Part {
 }
 
 /**
- * What a directory occupies on disk. Its parts (entries, and the entries of hidden entries) are measured one at a time
- * and only when they may have changed, so that asking often is cheap.
+ * What a directory occupies on disk. Measures its parts (entries, and the entries of hidden entries) one at a time, and
+ * only those that may have changed, so that asking often is cheap.
  */
 export class DiskUsage {
   readonly #root: string;
@@ -33,7 +33,7 @@ export class DiskUsage {
     this.grow(path, 0);
   }
 
-  /** So much was written there: it counts at once, until it is measured. */
+  /** Counts bytes just written there, until the next measurement. */
   grow(path: string, bytes: number): void {
     for (const name of this.#partNames(path)) {
       const known = this.#parts.get(name);
@@ -43,7 +43,7 @@ export class DiskUsage {
     }
   }
 
-  /** Something large was deleted: measure at once what is left of its part. */
+  /** Something large was deleted: the next look measures its part anew. */
   forget(path: string): void {
     for (const name of this.#partNames(path)) this.#parts.delete(name);
   }

@@ -1,15 +1,16 @@
 import { statfs } from "node:fs/promises";
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { DiskUsage } from "./disk-usage.ts";
 
 /** Room that work under way, logs and journals can still use once new work is refused. */
 const LOW_WATER_BYTES = 1024 * 1024 * 1024;
 /** On a small volume a fixed mark would refuse everything. */
 const LOW_WATER_SHARE = 0.1;
-/** How often a disk that is running low is looked after when nobody asks. */
+/** How often it looks for room by itself. */
 const WATCH_INTERVAL_MS = 15_000;
 
-/** Something that can be deleted because it can be made again or nobody refers to it. */
+/** Something that may be deleted: it can be made again, or nobody refers to it. */
 export interface Evictable {
   path: string;
   evict(): Promise<void>;
@@ -22,7 +23,7 @@ export interface DiskStatus {
   /** `low`: evicting, below twice the low-water mark. `full`: below it, new work is refused. */
   state: "ok" | "low" | "full";
   freeBytes: number;
-  /** What work under way has been promised. */
+  /** Promised to work under way. */
   reservedBytes: number;
   lowWaterBytes: number;
   quotaBytes: number | null;
@@ -32,11 +33,11 @@ export interface DiskStatus {
   lastEvictionAt: string | null;
 }
 
-/** Room that was promised to one piece of work. */
+/** Room promised to one piece of work. */
 export interface Reservation {
   /**
-   * So much was written since the last time, and so much is still to come. Throws `disk_full` as {@link Disk.reserve}
-   * does.
+   * Reports the bytes written since the last call and asks for the next ones. Throws `disk_full` as
+   * {@link Disk.reserve} does.
    */
   renew(written: number, bytes: number): Promise<void>;
   release(): void;
@@ -71,7 +72,7 @@ export class Disk {
     this.#watch = setInterval(() => {
       this.#relieve(0).catch((error: unknown) => {
         const why = error instanceof Error ? error.message : String(error);
-        console.error(`disk: can't see whether ${this.#root} needs room (${why}). Check WORKSPACE_ROOT.`);
+        complain(`disk: can't see whether ${this.#root} needs room (${why}). Check WORKSPACE_ROOT.`);
       });
     }, options.watchIntervalMs ?? WATCH_INTERVAL_MS);
     this.#watch.unref();
@@ -94,7 +95,7 @@ export class Disk {
     this.#usage?.touch(path);
   }
 
-  /** Promises room for new work at a path, after evicting if need be. Throws {@link Problem} `disk_full`. */
+  /** Promises room for new work at a path, after evicting if need be. Throws {@link RunnerError} `disk_full`. */
   async reserve(bytes: number, path: string = this.#root): Promise<Reservation> {
     let held = 0;
     const hold = (more: number): void => {
@@ -103,9 +104,9 @@ export class Disk {
     };
     const renew = async (written: number, more: number): Promise<void> => {
       this.#usage?.grow(path, written);
-      // Promised before looking, so that two that look at the same time don't get the same room.
+      // Promise first, look second: two callers at the same time must not get the same room.
       hold(more);
-      await this.#require().catch((error: unknown) => {
+      await this.#requireRoom().catch((error: unknown) => {
         hold(0);
         throw error;
       });
@@ -133,13 +134,13 @@ export class Disk {
     clearInterval(this.#watch);
   }
 
-  async #require(): Promise<void> {
+  async #requireRoom(): Promise<void> {
     const isEnough = async (): Promise<boolean> =>
       (await this.#free()).free - this.#reserved >= this.#lowWaterBytes;
     if (await isEnough()) return;
     await this.#relieve(this.#reserved);
     if (await isEnough()) return;
-    throw new Problem(
+    throw new RunnerError(
       "disk_full",
       "The runner's disk is full: delete projects or deployments, or enlarge it.",
     );
@@ -159,8 +160,8 @@ export class Disk {
         try {
           await evictable.evict();
         } catch (error) {
-          // It stays, and must not keep the others from going.
-          console.error(`disk: can't evict ${evictable.path}:`, error);
+          // The others can still go.
+          complain(`disk: can't evict ${evictable.path}`, error);
           continue;
         }
         this.#usage?.forget(evictable.path);

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, rename, rm } from "node:fs/promises";
-import { isSystemError, Problem } from "../problem.ts";
+import { isSystemError, RunnerError } from "../runner-error.ts";
 import { temporaryName } from "./atomic-file.ts";
 import { HeldDirectory, verifyOpened, walk } from "./held-directory.ts";
 import { outside, parseOutsidePath } from "./outside-path.ts";
@@ -59,7 +59,7 @@ export async function listFiles(
 
 /**
  * A whole file. Without an encoding it is text if it is UTF-8 and base64 if not.
- * Problems: `not_found`, `not_a_file`, `too_large`, `path_outside_project`, `invalid_path`.
+ * Errors: `not_found`, `not_a_file`, `too_large`, `path_outside_project`, `invalid_path`.
  */
 export async function readFile(
   project: string,
@@ -70,7 +70,7 @@ export async function readFile(
   const place = await walk(project, components, { create: false, followLast: true }).catch(explainChange);
   try {
     const { directory, name } = place;
-    if (name === null) throw new Problem("not_a_file", "This path is a directory.");
+    if (name === null) throw new RunnerError("not_a_file", "This path is a directory.");
     // Without O_NONBLOCK a named pipe would hold this call, and a thread of the pool, for ever.
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
     const file = await open(directory.at(name), flags).catch(explainOpen);
@@ -105,13 +105,14 @@ export async function writeFile(
 ): Promise<number> {
   const data = decode(content, encoding);
   const components = parseOutsidePath(path);
-  if (components.length === 0) throw new Problem("not_a_file", "This path is the project itself.");
+  if (components.length === 0) throw new RunnerError("not_a_file", "This path is the project itself.");
   const place = await walk(project, components, { create: true, followLast: true }).catch(explainChange);
   try {
     const { directory, name } = place;
-    if (name === null) throw new Problem("not_a_file", "This path is a directory.");
+    if (name === null) throw new RunnerError("not_a_file", "This path is a directory.");
     const before = await lstat(directory.at(name)).catch(ignoreMissing);
-    if (before !== null && !before.isFile()) throw new Problem("not_a_file", "This path isn't a plain file.");
+    if (before !== null && !before.isFile())
+      throw new RunnerError("not_a_file", "This path isn't a plain file.");
     const temporary = temporaryName();
     try {
       const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -129,7 +130,7 @@ export async function writeFile(
     } catch (error) {
       await rm(directory.at(temporary), { force: true });
       if (isSystemError(error, "EISDIR", "ENOTEMPTY", "EEXIST")) {
-        throw new Problem("not_a_file", "This path is a directory.");
+        throw new RunnerError("not_a_file", "This path is a directory.");
       }
       return explainChange(error);
     }
@@ -142,7 +143,7 @@ export async function writeFile(
 /** Deletes a file or a directory with everything in it; a symlink itself, not what it leads to. */
 export async function deleteFile(project: string, path: unknown, trash: Trash): Promise<boolean> {
   const components = parseOutsidePath(path);
-  if (components.length === 0) throw new Problem("invalid_path", "This path is the project itself.");
+  if (components.length === 0) throw new RunnerError("invalid_path", "This path is the project itself.");
   try {
     const place = await walk(project, components, { create: false, followLast: false }).catch(explainChange);
     try {
@@ -153,7 +154,7 @@ export async function deleteFile(project: string, path: unknown, trash: Trash): 
       await place.close();
     }
   } catch (error) {
-    if (error instanceof Problem && error.code === "not_found") return false;
+    if (error instanceof RunnerError && error.code === "not_found") return false;
     throw error;
   }
 }
@@ -168,7 +169,7 @@ async function describe(directory: HeldDirectory, name: string, path: string): P
 
 async function requireFile(file: FileHandle): Promise<{ size: number }> {
   const stats = await file.stat();
-  if (!stats.isFile()) throw new Problem("not_a_file", "This path isn't a plain file.");
+  if (!stats.isFile()) throw new RunnerError("not_a_file", "This path isn't a plain file.");
   return stats;
 }
 
@@ -179,7 +180,8 @@ function encode(data: Buffer, wanted: FileEncoding | undefined): { content: stri
     return { content, encoding: "utf8" };
   } catch {
     // Not UTF-8: as text it would come back damaged.
-    if (wanted === "utf8") throw new Problem("invalid_request", "This file isn't text: read it as base64.");
+    if (wanted === "utf8")
+      throw new RunnerError("invalid_request", "This file isn't text: read it as base64.");
     return { content: data.toString("base64"), encoding: "base64" };
   }
 }
@@ -189,15 +191,15 @@ function decode(content: string, encoding: FileEncoding): Buffer {
   const most = encoding === "base64" ? Math.ceil(FILE_LIMIT_BYTES / 3) * 4 : FILE_LIMIT_BYTES;
   if (content.length > most) throw tooLarge();
   if (encoding === "base64" && !/^[A-Za-z0-9+/]*={0,2}$/.test(content)) {
-    throw new Problem("invalid_request", "The content isn't base64.", "content");
+    throw new RunnerError("invalid_request", "The content isn't base64.", "content");
   }
   const data = Buffer.from(content, encoding);
   if (data.length > FILE_LIMIT_BYTES) throw tooLarge();
   return data;
 }
 
-function tooLarge(): Problem {
-  return new Problem(
+function tooLarge(): RunnerError {
+  return new RunnerError(
     "too_large",
     `Files of more than ${FILE_LIMIT_BYTES} bytes don't fit a control message.`,
   );
@@ -206,17 +208,17 @@ function tooLarge(): Problem {
 /** What was there a moment ago, and held open, was deleted or replaced by somebody else. */
 function explainChange(error: unknown): never {
   if (isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP")) {
-    throw new Problem("changed_meanwhile", "The directory was changed meanwhile: try again.");
+    throw new RunnerError("changed_meanwhile", "The directory was changed meanwhile: try again.");
   }
   throw error;
 }
 
 function explainOpen(error: unknown): never {
-  if (isSystemError(error, "ENOENT")) throw new Problem("not_found", "There is no such file.");
+  if (isSystemError(error, "ENOENT")) throw new RunnerError("not_found", "There is no such file.");
   // A symlink was put there between the look and the opening.
   if (isSystemError(error, "ELOOP")) throw outside();
   if (isSystemError(error, "ENXIO", "ENODEV")) {
-    throw new Problem("not_a_file", "This path isn't a plain file.");
+    throw new RunnerError("not_a_file", "This path isn't a plain file.");
   }
   throw error;
 }

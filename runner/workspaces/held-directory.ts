@@ -1,6 +1,6 @@
 import { constants, existsSync } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, readlink, realpath } from "node:fs/promises";
-import { isSystemError, Problem } from "../problem.ts";
+import { isSystemError, RunnerError } from "../runner-error.ts";
 import { outside } from "./outside-path.ts";
 
 /** Linux: a path below an open directory's descriptor is what openat() takes, and can't be swapped on the way. */
@@ -24,9 +24,9 @@ export class HeldDirectory {
       location,
       constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW,
     ).catch((error: unknown) => {
-      if (isSystemError(error, "ENOENT")) throw new Problem("not_found", "There is no such directory.");
+      if (isSystemError(error, "ENOENT")) throw new RunnerError("not_found", "There is no such directory.");
       if (isSystemError(error, "ENOTDIR", "ELOOP")) {
-        throw new Problem("not_a_directory", "A part of this path isn't a directory.");
+        throw new RunnerError("not_a_directory", "A part of this path isn't a directory.");
       }
       throw error;
     });
@@ -121,7 +121,7 @@ export async function walk(
       }
       if (isLast) return { directory: here, name, close: () => closeFrom(0) };
       if (kind === "missing") {
-        if (!options.create) throw new Problem("not_found", "There is no such directory.");
+        if (!options.create) throw new RunnerError("not_found", "There is no such directory.");
         await mkdir(here.at(name)).catch((error: unknown) => {
           if (!isSystemError(error, "EEXIST")) throw error;
         });

@@ -1,4 +1,4 @@
-import { Problem } from "../problem.ts";
+import { RunnerError } from "../runner-error.ts";
 
 /** Linux's PATH_MAX. */
 const PATH_LIMIT_BYTES = 4_096;
@@ -15,18 +15,18 @@ const DRIVE = /^[a-z]:/i;
 
 /**
  * The components of a path that came from outside, relative to its project; none for the project itself.
- * Throws {@link Problem} `invalid_path` for what can't be a path, and `path_outside_project` for everything that leaves
+ * Throws {@link RunnerError} `invalid_path` for what can't be a path, and `path_outside_project` for everything that leaves
  * the project or would leave it on another reading: absolute, dot segments, backslashes, drives, percent-encoded forms.
  *
  * @example parseOutsidePath("src//./app.ts") // ["src", "app.ts"]
  */
 export function parseOutsidePath(path: unknown): string[] {
-  if (typeof path !== "string") throw new Problem("invalid_path", "A path must be a string.");
-  if (path.includes("\0")) throw new Problem("invalid_path", "A path can't contain a NUL character.");
+  if (typeof path !== "string") throw new RunnerError("invalid_path", "A path must be a string.");
+  if (path.includes("\0")) throw new RunnerError("invalid_path", "A path can't contain a NUL character.");
   if (Buffer.byteLength(path) > PATH_LIMIT_BYTES) {
-    throw new Problem("invalid_path", `A path can't be longer than ${PATH_LIMIT_BYTES} bytes.`);
+    throw new RunnerError("invalid_path", `A path can't be longer than ${PATH_LIMIT_BYTES} bytes.`);
   }
-  if (!path.isWellFormed()) throw new Problem("invalid_path", "A path must be well-formed Unicode.");
+  if (!path.isWellFormed()) throw new RunnerError("invalid_path", "A path must be well-formed Unicode.");
   if (path.startsWith("/") || path.includes("\\") || DRIVE.test(path)) throw outside();
   const components: string[] = [];
   for (const name of path.split("/")) {
@@ -39,21 +39,21 @@ export function parseOutsidePath(path: unknown): string[] {
     components.push(name);
   }
   if (components.length > DEPTH_LIMIT) {
-    throw new Problem("invalid_path", `A path can't be deeper than ${DEPTH_LIMIT} directories.`);
+    throw new RunnerError("invalid_path", `A path can't be deeper than ${DEPTH_LIMIT} directories.`);
   }
   return components;
 }
 
 /** The error for a path that leaves its project, without telling where it went. */
-export function outside(): Problem {
-  return new Problem("path_outside_project", "This path leads out of its project.");
+export function outside(): RunnerError {
+  return new RunnerError("path_outside_project", "This path leads out of its project.");
 }
 
 function checkName(name: string): void {
   if (Buffer.byteLength(name) > NAME_LIMIT_BYTES) {
-    throw new Problem("invalid_path", `A file name can't be longer than ${NAME_LIMIT_BYTES} bytes.`);
+    throw new RunnerError("invalid_path", `A file name can't be longer than ${NAME_LIMIT_BYTES} bytes.`);
   }
-  if (DEVICE_NAME.test(name)) throw new Problem("invalid_path", "A file name can't be a device's name.");
+  if (DEVICE_NAME.test(name)) throw new RunnerError("invalid_path", "A file name can't be a device's name.");
   let decoded = name;
   for (let round = 0; round < DECODINGS && decoded.includes("%"); round++) {
     decoded = decodeEscapes(decoded);

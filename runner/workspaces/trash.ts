@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { isSystemError } from "../problem.ts";
+import { isSystemError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 
 /**
- * Deletes directories in two steps: one rename, after which the thing is gone for everybody, and the slow rest. What a
- * killed process left half deleted is deleted at the next start.
+ * Deletes directories in two steps: a rename, after which nobody sees the thing any more, and the slow rest. The next
+ * start deletes what a killed process left.
  */
 export class Trash {
   readonly #directory: string;
@@ -39,9 +40,9 @@ export class Trash {
 
   async empty(): Promise<void> {
     for (const name of await readdir(this.#directory)) {
-      // What can't be deleted (another user's, a mount) is in nobody's way here, and must not keep a runner from starting.
+      // What can't be deleted (another user's files, a mount) harms nobody here; the runner starts all the same.
       await removeTree(join(this.#directory, name)).catch((error: unknown) =>
-        console.error(`trash: can't delete ${name}:`, error),
+        complain(`trash: can't delete ${name}`, error),
       );
     }
   }

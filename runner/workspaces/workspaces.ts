@@ -1,7 +1,7 @@
 import { lstat, mkdir, readdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
-import { isSystemError, Problem } from "../problem.ts";
+import { isSystemError, RunnerError } from "../runner-error.ts";
 import type { Evictable } from "./disk.ts";
 import { syncDirectory } from "./atomic-file.ts";
 import { findCaches } from "./caches.ts";
@@ -31,35 +31,36 @@ export class Workspaces {
   }
 
   /**
-   * A project's directory. Problems: `invalid_project` for anything but a slug, `project_not_found`,
+   * A project's directory, which counts as used from now on. Errors: `invalid_project` for anything but a slug, `project_not_found`,
    * `path_outside_project` if a symlink has taken its place.
    */
-  async find(slug: unknown): Promise<string> {
+  async enter(slug: unknown): Promise<string> {
     const directory = this.#directory(slug);
     try {
       const stats = await lstat(directory);
       if (stats.isSymbolicLink()) {
-        throw new Problem("path_outside_project", "The project's directory is a symlink.");
+        throw new RunnerError("path_outside_project", "The project's directory is a symlink.");
       }
       if (!stats.isDirectory())
-        throw new Problem("not_a_directory", "The project's place is taken by a file.");
+        throw new RunnerError("not_a_directory", "The project's place is taken by a file.");
     } catch (error) {
-      if (isSystemError(error, "ENOENT")) throw new Problem("project_not_found", "There is no such project.");
+      if (isSystemError(error, "ENOENT"))
+        throw new RunnerError("project_not_found", "There is no such project.");
       throw error;
     }
     this.#touch(directory);
     return directory;
   }
 
-  /** As {@link find}, and makes the directory if there is none. */
-  async create(slug: unknown): Promise<string> {
+  /** As {@link enter}, and makes the directory if there is none. */
+  async enterOrMake(slug: unknown): Promise<string> {
     await mkdir(this.#directory(slug)).then(
       () => syncDirectory(this.root),
       (error: unknown) => {
         if (!isSystemError(error, "EEXIST")) throw error;
       },
     );
-    return this.find(slug);
+    return this.enter(slug);
   }
 
   /** Keeps a project from counting as idle until the returned function is called. */
@@ -122,7 +123,7 @@ export class Workspaces {
 
   #directory(slug: unknown): string {
     if (typeof slug !== "string" || !SLUG_PATTERN.test(slug)) {
-      throw new Problem("invalid_project", `A project's slug must match ${SLUG_PATTERN.source}.`, "slug");
+      throw new RunnerError("invalid_project", `A project's slug must match ${SLUG_PATTERN.source}.`, "slug");
     }
     return join(this.root, slug);
   }

@@ -16,7 +16,8 @@ export async function buildWorker(directory = join(projectRoot, "dist")): Promis
     conditions: ["workerd", "worker", "browser"],
     external: ["cloudflare:*", "node:*"],
     minify: true,
-    keepNames: true,
+    // As in wrangler.toml.
+    keepNames: false,
     logLevel: "warning",
   });
   return outfile;

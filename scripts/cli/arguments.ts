@@ -7,6 +7,8 @@ export interface Invocation {
   command: Command | null;
   flags: Record<string, unknown>;
   arguments: (string | undefined)[];
+  /** Old spellings that were used, each with the new one. */
+  oldSpellings: string[];
 }
 
 /** Reads a command line. Throws {@link Failure} `usage` for whatever isn't exactly what a command takes. */
@@ -17,20 +19,56 @@ export function parseInvocation(argv: readonly string[], commands: readonly Comm
     const named = rest.filter((word) => !word.startsWith("-"));
     if (words.length > 0 || named.length > 0)
       throw unknownCommand([...words, ...named].slice(0, 2), commands);
-    return { command, flags: parseFlags(rest, everywhere, null).values, arguments: [] };
+    return { command, flags: parseFlags(rest, everywhere, null).values, arguments: [], oldSpellings: [] };
   }
-  const { values, positionals } = parseFlags(rest, { ...everywhere, ...command.flags }, command);
   const expected = command.arguments ?? [];
-  if (values["help"] === true) return { command, flags: values, arguments: [] };
-  if (positionals.length > expected.length) {
-    const extra = positionals[expected.length] ?? "";
+  const known = { ...everywhere, ...command.flags, ...formerFlags(command) };
+  const { values, positionals } = parseFlags(rest, known, command);
+  const oldSpellings =
+    command.nowSpelled === undefined
+      ? []
+      : [`${command.name} is now spelled: signalbox ${command.nowSpelled}`];
+  if (values["help"] === true) return { command, flags: values, arguments: [], oldSpellings };
+  const former = (spelling: string | undefined): string | undefined =>
+    spelling === undefined ? undefined : (values[spelling] as string | undefined);
+  for (const [name, { formerly }] of Object.entries<Flag>(command.flags)) {
+    const value = former(formerly);
+    if (value === undefined) continue;
+    if (values[name] !== undefined && values[name] !== value)
+      throw usage(`--${name} and --${formerly} are the same, and say different things.`, command);
+    values[name] = value;
+    oldSpellings.push(`--${formerly} is now spelled: --${name}`);
+  }
+  // An argument that a flag gives may be left out before the others.
+  const left = expected.filter(({ formerly }) => former(formerly) === undefined);
+  const taking = positionals.length > left.length ? expected : left;
+  if (positionals.length > taking.length) {
+    const extra = positionals[taking.length] ?? "";
     throw usage(`${command.name} doesn't take the argument ${JSON.stringify(extra)}.`, command);
   }
-  const missing = expected.find(
-    ({ optional }, index) => optional !== true && positionals[index] === undefined,
-  );
+  const given = expected.map((argument) => {
+    const { name, formerly } = argument;
+    const at = taking.indexOf(argument);
+    const positional = at === -1 ? undefined : positionals[at];
+    const value = former(formerly);
+    if (value === undefined) return positional;
+    if (positional !== undefined && positional !== value)
+      throw usage(`${name} and --${formerly} are the same, and say different things.`, command);
+    oldSpellings.push(`--${formerly} is now spelled: signalbox ${command.name} ${name}`);
+    return value;
+  });
+  const missing = expected.find(({ optional }, index) => optional !== true && given[index] === undefined);
   if (missing) throw usage(`${command.name} needs ${missing.name}: ${missing.summary}.`, command);
-  return { command, flags: values, arguments: expected.map((_, index) => positionals[index]) };
+  return { command, flags: values, arguments: given, oldSpellings };
+}
+
+function formerFlags(command: Command): Flags {
+  const all = [...Object.values<Flag>(command.flags), ...(command.arguments ?? [])];
+  return Object.fromEntries(
+    all.flatMap(({ formerly, summary }) =>
+      formerly === undefined ? [] : [[formerly, { type: "string" as const, summary }]],
+    ),
+  );
 }
 
 /** The words that name the command, wherever flags that every command takes stand. */

@@ -1,4 +1,4 @@
-import type { Session } from "./session.ts";
+import type { CommandContext } from "./context.ts";
 
 /** One flag. Its name is its key in the command's `flags`. */
 export interface Flag {
@@ -11,6 +11,8 @@ export interface Flag {
   choices?: readonly string[];
   /** May be given more than once. */
   multiple?: true;
+  /** An older spelling, or pulse-railway's; it works and says the new one. */
+  formerly?: string;
 }
 export type Flags = Record<string, Flag>;
 
@@ -27,6 +29,8 @@ export interface Argument {
   optional?: true;
   /** The only values that are taken. */
   choices?: readonly string[];
+  /** A flag that says the same: an older spelling, or pulse-railway's; it works and says the new one. */
+  formerly?: string;
 }
 
 export interface Definition<F extends Flags> {
@@ -34,11 +38,13 @@ export interface Definition<F extends Flags> {
   name: string;
   /** One line, for the overview. */
   summary: string;
+  /** The new spelling, where this is an old one: it works, says the new one, and isn't listed. */
+  nowSpelled?: string;
   /** What else there is to say, below the flags. */
   notes?: string;
   arguments?: readonly Argument[];
   flags: F;
-  run(session: Session, input: Input<F>): Promise<void>;
+  run(context: CommandContext, input: Input<F>): Promise<void>;
 }
 
 export interface Input<F extends Flags> {
@@ -50,7 +56,7 @@ export interface Input<F extends Flags> {
 /** A command as the table knows it. */
 export type Command = Omit<Definition<Flags>, "run"> & {
   run(
-    session: Session,
+    context: CommandContext,
     input: { flags: Record<string, unknown>; arguments: (string | undefined)[] },
   ): Promise<void>;
 };
@@ -60,7 +66,7 @@ export function command<const F extends Flags>(definition: Definition<F>): Comma
   return {
     ...definition,
     // The parser has made the values by these very flags.
-    run: (session, input) => definition.run(session, input as Input<F>),
+    run: (context, input) => definition.run(context, input as Input<F>),
   };
 }
 

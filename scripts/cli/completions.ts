@@ -41,7 +41,8 @@ function levels(commands: readonly Command[]): Level[] {
     const { words } = at(path);
     if (!words.some((known) => known.word === word)) words.push({ word, summary });
   };
-  for (const { name, summary, flags, arguments: taken = [] } of commands) {
+  for (const { name, summary, flags, nowSpelled, arguments: taken = [] } of commands) {
+    if (nowSpelled !== undefined) continue;
     const [first = "", second] = name.split(" ");
     add("", first, second === undefined ? summary : `${first} …`);
     if (second !== undefined) add(first, second, summary);

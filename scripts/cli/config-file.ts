@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { configSchema, type Config } from "./config-schema.ts";
 import { Failure } from "./failure.ts";
+import { directoriesUpward, isOurs } from "./trust.ts";
 
 export const CONFIG_FILE = "signalbox.json";
 
@@ -13,18 +14,29 @@ export interface LoadedConfig {
   config: Config;
 }
 
-/** The file that was named, else `signalbox.json` in a directory or above it, up to the root of its repository. */
-export function loadConfig(directory: string, named: string | undefined, cwd: string): LoadedConfig {
+/**
+ * The file that was named, else `signalbox.json` in a directory or above it, up to the root of its repository. Another
+ * user's file has to be named.
+ */
+export function loadConfig(
+  directory: string,
+  named: string | undefined,
+  world: { cwd: string; env: Record<string, string | undefined> },
+): LoadedConfig {
   if (named !== undefined) {
-    const file = resolve(cwd, named);
+    const file = resolve(world.cwd, named);
     if (!existsSync(file)) throw new Failure("config", "no_config", `There is no file ${file} (--config).`);
     return readConfig(file);
   }
-  for (let at = resolve(directory); ; at = dirname(at)) {
+  for (const at of directoriesUpward(directory)) {
     const file = join(at, CONFIG_FILE);
-    if (existsSync(file)) return readConfig(file);
-    // What lies beyond the repository was written for something else.
-    if (existsSync(join(at, ".git")) || dirname(at) === at) break;
+    if (!existsSync(file)) continue;
+    if (isOurs(file, world.env)) return readConfig(file);
+    throw new Failure(
+      "config",
+      "foreign_config",
+      `${file} belongs to another user, so it doesn't count. If you trust it: --config ${file}.`,
+    );
   }
   return { file: null, directory: resolve(directory), config: {} };
 }

@@ -1,3 +1,4 @@
+import { printableLine } from "../../functions/protocol/printable.ts";
 import { RailwayError, type RailwayErrorKind } from "../../functions/railway/error.ts";
 import { ControlProblem, ControlUnreachable } from "../client/control-client.ts";
 
@@ -49,14 +50,15 @@ export function failureOf(error: unknown): Failure | null {
     return new Failure(
       "unreachable",
       "server_unreachable",
-      `${error.message} Is the address right, and is it up?`,
+      `${printableLine(error.message)} Is the address right, and is it up?`,
     );
   }
   if (error instanceof RailwayError) {
-    return new Failure(railwayReasons[error.kind], `railway_${error.kind}`, error.message);
+    return new Failure(railwayReasons[error.kind], `railway_${error.kind}`, printableLine(error.message));
   }
   if (!(error instanceof ControlProblem)) return null;
-  const { code, status, message } = error;
+  const { status } = error;
+  const [code, message] = [printableLine(error.code), printableLine(error.message)];
   if (status === 401) return new Failure("unauthorized", code, `The control token is wrong. ${LOGIN_REMEDY}`);
   if (code === "too_many_attempts") return new Failure("unauthorized", code, message);
   if (code === "unknown_app") return new Failure("notFound", code, message.replace(/ Create it with.*/, ""));

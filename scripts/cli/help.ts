@@ -2,7 +2,9 @@ import { everywhere, type Command, type Flags } from "./command.ts";
 
 /** All commands, a line each. */
 export function overview(commands: readonly Command[]): string {
-  const lines = columns(commands.map(({ name, summary }) => [name, summary]));
+  const lines = columns(
+    commands.filter(({ nowSpelled }) => nowSpelled === undefined).map(({ name, summary }) => [name, summary]),
+  );
   return `signalbox: several versions of an app at a time, and nobody's session is cut by a deploy
 
 Usage: signalbox COMMAND [ARGUMENTS] [FLAGS]

@@ -4,7 +4,7 @@ import { commands } from "./commands/index.ts";
 import { Failure, failureOf } from "./failure.ts";
 import { commandHelp, overview } from "./help.ts";
 import { Output, type Sink } from "./output.ts";
-import { Session, type World } from "./session.ts";
+import { CommandContext, type World } from "./context.ts";
 import { VERSION } from "./version.ts";
 
 /** Temporary files are deleted in no time; nobody waits longer after Ctrl-C. */
@@ -24,13 +24,13 @@ export async function main(argv: readonly string[], world: World, streams: Strea
     json: argv.includes("--json"),
     noColor: argv.includes("--no-color"),
   });
-  let session: Session | null = null;
+  let context: CommandContext | null = null;
   try {
     if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-v")) {
       streams.stdout.write(`signalbox ${VERSION}\n`);
       return 0;
     }
-    const { command, flags, arguments: given }: Invocation = parseInvocation(argv, commands);
+    const { command, flags, arguments: given, oldSpellings }: Invocation = parseInvocation(argv, commands);
     if (command === null) {
       (flags["help"] === true ? streams.stdout : streams.stderr).write(overview(commands));
       return flags["help"] === true ? 0 : 2;
@@ -45,12 +45,13 @@ export async function main(argv: readonly string[], world: World, streams: Strea
       json: flags["json"] === true,
       noColor: flags["no-color"] === true,
     });
-    session = new Session(world, flags, output);
-    await runUntilInterrupted(session, command.run(session, { flags, arguments: given }));
-    session.end();
+    for (const remark of oldSpellings) output.remark(`${remark}.`);
+    context = new CommandContext(world, flags, output);
+    await runUntilInterrupted(context, command.run(context, { flags, arguments: given }));
+    context.end();
     return 0;
   } catch (error) {
-    session?.end();
+    context?.end();
     const failure = failureOf(error);
     if (failure === null) {
       output.failure({
@@ -66,14 +67,14 @@ export async function main(argv: readonly string[], world: World, streams: Strea
 }
 
 /** A command that is interrupted gets a moment to clean up; what it would still say is of no interest. */
-async function runUntilInterrupted(session: Session, work: Promise<void>): Promise<void> {
+async function runUntilInterrupted(context: CommandContext, work: Promise<void>): Promise<void> {
   const interruption = new Promise<"interrupted">((resolve) => {
-    session.signal.addEventListener("abort", () => resolve("interrupted"));
+    context.signal.addEventListener("abort", () => resolve("interrupted"));
   });
   if ((await Promise.race([work, interruption])) !== "interrupted") return;
-  session.end();
+  context.end();
   await Promise.race([work.catch(() => undefined), sleep(CLEAN_UP_MS)]);
-  throw new Failure("interrupted", "interrupted", session.interruption);
+  throw new Failure("interrupted", "interrupted", context.interruption);
 }
 
 function traceOf(error: unknown): string {

@@ -1,192 +1,221 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { hc, type ClientResponse } from "hono/client";
+import type { ControlApi } from "../../functions/control/routes/index.ts";
+import { controlFetch, ControlProblem, ControlUnreachable, jsonOf, patientFetch } from "./control-fetch.ts";
 import type {
   AppBody,
   AppView,
-  CredentialView,
   DeploymentBody,
   DeploymentState,
   DeploymentView,
-  JanitorLast,
-  JanitorReport,
   LogView,
   PauseBody,
-  RunnerDetails,
+  PlacementBody,
+  PlacementView,
+  ProblemView,
   RunnerView,
 } from "./control-types.ts";
 
-/** The longest that an answer may take; the janitor's run and a slow store are the longest there are. */
-const CALL_TIMEOUT_MS = 60_000;
-/** Attempts of a call that may be repeated, and the pause after the first. */
-const ATTEMPTS = 4;
-const RETRY_FIRST_MS = 250;
-/** Answers that say: not now. */
-const PASSING_STATUSES = [502, 503, 504];
+export { ControlProblem, ControlUnreachable } from "./control-fetch.ts";
+
 const PAGE = 100;
 
-/** A problem that the control API answered with. */
-export class ControlProblem extends Error {
-  override name = "ControlProblem";
-  readonly status: number;
-  readonly code: string;
-  /** The fields of the request that it is about. */
-  readonly fields: string[];
+type Api = ReturnType<typeof hc<ControlApi>>;
 
-  constructor(status: number, code: string, detail: string, fields: string[] = []) {
-    super(detail);
-    this.status = status;
-    this.code = code;
-    this.fields = fields;
-  }
+/** An archive on its way: bytes that can be sent once. */
+export interface Upload {
+  body: NonNullable<RequestInit["body"]>;
+  bytes: number;
+  sha256: string;
 }
 
-/** Nobody answered, or somebody that isn't Signalbox. */
-export class ControlUnreachable extends Error {
-  override name = "ControlUnreachable";
-}
-
-interface CallOptions {
-  /** Mutations that are repeated under one key happen once. */
-  key?: string;
-  signal?: AbortSignal;
-}
-
-/** The client of the control API, for the command line, the local stack and the demos. */
+/**
+ * The client of the control API, for the command line, the local stack and the demos. Paths, bodies and answers are
+ * those of the Worker's routes.
+ */
 export class ControlClient {
   readonly origin: string;
   readonly #base: string;
-  readonly #token: string;
+  readonly #fetch: typeof fetch;
+  /** Repeats a call while the server can't be reached. */
+  readonly #patient: Api;
+  /** Sends a call once. */
+  readonly #once: Api;
 
   constructor(origin: string, token: string) {
     this.origin = origin;
     this.#base = `${origin}/_signalbox/api/v1`;
-    this.#token = token;
+    this.#fetch = controlFetch(origin, token);
+    this.#patient = hc<ControlApi>(this.#base, { fetch: patientFetch(this.#fetch) });
+    this.#once = hc<ControlApi>(this.#base, { fetch: this.#fetch });
   }
 
-  /** Any call. Answers parsed JSON; throws {@link ControlProblem} for anything but success. */
-  call(method: string, path: string, body?: unknown): Promise<unknown> {
-    return this.#send(method, path, body, {});
-  }
-
-  /** Sends bytes as they are. */
-  async put(
-    path: string,
-    body: NonNullable<RequestInit["body"]>,
-    headers: Record<string, string>,
-    signal?: AbortSignal,
-  ): Promise<unknown> {
-    const init = { method: "PUT", headers, body, duplex: "half" as const, ...(signal ? { signal } : {}) };
-    return answerOf(await this.#fetch(path, init));
+  /** Any call, sent once: for tests and demos, which say in full what they send. */
+  async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const init = { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+    return jsonOf(
+      await this.#fetch(this.#base + path, body === undefined ? { method } : { method, ...init }),
+    );
   }
 
   apps(): Promise<AppView[]> {
-    return this.#pages<AppView>("/apps", "apps", ({ name }) => name);
+    const page = async (query: PageQuery): Promise<AppView[]> =>
+      (await answer(this.#patient.apps.$get({ query }))).apps;
+    return allPages(page, ({ name }) => name);
   }
 
   app(app: string): Promise<AppView> {
-    return this.#read(`/apps/${segment(app)}`);
+    return answer(this.#patient.apps[":app"].$get({ param: encoded({ app }) }));
   }
 
-  async findApp(app: string): Promise<AppView | null> {
-    return absent("unknown_app", this.app(app));
+  /** Null: there is none. */
+  findApp(app: string): Promise<AppView | null> {
+    return nullWithout("unknown_app", this.app(app));
   }
 
   putApp(app: string, config: AppBody): Promise<AppView> {
-    return this.#change("PUT", `/apps/${segment(app)}`, config);
+    return answer(this.#patient.apps[":app"].$put({ param: encoded({ app }), json: config }));
   }
 
   /** Null: there is none. */
   deployment(app: string, id: string): Promise<DeploymentView | null> {
-    return absent("unknown_deployment", this.#read<DeploymentView>(deploymentPath(app, id)));
+    const param = encoded({ app, id });
+    return nullWithout(
+      "unknown_deployment",
+      answer(this.#patient.apps[":app"].deployments[":id"].$get({ param })),
+    );
   }
 
-  createDeployment(app: string, body: DeploymentBody, key?: string): Promise<DeploymentView> {
-    return this.#change("POST", `/apps/${segment(app)}/deployments`, body, key);
+  createDeployment(app: string, body: DeploymentBody): Promise<DeploymentView> {
+    return answer(this.#patient.apps[":app"].deployments.$post({ param: encoded({ app }), json: body }));
   }
 
   deleteDeployment(app: string, id: string): Promise<DeploymentView> {
-    return this.#change("DELETE", deploymentPath(app, id));
+    return answer(this.#patient.apps[":app"].deployments[":id"].$delete({ param: encoded({ app, id }) }));
   }
 
   promote(app: string, id: string): Promise<DeploymentView> {
-    return this.#change("POST", `${deploymentPath(app, id)}/promote`);
+    const param = encoded({ app, id });
+    return answer(this.#patient.apps[":app"].deployments[":id"].promote.$post({ param, json: {} }));
   }
 
   redeploy(app: string, id: string): Promise<DeploymentView> {
-    return this.#change("POST", `${deploymentPath(app, id)}/redeploy`);
+    const param = encoded({ app, id });
+    return answer(this.#patient.apps[":app"].deployments[":id"].redeploy.$post({ param, json: {} }));
   }
 
   rollback(app: string): Promise<AppView> {
-    return this.#change("POST", `/apps/${segment(app)}/rollback`);
+    return answer(this.#patient.apps[":app"].rollback.$post({ param: encoded({ app }), json: {} }));
   }
 
   setCanary(app: string, id: string, weight: number): Promise<AppView> {
-    return this.#change("PUT", `/apps/${segment(app)}/canary`, { id, weight });
+    const json = { id, weight };
+    return answer(this.#patient.apps[":app"].canary.$put({ param: encoded({ app }), json }));
   }
 
   clearCanary(app: string): Promise<AppView> {
-    return this.#change("DELETE", `/apps/${segment(app)}/canary`);
+    return answer(this.#patient.apps[":app"].canary.$delete({ param: encoded({ app }) }));
   }
 
   pause(app: string, pause: PauseBody): Promise<AppView> {
-    return this.#change("POST", `/apps/${segment(app)}/pause`, pause);
+    return answer(this.#patient.apps[":app"].pause.$post({ param: encoded({ app }), json: pause }));
   }
 
   resume(app: string): Promise<AppView> {
-    return this.#change("POST", `/apps/${segment(app)}/resume`);
+    return answer(this.#patient.apps[":app"].resume.$post({ param: encoded({ app }), json: {} }));
   }
 
   runners(): Promise<RunnerView[]> {
-    return this.#pages<RunnerView>("/runners", "runners", ({ id }) => id);
+    const page = async (query: PageQuery): Promise<RunnerView[]> =>
+      (await answer(this.#patient.runners.$get({ query }))).runners;
+    return allPages(page, ({ id }) => id);
   }
 
-  runner(id: string): Promise<RunnerDetails> {
-    return this.#read(`/runners/${segment(id)}`);
+  runner(id: string) {
+    return answer(this.#patient.runners[":id"].$get({ param: encoded({ id }) }));
   }
 
   drainRunner(id: string, draining: boolean): Promise<RunnerView> {
-    return this.#change("POST", `/runners/${segment(id)}/drain`, { draining });
+    return answer(this.#patient.runners[":id"].drain.$post({ param: encoded({ id }), json: { draining } }));
   }
 
-  forgetRunner(id: string): Promise<RunnerView> {
-    return this.#change("DELETE", `/runners/${segment(id)}`);
+  deleteRunner(id: string): Promise<RunnerView> {
+    return answer(this.#patient.runners[":id"].$delete({ param: encoded({ id }) }));
   }
 
-  /** Not repeated: each answer is another secret. */
-  issueCredential(id: string): Promise<CredentialView> {
-    return this.#once("POST", `/runners/${segment(id)}/credentials`);
+  /** Sent once: each answer is another secret. */
+  issueCredential(id: string) {
+    return answer(this.#once.runners[":id"].credentials.$post({ param: encoded({ id }), json: {} }));
   }
 
   revokeCredential(id: string): Promise<RunnerView> {
-    return this.#change("DELETE", `/runners/${segment(id)}/credentials`);
+    return answer(this.#patient.runners[":id"].credentials.$delete({ param: encoded({ id }) }));
   }
 
-  runJanitor(dryRun: boolean): Promise<JanitorReport> {
-    return this.#once("POST", "/janitor/run", { dryRun });
+  /** Sent once: each is a run. */
+  runJanitor(dryRun: boolean) {
+    return answer(this.#once.janitor.run.$post({ json: { dryRun } }));
   }
 
-  lastJanitor(): Promise<JanitorLast> {
-    return this.#read("/janitor/last");
-  }
-
-  /** A deployment's progress as server-sent events, after the event `lastId`; null: everything was sent before. */
-  events(app: string, id: string, lastId: string | null, signal: AbortSignal): Promise<Response | null> {
-    return this.#stream(`${deploymentPath(app, id)}/events`, lastId, signal);
+  lastJanitor() {
+    return answer(this.#patient.janitor.last.$get());
   }
 
   logs(app: string, id: string, cursor: number): Promise<LogView> {
-    return this.#read(`${deploymentPath(app, id)}/logs?cursor=${cursor}`);
+    const query = { cursor: String(cursor) };
+    const call = this.#patient.apps[":app"].deployments[":id"].logs;
+    // The route's other answer is the stream of `followLogs`.
+    return answer(call.$get({ param: encoded({ app, id }), query })) as Promise<LogView>;
+  }
+
+  /** A deployment's progress as server-sent events, after the event `lastId`; null: everything was sent before. */
+  async events(
+    app: string,
+    id: string,
+    lastId: string | null,
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array> | null> {
+    const call = this.#once.apps[":app"].deployments[":id"].events;
+    return streamOf(await call.$get({ param: encoded({ app, id }) }, streaming(lastId, signal)));
   }
 
   /** A deployment's log as server-sent events, each of them a page. */
-  followLogs(app: string, id: string, lastId: string | null, signal: AbortSignal): Promise<Response | null> {
-    return this.#stream(`${deploymentPath(app, id)}/logs?follow=1`, lastId, signal);
+  async followLogs(
+    app: string,
+    id: string,
+    lastId: string | null,
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array> | null> {
+    const call = this.#once.apps[":app"].deployments[":id"].logs;
+    const query = { follow: "1" as const };
+    return streamOf(await call.$get({ param: encoded({ app, id }), query }, streaming(lastId, signal)));
   }
 
-  /** What the server says its API is, without a token. */
+  /** Which runner a deployment would go to, and whether it has the source. */
+  place(wish: PlacementBody): Promise<PlacementView> {
+    return answer(this.#patient.placements.$post({ json: wish }));
+  }
+
+  /** Sent once, since its bytes can't be sent again. Answers what the runner stored. */
+  uploadToRunner(runner: string, upload: Upload, signal?: AbortSignal) {
+    const call = this.#once.runners[":id"].sources;
+    // The runner refuses what arrives damaged.
+    const header = { "x-signalbox-sha256": upload.sha256 };
+    return answer(call.$put({ param: encoded({ id: runner }), header }, uploading(upload, signal)));
+  }
+
+  /** The same to Railway, for a deployment that waits for its source. */
+  uploadToRailway(app: string, id: string, upload: Upload, signal?: AbortSignal) {
+    const call = this.#once.apps[":app"].deployments[":id"].source;
+    return answer(call.$put({ param: encoded({ app, id }) }, uploading(upload, signal)));
+  }
+
+  /** The version of the server's API; it says that without a token. */
   async apiVersion(): Promise<string> {
-    const document = await this.#read<{ info?: { title?: string; version?: string } }>("/openapi.json");
-    if (document.info?.title !== "Signalbox control API") {
+    const document = (await jsonOf(await this.#fetch(`${this.#base}/openapi.json`))) as {
+      info?: { title?: string; version?: string };
+    } | null;
+    if (document?.info?.title !== "Signalbox control API") {
       throw new ControlUnreachable(`${this.origin} answers, but not as Signalbox does.`);
     }
     return document.info.version ?? "";
@@ -210,140 +239,70 @@ export class ControlClient {
       await sleep(100);
     }
   }
+}
 
-  /** The types are those that the API validates its own answers by; a field that it lacks would be a bug there. */
-  #read<T>(path: string): Promise<T> {
-    return patiently(() => this.#send("GET", path, undefined, {})) as Promise<T>;
-  }
+/** What a call succeeds with; its `fetch` has thrown for all else. */
+async function answer<R extends ClientResponse<unknown>>(call: Promise<R>): Promise<Success<R>> {
+  return (await jsonOf(await call)) as Success<R>;
+}
+type Success<R> = R extends ClientResponse<infer Body, number, "json"> ? Exclude<Body, ProblemView> : never;
 
-  /** A mutation that answers the same way when it is repeated, so a lost answer isn't a lost change. */
-  #change<T>(method: string, path: string, body?: unknown, key: string = randomUUID()): Promise<T> {
-    return patiently(() => this.#send(method, path, body, { key })) as Promise<T>;
-  }
+/** The client puts them into the path as they are. */
+function encoded<P extends Record<string, string>>(parameters: P): P {
+  return Object.fromEntries(
+    Object.entries(parameters).map(([name, value]) => [name, encodeURIComponent(value)]),
+  ) as P;
+}
 
-  #once<T>(method: string, path: string, body?: unknown): Promise<T> {
-    return this.#send(method, path, body, {}) as Promise<T>;
-  }
+function streaming(lastId: string | null, signal: AbortSignal) {
+  const headers = { accept: "text/event-stream", ...(lastId === null ? {} : { "last-event-id": lastId }) };
+  return { headers, init: { signal } };
+}
 
-  async #stream(path: string, lastId: string | null, signal: AbortSignal): Promise<Response | null> {
-    const headers: Record<string, string> = { accept: "text/event-stream" };
-    if (lastId !== null) headers["last-event-id"] = lastId;
-    const response = await this.#fetch(path, { headers, signal });
-    if (response.status === 204) return null;
-    if (!response.ok) await answerOf(response);
-    return response;
-  }
+function streamOf(response: {
+  status: number;
+  body: ReadableStream<Uint8Array> | null;
+}): ReadableStream<Uint8Array> | null {
+  return response.status === 204 ? null : response.body;
+}
 
-  async #pages<T>(path: string, field: string, cursor: (item: T) => string): Promise<T[]> {
-    const all: T[] = [];
-    for (let after = ""; ;) {
-      const query = after === "" ? "" : `&after=${encodeURIComponent(after)}`;
-      const page = await this.#read<Record<string, T[]>>(`${path}?limit=${PAGE}${query}`);
-      const items = page[field] ?? [];
-      all.push(...items);
-      const last = items.at(-1);
-      if (items.length < PAGE || last === undefined) return all;
-      after = cursor(last);
-    }
-  }
+function uploading({ body, bytes, sha256 }: Upload, signal: AbortSignal | undefined) {
+  const headers = {
+    "content-type": "application/gzip",
+    "content-length": String(bytes),
+    "x-signalbox-sha256": sha256,
+  };
+  // A large source takes as long as it takes: no timeout.
+  return {
+    headers,
+    init: { body, duplex: "half" as const, signal: signal ?? new AbortController().signal },
+  };
+}
 
-  async #send(method: string, path: string, body: unknown, options: CallOptions): Promise<unknown> {
-    const headers: Record<string, string> = {};
-    if (body !== undefined) headers["content-type"] = "application/json";
-    if (options.key !== undefined) headers["idempotency-key"] = options.key;
-    return answerOf(
-      await this.#fetch(path, {
-        method,
-        headers,
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-      }),
-    );
-  }
+interface PageQuery {
+  limit: string;
+  after?: string;
+}
 
-  async #fetch(
-    path: string,
-    { headers, ...init }: Omit<RequestInit, "headers"> & { headers: Record<string, string> },
-  ): Promise<Response> {
-    try {
-      return await fetch(this.#base + path, {
-        redirect: "error",
-        ...init,
-        headers: { authorization: `Bearer ${this.#token}`, ...headers },
-      });
-    } catch (error) {
-      if (init.signal?.aborted === true && !(init.signal.reason instanceof DOMException)) throw error;
-      throw new ControlUnreachable(`${this.origin} can't be reached: ${causeOf(error)}`);
-    }
+async function allPages<T>(
+  page: (query: PageQuery) => Promise<T[]>,
+  cursor: (item: T) => string,
+): Promise<T[]> {
+  const all: T[] = [];
+  for (let last: T | undefined; ;) {
+    const after = last === undefined ? {} : { after: cursor(last) };
+    const items = await page({ limit: String(PAGE), ...after });
+    all.push(...items);
+    last = items.at(-1);
+    if (items.length < PAGE || last === undefined) return all;
   }
 }
 
-async function answerOf(response: Response): Promise<unknown> {
-  let text: string;
-  try {
-    text = await response.text();
-  } catch (error) {
-    throw new ControlUnreachable(`${response.url} broke off its answer: ${causeOf(error)}`);
-  }
-  let parsed: unknown;
-  try {
-    parsed = text === "" ? null : JSON.parse(text);
-  } catch {
-    parsed = undefined; // said below, with the status
-  }
-  if (response.ok && parsed !== undefined) return parsed;
-  const code = field(parsed, "code");
-  if (code === "") {
-    const origin = new URL(response.url).origin;
-    throw new ControlUnreachable(`${origin} answers ${response.status}, but not as Signalbox does.`);
-  }
-  throw new ControlProblem(response.status, code, field(parsed, "detail"), fieldsOf(parsed));
-}
-
-/** Repeats what can be repeated while the answer is "not now", or none. */
-async function patiently<T>(call: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await call();
-    } catch (error) {
-      const passes =
-        error instanceof ControlUnreachable ||
-        (error instanceof ControlProblem && PASSING_STATUSES.includes(error.status));
-      if (!passes || attempt === ATTEMPTS) throw error;
-      await sleep(RETRY_FIRST_MS * 2 ** (attempt - 1));
-    }
-  }
-}
-
-async function absent<T>(code: string, found: Promise<T>): Promise<T | null> {
+async function nullWithout<T>(code: string, found: Promise<T>): Promise<T | null> {
   try {
     return await found;
   } catch (error) {
     if (error instanceof ControlProblem && error.code === code) return null;
     throw error;
   }
-}
-
-function deploymentPath(app: string, id: string): string {
-  return `/apps/${segment(app)}/deployments/${segment(id)}`;
-}
-
-function segment(text: string): string {
-  return encodeURIComponent(text);
-}
-
-function causeOf(error: unknown): string {
-  if (!(error instanceof Error)) return "unknown error";
-  const { cause } = error;
-  if (cause instanceof AggregateError) return causeOf(cause.errors[0]);
-  return cause instanceof Error ? cause.message || cause.name : error.message;
-}
-
-function field(value: unknown, name: string): string {
-  return value !== null && typeof value === "object" && name in value ? String(Reflect.get(value, name)) : "";
-}
-
-function fieldsOf(value: unknown): string[] {
-  if (value === null || typeof value !== "object" || !("errors" in value)) return [];
-  return Array.isArray(value.errors) ? value.errors.map((error) => field(error, "field")) : [];
 }

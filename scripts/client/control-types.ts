@@ -1,5 +1,11 @@
 import type { z } from "zod";
-import type { credentialView, runnerDetails, runnerView } from "../../functions/control/runner-schemas.ts";
+import type {
+  credentialView,
+  placementBody,
+  placementView,
+  runnerDetails,
+  runnerView,
+} from "../../functions/control/runner-schemas.ts";
 import type {
   appBody,
   appView,
@@ -7,6 +13,7 @@ import type {
   deploymentView,
   logView,
   pauseBody,
+  problemView,
 } from "../../functions/control/schemas.ts";
 import type { reportSchema } from "../../functions/janitor/report.ts";
 
@@ -19,6 +26,9 @@ export type DeploymentView = z.infer<typeof deploymentView>;
 export type DeploymentState = DeploymentView["state"];
 export type LogView = z.infer<typeof logView>;
 export type PauseBody = z.input<typeof pauseBody>;
+export type PlacementBody = z.input<typeof placementBody>;
+export type PlacementView = z.infer<typeof placementView>;
+export type ProblemView = z.infer<typeof problemView>;
 export type RunnerView = z.infer<typeof runnerView>;
 export type RunnerDetails = z.infer<typeof runnerDetails>;
 export type CredentialView = z.infer<typeof credentialView>;

@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
  */
 const FLOORS: readonly (readonly string[])[] = [
   ["protocol"],
-  ["errors.ts", "answer-body.ts"],
+  ["errors.ts", "answer-body.ts", "request-host.ts", "operator-host.ts", "operator-cookie.ts"],
+  ["durable-object-call.ts"],
   ["auth.ts"],
   ["apps"],
   ["state"],

@@ -44,31 +44,53 @@ export interface LocalSecrets {
 }
 
 const FILE = "local.json";
+const secretFields = ["controlToken", "runnerSharedSecret", "internalToken"] as const;
 
-/** The secrets of a home, from the environment where it names them, else from an earlier start, else new. */
-export async function localSecrets(home: string, env: NodeJS.ProcessEnv): Promise<LocalSecrets> {
+/** What an earlier start left in a home. */
+interface Earlier {
+  secrets: Partial<LocalSecrets>;
+  /** Its state was kept in this home, and not in Upstash. */
+  hasStore: boolean;
+}
+
+/**
+ * The secrets of a home, from the environment where it names them, else from an earlier start, else new; and whether an
+ * earlier start has left a store there. Throws {@link SettingError} rather than take a damaged home for a new one.
+ */
+export async function openHome(
+  home: string,
+  env: NodeJS.ProcessEnv,
+): Promise<{ secrets: LocalSecrets; hasStore: boolean }> {
   await mkdir(home, { recursive: true, mode: 0o700 });
-  const earlier = await readLocal(home);
-  const secret = (name: string, field: string): string => {
+  const { secrets: earlier, hasStore } = await readLocal(home);
+  const secret = (name: string, field: (typeof secretFields)[number]): string => {
     const value = env[name] ?? earlier[field] ?? randomBytes(24).toString("base64url");
     if (value.length < 16) throw new SettingError(`${name} must have at least 16 characters.`);
     return value;
   };
-  return {
+  const secrets = {
     controlToken: secret("CONTROL_TOKEN", "controlToken"),
     runnerSharedSecret: secret("RUNNER_SHARED_SECRET", "runnerSharedSecret"),
     internalToken: secret("PULSE_RAILWAY_INTERNAL_TOKEN", "internalToken"),
   };
+  return { secrets, hasStore };
 }
 
 /** Writes `local.json`, readable by its owner only, whole or not at all. */
-export async function writeLocal(home: string, url: string, secrets: LocalSecrets): Promise<void> {
+export async function writeLocal(
+  home: string,
+  local: { url: string; secrets: LocalSecrets; hasStore: boolean },
+): Promise<void> {
+  const { url, secrets, hasStore } = local;
   const file = join(home, FILE);
   const temporary = `${file}.${process.pid}`;
-  await writeFile(temporary, `${JSON.stringify({ url, ...secrets }, null, 2)}\n`, { mode: 0o600 });
+  await writeFile(temporary, `${JSON.stringify({ url, ...secrets, hasStore }, null, 2)}\n`, { mode: 0o600 });
   await chmod(temporary, 0o600);
   await rename(temporary, file);
 }
+
+/** Browsers take every name below `localhost` for this machine; other programs may not. */
+export const OPERATOR_NAME = "signalbox.localhost";
 
 export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): WorkerSettings {
   return {
@@ -76,6 +98,7 @@ export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): 
     PULSE_RAILWAY_INTERNAL_TOKEN: secrets.internalToken,
     RUNNER_SHARED_SECRET: secrets.runnerSharedSecret,
     APP_DOMAIN: "localhost",
+    OPERATOR_HOST: settings.port === 0 ? OPERATOR_NAME : `${OPERATOR_NAME}:${settings.port}`,
     // A laptop's promote should be seen at once, and its store costs nothing.
     ROUTE_TTL_MS: "500",
     ALLOW_PRIVATE_TARGETS: "1",
@@ -86,18 +109,35 @@ export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): 
   };
 }
 
-async function readLocal(home: string): Promise<Record<string, string>> {
+async function readLocal(home: string): Promise<Earlier> {
+  const file = join(home, FILE);
   let text: string;
   try {
-    text = await readFile(join(home, FILE), "utf8");
+    text = await readFile(file, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return {};
+    if (error instanceof Error && "code" in error && error.code === "ENOENT")
+      return { secrets: {}, hasStore: false };
     throw error;
   }
-  const parsed: unknown = JSON.parse(text);
-  if (typeof parsed !== "object" || parsed === null)
-    throw new SettingError(`${join(home, FILE)} isn't a JSON object.`);
-  return Object.fromEntries(
-    Object.entries(parsed).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
-  );
+  const damaged = (why: string): SettingError =>
+    new SettingError(
+      `${file} is damaged: ${why}. It holds the secrets of this installation. Restore it from a backup, or delete it ` +
+        "to have new ones made; whoever signed in with the old ones has to do so again.",
+    );
+  if (text.trim() === "") throw damaged("it is empty");
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    throw damaged("it isn't whole JSON");
+  }
+  if (typeof parsed !== "object" || parsed === null) throw damaged("it isn't a JSON object");
+  const fields = new Map<string, unknown>(Object.entries(parsed));
+  const secrets: Partial<LocalSecrets> = {};
+  for (const name of secretFields) {
+    const value = fields.get(name);
+    if (typeof value !== "string" || value === "") throw damaged(`it has no ${name}`);
+    secrets[name] = value;
+  }
+  return { secrets, hasStore: fields.get("hasStore") === true };
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { passOn } from "./clean-output.ts";
 import { GuardedProcess } from "./guarded-process.ts";
 
 /** The Worker's settings, as `wrangler.toml` and its secrets would give them. */
@@ -15,6 +16,8 @@ export interface Workerd {
   /** Where its inspector listens; 0 unless it was asked for. */
   inspectorPort: number;
   exited: Promise<number | null>;
+  /** The Worker's log, where it was asked for as a pipe. */
+  stdout: Readable | null;
   /** Fires the cron trigger, as Cloudflare would at that time. */
   runCron(at?: Date): Promise<void>;
   stop(): Promise<void>;
@@ -41,6 +44,7 @@ export async function startWorkerd(options: {
   const configFile = join(directory, "workerd.capnp");
   await writeFile(configFile, capnp(options, await compatibility()));
   await writeFile(join(directory, "cron.js"), CRON_WORKER);
+  const isPassedOn = (options.stdout ?? "inherit") === "inherit";
   const guarded = new GuardedProcess(
     workerdBinary(),
     [
@@ -54,10 +58,14 @@ export async function startWorkerd(options: {
     {
       // workerd takes what the settings name and nothing of this process's own secrets.
       env: { ...options.settings, PATH: process.env["PATH"] ?? "", TZ: "UTC" },
-      stdout: options.stdout ?? "inherit",
+      stdout: isPassedOn ? "pipe" : (options.stdout ?? "pipe"),
       controlPipe: true,
     },
   );
+  if (isPassedOn) {
+    passOn(guarded.child.stdout, process.stdout);
+    passOn(guarded.child.stderr, process.stderr);
+  }
   const control = guarded.child.stdio[3] as Readable;
   try {
     const sockets = ["http", "cron", ...(options.inspect === true ? [INSPECTOR] : [])];
@@ -69,6 +77,7 @@ export async function startWorkerd(options: {
       pid: guarded.child.pid ?? 0,
       inspectorPort: ports.get(INSPECTOR) ?? 0,
       exited: guarded.exited,
+      stdout: guarded.child.stdout,
       async runCron(at = new Date()) {
         const response = await fetch(`http://127.0.0.1:${cronPort}/?at=${at.getTime()}`, { method: "POST" });
         if (!response.ok) throw new Error(`The cron trigger failed: ${await response.text()}`);

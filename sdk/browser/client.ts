@@ -25,7 +25,7 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
   const STABLE_CONNECTION_MS = 10_000;
   /** A page that its own deployment served this long has left any reload loop. */
   const GUARD_CLEARS_MS = 60_000;
-  /** The server pings; that many silent intervals mean that nobody is there. */
+  /** The server pings. After this many silent intervals it is gone. */
   const SILENT_PINGS = 3;
 
   const nativeFetch = window.fetch;
@@ -358,7 +358,7 @@ import type { ReloadCallback, ReloadNotice, ReloadReason, SignalboxClient, Signa
     try {
       parsed = JSON.parse(String(data));
     } catch {
-      // Not from our server half; it still proves that somebody is there.
+      // Not from our server half, but it proves that a server is there.
       return null;
     }
     if (typeof parsed !== "object" || parsed === null || !("type" in parsed)) return null;

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { startRailwayStandIn } from "../../scripts/railway-stand-in/index.ts";
-import { startRunner } from "../helpers/hosted-runner.ts";
+import { startRunner } from "../helpers/runner.ts";
 import { RailwayCli, RUNNER_IMAGE, RUNNER_IMAGES } from "../helpers/railway-cli.ts";
 import { CONTROL_TOKEN, INTERNAL_TOKEN, RUNNER_SECRET, startTestStack } from "../helpers/stack.ts";
 import { median } from "./load.ts";

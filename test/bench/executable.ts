@@ -1,7 +1,5 @@
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
-import { GuardedProcess } from "../../scripts/local/guarded-process.ts";
-import { commandOf, residentMiB } from "../helpers/hosted-runner.ts";
+import { startRunner } from "../helpers/runner.ts";
 import { median } from "./load.ts";
 import { freePort } from "../../scripts/local/free-port.ts";
 
@@ -23,17 +21,11 @@ export async function benchExecutable(file: string, directory: string): Promise<
   for (let turn = 0; turn <= STARTS; turn++) {
     const port = await freePort();
     const startedAt = performance.now();
-    const runner = new GuardedProcess(file, ["runner"], {
-      stdout: "ignore",
-      env: {
-        PATH: process.env["PATH"] ?? "",
-        NODE_ENV: "production",
-        RUNNER_ID: "bench",
-        RUNNER_SHARED_SECRET: "runner-secret-for-the-bench",
-        RUNNER_BROKER_URL: "ws://127.0.0.1:9/_signalbox/socket",
-        WORKSPACE_ROOT: join(directory, "workspace"),
-        HEALTH_PORT: String(port),
-      },
+    const nobody = { url: "ws://127.0.0.1:9/_signalbox/socket" };
+    const runner = await startRunner(nobody, {
+      command: [file],
+      parent: directory,
+      env: { HEALTH_PORT: String(port) },
     });
     try {
       await answers(port);
@@ -41,10 +33,10 @@ export async function benchExecutable(file: string, directory: string): Promise<
       if (turn > 0) starts.push(performance.now() - startedAt);
       if (turn === STARTS) {
         await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
-        resident.push(residentMiB(commandOf(runner.child.pid ?? 0)));
+        resident.push(runner.residentMiB());
       }
     } finally {
-      await runner.kill();
+      await runner.remove();
     }
   }
   return {

@@ -1,7 +1,8 @@
 import { WebSocket } from "ws";
 import { RUNNER_SUBPROTOCOL } from "../../functions/protocol/limits.ts";
 import { startRedis } from "../helpers/redis.ts";
-import { commandOf, residentMiB, viewRunner } from "../helpers/hosted-runner.ts";
+import { commandOf, residentMiB } from "../helpers/program.ts";
+import { viewRunner } from "../helpers/runner.ts";
 import { RUNNER_SECRET, startTestStack, until } from "../helpers/stack.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
 

@@ -3,7 +3,9 @@ import { get } from "node:http";
 import { join } from "node:path";
 import { startWorkerd } from "../../scripts/local/workerd.ts";
 import { putApp } from "../helpers/deploy.ts";
-import { archiveOf, deploy, startRunner, uploadSource } from "../helpers/hosted-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { startRunner } from "../helpers/runner.ts";
+import { deploy, uploadSource } from "../helpers/runner-deployments.ts";
 import { startTestStack } from "../helpers/stack.ts";
 import { measure, median, type Measurement } from "./load.ts";
 import { BIG_BYTES, type Nginx } from "./nginx.ts";
@@ -58,7 +60,7 @@ export async function benchTunnel(options: {
     const leftOut: string[] = [];
     const stack = await startTestStack({ settings: { ROUTE_TTL_MS: "5000" } });
     cleanUps.push(() => stack.stop());
-    const runner = await startRunner(stack, { id: "bench", executable });
+    const runner = await startRunner(stack, { id: "bench", command: [executable] });
     cleanUps.push(() => runner.remove());
     const source = await uploadSource(stack, "bench", await archiveOf({ "README.md": "A bench.\n" }));
     for (const app of ["direct", "tunnelled"]) {

@@ -3,9 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Browser, Page, WebSocket } from "playwright-core";
-import { projectRoot } from "../../scripts/build/worker.ts";
 import { putApp } from "../helpers/deploy.ts";
-import { type HostingRunner, startHostingRunner } from "../helpers/hosting-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { installFixture } from "../helpers/installed-fixture.ts";
+import { uploadSource } from "../helpers/runner-deployments.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";
 import { startTestStack, type TestStack } from "../helpers/stack.ts";
 
@@ -20,8 +22,10 @@ type Framework = keyof typeof FRAMEWORKS;
 const FROM = "before the edit";
 const TO = "after the edit";
 
+/** Where the apps and their frameworks are. */
+let fixture: string;
 let stack: TestStack;
-let runner: HostingRunner;
+let runner: RunnerProcess;
 let home: string;
 let browser: Browser;
 let page: Page;
@@ -31,15 +35,18 @@ let connected: Set<WebSocket>;
 let errors: string[];
 
 beforeAll(async () => {
+  fixture = await installFixture("dev-servers");
   stack = await startTestStack({ settings: { APP_DOMAIN: DOMAIN } });
-  runner = await startHostingRunner(stack);
+  // In the fixture, so that what it hosts finds the frameworks there.
+  runner = await startRunner(stack, { id: "dev-servers", parent: fixture });
   home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
   browser = await launchChromium({ args: [`--host-resolver-rules=MAP *.${DOMAIN} 127.0.0.1`] });
   await Promise.all([start("vite"), start("next"), start("astro")]);
-}, 300_000);
+}, 600_000);
 afterAll(async () => {
   await browser?.close();
   await runner?.stop();
+  await runner?.remove();
   await stack?.stop();
   if (home) await rm(home, { recursive: true, force: true });
 });
@@ -59,7 +66,7 @@ beforeEach(async () => {
 afterEach(() => page.close());
 
 async function start(app: Framework): Promise<void> {
-  const source = { sha256: await runner.upload(join(projectRoot, "test/fixtures", app)) };
+  const source = { sha256: await uploadSource(stack, runner.id, await archiveOf(join(fixture, app))) };
   await putApp(stack, app, { contract: "none", hosts: [`${app}.localhost`] });
   const { status, body } = await stack.api("POST", `/apps/${app}/deployments`, {
     id: "dev",
@@ -67,7 +74,7 @@ async function start(app: Framework): Promise<void> {
       kind: "runner",
       source,
       host: "local",
-      start: `exec node "${join(projectRoot, "node_modules")}"/${FRAMEWORKS[app]} --port "$PORT"`,
+      start: `exec node "${join(fixture, "node_modules")}"/${FRAMEWORKS[app]} --port "$PORT"`,
       env: {
         // Next takes no package root for one that has the home in it, and the runner's is in the repository here.
         HOME: home,

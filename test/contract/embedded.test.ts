@@ -1,8 +1,8 @@
 import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test } from "vitest";
-import { EmbeddedStoreClient } from "../../functions/state/embedded-client.ts";
-import { EMBEDDED_STORE_NAME, type EmbeddedStore } from "../../functions/state/embedded.ts";
+import { EMBEDDED_STORE_NAME, EmbeddedStoreClient } from "../../functions/state/embedded-client.ts";
+import type { EmbeddedStore } from "../../functions/state/embedded.ts";
 import { openStore } from "../../functions/state/open.ts";
 import {
   AUDIT_ENTRIES_KEPT,

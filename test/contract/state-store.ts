@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { IDEMPOTENCY_RESULT_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
 import type { Page, RecordIndex, RecordTags, StateStore } from "../../functions/state/store.ts";
 import { LONG, all, change, committed, operation, repeated } from "./changes.ts";
 
@@ -311,6 +312,17 @@ export function describeStateStore(name: string, open: OpenStore): void {
         expect(await store.commit(change("shop", 1, { operation: operation("key-1") }))).toEqual(
           repeated("key-1"),
         );
+      });
+
+      test("an answer that is too large to be kept is refused, and nothing is written", async () => {
+        const large = { ...operation("key-1"), result: "名".repeat(IDEMPOTENCY_RESULT_LIMIT_BYTES / 3 + 1) };
+        await expect(store.commit(change("shop", 0, { operation: large }))).rejects.toThrow(RangeError);
+        await expect(store.recordOperation(change("shop", 0).audit, large)).rejects.toThrow(RangeError);
+        expect(await store.readApp("shop")).toBeNull();
+        expect(await store.listAudit({ app: null, limit: 10, before: null })).toEqual([]);
+        const largest = { ...large, result: "x".repeat(IDEMPOTENCY_RESULT_LIMIT_BYTES) };
+        expect(await store.commit(change("shop", 0, { operation: largest }))).toEqual(committed(1));
+        expect((await store.readOperation("key-1"))?.result === largest.result).toBe(true);
       });
 
       test("operations with hostile keys stay apart", async () => {

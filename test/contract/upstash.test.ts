@@ -83,7 +83,7 @@ describe("the Upstash store", () => {
   });
 
   test("a commit whose answer came too late is repeated without happening twice", async () => {
-    const store = openOnRedis();
+    const store = openOnRedis({ timeoutMs: 2_000 });
     const late = change("shop", 0, { operation: operation("key-1") });
     const unhook = front.onCommand(async (_command, phase) => {
       if (phase === "after") await front.setMode("hang");

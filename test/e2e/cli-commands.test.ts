@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { jsonLines, Operator, type CliResult } from "../helpers/cli.ts";
-import { startRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
-import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { CONTROL_TOKEN, OPERATOR_NAME, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 /** Every command once with `--json` and pipes, and once in a pseudo-terminal, on a real stack with a real runner. */
 
@@ -194,20 +194,20 @@ test("redeploy", async () => {
     lines.filter(({ type, status }) => type === "step" && status === "done").map(({ step }) => step),
   ).toEqual(["redeploy"]);
   expect(lines.at(-1)).toMatchObject({ type: "result", id: "later", state: "active" });
-  expect(await screen("redeploy", "--deployment-id", "bird", ...APP)).toContain("plain-http bird is ready");
+  expect(await screen("redeploy", "bird", ...APP)).toContain("plain-http bird is ready");
 });
 
 test("delete asks in a terminal, and needs --yes elsewhere", async () => {
-  const silent = await operator.run(["delete", "--deployment-id", "bird", ...APP, "--json"]);
+  const silent = await operator.run(["delete", "bird", ...APP, "--json"]);
   expect(silent.code).toBe(2);
   expect(JSON.parse(silent.stderr)).toMatchObject({ error: { code: "needs_yes" } });
-  const declined = await answering("n", ["delete", "--deployment-id", "bird", ...APP]);
+  const declined = await answering("n", ["delete", "bird", ...APP]);
   expect(declined).toMatchObject({ code: 1 });
   expect(declined.stdout).toContain("Nothing was changed.");
-  const agreed = await answering("y", ["delete", "--deployment-id", "bird", ...APP]);
+  const agreed = await answering("y", ["delete", "bird", ...APP]);
   expect(agreed.code, agreed.stdout).toBe(0);
   expect(agreed.stdout).toContain("plain-http bird leaves");
-  expect(await json("delete", "--deployment-id", "waiting", "--yes", ...APP)).toMatchObject({
+  expect(await json("delete", "waiting", "--yes", ...APP)).toMatchObject({
     id: "waiting",
   });
 });
@@ -223,20 +223,18 @@ async function answering(answer: string, args: string[]): Promise<CliResult> {
   return running.ended;
 }
 
-test("remove takes the one deployment with a name; several are named with the way to say which", async () => {
-  const name = ["remove", "--deployment-name", "twin", ...APP];
+test("delete --deployment-name takes the one deployment with a name; several are named with the way to say which", async () => {
+  const name = ["delete", "--deployment-name", "twin", ...APP];
   await operator.run(["deploy", EXAMPLE, "--name", "twin", "--no-promote"]);
   await operator.run(["deploy", EXAMPLE, "--name", "twin", "--no-promote"]);
   const ambiguous = await operator.inTerminal(name).ended;
   expect(ambiguous.code).toBe(7);
-  const ids = [
-    ...ambiguous.stdout.matchAll(/signalbox delete --app plain-http --deployment-id (twin-\d{6}-\d{6})/g),
-  ];
+  const ids = [...ambiguous.stdout.matchAll(/signalbox delete (twin-\d{6}-\d{6}) --app plain-http/g)];
   expect(ids).toHaveLength(2);
   const piped = await operator.run([...name, "--json", "--yes"]);
   expect(JSON.parse(piped.stderr)).toMatchObject({ error: { code: "ambiguous_name", exitCode: 7 } });
   const [first = "", second = ""] = ids.map(([, id]) => id ?? "");
-  await json("delete", "--deployment-id", first, "--yes", ...APP);
+  await json("delete", first, "--yes", ...APP);
   // What leaves already doesn't count any more.
   expect(await json(...name, "--yes")).toMatchObject({ id: second, name: "twin" });
   expect((await operator.run([...name, "--yes"])).code).toBe(6);
@@ -249,12 +247,12 @@ test("delete --wait ends when the deployment is gone", async () => {
     reloadGraceSeconds: 0,
   });
   await deployed("brief", "--no-promote");
-  const shown = await screen("delete", "--deployment-id", "brief", "--wait", "--yes", ...APP);
+  const shown = await screen("delete", "brief", "--wait", "--yes", ...APP);
   expect(shown).toContain("✓ remove");
   expect(shown).toContain("plain-http brief is removed.");
 });
 
-test("runners, drain, credentials and forget", async () => {
+test("runners, drain, credentials and delete", async () => {
   expect(await json("runners")).toMatchObject({ runners: [{ id: "builder", state: "online" }] });
   expect(await screen("runners")).toMatch(/builder +online/);
   expect(await json("runners", "drain", "builder")).toMatchObject({ drainRequested: true });
@@ -264,8 +262,8 @@ test("runners, drain, credentials and forget", async () => {
   expect(await screen("runners", "credentials", "spare", "--revoke", "--yes")).toContain(
     "no secret of its own",
   );
-  expect(await json("runners", "forget", "spare", "--yes")).toMatchObject({ id: "spare" });
-  expect((await operator.inTerminal(["runners", "forget", "spare", "--yes"]).ended).code).toBe(6);
+  expect(await json("runners", "delete", "spare", "--yes")).toMatchObject({ id: "spare" });
+  expect((await operator.inTerminal(["runners", "delete", "spare", "--yes"]).ended).code).toBe(6);
 });
 
 test("janitor run and last", async () => {
@@ -295,6 +293,14 @@ test("open", async () => {
     (text) => text !== "",
   );
   expect(seen).toBe(`${stack.origin}/_signalbox/\n`);
+  await stack.restart({ OPERATOR_HOST: OPERATOR_NAME });
+  expect(await json("open", "--dashboard")).toEqual({ url: stack.dashboard });
+  await stack.restart();
+  // The runner comes back by itself, in its own time.
+  await until(
+    async () => JSON.stringify((await stack.api("GET", "/runners")).body),
+    (runners) => runners.includes('"online"'),
+  );
 });
 
 test("doctor finds nothing wrong, or says what and how to mend it", async () => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { jsonLines, Operator } from "../helpers/cli.ts";
-import { startRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 import { startUnrulyProxy } from "../helpers/unruly-proxy.ts";
 
@@ -168,7 +168,9 @@ test("Ctrl-C during a local build: nothing was deployed, and no archive is left 
       prepare: { command: "echo preparing; sleep 60", output: "." },
     }),
   );
-  const running = operator.inTerminal(["deploy", directory], { env: { TMPDIR: temporary } });
+  const running = operator.inTerminal(["deploy", directory, "--allow-prepare"], {
+    env: { TMPDIR: temporary },
+  });
   await until(
     () => running.output(),
     (output) => output.includes("│ preparing"),

@@ -157,7 +157,7 @@ const mistakes: Record<string, Mistake> = {
     args: ["deploy", "--start", "true", "--app", "x"],
     code: 1,
     error: "no_runner",
-    says: /No runner is online.*none has ever connected/,
+    says: /No runner is connected that takes new work\. Start one: signalbox runner\./,
   },
 };
 

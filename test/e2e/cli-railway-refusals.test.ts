@@ -21,7 +21,7 @@ const WRONG = "not-a-token-of-anybody";
 
 describe("tokens", () => {
   test("without any the message says where one may be put", async () => {
-    const { exitCode, code, message } = await cli.refused(["projects"]);
+    const { exitCode, code, message } = await cli.refused(["railway", "projects"]);
     expect({ exitCode, code }).toEqual({ exitCode: 4, code: "no_railway_token" });
     for (const place of ["RAILWAY_API_TOKEN", "RAILWAY_TOKEN", "--token", "railway login"])
       expect(message).toContain(place);
@@ -34,7 +34,11 @@ describe("tokens", () => {
       [["--token", WRONG], {}, "railway_unauthorized"],
     ];
     for (const [flags, env, code] of ways) {
-      for (const command of [["projects"], ["scaffold", ...HERE, ...MAKE], ["ensure", ...HERE, ...MAKE]]) {
+      for (const command of [
+        ["railway", "projects"],
+        ["scaffold", ...HERE, ...MAKE],
+        ["ensure", ...HERE, ...MAKE],
+      ]) {
         const refusal = await cli.refused([...command, ...flags], env);
         expect(refusal).toMatchObject({ exitCode: 4, code });
         expect(refusal.message).not.toContain(WRONG);
@@ -44,16 +48,18 @@ describe("tokens", () => {
   });
 
   test("an account's in RAILWAY_TOKEN is told where it belongs", async () => {
-    const refusal = await cli.refused(["projects"], { RAILWAY_TOKEN: railway.accountToken });
+    const refusal = await cli.refused(["railway", "projects"], { RAILWAY_TOKEN: railway.accountToken });
     expect(refusal).toMatchObject({ exitCode: 4, code: "wrong_railway_token" });
     expect(refusal.message).toContain("RAILWAY_API_TOKEN");
-    const terminal = await cli.runInTerminal(["projects"], { RAILWAY_TOKEN: railway.accountToken });
+    const terminal = await cli.runInTerminal(["railway", "projects"], {
+      RAILWAY_TOKEN: railway.accountToken,
+    });
     expect(terminal.code).toBe(4);
     expect(terminal.text).toContain("isn't a project token that Railway knows");
   });
 
   test("a project token names project and environment by itself, and is no good for others", async () => {
-    const listed = await cli.done<{ projects: unknown[] }>(["projects"], project());
+    const listed = await cli.done<{ projects: unknown[] }>(["railway", "projects"], project());
     expect(listed.projects).toMatchObject([{ name: "signalbox", environments: [{ name: "production" }] }]);
     const made = await cli.done(["scaffold", ...MAKE], project());
     expect(made).toMatchObject({
@@ -81,7 +87,7 @@ describe("tokens", () => {
   test("--token comes first, then RAILWAY_TOKEN, then RAILWAY_API_TOKEN; --token takes either kind", async () => {
     const kindOf = async (flags: string[], env: Record<string, string>): Promise<string> => {
       const { token } = await cli.done<{ token: { kind: string; from: string } }>(
-        ["projects", ...flags],
+        ["railway", "projects", ...flags],
         env,
       );
       return `${token.kind} from ${token.from}`;
@@ -131,7 +137,7 @@ describe("targets", () => {
     const cases: [string[], string][] = [
       [["--project", "shop", "--environment", "production"], "This token sees: signalbox, other."],
       [["--project", "other", "--environment", "prod"], "It has: production, staging."],
-      [["--project-id", "nothing"], "signalbox projects"],
+      [["--project-id", "nothing"], "signalbox railway projects"],
       [["--workspace", "Gamma", ...HERE], "This token sees: Acme."],
     ];
     for (const [flags, hint] of cases) {
@@ -170,7 +176,10 @@ describe("targets", () => {
   });
 
   test("a Railway that can't be reached is told as that", async () => {
-    const refusal = await cli.refused(["projects"], { ...account(), RAILWAY_API_URL: "http://127.0.0.1:9" });
+    const refusal = await cli.refused(["railway", "projects"], {
+      ...account(),
+      RAILWAY_API_URL: "http://127.0.0.1:9",
+    });
     expect(refusal).toMatchObject({ exitCode: 5, code: "railway_unreachable" });
     expect(refusal.message).toContain("127.0.0.1:9");
   });

@@ -207,7 +207,7 @@ describe("bad input", () => {
     expect(await state()).toEqual(before);
   });
 
-  test("a chunked body is cut off at the limit, without a length to tell", async () => {
+  test("a chunked body without a length is cut off at the limit", async () => {
     const chunk = new TextEncoder().encode(" ".repeat(16_384));
     let sent = 0;
     const body = new ReadableStream({
@@ -274,7 +274,7 @@ describe("bad input", () => {
 });
 
 describe("the control token", () => {
-  test("is asked for by every call before anything else", async () => {
+  test("is checked before anything else of a call", async () => {
     for (const authorization of [
       "",
       "Bearer wrong",
@@ -288,13 +288,13 @@ describe("the control token", () => {
     }
   });
 
-  test("isn't needed for the OpenAPI document, which has no secret", async () => {
+  test("isn't needed for the OpenAPI document", async () => {
     const response = await fetch(`${stack.origin}/_signalbox/api/v1/openapi.json`);
     expect(await response.json()).toMatchObject({ openapi: "3.1.0" });
   });
 });
 
-describe("a mutation", () => {
+describe("a change", () => {
   test("that is repeated under its Idempotency-Key happens once and answers the same", async () => {
     const body = { target: { kind: "url", url: backend.url }, promote: false };
     const headers = { "idempotency-key": crypto.randomUUID() };
@@ -310,7 +310,7 @@ describe("a mutation", () => {
     expectProblem(other, 422, "idempotency_key_reused", "header.idempotency-key");
   });
 
-  test("is in the audit, from version to version, and without a gap", async () => {
+  test("is in the audit log, from version to version without a gap", async () => {
     await stack.api("PUT", "/apps/audited", {});
     await stack.api("POST", "/apps/audited/pause", { mode: "refuse" });
     await stack.api("POST", "/apps/audited/resume");
@@ -335,7 +335,7 @@ describe("an app", () => {
     expect((await stack.api("PUT", "/apps/two", { hosts: ["uno.test"] })).status).toBe(201);
   });
 
-  test("that is the default gives way to another in one step", async () => {
+  test("that becomes the default replaces the former one in one step", async () => {
     await stack.api("PUT", "/apps/first", { default: true });
     await stack.api("PUT", "/apps/second", { default: true });
     expect((await stack.api("GET", "/apps/first")).body["default"]).toBe(false);
@@ -369,7 +369,7 @@ describe("an app", () => {
 });
 
 describe("a deployment", () => {
-  test("gets an id of its name and the time when it brings none", async () => {
+  test("without an id gets one from its name and the time", async () => {
     const answer = await stack.api("POST", "/apps/shop/deployments", {
       name: "a-name-that-is-long",
       target: { kind: "url", url: backend.url },
@@ -378,7 +378,7 @@ describe("a deployment", () => {
     expect(answer.body["id"]).toMatch(/^a-name-tha-\d{6}-\d{6}$/);
   });
 
-  test("may be called like something that every object has", async () => {
+  test("may have an id that every object has as a property", async () => {
     const at = "/apps/shop/deployments/constructor";
     expectProblem(await stack.api("GET", at), 404, "unknown_deployment");
     expectProblem(await stack.api("POST", `${at}/promote`), 404, "unknown_deployment");

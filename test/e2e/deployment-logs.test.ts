@@ -2,13 +2,9 @@ import { afterAll, beforeAll, expect, test, type TestContext } from "vitest";
 import { startBackend } from "../helpers/backend.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { readEvents, type ServerEvent } from "../helpers/event-stream.ts";
-import {
-  archiveOf,
-  deploy,
-  startRunner,
-  uploadSource,
-  type RunnerProcess,
-} from "../helpers/hosted-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { deploy, uploadSource } from "../helpers/runner-deployments.ts";
 import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;

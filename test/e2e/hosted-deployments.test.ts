@@ -8,17 +8,15 @@ import { SOURCES_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
 import { MARKER_VARIABLE } from "../../runner/processes/environment.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { readEvents } from "../helpers/event-stream.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { startRunner, viewRunner, type RunnerProcess } from "../helpers/runner.ts";
 import {
-  archiveOf,
   deploy,
   deployTunnelApp,
   putSource,
-  startRunner,
   TUNNEL_APP,
   uploadSource,
-  viewRunner,
-  type RunnerProcess,
-} from "../helpers/hosted-runner.ts";
+} from "../helpers/runner-deployments.ts";
 import { CONTROL_TOKEN, RUNNER_SECRET, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;
@@ -418,3 +416,36 @@ async function refusal(app: string, target: Record<string, unknown>): Promise<un
   const errors: unknown = answer.body["errors"];
   return Array.isArray(errors) ? errors.map((error: unknown) => Object(error).field) : [];
 }
+
+/** Answers 200 to one host, and refuses every other one in words. */
+const picky = (host: string): Record<string, string> => ({
+  "server.mjs": `import { createServer } from "node:http";
+createServer((request, response) => {
+  if (request.headers.host === ${JSON.stringify(host)}) response.end("known");
+  else response.writeHead(403, { "content-type": "text/plain" }).end("Blocked: " + request.headers.host);
+}).listen(process.env.PORT);`,
+});
+
+test("an app without hosts is verified at its name in the app domain, where its visitors come", async () => {
+  const { runner, app } = await world();
+  await putApp(stack, app, { contract: "none", hosts: [] });
+  const sha256 = await uploadSource(stack, runner.id, await archiveOf(picky(`${app}.localhost`)));
+  await deploy(stack, app, "v1", { sha256, runnerId: runner.id, start: "node server.mjs" });
+  await stack.control.until(app, "v1", ["active"], 60_000);
+});
+
+test("a verification that fails says what the app answered, to which host, and the remedy", async () => {
+  const { runner, app, host } = await world();
+  await putApp(stack, app, { contract: "none", hosts: [host], verifyTimeoutSeconds: 5 });
+  const sha256 = await uploadSource(stack, runner.id, await archiveOf(picky("localhost")));
+  await deploy(stack, app, "v1", { sha256, runnerId: runner.id, start: "node server.mjs" });
+  const failed = await until(
+    async () => (await stack.api("GET", `/apps/${app}/deployments/v1`)).body,
+    ({ state }) => state === "failed",
+  );
+  expect(failed["failure"]).toMatchObject({
+    reason: expect.stringContaining(
+      `answered 403 ("Blocked: ${host}") to Host ${host}; an app that answers to localhost alone needs "host": "local"`,
+    ),
+  });
+});

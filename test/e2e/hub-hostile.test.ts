@@ -5,7 +5,7 @@ import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts"
 import { WRITE_RECORD } from "../../functions/state/upstash-scripts.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
-import { RUNNER_SECRET, until } from "../helpers/stack.ts";
+import { CONTROL_TOKEN, RUNNER_SECRET, until } from "../helpers/stack.ts";
 import { connectRunner, type TunnelClient } from "../helpers/tunnel-client.ts";
 
 let world: UpstashStack;
@@ -31,7 +31,7 @@ async function connectApp(id: string): Promise<TunnelClient> {
 const details = async (id: string): Promise<Record<string, unknown>> =>
   (await world.stack.api("GET", `/runners/${id}`)).body;
 
-test("what a runner says of itself can't be too large for its hub to remember", async () => {
+test("a runner's status and events are stored cut to size", async () => {
   const runner = await connectApp("talker");
   const long = "x".repeat(3_000_000);
   runner.event({ type: "runner-status", timestamp: long, payload: { status: "online" } });
@@ -44,6 +44,42 @@ test("what a runner says of itself can't be too large for its hub to remember", 
   expect(JSON.stringify(await details("talker")).length).toBeLessThan(20_000);
   expect(await world.stack.request("talker.test", "/after")).toMatchObject({ status: 200 });
   await runner.close();
+});
+
+test("a close reason is stored without control characters", async () => {
+  const runner = await connectApp("colourful");
+  runner.socket.close(4_500, "bye\u001b[2J\u0007\u202e");
+  const { reason } = await until(
+    () => details("colourful"),
+    (seen) => seen["state"] === "offline",
+  );
+  expect(reason).toBe("its connection closed (4500 bye [2J )");
+});
+
+test("a runner's API that answers like its hub can't put long or unprintable text into a problem", async () => {
+  const liar = createServer((_request, response) => {
+    response.writeHead(503, { "content-type": "application/problem+json" });
+    response.end(JSON.stringify({ code: "runner_offline", detail: `\u001b]0;x\u0007${"y".repeat(10_000)}` }));
+  });
+  await new Promise<void>((resolve) => liar.listen(0, "127.0.0.1", resolve));
+  const runner = await connectRunner(world.stack, "liar", {
+    "@runner": (liar.address() as AddressInfo).port,
+  });
+  await until(
+    () => details("liar"),
+    (seen) => seen["state"] === "online",
+  );
+  const upload = await fetch(`${world.stack.origin}/_signalbox/api/v1/runners/liar/sources`, {
+    method: "PUT",
+    headers: { authorization: `Bearer ${CONTROL_TOKEN}`, "content-type": "application/gzip" },
+    body: "x",
+  });
+  expect(upload.status).toBe(503);
+  const { detail } = (await upload.json()) as { detail: string };
+  expect(detail).toMatch(/^ \]0;x y+…$/);
+  expect(detail.length).toBe(500);
+  await runner.close();
+  liar.close();
 });
 
 test("a status that is too large keeps what placement goes by", async () => {

@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { tableAgeLimitMs } from "../../functions/apps/due.ts";
 import { violations } from "../../functions/apps/invariants.ts";
 import { startBackend, type Backend } from "../helpers/backend.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { until } from "../helpers/stack.ts";
 
 const TTL_MS = 100;
-/** Source: `AppController`, twice a table's life and the store's patience. */
-const TABLE_AGE_MS = 2 * TTL_MS + 2_000;
+const TABLE_AGE_MS = tableAgeLimitMs(TTL_MS);
 
 let world: UpstashStack;
 const backends: Backend[] = [];

@@ -1,14 +1,10 @@
+import { createHash } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { putApp } from "../helpers/deploy.ts";
-import {
-  archiveOf,
-  deploy,
-  startRunner,
-  TUNNEL_APP,
-  uploadSource,
-  type RunnerProcess,
-} from "../helpers/hosted-runner.ts";
+import { archiveOf } from "../helpers/archive.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { deploy, TUNNEL_APP, uploadSource } from "../helpers/runner-deployments.ts";
 import { startTestStack, until, type ApiAnswer, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;
@@ -75,7 +71,7 @@ async function counted(id: string, deployments: number): Promise<void> {
   );
 }
 
-test("a deployment goes to a runner with all of its labels, else to the least loaded, never to a drained one", async () => {
+test("a deployment goes to the least loaded runner with all of its labels, never to a drained one", async () => {
   expect((await said("america")).labels).toEqual({ region: "us", gpu: "yes" });
   expect(await place("american", { region: "us" })).toBe("america");
   expect(await place("computing", { gpu: "yes", region: "us" })).toBe("america");
@@ -97,7 +93,7 @@ test("a deployment goes to a runner with all of its labels, else to the least lo
   expect(await place("european", { region: "eu" })).toBe("europe");
 });
 
-test("a drained runner knows it, takes nothing that was meant for it before, and serves what it has", async () => {
+test("a drained runner is told, refuses new work and serves what it has", async () => {
   await place("standing", { region: "us" });
   await stack.api("POST", "/runners/america/drain", {});
   await until(
@@ -129,4 +125,46 @@ test("a drained runner knows it, takes nothing that was meant for it before, and
     (seen) => !seen.drainRequested && seen.status === "online",
   );
   expect(await place("late", { region: "us" })).toBe("america");
+});
+
+async function pick(wish: unknown): Promise<ApiAnswer> {
+  return stack.api("POST", "/placements", wish);
+}
+
+test("a placement names the runner and says whether it has the source", async () => {
+  const source = { sha256 };
+  const there = await pick({ labels: { region: "us" }, source });
+  expect([there.status, there.body]).toEqual([200, { runnerId: "america", hasSource: true }]);
+  expect((await pick({ runnerId: "europe" })).body).toEqual({ runnerId: "europe", hasSource: false });
+  const archive = await archiveOf({ "README.md": "Another app for tests.\n" });
+  const unknown = { sha256: createHash("sha256").update(archive).digest("hex") };
+  expect((await pick({ runnerId: "europe", source: unknown })).body).toEqual({
+    runnerId: "europe",
+    hasSource: false,
+  });
+  const least = await pick({ source: unknown });
+  expect(least.body).toMatchObject({ hasSource: false });
+  const runnerId = String(least.body["runnerId"]);
+  expect(await uploadSource(stack, runnerId, archive)).toBe(unknown.sha256);
+  expect((await pick({ runnerId, source: unknown })).body).toEqual({ runnerId, hasSource: true });
+});
+
+test.each([
+  [{ runnerId: "nobody" }, 422, "target_refused", "runnerId"],
+  [{ labels: { region: "moon" } }, 422, "target_refused", "labels"],
+  [{ runnerId: "europe", start: "x" }, 400, "invalid_request", "start"],
+  [{ source: { sha256: "short" } }, 400, "invalid_request", "source.sha256"],
+])("a placement of %j is refused with %i %s about %s", async (wish, status, code, field) => {
+  const { status: answered, body } = await pick(wish);
+  expect([answered, body["code"]]).toEqual([status, code]);
+  expect(body["errors"]).toMatchObject([{ field }]);
+});
+
+test("a placement on a drained runner is refused; without a runner's id it picks another", async () => {
+  await stack.api("POST", "/runners/america/drain", {});
+  const drained = await pick({ runnerId: "america" });
+  expect([drained.status, drained.body["errors"]]).toMatchObject([422, [{ field: "runnerId" }]]);
+  expect(drained.body["detail"]).toContain("is draining");
+  expect((await pick({})).body).toMatchObject({ runnerId: "europe" });
+  await stack.api("POST", "/runners/america/drain", { draining: false });
 });

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, expect, test } from "vitest";
 import { startHub } from "../helpers/hub-client.ts";
-import { bundleFixture, runtimeCommand, startRunner } from "../helpers/runner-process.ts";
+import { bundleWithServices, runtimeCommand, startRunner } from "../helpers/runner.ts";
 
-const fixture = await bundleFixture();
+const fixture = await bundleWithServices();
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const end of ends.splice(0).toReversed()) await end();
@@ -16,9 +16,8 @@ test.each(["first", "silent"] as const)(
     const broker = await startHub({ path: "/socket", subprotocol, answersPings: false });
     ends.push(() => broker.close());
     const timings = { pingIntervalMs: 100, silenceLimitMs: 3_000, heartbeatIntervalMs: 300 };
-    const runner = await startRunner({
+    const runner = await startRunner(broker, {
       command: runtimeCommand("node", fixture.bundle),
-      brokerUrl: broker.url,
       env: { TEST_TIMINGS: JSON.stringify(timings) },
     });
     ends.push(() => runner.remove());
@@ -47,9 +46,8 @@ test.each(["first", "silent"] as const)(
 test("a broker that refuses by closing is reported as refusing", async () => {
   const broker = await startHub({ path: "/socket", refusesAfterwards: true, subprotocol: "first" });
   ends.push(() => broker.close());
-  const runner = await startRunner({
+  const runner = await startRunner(broker, {
     command: runtimeCommand("node", fixture.bundle),
-    brokerUrl: broker.url,
     env: { RUNNER_SHARED_SECRET: "not-the-right-one" },
   });
   ends.push(() => runner.remove());

@@ -4,11 +4,11 @@ import { afterAll, afterEach, expect, test } from "vitest";
 import type { ConnectionTimings } from "../../runner/connection/connection.ts";
 import { startHub, type Hub, type HubConnection, type HubOptions } from "../helpers/hub-client.ts";
 import { startLocalService } from "../helpers/local-service.ts";
-import { bundleFixture, runtimeCommand, startRunner, type RunnerProcess } from "../helpers/runner-process.ts";
+import { bundleWithServices, runtimeCommand, startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { until } from "../helpers/stack.ts";
 import { startUnrulyProxy } from "../helpers/unruly-proxy.ts";
 
-const fixture = await bundleFixture();
+const fixture = await bundleWithServices();
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const end of ends.splice(0).toReversed()) await end();
@@ -27,13 +27,15 @@ async function hubAndRunner(
 ): Promise<{ hub: Hub; runner: RunnerProcess }> {
   const hub = await startHub(options);
   ends.push(() => hub.close());
-  const runner = await startRunner({
-    command: runtimeCommand("node", fixture.bundle),
-    brokerUrl: hub.url.replace(String(hub.port), String(more.proxyPort ?? hub.port)),
-    ...(more.services === undefined ? {} : { services: more.services }),
-    ...(more.args === undefined ? {} : { args: more.args }),
-    env: { TEST_TIMINGS: JSON.stringify(timings), ...more.env },
-  });
+  const runner = await startRunner(
+    { url: hub.url.replace(String(hub.port), String(more.proxyPort ?? hub.port)) },
+    {
+      command: runtimeCommand("node", fixture.bundle),
+      ...(more.services === undefined ? {} : { services: more.services }),
+      ...(more.args === undefined ? {} : { args: more.args }),
+      env: { TEST_TIMINGS: JSON.stringify(timings), ...more.env },
+    },
+  );
   ends.push(() => runner.remove());
   return { hub, runner };
 }
@@ -268,7 +270,7 @@ test("a runner that the hub drains says so and refuses new work, until it is tol
   await second.event("build-completed", ({ commandId }) => commandId === "b3");
 });
 
-test("SIGTERM drains: work finishes, heartbeats go on, new work is refused, requests are served", async () => {
+test("SIGTERM shuts down in order: work finishes, heartbeats go on, new work is refused, requests are served", async () => {
   const local = await startLocalService();
   ends.push(() => local.close());
   const { hub, runner } = await hubAndRunner(
@@ -282,7 +284,7 @@ test("SIGTERM drains: work finishes, heartbeats go on, new work is refused, requ
   await link.event("ack");
   const socket = link.session.request({ path: "/ws", webSocket: true });
   await socket.head();
-  runner.child.kill("SIGTERM");
+  runner.signal("SIGTERM");
   await link.event("runner-status", ({ payload }) => JSON.stringify(payload).includes('"draining":true'));
   const beats = link.events.length;
   link.command("start-build", {}, "b2");
@@ -311,9 +313,9 @@ test("a second signal doesn't wait", async () => {
   const link = await hub.connection(0);
   link.command("start-build", { ms: 60_000 }, "b1");
   await link.event("ack");
-  runner.child.kill("SIGTERM");
-  await runner.line("draining");
-  runner.child.kill("SIGTERM");
+  runner.signal("SIGTERM");
+  await runner.line("shutting down");
+  runner.signal("SIGTERM");
   expect(await runner.exited).toBe(1);
   expect(link.events.filter(({ type }) => type === "build-completed")).toEqual([]);
 });
@@ -323,7 +325,7 @@ test("a drain that work doesn't let finish ends at its limit", async () => {
   const link = await hub.connection(0);
   link.command("start-build", { ms: 60_000 }, "b1");
   await link.event("ack");
-  runner.child.kill("SIGINT");
+  runner.signal("SIGINT");
   expect(await runner.exited).toBe(0);
   expect(runner.lines).toContain("[runner] 1 pieces of work didn't finish in time");
 });
@@ -338,12 +340,14 @@ test("a hundred cuts, of every kind, and each time it is back", async () => {
     () => local.close(),
   );
   const timings = { reconnectFirstMs: 20, reconnectLimitMs: 40, pingIntervalMs: 100, silenceLimitMs: 400 };
-  const runner = await startRunner({
-    command: runtimeCommand("node", fixture.bundle),
-    brokerUrl: `ws://127.0.0.1:${proxy.port}/_signalbox/socket`,
-    services: { app: local.port },
-    env: { TEST_TIMINGS: JSON.stringify(timings) },
-  });
+  const runner = await startRunner(
+    { url: `ws://127.0.0.1:${proxy.port}/_signalbox/socket` },
+    {
+      command: runtimeCommand("node", fixture.bundle),
+      services: { app: local.port },
+      env: { TEST_TIMINGS: JSON.stringify(timings) },
+    },
+  );
   ends.push(() => runner.remove());
   const kinds = ["reset", "end", "stall", "corrupt"] as const;
   const startedAt = Date.now();

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { startBadProxy, faults, type BadProxy } from "../helpers/bad-proxy.ts";
 import { putApp } from "../helpers/deploy.ts";
 import { seededRandom } from "../helpers/random.ts";
-import { deployTunnelApp, startRunner, viewRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
+import { startRunner, viewRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { deployTunnelApp } from "../helpers/runner-deployments.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 import { liveHeapMiB } from "../helpers/worker-heap.ts";
 
@@ -18,18 +19,23 @@ const STEPS_BACK = 4;
 /** Of what is in use after a collection; what stays behind of each request or each cut would be more. */
 const SLACK_MIB = 3;
 const HOST = "cut.test";
+const HASTY = new URL("../helpers/runner-programs/hasty.ts", import.meta.url).pathname;
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
 });
 
-async function open(entry?: string): Promise<{ stack: TestStack; runner: RunnerProcess; proxy: BadProxy }> {
+async function open(program?: string): Promise<{ stack: TestStack; runner: RunnerProcess; proxy: BadProxy }> {
   const stack = await startTestStack({ inspect: true });
   cleanUps.push(() => stack.stop());
   const proxy = await startBadProxy(stack.port);
   cleanUps.push(() => proxy.close());
-  const runner = await startRunner(stack, { id: "r1", port: proxy.port, ...(entry ? { entry } : {}) });
+  const runner = await startRunner(stack, {
+    id: "r1",
+    port: proxy.port,
+    ...(program === undefined ? {} : { command: [process.execPath, program] }),
+  });
   cleanUps.push(() => runner.remove());
   await putApp(stack, "cut", { hosts: [HOST] });
   await deployTunnelApp(stack, runner, "cut", "v1");
@@ -74,7 +80,7 @@ async function visit(stack: TestStack, tally: Tally, over: AbortSignal, bodyByte
 
 test(`${CUTS} cuts under load: each request is answered rightly or cleanly refused, and the runner comes back`, async () => {
   const { seed, random } = seededRandom();
-  const { stack, runner, proxy } = await open("test/helpers/hasty-runner.ts");
+  const { stack, runner, proxy } = await open(HASTY);
   const over = new AbortController();
   const tally: Tally = { right: 0, refused: {}, wrong: [], slowestMs: 0 };
   const visitors = Array.from({ length: VISITORS }, (_, index) =>

@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, type TestContext, vi } from "vitest";
 import { Host, type HostOptions } from "../../runner/deployments/host.ts";
-import { archive, HostProcess, processesWith, server, until } from "../helpers/hosted.ts";
+import { archive } from "../helpers/archive.ts";
+import { processesWith } from "../helpers/program.ts";
+import { UnconnectedRunner, server, until } from "../helpers/unconnected-runner.ts";
 
 /** As the product's, only shorter. */
 const timing = { backoffFirstMs: 100, backoffLimitMs: 400, stopGraceMs: 1_000 };
@@ -13,9 +15,9 @@ const timing = { backoffFirstMs: 100, backoffLimitMs: 400, stopGraceMs: 1_000 };
 /** A runner's host and its workspace, of one test. */
 class World {
   readonly root: string;
-  host: HostProcess;
+  host: UnconnectedRunner;
 
-  private constructor(root: string, host: HostProcess) {
+  private constructor(root: string, host: UnconnectedRunner) {
     this.root = root;
     this.host = host;
   }
@@ -28,7 +30,7 @@ class World {
     const world = new World(root, await startHost(root, options));
     onTestFinished(async () => {
       await world.host.stop();
-      expect(await processesWith(root)).toEqual([]);
+      expect(processesWith(root)).toEqual([]);
       await rm(root, { recursive: true, force: true });
     });
     return world;
@@ -40,8 +42,8 @@ class World {
   }
 }
 
-function startHost(root: string, options: Partial<HostOptions> = {}): Promise<HostProcess> {
-  return HostProcess.start({ root, timing, ...options }, { RUNNER_SHARED_SECRET: "hush" });
+function startHost(root: string, options: Partial<HostOptions> = {}): Promise<UnconnectedRunner> {
+  return UnconnectedRunner.start({ root, timing, ...options }, { RUNNER_SHARED_SECRET: "hush" });
 }
 
 const app = { "server.mjs": server("response.end(process.env.GREETING + ' ' + request.url)") };
@@ -147,7 +149,7 @@ test.concurrent.for([
     const status = await world.host.reaches("shop/v1", "failed", "running");
     expect(status).toMatchObject({ state: "failed", reason });
     expect(status.lastLines).toContain("no such package");
-    expect(await processesWith(world.root)).toEqual([]);
+    expect(processesWith(world.root)).toEqual([]);
   },
 );
 
@@ -159,7 +161,7 @@ test.concurrent(
     await world.host.put("shop/v1", { source: { sha256 }, start, install: "setsid sleep 100 & sleep 100" });
     const status = await world.host.reaches("shop/v1", "failed");
     expect(status.reason).toBe("The install took longer than 0.5 s");
-    expect(await processesWith(world.root)).toEqual([]);
+    expect(processesWith(world.root)).toEqual([]);
   },
 );
 
@@ -169,15 +171,97 @@ test.concurrent(
     // Long enough for the sick one to listen, on any machine.
     const world = await World.open(context, { timing: { ...timing, healthLimitMs: 5_000 } });
     const sha256 = await world.host.upload(app);
-    const sick = await world.host.upload({ "server.mjs": server("response.writeHead(500).end()") });
+    const sick = await world.host.upload({
+      "server.mjs": server("response.writeHead(500).end('no\\u001b[2J database\\nstack')"),
+    });
     await world.host.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
     await world.host.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
     expect((await world.host.reaches("shop/v1", "failed")).reason).toMatch(
-      /Nothing listened on 127\.0\.0\.1:\d+ within 5 s: the app must listen on the address in HOST and the port in PORT/,
+      /Nothing listened on port \d+ of 127\.0\.0\.1 or ::1 within 5 s: the app must listen on the address in HOST and the port in PORT/,
     );
-    expect((await world.host.reaches("shop/v3", "failed")).reason).toContain(
-      "Nothing answered /up with success",
+    expect((await world.host.reaches("shop/v3", "failed")).reason).toMatch(
+      /^\/up answered 500 Internal Server Error \("no database"\) to Host localhost:\d+, and never with success within 5 s$/,
     );
+  },
+);
+
+/** What the control plane says of an app at shop.test. */
+const atShop = { env: { PULSE_SERVER_ADDRESS: "https://shop.test" }, healthPath: "/up" };
+
+test.concurrent("health is asked by the public host, as visitors ask", async (context) => {
+  const world = await World.open(context);
+  const sha256 = await world.host.upload({
+    "server.mjs": server(`
+      const { host, "x-forwarded-host": forwarded, "x-forwarded-proto": proto } = request.headers;
+      response.writeHead(host === "shop.test" && forwarded === host && proto === "https" ? 200 : 403).end();`),
+  });
+  await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop });
+  expect((await world.host.reaches("shop/v1", "running", "failed")).reason).toBeNull();
+});
+
+test.concurrent(
+  "an app that is asked locally gets its own host and no word of the public one",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server(`
+      const { host, "x-forwarded-host": forwarded } = request.headers;
+      response.writeHead(host === "localhost:" + process.env.PORT && !forwarded ? 200 : 403).end();`),
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop, host: "local" });
+    expect((await world.host.reaches("shop/v1", "running", "failed")).reason).toBeNull();
+  },
+);
+
+test.concurrent(
+  "an app that refuses the public host fails at once, with its answer and the remedy",
+  async (context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server(`
+      const isKnown = request.headers.host.startsWith("localhost");
+      response.writeHead(isKnown ? 200 : 403, { "content-type": "text/plain" }).end("Blocked host");`),
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop });
+    // The limit is the product's own of 300 s.
+    const { reason, port } = await world.host.reaches("shop/v1", "running", "failed");
+    expect(reason).toBe(
+      `/up answered 403 Forbidden ("Blocked host") to Host shop.test, and with success to localhost:${port}: ` +
+        `set "host": "local", or have the app answer to shop.test`,
+    );
+  },
+);
+
+test.concurrent(
+  "a port that takes connections and says nothing is told from one that nobody has",
+  async (context) => {
+    const world = await World.open(context, { timing: { ...timing, healthLimitMs: 3_000 } });
+    const sha256 = await world.host.upload({
+      "silent.mjs": `import { createServer } from "node:net"; createServer(() => {}).listen(process.env.PORT, process.env.HOST);`,
+      "odd.mjs": `import { createServer } from "node:net"; createServer((socket) => socket.end("hello\\n")).listen(process.env.PORT, process.env.HOST);`,
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start: "node silent.mjs", healthPath: "/up" });
+    await world.host.put("shop/v2", { source: { sha256 }, start: "node odd.mjs", healthPath: "/up" });
+    expect((await world.host.reaches("shop/v1", "failed")).reason).toMatch(
+      /^\/up wasn't answered within 3 s: the app took the connection on port \d+, and said nothing$/,
+    );
+    expect((await world.host.reaches("shop/v2", "failed")).reason).toContain(
+      "answered something that isn't HTTP",
+    );
+  },
+);
+
+test.concurrent.for([undefined, "/up"])(
+  "an app that listens on ::1 alone is found (health path: %s)",
+  async (healthPath, context) => {
+    const world = await World.open(context);
+    const sha256 = await world.host.upload({
+      "server.mjs": server("response.end('six')").replace("process.env.HOST", "'::1'"),
+    });
+    await world.host.put("shop/v1", { source: { sha256 }, start, ...(healthPath ? { healthPath } : {}) });
+    const { port, reason } = await world.host.reaches("shop/v1", "running", "failed");
+    expect(reason).toBeNull();
+    expect(await (await fetch(`http://[::1]:${port}/`)).text()).toBe("six");
   },
 );
 
@@ -197,11 +281,11 @@ test.concurrent(
         return status.crashes === crash ? status : null;
       });
       if (status.state === "starting")
-        expect(status.reason).toMatch(/exited with code 3; it is started again in/);
+        expect(status.reason).toMatch(/exited with code 3; it starts again in/);
     }
     const { port } = await world.host.reaches("shop/v1", "running");
     expect(await answerOf(port)).toBe("up");
-    const pauses = [...(await world.host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g)].map(
+    const pauses = [...(await world.host.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g)].map(
       (match) => Number(match[1]),
     );
     expect(pauses.length).toBe(5);
@@ -217,7 +301,7 @@ test.concurrent("a crash after a long stable time counts as the first", async (c
   await world.host.put("shop/v1", { source: { sha256 }, start });
   // A crash is counted before it is written down.
   const pauses = async (): Promise<RegExpExecArray[]> => [
-    ...(await world.host.logs("shop/v1")).matchAll(/started again in ([\d.]+) s/g),
+    ...(await world.host.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g),
   ];
   for (let crash = 1; crash <= 4; crash++) {
     const { port } = await world.host.reaches("shop/v1", "running");
@@ -265,7 +349,7 @@ test.concurrent(
       await new Promise((resolve) => setTimeout(resolve, delay));
       const answers = await Promise.all([1, 2].map(() => world.host.json("DELETE", "/deployments/shop/v1")));
       expect(answers).toEqual([1, 2].map(() => ({ status: 200, body: { removed: true } })));
-      expect(await processesWith(world.root)).toEqual([]);
+      expect(processesWith(world.root)).toEqual([]);
     }
     expect(await readdir(join(world.root, ".signalbox", "deployments"))).toEqual([]);
   },
@@ -327,10 +411,10 @@ test.concurrent(
       await world.restart();
       const after = await world.host.reaches("shop/v1", "running");
       expect(after.port).not.toBe(port);
-      expect(world.host.errors.join("\n")).toContain(
+      expect(world.host.lines.join("\n")).toContain(
         `"type":"port-conflict","owner":"shop/v1","port":${port}`,
       );
-      expect(world.host.errors.join("\n")).toContain(`"originalPort":${port},"newPort":${after.port}`);
+      expect(world.host.lines.join("\n")).toContain(`"originalPort":${port},"newPort":${after.port}`);
     } finally {
       await new Promise((resolve) => stranger.close(resolve));
     }
@@ -382,8 +466,10 @@ test.concurrent("a refused upload is answered while the client still sends", asy
   const world = await World.open(context);
   let sent = 0;
   const endless = new ReadableStream<Uint8Array>({
-    pull(controller) {
+    async pull(controller) {
       sent++;
+      // Without a turn of the event loop nothing else of this process runs any more.
+      await new Promise((resolve) => setImmediate(resolve));
       controller.enqueue(new Uint8Array(65_536));
     },
   });
@@ -437,7 +523,7 @@ test.concurrent(
     // Before a process is started it is in the journal; a start takes a tenth of this.
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(record).not.toHaveBeenCalled();
-    expect(await processesWith(world.root)).toEqual([]);
+    expect(processesWith(world.root)).toEqual([]);
   },
 );
 

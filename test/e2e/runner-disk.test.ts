@@ -4,7 +4,8 @@ import { mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from "node:fs/pr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import { HostProcess, processesWith, server, until } from "../helpers/hosted.ts";
+import { processesWith } from "../helpers/program.ts";
+import { UnconnectedRunner, server, until } from "../helpers/unconnected-runner.ts";
 import { Disk, type DiskStatus } from "../../runner/workspaces/disk.ts";
 import { Trash } from "../../runner/workspaces/trash.ts";
 import { Workspaces } from "../../runner/workspaces/workspaces.ts";
@@ -115,7 +116,7 @@ describe.each(kinds)("on $name", ({ quotaBytes }) => {
     skip,
   }) => {
     const directory = await root();
-    const host = await HostProcess.start({
+    const host = await UnconnectedRunner.start({
       root: directory,
       timing: { diskCheckMs: 50, stopGraceMs: 300 },
       ...(quotaBytes === undefined ? {} : { quotaBytes }),
@@ -146,14 +147,14 @@ describe.each(kinds)("on $name", ({ quotaBytes }) => {
     });
     await host.reaches("shop/next", "running");
     await host.stop();
-    expect(await processesWith(directory)).toEqual([]);
+    expect(processesWith(directory)).toEqual([]);
   });
 
   test("an upload that doesn't fit is refused with disk_full, and the disk isn't filled by trying", async ({
     skip,
   }) => {
     const directory = await root();
-    const host = await HostProcess.start({
+    const host = await UnconnectedRunner.start({
       root: directory,
       ...(quotaBytes === undefined ? {} : { quotaBytes }),
     });
@@ -213,7 +214,7 @@ test("on a disk that is full to the last byte, what serves is started again and 
 }) => {
   const directory = (await smallDisk()) ?? skip("this user may not mount a file system");
   const timing = { backoffFirstMs: 100, backoffLimitMs: 200, stopGraceMs: 300 };
-  const host = await HostProcess.start({ root: directory, timing });
+  const host = await UnconnectedRunner.start({ root: directory, timing });
   cleanups.push(() => host.stop());
   const sha256 = await host.upload({
     "server.mjs": server("request.url === '/crash' ? process.exit(1) : response.end('up')"),

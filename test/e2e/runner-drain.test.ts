@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Host } from "../../runner/deployments/host.ts";
-import { archive, processesWith, server, until } from "../helpers/hosted.ts";
+import { archive } from "../helpers/archive.ts";
+import { processesWith } from "../helpers/program.ts";
+import { server, until } from "../helpers/unconnected-runner.ts";
 
 let root: string;
 let host: Host;
@@ -15,7 +17,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await host.close();
-  expect(await processesWith(root)).toEqual([]);
+  expect(processesWith(root)).toEqual([]);
   await rm(root, { recursive: true, force: true });
 });
 
@@ -26,15 +28,15 @@ async function upload(): Promise<string> {
 
 const start = "node server.mjs";
 
-test("a draining runner takes no new deployment, brings up what it has accepted, and goes on serving", async () => {
+test("a runner that shuts down takes no new deployment, brings up what it has accepted, and goes on serving", async () => {
   const { deployments } = host;
   const source = { sha256: await upload() };
   await deployments.put("shop/v1", { source, build: "sleep 0.3", start });
   expect(deployments.lookup("shop/v1")).toBeNull();
-  const drained = deployments.drain();
+  const settled = deployments.settle();
   await expect(deployments.put("shop/v2", { source, start })).rejects.toMatchObject({ code: "draining" });
   expect(await deployments.put("shop/v1", { source, build: "sleep 0.3", start })).toMatchObject({ id: "v1" });
-  await drained;
+  await settled;
   const found = deployments.lookup("shop/v1");
   expect(await (await fetch(`http://127.0.0.1:${found?.port}/`)).text()).toBe("up");
   expect(deployments.lookup("shop/v2")).toBeNull();
@@ -45,7 +47,7 @@ test("a runner that an operator drains takes no new deployment until that is lif
   const { deployments } = host;
   const source = { sha256: await upload() };
   await deployments.put("shop/v1", { source, start });
-  deployments.pause(true);
+  deployments.setPaused(true);
   await expect(deployments.put("shop/v2", { source, start })).rejects.toMatchObject({
     code: "draining",
     message: "An operator drains this runner: it takes no new deployments.",
@@ -54,7 +56,7 @@ test("a runner that an operator drains takes no new deployment until that is lif
   await until("it serves", () => deployments.lookup("shop/v1"));
   await deployments.restart("shop/v1");
   await until("it serves again", () => deployments.lookup("shop/v1"));
-  deployments.pause(false);
+  deployments.setPaused(false);
   expect(await deployments.put("shop/v2", { source, start })).toMatchObject({ id: "v2" });
 });
 
@@ -62,9 +64,9 @@ test("a closed runner's deployments come back with the next one, the failed ones
   const source = { sha256: await upload() };
   await host.deployments.put("shop/good", { source, start });
   await host.deployments.put("shop/bad", { source, build: "exit 1", start });
-  await host.deployments.drain();
+  await host.deployments.settle();
   await host.close();
-  expect(await processesWith(root)).toEqual([]);
+  expect(processesWith(root)).toEqual([]);
   host = await Host.open({ root, timing: { stopGraceMs: 500 } });
   await until("it is back", () => host.deployments.lookup("shop/good"));
   expect(host.deployments.status("shop/bad")).toMatchObject({
@@ -84,7 +86,7 @@ test("sources that nothing refers to may be evicted once they are old, those of 
   expect(evictables.map(({ path }) => path)).toEqual([expect.stringContaining(unused)]);
   for (const evictable of evictables) await evictable.evict();
   expect(await host.sources.list()).toMatchObject([source]);
-  await host.deployments.drain();
+  await host.deployments.settle();
 });
 
 test("sources that nothing has referred to for a week go, however long the runner runs", async () => {

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildExecutable, bundleRunner } from "../../scripts/build/runner.ts";
 import { RUNNER_SECRET, startHub } from "../helpers/hub-client.ts";
-import { runtimeCommand, startRunner } from "../helpers/runner-process.ts";
+import { runtimeCommand, startRunner, type Command } from "../helpers/runner.ts";
 
 type Form = "bundle on Node" | "bundle on Deno" | "executable";
 const forms: Form[] = ["bundle on Node", "bundle on Deno", "executable"];
@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-function command(form: Form): [string, ...string[]] {
+function command(form: Form): Command {
   if (form === "executable") return [executable];
   return runtimeCommand(form === "bundle on Node" ? "node" : "deno", bundle);
 }
@@ -38,7 +38,7 @@ test("the bundle is small, and the executable is one file", async () => {
 test.each(forms)("the %s connects, serves the tunnel and drains", async (form) => {
   const hub = await startHub();
   const startedAt = performance.now();
-  const runner = await startRunner({ command: command(form), brokerUrl: hub.url });
+  const runner = await startRunner(hub, { command: command(form) });
   try {
     const link = await hub.connection(0);
     console.log(
@@ -49,7 +49,7 @@ test.each(forms)("the %s connects, serves the tunnel and drains", async (form) =
     expect(JSON.parse((await stream.body()).toString())).toMatchObject({ code: "not_found" });
     const health = await runner.healthUrl();
     expect((await fetch(`${health}/ready`)).status).toBe(200);
-    runner.child.kill("SIGTERM");
+    runner.signal("SIGTERM");
     expect(await link.end()).toMatchObject({ code: 1001 });
     expect(await runner.exited).toBe(0);
   } finally {
@@ -77,16 +77,14 @@ test.each(forms)("the %s knows its version", async (form) => {
 
 test("a port that is taken and a workspace that can't be made are named", async () => {
   const hub = await startHub();
-  const taken = await startRunner({
+  const taken = await startRunner(hub, {
     command: command("executable"),
-    brokerUrl: hub.url,
     env: { HEALTH_PORT: String(hub.port), NODE_ENV: "development" },
   });
   expect(await taken.exited).toBe(1);
   expect(taken.lines.at(-1)).toBe(`HEALTH_PORT ${hub.port} can't be listened on: EADDRINUSE.`);
-  const homeless = await startRunner({
+  const homeless = await startRunner(hub, {
     command: command("executable"),
-    brokerUrl: hub.url,
     env: { WORKSPACE_ROOT: join(bundle, "workspace"), RUNNER_SHARED_SECRET: RUNNER_SECRET },
   });
   expect(await homeless.exited).toBe(1);

@@ -3,26 +3,28 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, type TestContext } from "vitest";
-import { archive, HostProcess, processesWith, server, until } from "../helpers/hosted.ts";
+import { archive } from "../helpers/archive.ts";
+import { processesWith } from "../helpers/program.ts";
+import { UnconnectedRunner, server, until } from "../helpers/unconnected-runner.ts";
 
 const timing = { backoffFirstMs: 100, stopGraceMs: 500 };
 
 /** A runner's host and its workspace, of one test. */
 class World {
   readonly root: string;
-  host: HostProcess;
+  host: UnconnectedRunner;
 
-  private constructor(root: string, host: HostProcess) {
+  private constructor(root: string, host: UnconnectedRunner) {
     this.root = root;
     this.host = host;
   }
 
   static async open({ onTestFinished, expect }: TestContext): Promise<World> {
     const root = await mkdtemp(join(tmpdir(), "signalbox-kill-"));
-    const world = new World(root, await HostProcess.start({ root, timing }));
+    const world = new World(root, await UnconnectedRunner.start({ root, timing }));
     onTestFinished(async () => {
       await world.host.stop();
-      expect(await processesWith(root)).toEqual([]);
+      expect(processesWith(root)).toEqual([]);
       await rm(root, { recursive: true, force: true });
     });
     return world;
@@ -30,7 +32,7 @@ class World {
 
   async killAndRestart(): Promise<void> {
     await this.host.kill();
-    this.host = await HostProcess.start({ root: this.root, timing });
+    this.host = await UnconnectedRunner.start({ root: this.root, timing });
   }
 }
 
@@ -55,9 +57,9 @@ async function expectOneServer(world: World, key: string): Promise<void> {
   expect(await answerOf(port)).toBe("whole");
   const [entry = "", ...others] = await readdir(join(world.root, ".signalbox", "processes"));
   expect(others).toEqual([]);
-  const ours = await processesWith(entry.replace(".json", ""));
+  const ours = processesWith(entry.replace(".json", ""));
   expect(ours.length).toBeGreaterThan(0);
-  expect(await processesWith(world.root)).toEqual(ours);
+  expect(processesWith(world.root)).toEqual(ours);
   const names = await readdir(join(world.root, ".signalbox", "deployments", key));
   expect(names.filter((name) => name.startsWith("work"))).toEqual(["work"]);
 }
@@ -118,12 +120,12 @@ test.concurrent(
       start: `setsid sh -c 'trap "" TERM; while :; do sleep 1; done' & exec ${start}`,
     });
     const { port } = await world.host.reaches("shop/v1", "running");
-    const before = await processesWith(world.root);
+    const before = processesWith(world.root);
     expect(before.length).toBeGreaterThanOrEqual(2);
     await world.killAndRestart();
     const after = await world.host.reaches("shop/v1", "running");
     expect(after.port).toBe(port);
-    for (const pid of await processesWith(world.root)) expect(before).not.toContain(pid);
+    for (const pid of processesWith(world.root)) expect(before).not.toContain(pid);
   },
 );
 
@@ -139,7 +141,7 @@ test.concurrent("a removal that was interrupted is finished by the next runner",
   await removal;
   expect(await world.host.json("GET", "/deployments/shop/v1")).toMatchObject({ status: 404 });
   expect(await readdir(join(world.root, ".signalbox", "deployments"))).toEqual([]);
-  expect(await processesWith(world.root)).toEqual([]);
+  expect(processesWith(world.root)).toEqual([]);
 });
 
 test.concurrent(
@@ -200,7 +202,7 @@ test.concurrent("a second runner in the same workspace is refused and touches no
   const sha256 = await world.host.upload(source);
   await world.host.put("shop/v1", { source: { sha256 }, install: once("i"), build: once("b"), start });
   await world.host.reaches("shop/v1", "running");
-  await expect(HostProcess.start({ root: world.root, timing })).rejects.toThrow(
+  await expect(UnconnectedRunner.start({ root: world.root, timing })).rejects.toThrow(
     "belongs to the runner with process id",
   );
   await expectOneServer(world, "shop/v1");

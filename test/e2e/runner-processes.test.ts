@@ -12,7 +12,8 @@ import { ProcessJournal } from "../../runner/processes/journal.ts";
 import { findProcesses, startTimeOf } from "../../runner/processes/process-table.ts";
 import { FileLock } from "../../runner/processes/file-lock.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
-import { isAlive, processesWith, until } from "../helpers/hosted.ts";
+import { isAlive, processesWith } from "../helpers/program.ts";
+import { until } from "../helpers/unconnected-runner.ts";
 import { standsStill } from "../helpers/stands-still.ts";
 
 let root: string;
@@ -26,7 +27,7 @@ beforeEach(async () => {
   output = "";
 });
 afterEach(async () => {
-  for (const pid of await processesWith(root)) process.kill(pid, "SIGKILL");
+  for (const pid of processesWith(root)) process.kill(pid, "SIGKILL");
   await rm(root, { recursive: true, force: true });
 });
 
@@ -66,7 +67,7 @@ async function expectAllGone(pids: number[]): Promise<void> {
   const living = [];
   for (const pid of pids) if ((await startTimeOf(pid)) !== null) living.push(pid);
   expect(living).toEqual([]);
-  expect(await processesWith(root)).toEqual([]);
+  expect(processesWith(root)).toEqual([]);
   expect(await readdir(join(root, "journal"))).toEqual([]);
 }
 

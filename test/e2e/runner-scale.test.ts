@@ -13,7 +13,8 @@ import { STALLED_READER_MS } from "../../functions/protocol/limits.ts";
 import { buildExecutable, bundleRunner } from "../../scripts/build/runner.ts";
 import { bytePattern, hashOfPattern } from "../helpers/byte-pattern.ts";
 import { putApp } from "../helpers/deploy.ts";
-import { deployTunnelApp, startRunner, viewRunner, type RunnerProcess } from "../helpers/hosted-runner.ts";
+import { startRunner, viewRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { deployTunnelApp } from "../helpers/runner-deployments.ts";
 import { RUNNER_SECRET, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 import { standsStill } from "../helpers/stands-still.ts";
 
@@ -33,7 +34,7 @@ beforeAll(async () => {
   // As it is shipped: node's own stripping of types takes 40 MiB.
   bundles = await mkdtemp(join(tmpdir(), "signalbox-bundle-"));
   const executable = await buildExecutable(await bundleRunner(bundles), bundles);
-  runner = await startRunner(stack, { id: "r1", executable });
+  runner = await startRunner(stack, { id: "r1", command: [executable] });
   await putApp(stack, "scale", { hosts: [HOST] });
   await deployTunnelApp(stack, runner, "scale", "v1");
 });

@@ -3,10 +3,10 @@ import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, expect, test } from "vitest";
 import { SentryReporter } from "../../runner/observability/sentry.ts";
 import { RUNNER_SECRET, startHub } from "../helpers/hub-client.ts";
-import { bundleFixture, runtimeCommand, startRunner, type Runtime } from "../helpers/runner-process.ts";
+import { bundleWithServices, runtimeCommand, startRunner, type Runtime } from "../helpers/runner.ts";
 import { until } from "../helpers/stack.ts";
 
-const fixture = await bundleFixture();
+const fixture = await bundleWithServices();
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const end of ends.splice(0).toReversed()) await end();
@@ -51,9 +51,8 @@ test.each<Runtime>(["node", "deno"])(
       () => sink.close(),
       () => hub.close(),
     );
-    const runner = await startRunner({
+    const runner = await startRunner(hub, {
       command: runtimeCommand(runtime, fixture.bundle),
-      brokerUrl: hub.url,
       env: { SENTRY_DSN: sink.dsn, SENTRY_ENVIRONMENT: "staging", SENTRY_RELEASE: "abc123" },
     });
     ends.push(() => runner.remove());
@@ -91,9 +90,8 @@ test("refused connections and failed commands are reported, without a secret", a
     () => hub.close(),
   );
   hub.refuse = { status: 401, body: JSON.stringify({ error: `not ${RUNNER_SECRET}` }) };
-  const runner = await startRunner({
+  const runner = await startRunner(hub, {
     command: runtimeCommand("node", fixture.bundle),
-    brokerUrl: hub.url,
     env: {
       SENTRY_DSN: sink.dsn,
       TEST_TIMINGS: JSON.stringify({ reconnectFirstMs: 50, reconnectLimitMs: 50 }),

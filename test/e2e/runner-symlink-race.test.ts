@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Problem } from "../../runner/problem.ts";
+import { RunnerError } from "../../runner/runner-error.ts";
 import { deleteFile, listFiles, readFile, writeFile } from "../../runner/workspaces/files.ts";
 import { Trash } from "../../runner/workspaces/trash.ts";
 
@@ -77,7 +77,7 @@ test("a directory that is swapped for a symlink at any moment never leads a read
   const outcomes: Record<string, number> = {};
   const attempt = async (work: () => Promise<string>): Promise<void> => {
     const outcome = await work().catch((error: unknown) => {
-      if (error instanceof Problem) return error.code;
+      if (error instanceof RunnerError) return error.code;
       throw error;
     });
     outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;

@@ -1,90 +1,19 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { z } from "zod";
 import { ControlClient } from "../../scripts/client/control-client.ts";
-import { projectRoot } from "../../scripts/build/worker.ts";
+import { descendants, isHosted, living, newHome, removeHomes, start } from "../helpers/npm-start.ts";
 import { until } from "../helpers/stack.ts";
 
-const homes: string[] = [];
-const children: ChildProcess[] = [];
-
-afterAll(async () => {
-  for (const child of children) child.kill("SIGKILL");
-  await Promise.all(homes.map((home) => rm(home, { recursive: true, force: true })));
-});
-
-async function newHome(): Promise<string> {
-  const home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
-  homes.push(home);
-  return home;
-}
-
-interface Started {
-  child: ChildProcess;
-  lines: string[];
-  errors: () => string;
-  /** Resolves with the address once the stack is ready; rejects when it ends before. */
-  ready: Promise<string>;
-  exited: Promise<number | null>;
-}
-
-function start(env: Record<string, string>): Started {
-  const child = spawn(process.execPath, [join(projectRoot, "scripts/start.ts")], {
-    cwd: tmpdir(),
-    env: { PATH: process.env["PATH"] ?? "", PORT: "0", ...env },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  children.push(child);
-  const lines: string[] = [];
-  let errors = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
-  const exited = once(child, "exit").then(([code]: unknown[]) => (typeof code === "number" ? code : null));
-  const ready = new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      lines.push(line);
-      const url = /^Signalbox is ready: (http:\/\/localhost:\d+)\/_signalbox\/$/.exec(line)?.[1];
-      if (url !== undefined) resolve(url);
-    });
-    void exited.then((code) => reject(new Error(`ended with ${code}: ${errors}`)));
-  });
-  ready.catch(() => undefined);
-  return { child, lines, errors: () => errors, ready, exited };
-}
+afterAll(removeHomes);
 
 const local = z.object({ url: z.string(), controlToken: z.string(), runnerSharedSecret: z.string() });
 
 async function readLocal(home: string): Promise<z.infer<typeof local>> {
   return local.parse(JSON.parse(await readFile(join(home, "local.json"), "utf8")));
-}
-
-/** The processes that mention a home or a child of the stack; the kernel's word, not ours. */
-async function descendants(pid: number): Promise<number[]> {
-  const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => ""); // it has ended
-  const own = children.trim().split(" ").filter(Boolean).map(Number);
-  const below = await Promise.all(own.map(descendants));
-  return [...own, ...below.flat()];
-}
-
-/** Whether a runner started it: it carries the runner's mark. */
-async function isHosted(pid: number): Promise<boolean> {
-  const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
-  return environment.includes("SIGNALBOX_PROCESS=");
-}
-
-/** A process that nobody has waited for yet is as gone as it can be. */
-async function isAlive(pid: number): Promise<boolean> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => ") Z");
-  return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3) !== "Z";
-}
-
-async function living(pids: number[]): Promise<number[]> {
-  return (await Promise.all(pids.map(async (pid) => ((await isAlive(pid)) ? [pid] : [])))).flat();
 }
 
 test.concurrent(
@@ -97,6 +26,10 @@ test.concurrent(
     expect(settings.url).toBe(url);
     expect((await stat(join(home, "local.json"))).mode & 0o777).toBe(0o600);
     expect(await (await fetch(`${url}/_signalbox/healthz`)).json()).toEqual({ ok: true });
+    const elsewhere = await fetch(`${url}/_signalbox/`);
+    expect(elsewhere.status).toBe(404);
+    const dashboard = elsewhere.headers.get("link")?.match(/^<(.*)>; rel="alternate"$/)?.[1] ?? "";
+    expect(first.lines).toContain(`Signalbox is ready: ${dashboard}`);
     const page = await fetch(`${url}/`);
     expect(page.headers.get("x-pulse-selected-deployment")).toBe("v1");
     expect(await page.text()).toContain('<span id="version">v1</span>');

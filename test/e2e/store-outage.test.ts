@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { violations } from "../../functions/apps/invariants.ts";
+import { STORE_TIMEOUT_MS } from "../../functions/protocol/limits.ts";
 import { startBackend, type Backend } from "../helpers/backend.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { CountingSocket, countNonces } from "../helpers/load.ts";
@@ -9,7 +10,9 @@ const HOST = "steady.test";
 const TTL_MS = 500;
 const OUTAGE_MS = 60_000;
 /** What a visitor of a cached host may wait at worst; measured about a hundredth of it. */
-const SLOWEST_MS = 5_000;
+const SLOWEST_VISIT_MS = 5_000;
+/** What an operator may: the store's whole time, and what a loaded machine adds. */
+const SLOWEST_CALL_MS = STORE_TIMEOUT_MS + 4_000;
 
 test.concurrent.each(["refuse", "hang"] as const)(
   "for a minute in which the store %ss, visitors notice nothing, operators are told, and all heals by itself",
@@ -83,7 +86,7 @@ test.concurrent.each(["refuse", "hang"] as const)(
       );
       expect(visitors.faults).toEqual([]);
       expect(faults).toEqual([]);
-      expect(visitors.slowestMs).toBeLessThan(SLOWEST_MS);
+      expect(visitors.slowestMs).toBeLessThan(SLOWEST_VISIT_MS);
       expect([...visitors.nonces].filter(([, count]) => count !== 1)).toEqual([]);
       // A table's life; on a busy machine also the visitors' own time: one refreshes it, the next one sees it.
       expect(promoteMs).toBeLessThan(4 * TTL_MS + 2 * visitors.slowestMs);
@@ -202,6 +205,6 @@ async function expectToldEverywhere(world: UpstashStack): Promise<number> {
   expect(unknown.status).toBe(503);
   expect(unknown.headers["retry-after"]).toBeDefined();
   const slowest = Math.max(...durations);
-  expect(slowest).toBeLessThan(SLOWEST_MS);
+  expect(slowest).toBeLessThan(SLOWEST_CALL_MS);
   return slowest;
 }

@@ -4,6 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import { parseAppDocument, type AppDocument } from "../../functions/apps/app-document.ts";
 import type { StateStore } from "../../functions/state/store.ts";
 import { UpstashStore } from "../../functions/state/upstash.ts";
+import type { FormerState } from "./former-state.ts";
 import { startRedis } from "./redis.ts";
 import { startTestStack, type TestStack } from "./stack.ts";
 import { startUpstashFront, type UpstashFront } from "./upstash-front.ts";
@@ -24,12 +25,16 @@ export interface UpstashStack extends OpenStack {
 }
 
 /** On a real redis-server behind a REST front. Redis outlives the stack's death. */
-export async function onUpstash(settings: Record<string, string> = {}): Promise<UpstashStack> {
+export async function onUpstash(
+  settings: Record<string, string> = {},
+  former?: FormerState,
+): Promise<UpstashStack> {
   const redis = await startRedis();
+  await former?.intoRedis(redis.port);
   const front = await startUpstashFront({ redisPort: redis.port, token: TOKEN });
   const own = await startUpstashFront({ redisPort: redis.port, token: TOKEN });
   const store = new UpstashStore({ url: own.url, token: TOKEN });
-  const stack = await startTestStack({ upstash: { url: front.url, token: TOKEN }, settings });
+  const stack = await startTestStack({ upstash: { url: front.url, token: TOKEN }, settings, former });
   return {
     stack,
     front,
@@ -47,8 +52,11 @@ export async function onUpstash(settings: Record<string, string> = {}): Promise<
 }
 
 /** On the Durable Object, whose file is read from outside. */
-export async function onEmbedded(settings: Record<string, string> = {}): Promise<OpenStack> {
-  const stack = await startTestStack({ settings });
+export async function onEmbedded(
+  settings: Record<string, string> = {},
+  former?: FormerState,
+): Promise<OpenStack> {
+  const stack = await startTestStack({ settings, former });
   const directory = join(stack.stateDirectory, "signalbox-EmbeddedStore");
   const kill = stack.kill.bind(stack);
   const restart = stack.restart.bind(stack);

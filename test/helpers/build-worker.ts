@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { bundleCli } from "../../scripts/build/cli.ts";
+import { buildSdk } from "../../scripts/build/sdk.ts";
 import { buildWorker, projectRoot } from "../../scripts/build/worker.ts";
+import { installRuntime } from "./runtimes.ts";
 
 /** Where the Worker under test lies; built once for each run. */
 export const workerFile = join(projectRoot, "dist/test/worker.js");
@@ -11,4 +13,6 @@ export const cliFile = join(projectRoot, "dist/test/signalbox.mjs");
 export default async function setup(): Promise<void> {
   await buildWorker(join(projectRoot, "dist/test"));
   await bundleCli(join(projectRoot, "dist/test"));
+  await buildSdk({ types: false });
+  await installRuntime("deno");
 }

@@ -1,5 +1,7 @@
 import { deployUrl } from "./deploy.ts";
-import { archiveOf, deploy, startRunner, uploadSource, type RunnerProcess } from "./hosted-runner.ts";
+import { archiveOf } from "./archive.ts";
+import { startRunner, type RunnerProcess } from "./runner.ts";
+import { deploy, uploadSource } from "./runner-deployments.ts";
 import type { TestStack } from "./stack.ts";
 
 /** How tests that have a backend of their own put it behind the edge. */

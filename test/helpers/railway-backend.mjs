@@ -1,6 +1,6 @@
 // What runs as a service of the Railway stand-in: an app with the contract, made with the project's own sdk.
 import { createServer } from "node:http";
-import { attachSignalbox } from "../../sdk/index.ts";
+import { attachSignalbox } from "../../sdk/node.ts";
 
 const version = process.env.APP_VERSION ?? "";
 const server = createServer((request, response) => {

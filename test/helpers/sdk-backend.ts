@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
-import { attachSignalbox, type Signalbox, type SignalboxOptions } from "../../sdk/index.ts";
+import type { Signalbox, SignalboxOptions } from "../../sdk/index.ts";
+import { attachSignalbox } from "../../sdk/node.ts";
 
 export const TOKEN = "internal-token";
 

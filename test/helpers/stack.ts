@@ -5,14 +5,20 @@ import { request as send, type Dispatcher } from "undici";
 import { ControlClient } from "../../scripts/client/control-client.ts";
 import { startWorkerd, type Workerd } from "../../scripts/local/workerd.ts";
 import { workerFile } from "./build-worker.ts";
+import type { FormerState } from "./former-state.ts";
 
 export const CONTROL_TOKEN = "control-token-for-tests";
 export const INTERNAL_TOKEN = "internal-token-for-tests";
 export const RUNNER_SECRET = "runner-secret-for-tests";
 
+/** The operator's host where a test sets one: `OPERATOR_HOST: OPERATOR_NAME`. */
+export const OPERATOR_NAME = "signalbox.localhost";
+
 export interface TestStack {
   readonly origin: string;
   readonly port: number;
+  /** Where a browser finds the dashboard; Node may not resolve the name. */
+  readonly dashboard: string;
   /** Where Durable Objects keep their data. */
   readonly stateDirectory: string;
   readonly workerd: Workerd;
@@ -23,7 +29,7 @@ export interface TestStack {
   request(host: string, path: string, options?: PublicRequest): Promise<PublicAnswer>;
   /** Ends workerd as a power cut would; `restart` brings it back on the same port with the same state. */
   kill(): Promise<void>;
-  restart(): Promise<void>;
+  restart(settings?: Record<string, string>): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -52,12 +58,15 @@ export async function startTestStack(
     settings?: Record<string, string>;
     /** Null leaves RUNNER_SHARED_SECRET unset. */
     runnerSecret?: null;
-    stdout?: "inherit" | "ignore";
+    stdout?: "inherit" | "pipe" | "ignore";
+    /** What an earlier build left in its Durable Objects. */
+    former?: FormerState | undefined;
     /** Lets a debugger in. */
     inspect?: boolean;
   } = {},
 ): Promise<TestStack> {
   const state = await mkdtemp(join(tmpdir(), "signalbox-test-"));
+  let changed: Record<string, string> = {};
   const start = (port: number): Promise<Workerd> =>
     startWorkerd({
       worker: workerFile,
@@ -77,14 +86,17 @@ export async function startTestStack(
           ? { UPSTASH_REDIS_REST_URL: options.upstash.url, UPSTASH_REDIS_REST_TOKEN: options.upstash.token }
           : {}),
         ...options.settings,
+        ...changed,
       },
     });
+  await options.former?.intoDirectory(state);
   let workerd = await start(0);
   const { port } = workerd;
   const origin = `http://127.0.0.1:${port}`;
   return {
     origin,
     port,
+    dashboard: `http://${OPERATOR_NAME}:${port}/_signalbox/`,
     stateDirectory: state,
     get workerd() {
       return workerd;
@@ -116,8 +128,9 @@ export async function startTestStack(
       return { status: answer.statusCode, headers: answer.headers, text: await answer.body.text() };
     },
     kill: () => workerd.kill(),
-    async restart() {
+    async restart(settings = {}) {
       await workerd.kill();
+      changed = settings;
       workerd = await start(port);
     },
     async stop() {

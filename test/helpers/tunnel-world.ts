@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe } from "vitest";
 import { startHub, type Hub, type HubConnection } from "./hub-client.ts";
 import { startLocalService, type LocalService } from "./local-service.ts";
 import {
-  bundleFixture,
+  bundleWithServices,
   runtimeCommand,
   startRunner,
   type RunnerProcess,
   type Runtime,
-} from "./runner-process.ts";
+} from "./runner.ts";
 
 /** A hub, a runner that is connected to it, and what the runner serves: `app`, and `six` on IPv6 only. */
 export interface TunnelWorld {
@@ -24,9 +24,9 @@ export function describeTunnel(
   suite: (world: Pick<TunnelWorld, "local" | "runner" | "link">, runtime: Runtime) => void,
 ): void {
   describe(name, () => {
-    let fixture: Awaited<ReturnType<typeof bundleFixture>>;
+    let fixture: Awaited<ReturnType<typeof bundleWithServices>>;
     beforeAll(async () => {
-      fixture = await bundleFixture();
+      fixture = await bundleWithServices();
     });
     afterAll(() => fixture.remove());
 
@@ -58,9 +58,8 @@ export async function startTunnelWorld(
   const hub = await startHub();
   const local = await startLocalService();
   const local6 = await startLocalService("::1");
-  const runner = await startRunner({
+  const runner = await startRunner(hub, {
     command,
-    brokerUrl: hub.url,
     services: { app: local.port, six: local6.port, gone: 1 },
     env: { TEST_TIMINGS: JSON.stringify({ reconnectFirstMs: 50, reconnectLimitMs: 50 }) },
   });

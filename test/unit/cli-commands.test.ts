@@ -3,20 +3,66 @@ import { writeFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import type { EventSourceMessage } from "eventsource-parser";
+import { describe, expect, test } from "vitest";
 import { parseInvocation } from "../../scripts/cli/arguments.ts";
 import { age, bytes, duration } from "../../scripts/cli/ages.ts";
 import { commands } from "../../scripts/cli/commands/index.ts";
 import { isNamed } from "../../scripts/cli/commands/delete.ts";
-import { everywhere } from "../../scripts/cli/command.ts";
+import { everywhere, type Command } from "../../scripts/cli/command.ts";
 import { completionScript } from "../../scripts/cli/completions.ts";
 import { commandHelp, overview } from "../../scripts/cli/help.ts";
 import { Output } from "../../scripts/cli/output.ts";
-import { readEvents, type ServerEvent } from "../../scripts/cli/progress/event-stream.ts";
+import { readEvents } from "../../scripts/cli/progress/event-stream.ts";
 import { publicUrl } from "../../scripts/cli/public-url.ts";
 import type { AppView, DeploymentView } from "../../scripts/client/control-types.ts";
 
 const run = promisify(execFile);
+/** Without old spellings. */
+const listed = commands.filter(({ nowSpelled }) => nowSpelled === undefined);
+
+describe("old spellings", () => {
+  const read = (...argv: string[]) => parseInvocation(argv, commands);
+
+  test.each([
+    [["promote", "--deployment-id", "v1"], ["v1"]],
+    [["redeploy", "--deployment-id", "v1"], ["v1"]],
+    [["logs", "--deployment-id=v1"], ["v1"]],
+    [["delete", "--deployment-id", "v1", "--yes"], ["v1"]],
+    [
+      ["canary", "set", "--deployment-id", "v1", "10"],
+      ["v1", "10"],
+    ],
+    [["remove", "--deployment-name", "prod"], ["prod"]],
+  ])("%j still work, and say the new one", (argv, given) => {
+    const { arguments: taken, oldSpellings } = read(...argv);
+    expect(taken).toEqual(given);
+    expect(oldSpellings.at(-1)).toMatch(/^--deployment-(?:id|name) is now spelled: signalbox \w/);
+  });
+
+  test.each([["runners", "forget", "one"], ["projects"], ["remove", "prod"]])("%s %s", (...argv) => {
+    expect(read(...argv).oldSpellings[0]).toContain(" is now spelled: signalbox ");
+  });
+
+  test("a flag and an argument that say the same are fine, different ones are refused", () => {
+    expect(read("promote", "v1", "--deployment-id", "v1").arguments).toEqual(["v1"]);
+    expect(read("deploy", "--name", "a", "--deployment-name", "a").flags["name"]).toBe("a");
+    for (const argv of [
+      ["promote", "v1", "--deployment-id", "v2"],
+      ["canary", "set", "v1", "10", "--deployment-id", "v2"],
+      ["deploy", "--name", "a", "--deployment-name", "b"],
+    ]) {
+      expect(() => read(...argv)).toThrow(expect.objectContaining({ reason: "usage" }));
+    }
+  });
+
+  test("aren't listed, and new ones say nothing", () => {
+    expect(overview(commands)).not.toMatch(/forget|^ {2}remove|^ {2}projects/m);
+    const promote = commands.find(({ name }) => name === "promote");
+    expect(commandHelp(promote as Command)).not.toContain("deployment-id");
+    expect(read("promote", "v1").oldSpellings).toEqual([]);
+  });
+});
 
 test("flags are read wherever they stand, and two words can name a command", () => {
   const read = (...argv: string[]) => {
@@ -56,7 +102,7 @@ test.each([
 });
 
 test("every command is in the overview and has a help that fits a terminal", () => {
-  for (const command of commands) {
+  for (const command of listed) {
     expect(overview(commands)).toContain(`  ${command.name} `);
     const help = commandHelp(command);
     for (const flag of Object.keys(command.flags)) expect(help).toContain(`--${flag}`);
@@ -74,7 +120,7 @@ test("bash completes commands, their second words and their flags", async () => 
     return stdout.trim().split("\n");
   };
   expect(await complete("dep")).toEqual(["deploy"]);
-  expect(await complete("re")).toEqual(["resume", "redeploy", "remove"]);
+  expect(await complete("re")).toEqual(["resume", "redeploy"]);
   expect(await complete("runners", "dr")).toEqual(["drain"]);
   expect(await complete("runners", "drain", "--un")).toEqual(["--undo"]);
   expect(await complete("deploy", "--det")).toEqual(["--detach"]);
@@ -101,7 +147,7 @@ test.each(["bash", "zsh", "fish"] as const)(
   "the script for %s knows every command and flag, in its place",
   (shell) => {
     const lines = completionScript(shell, commands).split("\n");
-    for (const { name, flags } of commands) {
+    for (const { name, flags } of listed) {
       const place = shell === "fish" ? `'__signalbox_at ${name}'` : `    '${name}') `;
       const about = lines.filter((line) => line.includes(place)).join("\n");
       for (const [flag, { type }] of Object.entries({ ...flags, ...everywhere })) {
@@ -126,11 +172,11 @@ test("server-sent events are read whole, however they are cut, and comments are 
     const pieces = Array.from({ length: Math.ceil(whole.length / size) }, (_, index) =>
       whole.slice(index * size, (index + 1) * size),
     );
-    const events: ServerEvent[] = [];
+    const events: EventSourceMessage[] = [];
     for await (const event of readEvents(ReadableStream.from(pieces))) events.push(event);
     expect(events).toEqual([
       { id: "7", event: "log", data: '{"line":"ü"}' },
-      { id: null, event: "end", data: "{}" },
+      { id: undefined, event: "end", data: "{}" },
     ]);
   }
 });
@@ -198,22 +244,14 @@ test.each([
 
 test("columns are as wide as their widest cell, colours aside", () => {
   const sink = { write: () => undefined, isTTY: true, columns: 80 };
-  const output = new Output({
-    stdout: sink,
-    stderr: sink,
-    env: { NO_COLOR: "1" },
-    json: false,
-    noColor: false,
-  });
-  expect(
-    output.table(
-      ["A", "B"],
-      [
-        ["\u001b[32mlong\u001b[39m", "x"],
-        ["y", "z"],
-      ],
-    ),
-  ).toBe("A     B\n\u001b[32mlong\u001b[39m  x\ny     z");
+  const output = new Output({ stdout: sink, stderr: sink, env: {}, json: false, noColor: false });
+  const rows = [
+    [output.style.green("long"), "x"],
+    ["y", "z"],
+  ];
+  expect(output.rendered(output.table(["A", "B"], rows))).toBe(
+    "\u001b[2mA     B\u001b[22m\n\u001b[32mlong\u001b[39m  x\ny     z",
+  );
 });
 
 test("times and sizes are said in their largest unit", () => {

@@ -6,12 +6,14 @@ import {
   mkdtemp,
   open,
   readdir,
+  rename,
   rm,
   symlink,
   truncate,
   utimes,
   writeFile,
 } from "node:fs/promises";
+import { lstatSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -21,8 +23,9 @@ import { buffer } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { unpackTar } from "modern-tar";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { refuseWorkspaceMember } from "../../scripts/cli/deploy/workspace-member.ts";
 import { packTree } from "../../scripts/cli/packing/archive.ts";
-import { readSourceTree } from "../../scripts/cli/packing/source-tree.ts";
+import { identityOf, readSourceTree } from "../../scripts/cli/packing/source-tree.ts";
 import { EntryGuard } from "../../runner/sources/entry-guard.ts";
 
 const run = promisify(execFile);
@@ -127,9 +130,161 @@ describe("what belongs to a source", () => {
     server.close();
   });
 
+  test.each<[string, Record<string, string>, string[]]>([
+    [
+      "a directory that a nearer file takes back",
+      { ".gitignore": "dist\n", "packages/app/.signalboxignore": "!dist\n", "packages/app/dist/x.js": "" },
+      [".gitignore", "packages/app/.signalboxignore", "packages/app/dist/x.js"],
+    ],
+    [
+      "the same with stars before it",
+      { ".gitignore": "**/vendor/\n", "a/.gitignore": "!vendor\n", "a/vendor/x.js": "", "b/vendor/x.js": "" },
+      [".gitignore", "a/.gitignore", "a/vendor/x.js"],
+    ],
+  ])("%s is kept with what is in it", async (_name, files, kept) => {
+    await write(files);
+    expect(await listed()).toEqual(kept);
+  });
+
   test("a directory with nothing in it can't be packed", async () => {
     await write({ ".gitignore": "*\n" });
     await expect(readSourceTree(root, { alone: false })).rejects.toMatchObject({ code: "nothing_to_pack" });
+  });
+});
+
+describe("names", () => {
+  test.each([["a\\b.txt"], ["c:foo.txt"], [`${"n".repeat(200)}/${"d/".repeat(101)}x`]])(
+    "%s, which a runner refuses, is refused before anything is packed",
+    async (name) => {
+      await write({ "index.js": "", [name]: "" });
+      await expect(readSourceTree(root, { alone: false })).rejects.toMatchObject({ code: "bad_name" });
+      await write({ ".signalboxignore": `${name.split("/")[0]?.replaceAll("\\", "\\\\")}\n` });
+      expect(await listed()).toContain("index.js");
+    },
+  );
+
+  test.each([
+    ["Readme.md", "README.md"],
+    ["\u00e9.txt", "e\u0301.txt"],
+    ["Src/a.js", "src/b.js"],
+  ])("%s beside %s is refused, naming both", async (one, other) => {
+    await write({ [one]: "", [other]: "" });
+    const refusal: unknown = await readSourceTree(root, { alone: false }).catch((error: unknown) => error);
+    expect(refusal).toMatchObject({ code: "bad_name" });
+    for (const name of [one, other]) expect(String(refusal)).toContain(name.split("/")[0]);
+  });
+
+  test("one that isn't UTF-8 is called that, unless it is ignored", async () => {
+    await write({ "index.js": "" });
+    const name = Buffer.from([0x61, 0xff, 0x62]);
+    writeFileSync(Buffer.concat([Buffer.from(`${root}/`), name]), "");
+    await expect(readSourceTree(root, { alone: false })).rejects.toMatchObject({
+      code: "bad_name",
+      message: expect.stringContaining("isn't UTF-8"),
+    });
+    await write({ ".gitignore": "a?b\n" });
+    expect(await listed()).toEqual([".gitignore", "index.js"]);
+  });
+});
+
+describe("what changes meanwhile", () => {
+  test("files that come and go don't end the walk", async () => {
+    await write(Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`stays/${at}.js`, ""])));
+    await mkdir(join(root, "temporary"));
+    const ending = new AbortController();
+    const changing = (async () => {
+      for (let at = 0; !ending.signal.aborted; at++) {
+        const file = join(root, "temporary", `${at}`);
+        await writeFile(file, "");
+        await rm(file);
+      }
+    })();
+    try {
+      for (let round = 0; round < 50; round++) {
+        const paths = await listed();
+        expect(paths.filter((path) => path.startsWith("stays/"))).toHaveLength(200);
+      }
+    } finally {
+      ending.abort();
+      await changing;
+    }
+  });
+
+  test.each([
+    ["a link", (file: string) => symlink("/etc/hostname", file)],
+    ["another file", (file: string) => writeFile(file, "other")],
+  ])("a file that is swapped for %s isn't packed", async (_name, swap) => {
+    await write({ "a.txt": "12345", "b.txt": "12345" });
+    const tree = await readSourceTree(root, { alone: false });
+    await writeFile(join(root, "keeps-the-inode"), "");
+    await rename(join(root, "b.txt"), join(root, "moved"));
+    await swap(join(root, "b.txt"));
+    await expect(packTree(tree)).rejects.toMatchObject({
+      code: "source_changed",
+      message: expect.stringContaining("b.txt was replaced"),
+    });
+  });
+
+  test("a file in a directory that is swapped for a link isn't packed", async () => {
+    await write({ "in/a.txt": "12345", "out/a.txt": "secret" });
+    const tree = await readSourceTree(root, { alone: false });
+    await rename(join(root, "in"), join(root, "moved"));
+    await symlink("out", join(root, "in"));
+    await expect(packTree(tree)).rejects.toMatchObject({ code: "source_changed" });
+  });
+
+  test("a file that vanishes is called that", async () => {
+    await write({ "a.txt": "1", "b.txt": "2" });
+    const tree = await readSourceTree(root, { alone: false });
+    await rm(join(root, "b.txt"));
+    await expect(packTree(tree)).rejects.toMatchObject({
+      message: expect.stringContaining("b.txt vanished"),
+    });
+  });
+});
+
+describe("secrets of Signalbox", () => {
+  test("the home of a local stack isn't packed, whatever its name", async () => {
+    await write({
+      "index.js": "",
+      "home/local.json": '{"url":"http://localhost:8787","controlToken":"secret"}',
+      "home/state/x": "",
+      "named/x": "",
+      "other/local.json": "{}",
+    });
+    const tree = await readSourceTree(root, { alone: false, secret: [join(root, "named")] });
+    expect(tree.entries.map(({ path }) => path)).toEqual(["index.js", "other/local.json"]);
+    expect(tree.skipped.sort()).toEqual(["home/", "named/"]);
+    await expect(readSourceTree(join(root, "home"), { alone: true })).rejects.toMatchObject({
+      code: "secret_directory",
+    });
+  });
+});
+
+describe("a workspace's member", () => {
+  const member = (needs: object) => ({
+    "package.json": '{"workspaces":["packages/*"]}',
+    ".git/HEAD": "",
+    "packages/app/package.json": JSON.stringify({ name: "app", dependencies: needs }),
+    "packages/lib/package.json": '{"name":"lib"}',
+  });
+
+  test.each([["workspace:*"], ["file:../lib"], ["link:../lib"], ["^1.0.0"]])(
+    "that needs another by %s is refused with the remedy",
+    async (version) => {
+      await write(member({ lib: version }));
+      await mkdir(join(root, "node_modules"));
+      await symlink("../packages/lib", join(root, "node_modules/lib"));
+      expect(() => refuseWorkspaceMember(join(root, "packages/app"))).toThrow(
+        /needs lib of it.*--start "npm start --workspace packages\/app"/,
+      );
+    },
+  );
+
+  test("that needs only what a registry has is fine, and so is the root", async () => {
+    await write({ ...member({ zod: "^4.0.0" }), "node_modules/zod/package.json": "{}" });
+    refuseWorkspaceMember(join(root, "packages/app"));
+    refuseWorkspaceMember(root);
   });
 });
 
@@ -214,6 +369,7 @@ describe("the archive", () => {
         path: file.slice(1),
         file,
         bytes: 1024 * 1024,
+        identity: identityOf(lstatSync(file, { bigint: true })),
       }));
       const program = `
         const { packTree } = await import(${JSON.stringify(source)});

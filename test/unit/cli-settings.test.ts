@@ -1,13 +1,19 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { loadConfig, type LoadedConfig } from "../../scripts/cli/config-file.ts";
 import { configJsonSchema } from "../../scripts/cli/config-schema.ts";
 import { planDeployment } from "../../scripts/cli/deploy/plan.ts";
+import { withoutSecrets } from "../../scripts/cli/deploy/prepare.ts";
 import { Failure } from "../../scripts/cli/failure.ts";
 import { loginFile, readLogins, writeLogins, type Logins } from "../../scripts/cli/login-file.ts";
-import { findLocalStack, resolveConnection, type Sources } from "../../scripts/cli/settings.ts";
+import {
+  findLocalStack,
+  resolveConnection,
+  type LocalStack,
+  type Sources,
+} from "../../scripts/cli/settings.ts";
 
 let root: string;
 
@@ -35,7 +41,7 @@ const all: Sources = {
       "https://config.test": { token: "config-login" },
     },
   },
-  local: { file: "local.json", url: "http://localhost:8787", controlToken: "local-token" },
+  local: { file: "local.json", url: "http://localhost:8787", controlToken: "local-token", named: false },
 };
 
 describe("where the server and its token come from", () => {
@@ -59,6 +65,30 @@ describe("where the server and its token come from", () => {
     const connection = resolveConnection({ ...all, ...less });
     expect(connection.server.value).toBe(server);
     expect(connection.token?.value).toBe(token);
+  });
+
+  test("SIGNALBOX_TOKEN goes to a server that is named beside it, and to no other", () => {
+    const variable = { SIGNALBOX_TOKEN: "env-token" };
+    const tokenOf = (sources: Partial<Sources>): unknown =>
+      resolveConnection({ ...none, env: variable, ...sources }).token?.value;
+    expect(tokenOf({ flags: { server: "https://flag.test" } })).toBe("env-token");
+    expect(tokenOf({ env: { ...variable, SIGNALBOX_URL: "https://env.test" } })).toBe("env-token");
+    expect(tokenOf({ logins: all.logins })).toBe("login-token");
+    expect(tokenOf({ logins: all.logins, config: all.config })).toBe("config-login");
+    expect(tokenOf({ local: all.local })).toBe("local-token");
+    expect(tokenOf({ local: { ...(all.local as LocalStack), named: true } })).toBe("env-token");
+  });
+
+  test("a configuration file's server gets a given token only after an approval", () => {
+    const approval = { kind: "server", file: "/app/signalbox.json", value: "https://config.test" };
+    for (const given of [{ flags: { token: "t" } }, { env: { SIGNALBOX_TOKEN: "t" } }]) {
+      expect(resolveConnection({ ...none, config: all.config, ...given })).toMatchObject({ approval });
+    }
+    const known = { ...none, config: all.config, logins: all.logins };
+    expect(resolveConnection(known).approval).toBeNull();
+    expect(
+      resolveConnection({ ...known, env: { SIGNALBOX_URL: "https://config.test" } }).approval,
+    ).toBeNull();
   });
 
   test("a token that was saved for one server isn't used for another", () => {
@@ -99,16 +129,28 @@ describe("where the server and its token come from", () => {
 });
 
 describe("the local stack", () => {
-  test("is found upward, or where SIGNALBOX_HOME says", async () => {
+  test("is found upward in a repository, else here only, or where SIGNALBOX_HOME says", async () => {
     await mkdir(join(root, ".signalbox"));
     await mkdir(join(root, "a/b"), { recursive: true });
     const file = join(root, ".signalbox/local.json");
     await writeFile(file, JSON.stringify({ url: "http://localhost:1", controlToken: "t", other: 1 }));
+    expect(findLocalStack(join(root, "a/b"), {})).toBeNull();
+    expect(findLocalStack(root, {})).toMatchObject({ file });
+    await mkdir(join(root, ".git"));
     expect(findLocalStack(join(root, "a/b"), {})).toMatchObject({ file, url: "http://localhost:1" });
     expect(findLocalStack(join(root, "a/b"), { SIGNALBOX_HOME: join(root, "elsewhere") })).toBeNull();
     expect(findLocalStack("/", { SIGNALBOX_HOME: join(root, ".signalbox") })).toMatchObject({ file });
   });
 });
+
+test.each(["https://elsewhere.test", "http://192.0.2.1:8787"])(
+  "a local.json that names %s isn't one that npm start wrote",
+  async (url) => {
+    await mkdir(join(root, ".signalbox"));
+    await writeFile(join(root, ".signalbox/local.json"), JSON.stringify({ url, controlToken: "t" }));
+    expect(() => findLocalStack(root, {})).toThrow(expect.objectContaining({ code: "bad_local_stack" }));
+  },
+);
 
 describe("the login file", () => {
   test("can be read by its owner only, also where it was wider before", async () => {
@@ -133,17 +175,42 @@ describe("the login file", () => {
 });
 
 describe("signalbox.json", () => {
+  test("outside of a repository is found here only", async () => {
+    await mkdir(join(root, "a"));
+    await writeFile(join(root, "signalbox.json"), '{"app":"above"}');
+    const here = { cwd: root, env: {} };
+    expect(loadConfig(join(root, "a"), undefined, here)).toMatchObject({ file: null, config: {} });
+    expect(loadConfig(root, undefined, here).config.app).toBe("above");
+  });
+
+  test.runIf(process.getuid?.() === 0)("of another user counts only when it is named", async () => {
+    const file = join(root, "signalbox.json");
+    await writeFile(file, '{"app":"foreign"}');
+    await chown(file, 12_345, 12_345);
+    const load = (named: string | undefined, env: Record<string, string>) =>
+      loadConfig(root, named, { cwd: root, env });
+    expect(() => load(undefined, {})).toThrow(expect.objectContaining({ code: "foreign_config" }));
+    expect(load(file, {}).config.app).toBe("foreign");
+    expect(load(undefined, { SUDO_UID: "12345" }).config.app).toBe("foreign");
+    await mkdir(join(root, ".signalbox"));
+    const local = join(root, ".signalbox/local.json");
+    await writeFile(local, JSON.stringify({ url: "http://localhost:1", controlToken: "t" }));
+    await chown(local, 12_345, 12_345);
+    expect(findLocalStack(root, {})).toBeNull();
+  });
+
   test("is found upward, but not beyond the repository", async () => {
+    const here = { cwd: root, env: {} };
     await mkdir(join(root, "repository/.git"), { recursive: true });
     await mkdir(join(root, "repository/a/b"), { recursive: true });
     await writeFile(join(root, "signalbox.json"), '{"app":"outside"}');
-    expect(loadConfig(join(root, "repository/a"), undefined, root)).toMatchObject({ file: null, config: {} });
+    expect(loadConfig(join(root, "repository/a"), undefined, here)).toMatchObject({ file: null, config: {} });
     await writeFile(join(root, "repository/signalbox.json"), '{"app":"inside"}');
-    expect(loadConfig(join(root, "repository/a/b"), undefined, root)).toMatchObject({
+    expect(loadConfig(join(root, "repository/a/b"), undefined, here)).toMatchObject({
       directory: join(root, "repository"),
       config: { app: "inside" },
     });
-    expect(loadConfig(join(root, "repository"), "signalbox.json", root).config.app).toBe("outside");
+    expect(loadConfig(join(root, "repository"), "signalbox.json", here).config.app).toBe("outside");
   });
 
   test("its JSON Schema in docs/ is what the validator says; npm run schema writes it", async () => {
@@ -156,7 +223,7 @@ describe("signalbox.json", () => {
   test("the examples' files are valid", () => {
     for (const name of ["live-counter", "plain-http"]) {
       const directory = new URL(`../../examples/${name}`, import.meta.url).pathname;
-      expect(loadConfig(directory, undefined, directory).config.app).toBe(name);
+      expect(loadConfig(directory, undefined, { cwd: directory, env: {} }).config.app).toBe(name);
     }
   });
 });
@@ -217,8 +284,48 @@ describe("what is deployed", () => {
   test("after a local build its output is what is packed", () => {
     const loaded = config({ app: "x", start: "node .", prepare: { command: "make", output: "dist" } });
     expect(planDeployment({}, loaded, null).target).toMatchObject({
-      source: { directory: "/app/dist", prepare: { command: "make", cwd: "/app" } },
+      source: {
+        directory: "/app/dist",
+        prepare: { command: "make", cwd: "/app", file: "/app/signalbox.json" },
+      },
     });
+  });
+
+  test.each(["..", "../other", "/etc", "link"])("the output of a local build can't be %s", async (output) => {
+    await symlink("/etc", join(root, "link"));
+    const loaded = { file: join(root, "signalbox.json"), directory: root, config: {} };
+    const prepare = { command: "true", output };
+    expect(() => planDeployment({}, { ...loaded, config: { app: "x", start: "x", prepare } }, null)).toThrow(
+      "isn't in the directory of this file",
+    );
+  });
+
+  test("a local build sees no token", () => {
+    const kept = {
+      PATH: "/bin",
+      HOME: "/root",
+      HTTPS_PROXY: "http://me:secret@proxy.test",
+      NODE_ENV: "test",
+    };
+    const hidden = {
+      SIGNALBOX_TOKEN: "1",
+      RAILWAY_TOKEN: "1",
+      RAILWAY_API_TOKEN: "1",
+      RUNNER_SHARED_SECRET: "1",
+      CLOUDFLARE_API_KEY: "1",
+      ANTHROPIC_API_KEY: "1",
+      AWS_SECRET_ACCESS_KEY: "1",
+      PGPASSWORD: "1",
+      GITHUB_PAT: "1",
+      REDIS_URL: "redis://default:secret@host:6379",
+    };
+    expect(withoutSecrets({ ...kept, ...hidden })).toEqual(kept);
+  });
+
+  test("package.json may begin with a byte order mark, as npm reads it", async () => {
+    await writeFile(join(root, "package.json"), '\uFEFF{"name":"shop","scripts":{"start":"node x"}}');
+    const plan = planDeployment({}, { file: null, directory: root, config: {} }, root);
+    expect(plan).toMatchObject({ app: "shop", target: { start: "npm start" } });
   });
 
   test("a variable without a name is a mistake in the flags", () => {

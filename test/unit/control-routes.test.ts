@@ -1,16 +1,17 @@
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 
+const directory = new URL("../../functions/control/routes/", import.meta.url);
+
+async function definedRoutes(): Promise<Route[]> {
+  const modules = readdirSync(directory).map(
+    (file) => import(new URL(file, directory).href) as Promise<Record<string, unknown>>,
+  );
+  return (await Promise.all(modules)).flatMap((module) => Object.values(module).filter(isRoute));
+}
+
 test("the control API serves every route that its clients are typed from, and no other", async () => {
-  const directory = new URL("../../functions/control/routes/", import.meta.url);
-  const defined: string[] = [];
-  for (const file of readdirSync(directory)) {
-    const module = (await import(new URL(file, directory).href)) as Record<string, unknown>;
-    for (const route of Object.values(module)) {
-      if (!isRoute(route)) continue;
-      defined.push(`${route.method} ${route.path}`);
-    }
-  }
+  const defined = (await definedRoutes()).map(nameOf);
   // By its address: the types of the Worker and those of Node contradict each other.
   const control = (await import(new URL("../index.ts", directory).href)) as {
     openApiDocument(): { paths: Record<string, object> };
@@ -22,6 +23,23 @@ test("the control API serves every route that its clients are typed from, and no
   expect(defined.sort()).toEqual(served.sort());
 });
 
-function isRoute(value: unknown): value is { method: string; path: string } {
+test("every change takes an Idempotency-Key", async () => {
+  const changes = (await definedRoutes()).filter(({ method }) => method !== "get");
+  const without = changes.filter(({ middleware, parameters }) => !middleware || !parameters).map(nameOf);
+  expect(without.sort()).toEqual(["post /placements", "put /apps/{app}/deployments/{id}/source"]);
+});
+
+interface Route {
+  method: string;
+  path: string;
+  middleware?: unknown;
+  parameters?: unknown;
+}
+
+function isRoute(value: unknown): value is Route {
   return value !== null && typeof value === "object" && "getRoutingPath" in value;
+}
+
+function nameOf({ method, path }: Route): string {
+  return `${method} ${path}`;
 }

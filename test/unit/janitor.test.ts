@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { appConfig, newAppDocument } from "../../functions/apps/app-document.ts";
 import { commitDocument } from "../../functions/apps/commit.ts";
 import type { Decision } from "../../functions/janitor/report.ts";
-import { lastRun, sweep } from "../../functions/janitor/sweep.ts";
+import { lastRun, reportWithin, sweep } from "../../functions/janitor/sweep.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
 
 const NONE: Decision[] = [];
@@ -107,6 +107,15 @@ test("what is published stays small however many apps fail, and what is answered
   const report = await run(() => Promise.reject(new Error("no")));
   expect(report.errors).toHaveLength(150);
   expect((await lastRun(store, Date.now())).report?.errors).toHaveLength(100);
+});
+
+test("a report that is kept with an Idempotency-Key is cut to what fits", async () => {
+  await apps(...Array.from({ length: 150 }, (_, index) => `app-${index}`));
+  const report = await run(() => Promise.reject(new Error("no".repeat(500))));
+  const kept = reportWithin(report, 20_000);
+  expect(JSON.stringify(kept).length).toBeLessThan(20_000);
+  expect(kept.errors.length).toBeGreaterThan(5);
+  expect(reportWithin(report, 1_000_000)).toBe(report);
 });
 
 test.each([

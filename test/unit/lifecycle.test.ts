@@ -7,10 +7,14 @@ import {
   newAppDocument,
   type AppDocument,
 } from "../../functions/apps/app-document.ts";
-import type { Command } from "../../functions/apps/command.ts";
+import type { AppCommand } from "../../functions/apps/command.ts";
 import { violations } from "../../functions/apps/invariants.ts";
 import { transition } from "../../functions/apps/lifecycle.ts";
-import { FINISHED_DEPLOYMENTS_KEPT, LIVE_DEPLOYMENTS_LIMIT } from "../../functions/protocol/limits.ts";
+import {
+  APP_DOCUMENT_LIMIT_BYTES,
+  FINISHED_DEPLOYMENTS_KEPT,
+  LIVE_DEPLOYMENTS_LIMIT,
+} from "../../functions/protocol/limits.ts";
 
 const T0 = 1_800_000_000_000;
 const target = { kind: "url", url: "https://backend.example" } as const;
@@ -19,7 +23,7 @@ function app(config: Record<string, unknown> = {}): AppDocument {
   return newAppDocument("shop", appConfig.parse(config), T0);
 }
 
-function run(start: AppDocument, commands: Command[], now = T0): AppDocument {
+function run(start: AppDocument, commands: AppCommand[], now = T0): AppDocument {
   return commands.reduce((document, command) => {
     const result = transition(document, command, now);
     if (!result.ok) throw new Error(`${command.type}: ${result.refusal.code} ${result.refusal.message}`);
@@ -27,12 +31,12 @@ function run(start: AppDocument, commands: Command[], now = T0): AppDocument {
   }, start);
 }
 
-function refusal(start: AppDocument, command: Command, now = T0): string | null {
+function refusal(start: AppDocument, command: AppCommand, now = T0): string | null {
   const result = transition(start, command, now);
   return result.ok ? null : result.refusal.code;
 }
 
-function ready(id: string): Command[] {
+function ready(id: string): AppCommand[] {
   return [
     { type: "create", id, name: "prod", target, promote: false },
     { type: "provisioned", id, url: "https://backend.example", resources: {} },
@@ -40,11 +44,11 @@ function ready(id: string): Command[] {
   ];
 }
 
-function released(id: string): Command[] {
+function released(id: string): AppCommand[] {
   return [...ready(id), { type: "promote", id }];
 }
 
-function gone(id: string): Command[] {
+function gone(id: string): AppCommand[] {
   return [
     { type: "retire", id, reason: "deleted" },
     { type: "reload-told", id, sockets: 0 },
@@ -65,7 +69,7 @@ describe("a rollout", () => {
   });
 
   test("promotes itself when it was asked to, unless a newer one is active already", () => {
-    const create = (id: string): Command[] =>
+    const create = (id: string): AppCommand[] =>
       ready(id).map((command) => ({ ...command, ...(command.type === "create" ? { promote: true } : {}) }));
     const both = run(app(), [...create("old"), ...create("new"), { type: "auto-promote", id: "new" }]);
     const late = run(both, [{ type: "auto-promote", id: "old" }]);
@@ -107,10 +111,145 @@ describe("a rollback", () => {
   });
 });
 
+describe("a canary", () => {
+  const two = run(app({ readyTtlSeconds: 600 }), [...released("v1"), ...released("v2")]);
+  const back = run(two, [{ type: "rollback" }], T0 + 1_000);
+  const canary: AppCommand = { type: "set-canary", id: "v2", weight: 5 };
+
+  test("of a version that was rolled back un-drains it, and the rollback can still be undone", () => {
+    const tried = run(back, [canary], T0 + 2_000);
+    expect(tried.canary).toEqual({ id: "v2", weight: 5 });
+    expect(tried.deployments["v2"]).toMatchObject({
+      state: "ready",
+      stateSince: T0 + 2_000,
+      deadline: T0 + 2_000 + 600_000,
+      drainDeadline: null,
+    });
+    expect(tried.active).toBe("v1");
+    const again = run(tried, [{ type: "rollback" }]);
+    expect([again.active, again.canary]).toEqual(["v2", null]);
+  });
+
+  test("takes a draining deployment back until it is unrouted", () => {
+    const told = run(back, [
+      { type: "retire", id: "v2", reason: "deleted" },
+      { type: "reload-told", id: "v2", sockets: 3 },
+    ]);
+    expect(run(told, [canary]).deployments["v2"]).toMatchObject({ state: "ready", retirement: null });
+    const unrouted = run(told, [{ type: "unroute", id: "v2" }]);
+    expect(refusal(unrouted, canary)).toBe("deployment_retiring");
+  });
+
+  test("may not be older than the minimum", () => {
+    const cut = run(two, [{ type: "set-minimum", id: "v2" }]);
+    expect(refusal(cut, { ...canary, id: "v1" })).toBe("below_minimum");
+    expect(cut.deployments["v1"]?.state).toBe("draining");
+  });
+
+  test("that has moved on stays ready for its time", () => {
+    const cleared = run(back, [canary, { type: "clear-canary" }], T0 + 2_000);
+    expect(cleared.deployments["v2"]).toMatchObject({ state: "ready", deadline: T0 + 602_000 });
+  });
+});
+
+describe("an app at its size limit", () => {
+  const heavy = (id: string, bytes: number): AppCommand => {
+    const env = Object.fromEntries(
+      Array.from({ length: Math.floor(bytes / 16_000) }, (_, index) => [`V${index}`, "x".repeat(15_980)]),
+    );
+    const source = { sha256: "a".repeat(64) };
+    return {
+      type: "create",
+      id,
+      name: "prod",
+      target: { kind: "runner", runnerId: "r1", source, start: "node .", env },
+      promote: false,
+    };
+  };
+  const release = (id: string): AppCommand[] => [
+    heavy(id, 90_000),
+    { type: "provisioned", id, url: "https://backend.example", resources: { runnerId: "r1" } },
+    { type: "verified", id },
+    { type: "promote", id },
+  ];
+  const full = run(app(), ["a", "b", "c", "d", "e", "f"].flatMap(release));
+
+  test("takes no new deployment, and no larger configuration", () => {
+    expect(sizeOf(full)).toBeGreaterThan(APP_DOCUMENT_LIMIT_BYTES - 80_000);
+    expect(refusal(full, heavy("g", 90_000))).toBe("app_too_large");
+    const paths = { health: `/${"a".repeat(255)}` };
+    const larger = { ...full, config: appConfig.parse({ paths }) };
+    const over = run(larger, [filler(larger)]);
+    const message = (config: Record<string, unknown>): string | null =>
+      refusal(over, { type: "configure", config: appConfig.parse(config) });
+    expect(message({ paths, healthPath: `/${"b".repeat(255)}` })).toBe("app_too_large");
+    expect(message({})).toBeNull();
+  });
+
+  test("counts what is stored, which is bytes", () => {
+    const source = { sha256: "a".repeat(64) };
+    const env = Object.fromEntries(
+      Array.from({ length: 20 }, (_, index) => [`V${index}`, "名".repeat(16_000)]),
+    );
+    const target = { kind: "runner", runnerId: "r1", source, start: "node .", env } as const;
+    const command = { type: "create", id: "v1", name: "prod", target, promote: false } as const;
+    expect(refusal(app(), command)).toBe("app_too_large");
+  });
+
+  test("refuses nothing else for its size, whatever is done to it", () => {
+    const over = run(full, [filler(full)]);
+    const some = fc.constantFrom(...Object.keys(over.deployments));
+    const anything = fc.array(fc.tuple(shrinking(some, "y".repeat(4_000)), fc.nat({ max: 900_000 })), {
+      maxLength: 40,
+    });
+    fc.assert(
+      fc.property(anything, (steps) => {
+        let document = over;
+        let now = T0;
+        for (const [command, elapsed] of steps) {
+          now += elapsed;
+          const result = transition(document, command, now);
+          if (!result.ok) expect(result.refusal.code, command.type).not.toBe("app_too_large");
+          else document = result.app;
+          expect(violations(document)).toEqual([]);
+          // What the store takes in one request.
+          expect(sizeOf(document)).toBeLessThan(900_000);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  /** A deployment that fills the document up to its very limit. */
+  function filler(document: AppDocument): AppCommand {
+    const create = (length: number): AppCommand => ({
+      type: "create",
+      id: "filler",
+      name: "prod",
+      target: {
+        kind: "runner",
+        runnerId: "r1",
+        source: { sha256: "a".repeat(64) },
+        start: "node .",
+        env: Object.fromEntries(
+          Array.from({ length: 10 }, (_, index) => [`F${index}`, "y".repeat(Math.floor(length / 10))]),
+        ),
+      },
+      promote: false,
+    });
+    const empty = run(document, [create(0)]);
+    return create(APP_DOCUMENT_LIMIT_BYTES - sizeOf(empty) - 200);
+  }
+});
+
+function sizeOf(document: AppDocument): number {
+  return Buffer.byteLength(JSON.stringify(document));
+}
+
 describe("commands that make no sense are refused", () => {
   const one = run(app(), released("v1"));
   const two = run(one, ready("v2"));
-  const cases: [string, AppDocument, Command, string][] = [
+  const cases: [string, AppDocument, AppCommand, string][] = [
     ["promoting the active one", one, { type: "promote", id: "v1" }, "already_active"],
     ["promoting what isn't there", one, { type: "promote", id: "v9" }, "unknown_deployment"],
     ["deleting the active one", one, { type: "retire", id: "v1", reason: "deleted" }, "active_deployment"],
@@ -200,36 +339,51 @@ test("deleting an app retires everything and takes no more orders", () => {
 
 const ids = ["a", "b", "c", "d"];
 const id = fc.constantFrom(...ids);
-const rollout: fc.Arbitrary<Command> = fc.oneof(
+const rollout: fc.Arbitrary<AppCommand> = fc.oneof(
   id.map((id) => ({ type: "create", id, name: "prod", target, promote: true }) as const),
   id.map((id) => ({ type: "provisioned", id, url: "https://b.example", resources: {} }) as const),
   id.map((id) => ({ type: "verified", id }) as const),
   id.map((id) => ({ type: "promote", id }) as const),
   fc.constant({ type: "rollback" } as const),
 );
-const other: fc.Arbitrary<Command> = fc.oneof(
-  id.map((id) => ({ type: "fail", id, code: "x", reason: "y" }) as const),
-  id.map((id) => ({ type: "cleaned-up", id }) as const),
-  id.map((id) => ({ type: "auto-promote", id }) as const),
-  id.map((id) => ({ type: "redeploy", id }) as const),
-  id.map((id) => ({ type: "redeploy-provisioned", id, url: "https://c.example", resources: {} }) as const),
-  id.map((id) => ({ type: "redeploy-finished", id }) as const),
-  fc
-    .tuple(id, fc.integer({ min: 0, max: 100 }))
-    .map(([id, weight]) => ({ type: "set-canary", id, weight }) as const),
-  fc.constant({ type: "clear-canary" } as const),
-  fc
-    .constantFrom("hold", "refuse")
-    .map((mode) => ({ type: "pause", mode, message: "m", retryAfterSeconds: 1, maxHoldSeconds: 1 }) as const),
-  fc.constant({ type: "resume" } as const),
-  fc.option(id).map((id) => ({ type: "set-minimum", id }) as const),
-  fc
-    .tuple(id, fc.constantFrom("drained", "deadline", "deleted", "expired"))
-    .map(([id, reason]) => ({ type: "retire", id, reason }) as const),
-  id.map((id) => ({ type: "spare", id }) as const),
-  fc.tuple(id, fc.option(fc.nat())).map(([id, sockets]) => ({ type: "reload-told", id, sockets }) as const),
-  id.map((id) => ({ type: "unroute", id }) as const),
-  id.map((id) => ({ type: "removed", id }) as const),
+/** All that happens to deployments and apps once they are there. */
+function shrinking(id: fc.Arbitrary<string>, reason = "y"): fc.Arbitrary<AppCommand> {
+  return fc.oneof(
+    id.map((id) => ({ type: "fail", id, code: "x", reason }) as const),
+    id.map((id) => ({ type: "cleaned-up", id }) as const),
+    id.map((id) => ({ type: "auto-promote", id }) as const),
+    id.map((id) => ({ type: "redeploy", id }) as const),
+    id.map((id) => ({ type: "redeploy-provisioned", id, url: "https://c.example", resources: {} }) as const),
+    id.map((id) => ({ type: "redeploy-finished", id }) as const),
+    fc
+      .tuple(id, fc.integer({ min: 0, max: 100 }))
+      .map(([id, weight]) => ({ type: "set-canary", id, weight }) as const),
+    fc.constant({ type: "clear-canary" } as const),
+    fc
+      .constantFrom("hold", "refuse")
+      .map(
+        (mode) => ({ type: "pause", mode, message: "m", retryAfterSeconds: 1, maxHoldSeconds: 1 }) as const,
+      ),
+    fc.constant({ type: "resume" } as const),
+    fc.option(id).map((id) => ({ type: "set-minimum", id }) as const),
+    fc
+      .tuple(id, fc.constantFrom("drained", "deadline", "deleted", "expired"))
+      .map(([id, reason]) => ({ type: "retire", id, reason }) as const),
+    id.map((id) => ({ type: "spare", id }) as const),
+    fc.tuple(id, fc.option(fc.nat())).map(([id, sockets]) => ({ type: "reload-told", id, sockets }) as const),
+    id.map((id) => ({ type: "unroute", id }) as const),
+    id.map((id) => ({ type: "removed", id }) as const),
+    id.map((id) => ({ type: "provisioned", id, url: "https://b.example", resources: {} }) as const),
+    id.map((id) => ({ type: "verified", id }) as const),
+    id.map((id) => ({ type: "promote", id }) as const),
+    fc.constant({ type: "rollback" } as const),
+    fc.constant({ type: "delete-app" } as const),
+  );
+}
+const other: fc.Arbitrary<AppCommand> = fc.oneof(
+  shrinking(id).filter(
+    ({ type }) => !["provisioned", "verified", "promote", "rollback", "delete-app"].includes(type),
+  ),
   fc.constant({ type: "configure", config: appConfig.parse({ drainTtlSeconds: 5 }) } as const),
 );
 // Rollouts weigh as much as all else together, so that histories get as far as several active deployments.
@@ -241,7 +395,7 @@ test("no history of commands breaks a rule, and every document reads back as it 
     fc.property(history, fc.boolean(), (steps, deletes) => {
       let document = app({ previousRetentionSeconds: 600 });
       let now = T0;
-      const all: [Command, number][] = deletes ? [...steps, [{ type: "delete-app" }, 1]] : steps;
+      const all: [AppCommand, number][] = deletes ? [...steps, [{ type: "delete-app" }, 1]] : steps;
       for (const [command, elapsed] of all) {
         now += elapsed;
         const before = JSON.stringify(document);

@@ -4,7 +4,7 @@ import { transition } from "../../functions/apps/lifecycle.ts";
 import { orphanOf } from "../../functions/janitor/orphan.ts";
 import { sweepServices } from "../../functions/janitor/sweep-services.ts";
 import { ownerOf, type ServiceMark } from "../../functions/providers/railway/service.ts";
-import { stackIdOf } from "../../functions/state/stack-id.ts";
+import { installationIdOf } from "../../functions/state/installation-id.ts";
 import { startGraphqlServer, type ScriptedServer } from "../helpers/graphql-server.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
 
@@ -26,7 +26,7 @@ function shop(given: Partial<AppDocument["deployments"][string]> = {}): AppDocum
 
 const mark: ServiceMark = {
   owner: "o",
-  stack: "s",
+  installation: "s",
   app: "shop",
   deployment: "v1",
   created: new Date(CREATED).toISOString(),
@@ -122,7 +122,7 @@ beforeEach(async () => {
   store.audit.push({ ...audit, actor: "controller", action: "app.deleted" });
   ours = {
     SIGNALBOX_OWNER: await ownerOf(TOKEN),
-    SIGNALBOX_STACK: await stackIdOf(store)(),
+    SIGNALBOX_STACK: await installationIdOf(store)(),
     SIGNALBOX_APP: "shop",
     SIGNALBOX_DEPLOYMENT_ID: "v1",
     SIGNALBOX_DEPLOYMENT_CREATED: mark.created,
@@ -197,6 +197,14 @@ describe("a sweep", () => {
     expect(there()).toEqual(["one"]);
   });
 
+  test("goes by the newest deletion of its app", async () => {
+    const [deleted] = store.audit;
+    if (!deleted) throw new Error("the app was never deleted");
+    store.audit.splice(0, 1, { ...deleted, at: CREATED - 1 }, deleted);
+    add("one", ours);
+    expect(await reasons()).toEqual(["delete orphaned_service"]);
+  });
+
   test("makes no call where this stack has never marked anything", async () => {
     store.records.clear();
     add("of a store that is lost", ours);
@@ -209,6 +217,7 @@ describe("a sweep", () => {
       name: "shop",
       version: 1,
       isDefault: false,
+      hosts: [],
       hasWork: true,
       body: JSON.stringify(shop({ state: "active", resources: { service: "used" } })),
     });
@@ -239,7 +248,7 @@ describe("a sweep", () => {
     before = (name) => {
       if (name !== "serviceVariables" || ++looks !== 2) return;
       const body = JSON.stringify(shop({ state: "active", resources: { service: "one" } }));
-      store.apps.set("shop", { name: "shop", version: 1, isDefault: false, hasWork: true, body });
+      store.apps.set("shop", { name: "shop", version: 1, isDefault: false, hosts: [], hasWork: true, body });
     };
     expect(await reasons()).toEqual(["keep orphan_changed"]);
     expect(there()).toEqual(["one"]);
@@ -272,19 +281,19 @@ describe("a sweep", () => {
 
   test("touches nothing in a dry run, nor once another janitor is at work", async () => {
     add("one", ours);
-    const records = new Map(store.records);
+    const stack = await store.readRecord("stack", "id");
     expect(await reasons({ dryRun: true })).toEqual(["delete orphaned_service"]);
     expect(await reasons({ mayGoOn: () => false })).toEqual([]);
     expect([there(), calls("serviceDelete")]).toEqual([["one"], 0]);
-    expect(store.records.get("stack/id")).toBe(records.get("stack/id"));
+    expect(await store.readRecord("stack", "id")).toBe(stack);
     expect(store.audit).toHaveLength(1);
   });
 });
 
 test("a stack's id is made once, however many ask for it first", async () => {
   const fresh = new MemoryStore(Date.now);
-  const asked = await Promise.allSettled(Array.from({ length: 5 }, () => stackIdOf(fresh)()));
+  const asked = await Promise.allSettled(Array.from({ length: 5 }, () => installationIdOf(fresh)()));
   const ids = new Set(asked.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : [])));
   expect(ids.size).toBe(1);
-  expect(await stackIdOf(fresh)()).toBe([...ids][0]);
+  expect(await installationIdOf(fresh)()).toBe([...ids][0]);
 });

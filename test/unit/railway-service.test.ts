@@ -83,7 +83,7 @@ describe("a service's name", () => {
 
 describe("whose a service is", () => {
   const { app, deployment, target: railway } = appWith("shop", "v1", { image: "a" });
-  const us = { owner: "0123456789abcdef", stack: "one" };
+  const us = { owner: "0123456789abcdef", installation: "one" };
   const variables = variablesOf(app, deployment, railway, {
     ...us,
     internalToken: "the-internal-token",
@@ -106,9 +106,9 @@ describe("whose a service is", () => {
   });
 
   test("tells two installations with the same token apart, where the service says which made it", () => {
-    expect(judgeOwnership(variables, { ...us, stack: "two" }, app, deployment)).toBe("foreign");
+    expect(judgeOwnership(variables, { ...us, installation: "two" }, app, deployment)).toBe("foreign");
     const { SIGNALBOX_STACK: _, ...before } = variables;
-    expect(judgeOwnership(before, { ...us, stack: "two" }, app, deployment)).toBe("ours");
+    expect(judgeOwnership(before, { ...us, installation: "two" }, app, deployment)).toBe("ours");
   });
 
   test("tells what an earlier deployment of the same id left", () => {
@@ -125,7 +125,7 @@ describe("whose a service is", () => {
 describe("a service's variables", () => {
   const given = {
     owner: "0123456789abcdef",
-    stack: "one",
+    installation: "one",
     internalToken: "the-internal-token",
     envService: "pulse-env",
     users: ["API_KEY", "MODE"],

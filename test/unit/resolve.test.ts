@@ -7,7 +7,7 @@ import {
   type Deployment,
   type DeploymentState,
 } from "../../functions/apps/app-document.ts";
-import { pinOf, resolveRoute, stickyDraw, type RouteQuery } from "../../functions/edge/resolve.ts";
+import { pinOf, resolveRoute, stickyDraw, type Pin, type RouteQuery } from "../../functions/edge/resolve.ts";
 
 function deployment(id: string, state: DeploymentState, sequence: number): Deployment {
   return {
@@ -204,8 +204,19 @@ describe("the pin", () => {
     ["isn't spelled otherwise", "/?Pulse_Deployment=a", {}, null],
     ["is nothing when there is none", "/?", {}, null],
   ])("%s", (_, path, headers, expected) => {
-    expect(pinOf(new URL(path, "https://shop.test"), new Headers(headers))).toBe(expected);
+    expect(pinIn(path, headers).pin).toBe(expected);
   });
+
+  test("could come from a header wherever the query has none", () => {
+    expect(pinIn("/", {}).varies).toEqual(["x-pulse-deployment"]);
+    expect(pinIn("/", { "x-pulse-deployment": "a" }).varies).toEqual(["x-pulse-deployment"]);
+    expect(pinIn("/?pulse_deployment=a", { "x-pulse-deployment": "b" }).varies).toEqual([]);
+  });
+
+  function pinIn(path: string, given: Record<string, string>): Pin {
+    const headers = new Headers(given);
+    return pinOf(new URL(path, "https://shop.test").search, headers, new Set(headers.keys()));
+  }
 });
 
 describe("the sticky draw", () => {

@@ -9,7 +9,7 @@ import {
 } from "../../functions/protocol/limits.ts";
 import { StoreUnavailable, type StoredApp } from "../../functions/state/store.ts";
 
-const TTL_MS = 5_000;
+const TTL_MS = 12_500;
 
 beforeEach(() => {
   vi.useFakeTimers({ now: 1_800_000_000_000 });
@@ -169,12 +169,107 @@ describe("a table", () => {
     expect(after.app?.config.hosts).toEqual(["shop.test", "other.test"]);
   });
 
-  test("shares its document with the other hosts of the app", async () => {
+  test("is one for all hosts that the app lists, and one read", async () => {
+    const world = new World();
+    world.answer = () => Promise.resolve(stored("shop", world.reads.length, ["a.test", "b.test"]));
+    for (const host of ["a.test", "b.test"]) expect(await world.version(host)).toBe(1);
+    expect(world.reads).toEqual(["a.test"]);
+    await pass(TTL_MS / 2);
+    for (const host of ["b.test", "a.test"]) await world.atOnce(host);
+    expect(world.reads).toEqual(["a.test", "b.test"]);
+    for (const host of ["a.test", "b.test"]) expect(await world.atOnce(host)).toBe(2);
+  });
+
+  test("is cached without a promise while it is young", async () => {
+    const world = new World();
+    expect(world.tables.cached("shop.test")).toBeNull();
+    await world.version();
+    await pass(TTL_MS / 2 - 1);
+    expect(world.tables.cached("shop.test")?.app?.version).toBe(1);
+    await pass(1);
+    expect(world.tables.cached("shop.test")).toBeNull();
+  });
+});
+
+describe("a host", () => {
+  test("that moves to another app follows, whichever app is read first", async () => {
+    for (const first of ["a.test", "b.test"]) {
+      const world = new World();
+      let owner = "a";
+      world.answer = (host) => {
+        const name = host === "x.test" ? owner : host.slice(0, 1);
+        return Promise.resolve(
+          stored(name, name === "a" ? 1 : 2, [`${name}.test`, ...(name === owner ? ["x.test"] : [])]),
+        );
+      };
+      for (const host of ["a.test", "b.test", "x.test"]) await world.version(host);
+      expect(await world.version("x.test")).toBe(1);
+      owner = "b";
+      await pass(TTL_MS + 1);
+      await world.version(first);
+      expect(await world.version("x.test")).toBe(2);
+      await pass(TTL_MS + 1);
+      for (const host of ["a.test", "b.test"]) await world.version(host);
+      expect(await world.version("x.test")).toBe(2);
+    }
+  });
+
+  test("that its app gave up gets what strangers get, and a late answer doesn't bring it back", async () => {
+    const world = new World();
+    world.answer = () => Promise.resolve(stored("shop", 1, ["shop.test", "x.test"]));
+    await world.version("x.test");
+    const late = Promise.withResolvers<StoredApp>();
+    world.answer = () => late.promise;
+    await pass(TTL_MS / 2);
+    await world.atOnce("shop.test");
+    await pass(STORE_TIMEOUT_MS + EXPIRED_TABLE_WAIT_MS);
+    world.answer = () => Promise.resolve(null);
+    await world.atOnce("x.test");
+    expect(await world.atOnce("x.test")).toBeNull();
+    late.resolve(stored("shop", 2, ["shop.test", "x.test", "y.test"]));
+    await pass(0);
+    expect(await world.atOnce("x.test")).toBeNull();
+    expect(await world.atOnce("y.test")).toBe(2);
+  });
+
+  test("that is named by one app and listed by another is the other's, also when that comes later", async () => {
+    const world = new World();
+    let listed = false;
+    world.answer = (host) =>
+      Promise.resolve(
+        listed && host === "shop.apps.test" ? stored("other", 9, ["shop.apps.test"]) : stored("shop", 1),
+      );
+    expect(await world.version("shop.test")).toBe(1);
+    expect(await world.version("shop.apps.test", "shop")).toBe(1);
+    listed = true;
+    for (let elapsed = 0; elapsed <= TTL_MS; elapsed += TTL_MS / 4) {
+      await pass(TTL_MS / 4);
+      await world.version("shop.test");
+      await world.version("shop.apps.test", "shop");
+    }
+    expect(await world.version("shop.apps.test", "shop")).toBe(9);
+    expect(await world.version("shop.test")).toBe(1);
+  });
+
+  test("isn't served an old table because the read that it joined was for another host", async () => {
     const world = new World();
     world.answer = () => Promise.resolve(stored("shop", 1, ["a.test", "b.test"]));
-    const one = await world.tables.get("a.test", null, () => undefined);
-    const other = await world.tables.get("b.test", null, () => undefined);
-    expect(one.app).toBe(other.app);
+    await world.version("a.test");
+    await pass(2 * TTL_MS + 1);
+    world.answer = (host) => Promise.resolve(host === "a.test" ? null : stored("shop", 2, ["b.test"]));
+    const [moved, stayed] = await Promise.all([world.version("a.test"), world.version("b.test")]);
+    expect([moved, stayed]).toEqual([null, 2]);
+  });
+
+  test("of an app that is deleted is nobody's", async () => {
+    const world = new World();
+    await world.version();
+    world.answer = () => Promise.resolve(null);
+    await pass(TTL_MS + 1);
+    expect(await world.version()).toBeNull();
+    await pass(TTL_MS + 1);
+    expect(await world.version()).toBeNull();
+    expect(world.reads).toHaveLength(3);
   });
 });
 
@@ -273,10 +368,11 @@ describe("a store that hangs", () => {
     await pass(TTL_MS / 2);
     expect(await world.atOnce()).toBe(1);
     await pass(STORE_TIMEOUT_MS);
-    expect(await world.atOnce()).toBe(1);
+    const waiting = world.version();
+    await pass(EXPIRED_TABLE_WAIT_MS);
+    expect(await waiting).toBe(1);
     expect(world.reads).toHaveLength(2);
     world.answer = () => Promise.resolve(stored("shop", 3));
-    await pass(EXPIRED_TABLE_WAIT_MS);
     await world.atOnce();
     expect(await world.atOnce()).toBe(3);
     expect(world.reads).toHaveLength(3);
@@ -383,6 +479,18 @@ describe("a flood of made-up hosts", () => {
       await pass(1_000);
     }
     expect(world.reads.length - before).toBeLessThanOrEqual(seconds * (PER_SECOND + 2_000 / TTL_MS) + 1);
+  });
+
+  test("during an outage leaves the budget to those who come after it", async () => {
+    const world = new World();
+    world.answer = down;
+    await world.version("first.test").catch(codeOf);
+    for (let request = 0; request < 2 * BURST; request++)
+      await world.version(`${request}.test`).catch(codeOf);
+    world.answer = () => Promise.resolve(stored("main", 5, []));
+    await pass(STORE_RETRY_MS);
+    for (let request = 0; request < BURST / 2; request++)
+      expect(await world.version(`new-${request}.test`)).toBe(5);
   });
 
   test("doesn't stop a host from being claimed", async () => {

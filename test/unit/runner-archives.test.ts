@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { SourceStore } from "../../runner/sources/source-store.ts";
 import { unpack } from "../../runner/sources/unpack.ts";
 import { Disk } from "../../runner/workspaces/disk.ts";
-import { archive, hashed, type Tree } from "../helpers/hosted.ts";
+import { archive, hashed, type Tree } from "../helpers/archive.ts";
 
 let root: string;
 let disk: Disk;
@@ -27,7 +27,7 @@ afterEach(async () => {
 
 const problem = (code: string, message?: RegExp): unknown =>
   expect.objectContaining({
-    name: "Problem",
+    name: "RunnerError",
     code,
     ...(message ? { message: expect.stringMatching(message) as string } : {}),
   });

@@ -111,7 +111,7 @@ test("text that JSON would blow up beyond a message comes as base64", async () =
 });
 
 test("logs come in chunks of a stream, and the cursor of the last one goes on", async () => {
-  const log = await logs.of("shop");
+  const log = await logs.open("shop");
   const at = new Date().toISOString();
   await log.append([
     { at, stream: "stdout", text: "one" },

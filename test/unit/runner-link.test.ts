@@ -18,6 +18,7 @@ function dial(
       opened: () => opened.resolve(),
       text: () => undefined,
       binary: () => undefined,
+      delay: () => undefined,
       ended: (end) => ended.resolve(end),
     },
   );

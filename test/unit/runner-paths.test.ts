@@ -11,7 +11,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Problem } from "../../runner/problem.ts";
+import { RunnerError } from "../../runner/runner-error.ts";
 import {
   deleteFile,
   FILE_LIMIT_BYTES,
@@ -31,7 +31,7 @@ beforeAll(async () => {
   root = await realpath(await mkdtemp(join(tmpdir(), "signalbox-paths-")));
   trash = await Trash.open(join(root, ".signalbox", "trash"));
   workspaces = await Workspaces.open(root, trash);
-  project = await workspaces.create("shop");
+  project = await workspaces.enterOrMake("shop");
   await mkdir(join(root, "shop-2"));
   await mkdir(join(project, "src"));
   await mkdir(join(root, "outside"));
@@ -128,7 +128,7 @@ const hostileEnds = [
 ];
 
 const refusal = expect.objectContaining({
-  name: "Problem",
+  name: "RunnerError",
   code: expect.stringMatching(/^(path_outside_project|invalid_path)$/) as string,
 });
 
@@ -173,17 +173,17 @@ test.each([
   1,
 ])("the slug %j isn't a project", async (slug) => {
   const refused = expect.objectContaining({ code: "invalid_project" });
-  await expect(workspaces.find(slug)).rejects.toEqual(refused);
-  await expect(workspaces.create(slug)).rejects.toEqual(refused);
+  await expect(workspaces.enter(slug)).rejects.toEqual(refused);
+  await expect(workspaces.enterOrMake(slug)).rejects.toEqual(refused);
   await expect(workspaces.remove(slug)).rejects.toEqual(refused);
 });
 
 test("a project's directory that is a symlink is refused", async () => {
   await symlink("outside", join(root, "impostor"));
   const outside = expect.objectContaining({ code: "path_outside_project" });
-  await expect(workspaces.find("impostor")).rejects.toEqual(outside);
-  await expect(workspaces.create("impostor")).rejects.toEqual(outside);
-  await expect(readFile(join(root, "impostor"), "secret")).rejects.toBeInstanceOf(Problem);
+  await expect(workspaces.enter("impostor")).rejects.toEqual(outside);
+  await expect(workspaces.enterOrMake("impostor")).rejects.toEqual(outside);
+  await expect(readFile(join(root, "impostor"), "secret")).rejects.toBeInstanceOf(RunnerError);
 });
 
 test("symlinks that stay inside are followed, relative and absolute", async () => {

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { installCommand } from "../../runner/deployments/install-command.ts";
+import { installCommand } from "../../runner/packages/install-command.ts";
 import { Slots } from "../../runner/deployments/slots.ts";
 import { parseKey, parseSpec } from "../../runner/deployments/spec.ts";
 import { backoffMs, deploymentTiming } from "../../runner/deployments/timing.ts";
@@ -92,6 +92,17 @@ test.each<[name: string, files: Record<string, string>, command: string | null]>
     "bun install --frozen-lockfile",
   ],
   [
+    "yarn's later lockfile",
+    { "package.json": JSON.stringify(dependencies), "yarn.lock": "__metadata:\n  version: 8\n" },
+    "yarn install --immutable",
+  ],
+  ["a byte order mark", { "package.json": `\ufeff${JSON.stringify(dependencies)}` }, "npm i"],
+  [
+    "a byte order mark and a package manager",
+    { "package.json": `\ufeff${JSON.stringify({ ...dependencies, packageManager: "pnpm@9.0.0" })}` },
+    "pnpm i",
+  ],
+  [
     "a package manager and no lockfile",
     { "package.json": JSON.stringify({ ...dependencies, packageManager: "pnpm@9.0.0" }) },
     "pnpm i",
@@ -132,11 +143,19 @@ test("a child's environment is an allow-list: none of the runner's secrets and s
     NODE_OPTIONS: "--inspect",
     LD_PRELOAD: "x",
     HOME: "/root",
-    HTTPS_PROXY: "http://user:pass@proxy",
-    npm_config_registry: "r",
+    HTTPS_PROXY: "http://user:p@ss@proxy",
+    "npm_config_//registry/:_authToken": "s",
+    npm_config__authToken: "s",
+    NPM_TOKEN: "s",
   };
   const paths = { home: "/h", temporary: "/t" };
-  expect(cleanEnvironment({ ...paths, from })).toEqual({ PATH: "/bin", TZ: "UTC", HOME: "/h", TMPDIR: "/t" });
+  expect(cleanEnvironment({ ...paths, from })).toEqual({
+    PATH: "/bin",
+    TZ: "UTC",
+    HOME: "/h",
+    TMPDIR: "/t",
+    HTTPS_PROXY: "http://proxy",
+  });
   const given = cleanEnvironment({
     ...paths,
     from,
@@ -144,7 +163,30 @@ test("a child's environment is an allow-list: none of the runner's secrets and s
     given: { NODE_ENV: "test" },
     binaries: ["/b"],
   });
-  expect(given).toMatchObject({ HTTPS_PROXY: "http://user:pass@proxy", NODE_ENV: "test", PATH: "/b:/bin" });
+  expect(given).toMatchObject({ HTTPS_PROXY: "http://user:p@ss@proxy", NODE_ENV: "test", PATH: "/b:/bin" });
+});
+
+test("a child knows how its machine reaches the outside, in either case, and nothing that is empty", () => {
+  const network = {
+    NODE_EXTRA_CA_CERTS: "/ca.pem",
+    SSL_CERT_FILE: "/ca@work.pem",
+    SSL_CERT_DIR: "/certs",
+    HTTP_PROXY: "http://proxy:3128",
+    https_proxy: "http://proxy:3128",
+    NO_PROXY: "localhost,.corp",
+    npm_config_registry: "https://npm.corp/a@b/",
+    NPM_CONFIG_CAFILE: "/ca.pem",
+  };
+  const paths = { home: "/h", temporary: "/t" };
+  const from = { PATH: "/bin", ...network, no_proxy: "", npm_config_noproxy: "" };
+  expect(cleanEnvironment({ ...paths, from })).toEqual({
+    PATH: "/bin",
+    HOME: "/h",
+    TMPDIR: "/t",
+    ...network,
+  });
+  const bare = { ...from, https_proxy: "me:secret@proxy:3128" };
+  expect(cleanEnvironment({ ...paths, from: bare })["https_proxy"]).toBe("proxy:3128");
 });
 
 test("slots run so much at a time, in order, and let waiters go that gave up", async () => {

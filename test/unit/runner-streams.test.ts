@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseFrames, type Frame } from "../../functions/protocol/frames.ts";
+import { encodeOpen, parseFrames, type Frame } from "../../functions/protocol/frames.ts";
 import { SendCredit } from "../../functions/protocol/flow.ts";
 import {
   BATCH_BYTES,
@@ -140,4 +140,68 @@ test.each([
   ],
 ] as [[string, string][], number | null][])("a body's length by %j is %j", (headers, length) => {
   expect(bodyLength(headers)).toBe(length);
+});
+
+describe("open frames", () => {
+  const opened = (stream: number): ReturnType<typeof encodeOpen> => encodeOpen(stream, "{}", true);
+  const streamsOf = (messages: Uint8Array[]): number[][] =>
+    messages.map((message) => {
+      const view = new DataView(message.buffer, message.byteOffset);
+      return Array.from({ length: message.byteLength / 16 }, (_, at) => view.getUint32(at * 16 + 2));
+    });
+
+  test("leave in their turn when no other is open, or nothing left just before", async () => {
+    const messages: Uint8Array[] = [];
+    const outbox = new Outbox(
+      (message) => messages.push(message),
+      () => 0,
+    );
+    outbox.pushOpen(opened(1), false);
+    await Promise.resolve();
+    expect(streamsOf(messages)).toEqual([[1]]);
+    let now = 10;
+    const later = new Outbox(
+      (message) => messages.push(message),
+      () => now,
+    );
+    later.pushOpen(opened(2), true);
+    await Promise.resolve();
+    now += 5;
+    later.pushOpen(opened(3), true);
+    await Promise.resolve();
+    expect(streamsOf(messages)).toEqual([[1], [2], [3]]);
+  });
+
+  test("wait for others while messages follow each other, eight at most", async () => {
+    const messages: Uint8Array[] = [];
+    const outbox = new Outbox(
+      (message) => messages.push(message),
+      () => 0,
+    );
+    outbox.pushOpen(opened(1), false);
+    await Promise.resolve();
+    for (let stream = 2; stream <= 10; stream++) {
+      outbox.pushOpen(opened(stream), true);
+      await Promise.resolve();
+    }
+    expect(streamsOf(messages)).toEqual([[1], [2, 3, 4, 5, 6, 7, 8, 9]]);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    expect(streamsOf(messages)).toEqual([[1], [2, 3, 4, 5, 6, 7, 8, 9], [10]]);
+  });
+
+  test("leave at once, and first, when any other frame does", async () => {
+    const messages: Uint8Array[] = [];
+    const outbox = new Outbox(
+      (message) => messages.push(message),
+      () => 0,
+    );
+    outbox.pushOpen(opened(1), false);
+    await Promise.resolve();
+    outbox.pushOpen(opened(2), true);
+    outbox.push({ type: "window", stream: 1, bytes: 1 });
+    await Promise.resolve();
+    expect(messages).toHaveLength(2);
+    expect(messages[1]?.[0]).toBe(1);
+    expect(messages[1]?.[16]).toBe(5);
+  });
 });

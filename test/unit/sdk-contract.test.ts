@@ -3,7 +3,8 @@ import type { AddressInfo } from "node:net";
 import { Script } from "node:vm";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { attachSignalbox, createSignalbox, type Signalbox } from "../../sdk/index.ts";
+import { createSignalbox, type Signalbox } from "../../sdk/index.ts";
+import { attachSignalbox } from "../../sdk/node.ts";
 
 const TOKEN = "token";
 const HEADER = "x-pulse-railway-internal-token";

@@ -2,7 +2,8 @@ import { createServer, type Server } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { attachSignalbox, createSignalbox } from "../../sdk/index.ts";
+import { createSignalbox } from "../../sdk/index.ts";
+import { attachSignalbox } from "../../sdk/node.ts";
 
 const HEADER = "x-pulse-railway-internal-token";
 const env = {

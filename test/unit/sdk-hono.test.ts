@@ -4,15 +4,21 @@ import { serve, type ServerType, upgradeWebSocket, type WebSocketServerLike } fr
 import { Hono } from "hono";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { honoSignalbox, signalbox } from "../../sdk/hono.ts";
-import type { Signalbox } from "../../sdk/index.ts";
+import { signalbox } from "../../sdk/hono.ts";
+import { createSignalbox, type Signalbox } from "../../sdk/index.ts";
 
 let server: ServerType;
 let box: Signalbox;
 let origin: string;
 
 beforeEach(async () => {
-  box = honoSignalbox({ deploymentId: "v1", internalToken: "t", env: {}, pingIntervalMs: 300, lingerMs: 0 });
+  box = createSignalbox({
+    deploymentId: "v1",
+    internalToken: "t",
+    env: {},
+    pingIntervalMs: 300,
+    lingerMs: 0,
+  });
   const app = new Hono();
   app.use(signalbox({ upgradeWebSocket, signalbox: box }));
   app.get("*", (context) => context.text(`app ${context.req.path}`));
@@ -75,7 +81,7 @@ test("its stale control sockets are told and closed", async () => {
 });
 
 test("a guarded Hono app answers nobody without the token, on WebSockets neither", async () => {
-  const guarded = honoSignalbox({ internalToken: "t", guard: true, env: {} });
+  const guarded = createSignalbox({ internalToken: "t", guard: true, env: {} });
   const app = new Hono();
   app.use(signalbox({ upgradeWebSocket, signalbox: guarded }));
   app.get("*", (context) => context.text("app"));

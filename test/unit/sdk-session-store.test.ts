@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { SessionStore, SessionStoreUnavailable } from "../../sdk/index.ts";
+import { SessionStore, SessionStoreUnavailable } from "../../sdk/session-store.ts";
 
 const TOKEN = "secret/token+1";
 

@@ -3,7 +3,8 @@ import { createServer, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
-import { attachSignalbox, Sessions, type Signalbox, type SignalboxOptions } from "../../sdk/index.ts";
+import { Sessions, type Signalbox, type SignalboxOptions } from "../../sdk/index.ts";
+import { attachSignalbox } from "../../sdk/node.ts";
 
 describe("the registry", () => {
   beforeEach(() => void vi.useFakeTimers());

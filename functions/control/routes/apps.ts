@@ -1,6 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { appBody, appPath, appView, pageQuery } from "../schemas.ts";
-import { idempotent, json, jsonBody, operator, problems } from "./parts.ts";
+import { idempotent, idempotentWithoutBody, json, jsonBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["apps"] };
 
@@ -26,8 +26,8 @@ export const putApp = createRoute({
   ...common,
   method: "put",
   path: "/apps/{app}",
-  summary: "Creates an app, or replaces its configuration whole",
-  parameters: idempotent,
+  summary: "Creates an app, or replaces its whole configuration",
+  ...idempotent,
   request: { params: appPath, body: jsonBody(appBody) },
   responses: { 200: json(appView, "Replaced"), 201: json(appView, "Created"), ...problems },
 });
@@ -36,8 +36,8 @@ export const deleteApp = createRoute({
   ...common,
   method: "delete",
   path: "/apps/{app}",
-  summary: "Retires all deployments of an app, then forgets it",
-  parameters: idempotent,
+  summary: "Deletes an app and its deployments",
+  ...idempotentWithoutBody,
   request: { params: appPath },
   responses: { 202: json(appView, "Under way"), ...problems },
 });

@@ -11,8 +11,7 @@ export const put = createRoute({
   tags: ["deployments"],
   method: "put",
   path: "/apps/{app}/deployments/{id}/source",
-  summary:
-    "Streams the source of a new deployment with an upload target to where it is built; safe to repeat",
+  summary: "Uploads the source of a new deployment with an upload target; safe to repeat",
   request: {
     params: deploymentPath,
     body: {

@@ -1,9 +1,9 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { appPath, appView, deploymentBody, deploymentPath, deploymentView } from "../schemas.ts";
-import { idempotent, json, jsonBody, noBody, operator, problems } from "./parts.ts";
+import { idempotent, idempotentWithoutBody, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["deployments"] };
-const one = { ...common, parameters: idempotent, request: { params: deploymentPath } };
+const one = { ...common, ...idempotentWithoutBody, request: { params: deploymentPath } };
 
 export const list = createRoute({
   ...common,
@@ -18,8 +18,8 @@ export const create = createRoute({
   ...common,
   method: "post",
   path: "/apps/{app}/deployments",
-  summary: "Rolls out a new deployment and, unless told otherwise, promotes it once it is verified",
-  parameters: idempotent,
+  summary: "Rolls out a new deployment and promotes it once it is verified, unless `promote` is false",
+  ...idempotent,
   request: { params: appPath, body: jsonBody(deploymentBody) },
   responses: { 202: json(deploymentView, "Under way"), ...problems },
 });
@@ -37,7 +37,7 @@ export const remove = createRoute({
   ...one,
   method: "delete",
   path: "/apps/{app}/deployments/{id}",
-  summary: "Has browsers reload, unroutes the deployment and takes its backend away",
+  summary: "Deletes a deployment: tells its browsers to reload, unroutes it, removes its backend",
   responses: { 202: json(deploymentView, "Under way"), ...problems },
 });
 
@@ -64,7 +64,7 @@ export const rollback = createRoute({
   method: "post",
   path: "/apps/{app}/rollback",
   summary: "Makes the previous deployment the active one again",
-  parameters: idempotent,
+  ...idempotentWithoutBody,
   request: { params: appPath, body: noBody },
   responses: { 200: json(appView), ...problems },
 });
@@ -77,7 +77,7 @@ export const events = createRoute({
   request: { params: deploymentPath },
   responses: {
     200: { description: "A stream", content: { "text/event-stream": { schema: z.string() } } },
-    204: { description: "Everything was sent before" },
+    204: { description: "Everything after Last-Event-ID was sent already" },
     ...problems,
   },
 });

@@ -5,13 +5,14 @@ import type * as deploymentSource from "./deployment-source.ts";
 import type * as deployments from "./deployments.ts";
 import type * as janitor from "./janitor.ts";
 import type * as logs from "./logs.ts";
+import type * as placements from "./placements.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
 import type * as traffic from "./traffic.ts";
 
 /**
- * What the typed clients are made from. Types of routes alone: a client is checked without the Worker's own types,
- * which those of Node contradict.
+ * The type that `hono/client` builds clients from. It comes from the routes alone, without their handlers: a client
+ * compiles with Node's types, which contradict the Worker's.
  */
 export type ControlApi = ReturnType<
   typeof router.openapiRoutes<
@@ -22,6 +23,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof deployments>
       | Routes<typeof janitor>
       | Routes<typeof logs>
+      | Routes<typeof placements>
       | Routes<typeof runners>
       | Routes<typeof sources>
       | Routes<typeof traffic>,

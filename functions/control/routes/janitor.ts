@@ -5,11 +5,11 @@ import { idempotent, json, jsonBody, operator, problems } from "./parts.ts";
 
 export const runJanitor = createRoute({
   security: operator,
-  parameters: idempotent,
+  ...idempotent,
   tags: ["janitor"],
   method: "post",
   path: "/janitor/run",
-  summary: "One run of the janitor now; with `dryRun` it decides and says why, and touches nothing",
+  summary: "Runs the janitor now; with `dryRun` it decides, says why and changes nothing",
   request: { body: jsonBody(janitorBody) },
   responses: { 200: json(reportSchema), ...problems },
 });
@@ -19,7 +19,7 @@ export const lastJanitor = createRoute({
   tags: ["janitor"],
   method: "get",
   path: "/janitor/last",
-  summary: "The last run, and whether it is longer ago than three periods",
+  summary: "The last run; stale if it was more than three periods ago",
   responses: {
     200: json(z.object({ stale: z.boolean(), report: reportSchema.nullable() })),
     ...problems,

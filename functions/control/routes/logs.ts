@@ -16,7 +16,7 @@ export const read = createRoute({
       description: "A page, or with `follow=1` a stream of pages",
       content: { "application/json": { schema: logView }, "text/event-stream": { schema: z.string() } },
     },
-    204: { description: "A stream that was read to its end: nothing follows" },
+    204: { description: "The stream was read to its end" },
     ...problems,
   },
 });

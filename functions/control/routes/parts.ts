@@ -1,7 +1,8 @@
 import { z } from "@hono/zod-openapi";
+import { byBody, byPath, bySha256 } from "../idempotency.ts";
 import { problemView } from "../schemas.ts";
 
-/** The pieces that every route of the control API is described with. */
+/** What the routes' descriptions are made of. */
 
 export const json = <T extends z.ZodType>(schema: T, description = "Done") => ({
   description,
@@ -13,7 +14,7 @@ export const jsonBody = <T extends z.ZodType>(schema: T) => ({
   content: { "application/json": { schema } },
 });
 
-/** For calls that say all in their path: a body may be missing or empty, but no field is silently ignored. */
+/** For calls whose path says all. The body may be missing or empty; a field in it is refused, not ignored. */
 export const noBody = {
   required: false as const,
   content: { "application/json": { schema: z.strictObject({}) } },
@@ -21,15 +22,14 @@ export const noBody = {
 
 export const problems = {
   default: {
-    description: "What went wrong, naming the field and the remedy",
+    description: "What failed, which field, and the remedy",
     content: { "application/problem+json": { schema: problemView } },
   },
 };
 
 export const operator = [{ controlToken: [] }];
 
-/** On every mutation: repeats within a day answer as the first did and change nothing. */
-export const idempotent = [
+const idempotencyKey = [
   {
     name: "Idempotency-Key",
     in: "header" as const,
@@ -37,3 +37,8 @@ export const idempotent = [
     schema: { type: "string" as const, minLength: 1, maxLength: 200 },
   },
 ];
+
+/** For every change: within a day a repeat answers as the first request did and changes nothing. */
+export const idempotent = { parameters: idempotencyKey, middleware: byBody };
+export const idempotentWithoutBody = { parameters: idempotencyKey, middleware: byPath };
+export const idempotentUpload = { parameters: idempotencyKey, middleware: bySha256 };

@@ -10,10 +10,9 @@ import {
   runnerPath,
   runnerView,
 } from "../runner-schemas.ts";
-import { idempotent, json, jsonBody, noBody, operator, problems } from "./parts.ts";
+import { idempotent, idempotentWithoutBody, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["runners"] };
-const mutation = { ...common, parameters: idempotent };
 
 export const list = createRoute({
   ...common,
@@ -28,56 +27,61 @@ export const read = createRoute({
   ...common,
   method: "get",
   path: "/runners/{id}",
-  summary: "One runner, with what its hub knows at this moment",
+  summary: "One runner, with what its hub knows now",
   request: { params: runnerPath },
   responses: { 200: json(runnerDetails), ...problems },
 });
 
 export const remove = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotentWithoutBody,
   method: "delete",
   path: "/runners/{id}",
-  summary: "Forgets a runner that isn't connected, and its credential",
+  summary: "Deletes a runner that isn't connected, and its credential",
   request: { params: runnerPath },
   responses: { 200: json(runnerView, "As it was"), ...problems },
 });
 
 export const command = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotent,
   method: "post",
   path: "/runners/{id}/commands",
   summary:
-    "Sends a command; with `wait` answers with the event that it ends with. A repetition under the same " +
-    "Idempotency-Key answers with the command's id alone",
+    "Sends a command; with `wait`, answers with the event that ends it. A repeat under the same Idempotency-Key " +
+    "answers with the command's id only",
   request: { params: runnerPath, query: commandQuery, body: jsonBody(commandBody) },
   responses: { 200: json(commandView), ...problems },
 });
 
 export const drain = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotent,
   method: "post",
   path: "/runners/{id}/drain",
-  summary: "Gives the runner nothing new; what it has goes on",
+  summary: "Drains the runner: it gets no new work and goes on with what it has",
   request: { params: runnerPath, body: jsonBody(drainBody) },
   responses: { 200: json(runnerView), ...problems },
 });
 
 export const issue = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotentWithoutBody,
   method: "post",
   path: "/runners/{id}/credentials",
   summary:
-    "A secret of the runner's own, in place of any former one; shown this once, so that a repetition under the same " +
+    "Issues the runner's own secret in place of any former one. It is shown once: a repeat under the same " +
     "Idempotency-Key is refused (409 `secret_shown_once`)",
   request: { params: runnerPath, body: noBody },
   responses: { 201: json(credentialView, "Issued"), ...problems },
 });
 
 export const revoke = createRoute({
-  ...mutation,
+  ...common,
+  ...idempotentWithoutBody,
   method: "delete",
   path: "/runners/{id}/credentials",
-  summary: "Revokes the runner's own secret and ends a connection that was made with it",
+  summary: "Revokes the runner's own secret and closes a connection that used it",
   request: { params: runnerPath },
   responses: { 200: json(runnerView), ...problems },
 });

@@ -1,17 +1,17 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { runnerPath, sourcePath, sourcesHeaders, sourcesView } from "../runner-schemas.ts";
-import { idempotent, json, operator, problems } from "./parts.ts";
+import { idempotentUpload, json, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["runners"] };
 
 export const upload = createRoute({
   ...common,
-  parameters: idempotent,
+  ...idempotentUpload,
   method: "put",
   path: "/runners/{id}/sources",
   summary:
-    "Streams a source archive to the runner, which keeps it by its SHA-256, and refuses it (422 `source_refused`) " +
-    "where that isn't the given one. An Idempotency-Key needs `x-signalbox-sha256`",
+    "Uploads a source archive to the runner, which keeps it by its SHA-256 and refuses one with another hash than " +
+    "`x-signalbox-sha256` (422 `source_refused`). An Idempotency-Key needs that header",
   request: {
     params: runnerPath,
     headers: sourcesHeaders,
@@ -27,7 +27,7 @@ export const look = createRoute({
   ...common,
   method: "get",
   path: "/runners/{id}/sources/{sha256}",
-  summary: "Whether the runner has a source already (404 `unknown_source`); HEAD asks the same",
+  summary: "Whether the runner has a source (404 `unknown_source`); HEAD works too",
   request: { params: sourcePath },
   responses: { 200: json(sourcesView), ...problems },
 });

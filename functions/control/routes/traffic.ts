@@ -2,14 +2,14 @@ import { createRoute } from "@hono/zod-openapi";
 import { appPath, appView, canaryBody, minimumBody, pauseBody } from "../schemas.ts";
 import { idempotent, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
-const common = { security: operator, tags: ["traffic"], parameters: idempotent };
+const common = { security: operator, tags: ["traffic"], ...idempotent };
 const responses = { 200: json(appView), ...problems };
 
 export const setCanary = createRoute({
   ...common,
   method: "put",
   path: "/apps/{app}/canary",
-  summary: "Sends a share of new visitors to a ready deployment",
+  summary: "Sends a share of new visitors to a ready deployment, or to a draining one, which it un-drains",
   request: { params: appPath, body: jsonBody(canaryBody) },
   responses,
 });

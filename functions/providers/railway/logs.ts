@@ -51,8 +51,8 @@ const GONE_WITH_IT = "Railway deleted the logs with the service; what its build 
 /** Only of a service with our mark: what others write is theirs. */
 async function newest(step: RailwayStep): Promise<string | null> {
   const { app, deployment } = step;
-  const { owner, stack } = await step.identity();
-  const key = JSON.stringify([owner, stack, app.name, deployment.id, deployment.createdAt]);
+  const { owner, installation } = await step.identity();
+  const key = JSON.stringify([owner, installation, app.name, deployment.id, deployment.createdAt]);
   const known = looks.get(key);
   if (known && Date.now() - known.at < LOOK_AGE_MS && known.deployment !== null) return known.deployment;
   const state = await step.seek({ isAside: true });

@@ -5,7 +5,7 @@ import { RailwayError } from "../../railway/error.ts";
 import { nodesOf } from "../../railway/operation.ts";
 import { projectServices, serviceVariables } from "../../railway/operations.ts";
 import { sortVariables } from "../../railway/reserved.ts";
-import { stackIdOf } from "../../state/stack-id.ts";
+import { installationIdOf } from "../../state/installation-id.ts";
 import type { StateStore } from "../../state/store.ts";
 import type { Provider, Step } from "../provider.ts";
 import { RailwayAccess } from "./access.ts";
@@ -29,7 +29,7 @@ export function railwayProvider(parts: {
 }): Provider {
   const access = parts.railway && new RailwayAccess(parts.railway);
   const memories = new RolloutMemories();
-  const stack = stackIdOf(parts.store);
+  const installation = installationIdOf(parts.store);
 
   async function take<T>(
     app: AppDocument,
@@ -45,7 +45,7 @@ export function railwayProvider(parts: {
     const signal = AbortSignal.timeout(STEP_TIMEOUT_MS);
     try {
       const result = await work(
-        new RailwayStep({ access, internalToken, stack, app, deployment, target, memory, signal }),
+        new RailwayStep({ access, internalToken, installation, app, deployment, target, memory, signal }),
       );
       memory.failures = 0;
       if (result.status === "done") memories.forget(app, deployment, redeploy);
@@ -83,7 +83,7 @@ export function railwayProvider(parts: {
       const step = new RailwayStep({
         access,
         internalToken,
-        stack,
+        installation,
         app,
         deployment,
         target,

@@ -15,46 +15,51 @@ import {
 import { REDIS_VARIABLE, sortVariables } from "../../railway/reserved.ts";
 import type { BuildLog, Provisioned, Step } from "../provider.ts";
 import { followBuild } from "./build.ts";
+import { phaseOf, redeployPhaseOf } from "./phase.ts";
 import { isSet, reservedOnEnvService, settingsOf, variablesOf } from "./service.ts";
-import { failed, SOON_MS, wait, type Found, type RailwayStep } from "./step.ts";
+import { failed, SOON_MS, wait, type RailwayStep } from "./step.ts";
 
-/** After an answer was lost, what it stood for shows within so long, or most likely never happened. */
-const DOUBT_MS = 5_000;
-/** A service that was just seen may be missing from a list for a moment. */
-const LIST_LAG_MS = 10_000;
 /** By how much two clocks may differ that are compared to a second. */
 const CLOCK_TOLERANCE_MS = 2_000;
 
 /** Makes what is missing of a deployment's service, and follows what is under way. */
 export async function provisionService(step: RailwayStep, log: BuildLog): Promise<Step<Provisioned>> {
   const { memory } = step;
-  if (memory.service !== null && memory.railwayDeployment !== null) return followBuild(step, log);
-  if (memory.service !== null && memory.awaitsSource) {
-    const { environment } = await step.place();
-    const { serviceInstance } = await step.call(latestDeployment, { environment, service: memory.service });
-    memory.railwayDeployment = serviceInstance.latestDeployment?.id ?? null;
-    return memory.railwayDeployment === null ? awaitSource(step) : followBuild(step, log);
+  let phase = phaseOf(null, memory, Date.now());
+  if (phase.kind === "look") {
+    const found = await step.find();
+    if (found.mine !== null) memory.seenAt = Date.now();
+    phase = phaseOf(found, memory, Date.now());
   }
-  const found = await step.find();
-  const { env, mine, changed } = found;
-  if (env === null) {
-    return failed(
-      `The Railway project has no service ${step.access.envService}. Run \`signalbox scaffold\` to make it.`,
-    );
+  switch (phase.kind) {
+    case "follow":
+      return follow(step, phase, log);
+    case "await-source":
+      return awaitSource(step, phase.service, log);
+    case "look":
+      throw new Error("The project was looked at, and nothing is known of it");
+    case "no-env-service":
+      return failed(
+        `The Railway project has no service ${step.access.envService}. Run \`signalbox scaffold\` to make it.`,
+      );
+    case "clear":
+      return wait(SOON_MS, "deleting what an earlier deployment of this id left");
+    case "name-taken":
+      return failed(
+        `The Railway project has a service ${phase.name} that isn't this deployment's. Rename or delete it, or ` +
+          "deploy under another id.",
+      );
+    case "not-listed":
+      return wait(SOON_MS, "Railway doesn't show the service yet");
+    case "service-gone":
+      return failed(`The service ${phase.name} was deleted on Railway while it was rolled out.`);
+    case "in-doubt":
+      return wait(SOON_MS, "Railway's answer was lost; looking for what it did");
+    case "create":
+      return create(step, phase, log);
+    case "set-up":
+      return setUp(step, phase.mine, phase.env, log);
   }
-  if (changed) return wait(SOON_MS, "what an earlier deployment of this id left is taken away");
-  const state = mine ?? (await create(step, env, found));
-  if ("status" in state) return state;
-  memory.service = state.service.id;
-  memory.seenAt = Date.now();
-  const { latestDeployment: latest } = state.serviceInstance;
-  if (latest !== null) {
-    memory.railwayDeployment = latest.id;
-    return followBuild(step, log);
-  }
-  await prepare(step, state, env, log);
-  if (step.target.upload === true) return awaitSource(step);
-  return start(step, state);
 }
 
 /** Has Railway deploy the same again: once for each request, however often the step is taken. */
@@ -63,28 +68,28 @@ export async function redeployService(
   requestedAt: number,
   log: BuildLog,
 ): Promise<Step<Provisioned>> {
-  const { memory, deployment } = step;
-  if (memory.service !== null && memory.railwayDeployment !== null) return followBuild(step, log);
-  const { service, railwayDeployment } = deployment.resources;
-  if (service === undefined) return failed("The deployment has no service on Railway.");
-  const state = await step.call(serviceState, { ...(await step.place()), service });
-  if ((await step.ownership(state.variables)) !== "ours") {
-    return failed(`Railway's service ${state.service.name} doesn't carry this deployment's mark any more.`);
-  }
-  memory.service = service;
-  const { latestDeployment: latest } = state.serviceInstance;
-  const former = railwayDeployment ?? latest?.id;
-  if (former === undefined) return failed(`Railway's service ${state.service.name} was never deployed.`);
-  memory.former = former;
-  // After a lost answer or a lost Worker it is under way already.
+  const { service, railwayDeployment: former } = step.deployment.resources;
   const since = requestedAt + step.access.client.clockAheadMs - CLOCK_TOLERANCE_MS;
-  if (latest !== null && latest.id !== former && Date.parse(latest.createdAt) >= since) {
-    memory.railwayDeployment = latest.id;
-    return followBuild(step, log);
+  const known = redeployPhaseOf(null, step.memory, { service, former, since });
+  const phase =
+    known.kind === "look"
+      ? redeployPhaseOf(await lookAtService(step, known.service), step.memory, { service, former, since })
+      : known;
+  switch (phase.kind) {
+    case "follow":
+      step.memory.former = phase.former;
+      return follow(step, phase, log);
+    case "look":
+      throw new Error("The service was looked at, and nothing is known of it");
+    case "no-service":
+      return failed("The deployment has no service on Railway.");
+    case "not-ours":
+      return failed(`Railway's service ${phase.name} doesn't carry this deployment's mark any more.`);
+    case "never-deployed":
+      return failed(`Railway's service ${phase.name} was never deployed.`);
+    case "begin":
+      return beginRedeploy(step, phase);
   }
-  const { deploymentRedeploy: begun } = await step.call(deploymentRedeploy, { deployment: former });
-  memory.railwayDeployment = begun.id;
-  return wait(SOON_MS, "asked Railway to deploy it again");
 }
 
 /** Whether a source may be sent: the service is set up and has its domain. */
@@ -92,33 +97,48 @@ export function isPrepared({ app, target }: RailwayStep, { serviceInstance }: Ra
   return isSet(settingsOf(app, target), serviceInstance) && serviceInstance.domains.serviceDomains.length > 0;
 }
 
-function awaitSource(step: RailwayStep): Step<never> {
-  step.memory.awaitsSource = true;
-  return wait(step.pollMs(), "waiting for the source");
+function follow(
+  step: RailwayStep,
+  { service, railwayDeployment }: { service: string; railwayDeployment: string },
+  log: BuildLog,
+): Promise<Step<Provisioned>> {
+  Object.assign(step.memory, { service, railwayDeployment });
+  return followBuild(step, log);
+}
+
+/** The upload itself starts the build, so that it shows as the newest Railway deployment. */
+async function awaitSource(step: RailwayStep, service: string, log: BuildLog): Promise<Step<Provisioned>> {
+  const { environment } = await step.place();
+  const { serviceInstance } = await step.call(latestDeployment, { environment, service });
+  const railwayDeployment = serviceInstance.latestDeployment?.id;
+  return railwayDeployment === undefined
+    ? wait(step.pollMs(), "waiting for the source")
+    : follow(step, { service, railwayDeployment }, log);
+}
+
+async function lookAtService(
+  step: RailwayStep,
+  service: string,
+): Promise<{ state: RailwayServiceState; isOurs: boolean }> {
+  const state = await step.call(serviceState, { ...(await step.place()), service });
+  return { state, isOurs: (await step.ownership(state.variables)) === "ours" };
+}
+
+async function beginRedeploy(
+  step: RailwayStep,
+  { service, former }: { service: string; former: string },
+): Promise<Step<never>> {
+  Object.assign(step.memory, { service, former });
+  const { deploymentRedeploy: begun } = await step.call(deploymentRedeploy, { deployment: former });
+  step.memory.railwayDeployment = begun.id;
+  return wait(SOON_MS, "asked Railway to deploy it again");
 }
 
 async function create(
   step: RailwayStep,
-  env: RailwayService,
-  { taken }: Found,
-): Promise<RailwayServiceState | Step<never>> {
-  const { memory } = step;
-  const { usual, spare } = await step.names();
-  const name = taken.get(usual) === "sibling" ? spare : usual;
-  if (taken.has(name)) {
-    return failed(
-      `The Railway project has a service ${name} that isn't this deployment's. Rename or delete it, or ` +
-        "deploy under another id.",
-    );
-  }
-  if (memory.service !== null) {
-    return Date.now() - memory.seenAt < LIST_LAG_MS
-      ? wait(SOON_MS, "Railway doesn't show the service yet")
-      : failed(`The service ${await step.name()} was deleted on Railway while it was rolled out.`);
-  }
-  if (memory.doubtSince !== null && Date.now() - memory.doubtSince < DOUBT_MS) {
-    return wait(SOON_MS, "Railway's answer was lost; looking for what it did");
-  }
+  { name, env }: { name: string; env: RailwayService },
+  log: BuildLog,
+): Promise<Step<Provisioned>> {
   const place = await step.place();
   const { variables } = await step.call(serviceVariables, { ...place, service: env.id }, env.name);
   const { users, reserved } = sortVariables(Object.keys(variables));
@@ -135,13 +155,25 @@ async function create(
       redis: REDIS_VARIABLE in variables,
     }),
   };
+  const service = await createService(step, input);
+  if (service === null) return wait(SOON_MS, "somebody else took the service's name");
+  const state = { service, variables: input.variables, serviceInstance: NEW_INSTANCE };
+  return setUp(step, state, env, log);
+}
+
+/** Null where somebody else has taken the name. */
+async function createService(
+  step: RailwayStep,
+  input: NonNullable<(typeof serviceCreate)["variables"]>["input"],
+): Promise<RailwayService | null> {
+  const { memory } = step;
   try {
     const { serviceCreate: service } = await step.call(serviceCreate, { input });
     memory.doubtSince = null;
     memory.name = service.name;
-    return { service, variables: input.variables, serviceInstance: NEW_INSTANCE };
+    return service;
   } catch (error) {
-    if (await isTaken(step, name, error)) return wait(SOON_MS, "somebody else took the service's name");
+    if (await isTaken(step, input.name, error)) return null;
     // It may have been made although nobody said so. Another refusal doesn't settle an earlier doubt.
     if (!(error instanceof RailwayError) || error.uncertain) {
       memory.doubtSince = Date.now();
@@ -157,8 +189,23 @@ async function isTaken(step: RailwayStep, wanted: string, error: unknown): Promi
   return (await step.services()).candidates.some(({ name }) => name === wanted);
 }
 
-/** Everything before the first build: group, settings, domain. */
-async function prepare(
+/** Everything before the first build, and the build's start where nothing has to be sent first. */
+async function setUp(
+  step: RailwayStep,
+  state: RailwayServiceState,
+  env: RailwayService,
+  log: BuildLog,
+): Promise<Step<Provisioned>> {
+  step.memory.service = state.service.id;
+  step.memory.seenAt = Date.now();
+  await configure(step, state, env, log);
+  if (step.target.upload !== true) return start(step, state);
+  step.memory.awaitsSource = true;
+  return wait(step.pollMs(), "waiting for the source");
+}
+
+/** Group, settings and domain. */
+async function configure(
   step: RailwayStep,
   { service, serviceInstance }: RailwayServiceState,
   env: RailwayService,

@@ -56,7 +56,7 @@ function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefin
 /** Who this Signalbox is: by its token, which others may have been given as well, and by its store. */
 export interface Identity {
   owner: string;
-  stack: string;
+  installation: string;
 }
 
 /** What a service says of itself. */
@@ -69,14 +69,20 @@ export interface ServiceMark extends Identity {
 
 /** Null unless all of it is there. */
 export function readMark(variables: RailwayVariables): ServiceMark | null {
-  const { [OWNER]: owner, [STACK]: stack, [APP]: app, [ID]: deployment, [CREATED]: created } = variables;
+  const {
+    [OWNER]: owner,
+    [STACK]: installation,
+    [APP]: app,
+    [ID]: deployment,
+    [CREATED]: created,
+  } = variables;
   const isWhole =
     owner !== undefined &&
-    stack !== undefined &&
+    installation !== undefined &&
     app !== undefined &&
     deployment !== undefined &&
     created !== undefined;
-  return isWhole ? { owner, stack, app, deployment, created } : null;
+  return isWhole ? { owner, installation, app, deployment, created } : null;
 }
 
 export type Ownership = "ours" | "left" | "sibling" | "foreign";
@@ -88,14 +94,14 @@ export type Ownership = "ours" | "left" | "sibling" | "foreign";
  */
 export function judgeOwnership(
   variables: RailwayVariables,
-  { owner, stack }: Identity,
+  { owner, installation }: Identity,
   app: AppDocument,
   deployment: Deployment,
 ): Ownership {
   const { [APP]: ofApp, [ID]: ofDeployment } = variables;
   if (variables[OWNER] !== owner || ofApp === undefined || ofDeployment === undefined) return "foreign";
-  // Services of the first versions don't name their stack.
-  if ((variables[STACK] ?? stack) !== stack) return "foreign";
+  // Services of the first versions don't name their installation.
+  if ((variables[STACK] ?? installation) !== installation) return "foreign";
   if (ofApp !== app.name || ofDeployment !== deployment.id) return "sibling";
   return variables[CREATED] === createdMark(deployment) ? "ours" : "left";
 }
@@ -124,7 +130,7 @@ export function variablesOf(
     PULSE_SERVER_ADDRESS: host === undefined ? "" : `https://${host}`,
     PORT: String(SERVICE_PORT),
     [OWNER]: given.owner,
-    [STACK]: given.stack,
+    [STACK]: given.installation,
     [APP]: app.name,
     [ID]: deployment.id,
     [CREATED]: createdMark(deployment),

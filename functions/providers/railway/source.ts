@@ -4,7 +4,7 @@ import { Problem } from "../../errors.ts";
 import { RailwayError } from "../../railway/error.ts";
 import { uploadSource } from "../../railway/upload.ts";
 import type { SourceArchive } from "../../runners/source-archive.ts";
-import { stackIdOf } from "../../state/stack-id.ts";
+import { installationIdOf } from "../../state/installation-id.ts";
 import type { StateStore } from "../../state/store.ts";
 import { problemOf } from "./provider.ts";
 import { RailwayAccess } from "./access.ts";
@@ -40,9 +40,18 @@ export async function sendSource(
   if (target.kind !== "railway" || target.upload !== true) throw new Error("It takes no source");
   const access = new RailwayAccess(given.railway);
   const memory = new RolloutMemories().of(app, deployment);
-  const stack = stackIdOf(given.store);
+  const installation = installationIdOf(given.store);
   const signal = AbortSignal.timeout(SERVICE_WAIT_MS + UPLOAD_LIMIT_MS);
-  const step = new RailwayStep({ access, internalToken, stack, app, deployment, target, memory, signal });
+  const step = new RailwayStep({
+    access,
+    internalToken,
+    installation,
+    app,
+    deployment,
+    target,
+    memory,
+    signal,
+  });
   try {
     const there = await serviceOf(step, given.stillTaken);
     if (there.deploymentId !== null) {

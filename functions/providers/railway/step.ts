@@ -12,6 +12,7 @@ import {
 import type { Step } from "../provider.ts";
 import type { RailwayAccess, RailwayPlace } from "./access.ts";
 import type { RolloutMemory } from "./memory.ts";
+import type { Found } from "./phase.ts";
 import {
   judgeOwnership,
   ownerOf,
@@ -21,16 +22,6 @@ import {
   type Ownership,
   type RailwayTarget,
 } from "./service.ts";
-
-/** What a look at the project finds of a deployment. */
-export interface Found {
-  mine: RailwayServiceState | null;
-  /** Names of the deployment's that services have which aren't its own, and whose they are. */
-  taken: Map<string, "sibling" | "foreign">;
-  env: RailwayService | null;
-  /** Something was taken away, so that what was seen is over. */
-  changed: boolean;
-}
 
 export const SOON_MS = 1_000;
 
@@ -42,14 +33,14 @@ export class RailwayStep {
   readonly deployment: Deployment;
   readonly target: RailwayTarget;
   readonly memory: RolloutMemory;
-  readonly #stack: () => Promise<string>;
+  readonly #installation: () => Promise<string>;
   readonly #signal: AbortSignal;
   #place: RailwayPlace | null = null;
 
   constructor(parts: {
     access: RailwayAccess;
     internalToken: string;
-    stack: () => Promise<string>;
+    installation: () => Promise<string>;
     app: AppDocument;
     deployment: Deployment;
     target: RailwayTarget;
@@ -62,7 +53,7 @@ export class RailwayStep {
     this.deployment = parts.deployment;
     this.target = parts.target;
     this.memory = parts.memory;
-    this.#stack = parts.stack;
+    this.#installation = parts.installation;
     this.#signal = parts.signal;
   }
 
@@ -80,7 +71,7 @@ export class RailwayStep {
   }
 
   async identity(): Promise<Identity> {
-    return { owner: await ownerOf(this.internalToken), stack: await this.#stack() };
+    return { owner: await ownerOf(this.internalToken), installation: await this.#installation() };
   }
 
   async call<Variables, Result>(
@@ -101,7 +92,8 @@ export class RailwayStep {
   async find(): Promise<Found> {
     const place = await this.place();
     const { candidates, env } = await this.services();
-    const found: Found = { mine: null, taken: new Map(), env, changed: false };
+    const names = await this.names();
+    const found: Found = { mine: null, names, taken: new Map(), env, changed: false };
     const mine: RailwayServiceState[] = [];
     for (const { id, name } of candidates) {
       const state = await unlessGone(this.call(serviceState, { ...place, service: id }));

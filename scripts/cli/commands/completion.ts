@@ -11,7 +11,7 @@ export function completionCommand(table: () => readonly Command[]): Command {
     flags: {},
     notes:
       "bash: source <(signalbox completion bash)\nzsh:  source <(signalbox completion zsh)\nfish: signalbox completion fish | source",
-    run(session, { arguments: [given] }) {
+    run(context, { arguments: [given] }) {
       const shell = shells.find((one) => one === given);
       if (!shell)
         throw new Failure(
@@ -20,7 +20,7 @@ export function completionCommand(table: () => readonly Command[]): Command {
           `SHELL must be ${shells.join(", ")}, not ${JSON.stringify(given)}.`,
         );
       const script = completionScript(shell, table());
-      session.output.result({ shell, script }, () => script);
+      context.output.result({ shell, script }, () => script);
       return Promise.resolve();
     },
   });

@@ -1,16 +1,20 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import type { DeploymentView } from "../../client/control-types.ts";
 import { age, bytes } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { planDeployment, type Plan } from "../deploy/plan.ts";
 import { followRollout } from "../deploy/rollout.ts";
-import { packSource, prepareTree } from "../deploy/source.ts";
+import { packSource } from "../deploy/source.ts";
 import { submit, uploadToRailway } from "../deploy/submit.ts";
+import { refuseWorkspaceMember } from "../deploy/workspace-member.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";
+import { readSourceTree } from "../packing/source-tree.ts";
 import { railwayTarget } from "../railway/settings.ts";
 import { requireBaseline } from "../railway/stack.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 
 export const deploy = command({
   name: "deploy",
@@ -20,22 +24,31 @@ export const deploy = command({
   ],
   flags: {
     ...ofApp,
-    name: { type: "string", value: "NAME", summary: "what the new id begins with (prod)" },
+    name: {
+      type: "string",
+      value: "NAME",
+      summary: "what the new id begins with (prod)",
+      formerly: "deployment-name",
+    },
     id: { type: "string", value: "ID", summary: "the new id itself; with --resume, the one to follow" },
     "no-promote": { type: "boolean", summary: "leave it ready: signalbox promote makes it active" },
-    detach: { type: "boolean", summary: "end as soon as the rollout has begun" },
+    detach: { type: "boolean", summary: "don't wait for the rollout" },
     resume: {
       type: "boolean",
-      summary: "follow the rollout that is under way; with DIRECTORY, send a source that it waits for",
+      summary: "follow a rollout that is under way; with DIRECTORY, send the source that it waits for",
     },
-    "dry-run": { type: "boolean", summary: "say what would be packed, and change nothing" },
+    "dry-run": { type: "boolean", summary: "say what would be packed; runs nothing and changes nothing" },
+    "allow-prepare": {
+      type: "boolean",
+      summary: "run the `prepare` of signalbox.json without having agreed to it before",
+    },
     target: { type: "string", choices: ["runner", "railway", "url"], summary: "where it runs (runner)" },
     runner: { type: "string", value: "ID", summary: "the runner; without it, the least loaded" },
     label: {
       type: "string",
       multiple: true,
       value: "NAME=VALUE",
-      summary: "what the runner must say of itself",
+      summary: "a label that the runner must have",
     },
     ...railwayTarget,
     image: { type: "string", value: "IMAGE", summary: "on Railway: an image instead of a source" },
@@ -47,7 +60,7 @@ export const deploy = command({
     },
     build: { type: "string", value: "COMMAND", summary: "runs after the installation" },
     start: { type: "string", value: "COMMAND", summary: "starts the server, which listens on PORT" },
-    "health-path": { type: "string", value: "PATH", summary: "asked until it answers" },
+    "health-path": { type: "string", value: "PATH", summary: "path of the health check" },
     env: { type: "string", multiple: true, value: "NAME=VALUE", summary: "a variable of the deployment" },
     contract: {
       type: "string",
@@ -58,33 +71,37 @@ export const deploy = command({
   },
   notes: `Files that .gitignore or .signalboxignore name aren't packed, .git, node_modules and .signalbox never.
 Ctrl-C ends only this command: the rollout goes on.`,
-  async run(session, { flags, arguments: [given] }) {
+  async run(context, { flags, arguments: [given] }) {
     const startedAt = Date.now();
-    const named = given === undefined ? null : resolve(session.cwd, given);
-    const loaded = session.config(named ?? session.cwd);
-    session.namedApp();
-    const display = new Display(session.output);
-    session.atEnd(() => display.stop());
+    const named = given === undefined ? null : resolve(context.cwd, given);
+    const loaded = context.config(named ?? context.cwd);
+    context.namedApp();
+    const display = new Display(context.output);
+    context.atEnd(() => display.stop());
     if (flags.resume) {
       const app =
-        flags.app ?? (named === null ? await session.app() : planDeployment(flags, loaded, named).app);
-      const deployment = await underWay(session, app, flags.id ?? null);
-      if (named !== null) await sendAgain(session, display, deployment, planDeployment(flags, loaded, named));
+        flags.app ?? (named === null ? await context.app() : planDeployment(flags, loaded, named).app);
+      const deployment = await underWay(context, app, flags.id ?? null);
+      if (named !== null) await sendAgain(context, display, deployment, planDeployment(flags, loaded, named));
       const { id, promote } = deployment;
-      return followRollout(session, display, { app, id, promote, startedAt });
+      return followRollout(context, display, { app, id, promote, startedAt });
     }
     const plan = planDeployment(flags, loaded, named);
-    if (flags["dry-run"]) return dryRun(session, display, plan);
-    session.interruption = "Interrupted. Nothing was deployed.";
+    if (plan.target.kind === "runner" && plan.target.settings.install === undefined) {
+      const { source } = plan.target;
+      if (source.prepare === null) refuseWorkspaceMember(source.directory);
+    }
+    if (flags["dry-run"]) return dryRun(context, plan);
+    context.interruption = "Interrupted. Nothing was deployed.";
     // Strict, as pulse-railway's: what is missing isn't made here.
-    if (plan.target.kind === "railway") await requireBaseline(session, flags);
-    const deployment = await submit(session, display, plan);
+    if (plan.target.kind === "railway") await requireBaseline(context, flags);
+    const deployment = await submit(context, display, plan);
     if (flags.detach) {
       display.stop();
-      session.output.event({ type: "result", ...deployment }, () => detached(deployment));
+      context.output.event({ type: "result", ...deployment }, () => detached(deployment));
       return;
     }
-    await followRollout(session, display, {
+    await followRollout(context, display, {
       app: plan.app,
       id: deployment.id,
       promote: plan.promote,
@@ -93,13 +110,14 @@ Ctrl-C ends only this command: the rollout goes on.`,
   },
 });
 
-function detached({ app, id }: DeploymentView): string {
+function detached(deployment: DeploymentView): string {
+  const [app, id] = [printableLine(deployment.app), printableLine(deployment.id)];
   return `The rollout of ${app} ${id} has begun: signalbox deploy --resume --app ${app} --id ${id} follows it.`;
 }
 
 /** The deployment that was named, else the one whose rollout is under way, else the newest. */
-async function underWay(session: Session, app: string, id: string | null): Promise<DeploymentView> {
-  const { deployments } = await (await session.control()).app(app);
+async function underWay(context: CommandContext, app: string, id: string | null): Promise<DeploymentView> {
+  const { deployments } = await (await context.control()).app(app);
   const deployment =
     id === null ? (deployments.find(isUnderWay) ?? deployments[0]) : deployments.find((one) => one.id === id);
   if (!deployment) {
@@ -107,7 +125,7 @@ async function underWay(session: Session, app: string, id: string | null): Promi
     throw new Failure("notFound", "unknown_deployment", `App ${app} has ${what}.`);
   }
   if (!isUnderWay(deployment)) {
-    session.output.remark(
+    context.output.remark(
       `No rollout of ${app} is under way; ${deployment.id} has been ${deployment.state} for ${age(deployment.stateSince, Date.now())}.`,
     );
   }
@@ -120,21 +138,21 @@ function isUnderWay({ state, redeploying }: DeploymentView): boolean {
 
 /** An upload to Railway that was cut off; what did arrive isn't sent twice. */
 async function sendAgain(
-  session: Session,
+  context: CommandContext,
   display: Display,
   deployment: DeploymentView,
   { target }: Plan,
 ): Promise<void> {
   if (deployment.state !== "pending" || target.kind !== "railway" || !("source" in target.from)) return;
-  const archive = await packSource(session, display, target.from.source);
+  const archive = await packSource(context, display, target.from.source);
   try {
-    await uploadToRailway(session, display, deployment, archive);
+    await uploadToRailway(context, display, deployment, archive);
   } finally {
     archive.remove();
   }
 }
 
-async function dryRun(session: Session, display: Display, plan: Plan): Promise<void> {
+async function dryRun(context: CommandContext, plan: Plan): Promise<void> {
   const { target } = plan;
   const source =
     target.kind === "runner"
@@ -142,10 +160,16 @@ async function dryRun(session: Session, display: Display, plan: Plan): Promise<v
       : target.kind === "railway" && "source" in target.from
         ? target.from.source
         : null;
-  const tree = source === null ? null : await prepareTree(session, display, source);
+  const prepare = source?.prepare ?? null;
+  // What an earlier build left, if there was one.
+  const made = prepare === null || (source !== null && existsSync(source.directory));
+  const tree =
+    source !== null && made
+      ? await readSourceTree(source.directory, { alone: prepare !== null, secret: context.secretDirectories })
+      : null;
   const files = tree?.entries.map(({ path }) => path) ?? [];
   const { app, id, name, promote } = plan;
-  session.output.event(
+  context.output.event(
     {
       type: "result",
       app,
@@ -153,13 +177,20 @@ async function dryRun(session: Session, display: Display, plan: Plan): Promise<v
       name,
       promote,
       target: target.kind,
+      prepare: prepare?.command ?? null,
       files,
       bytes: tree?.bytes ?? 0,
     },
     () => {
       const what =
-        tree === null ? "no source" : `${files.length} files, ${bytes(tree.bytes)}, of ${tree.directory}`;
-      return [...files, `${app} would be deployed (${target.kind}): ${what}`].join("\n");
+        tree === null
+          ? prepare === null
+            ? "no source"
+            : "what that makes"
+          : `${files.length} files, ${bytes(tree.bytes)}, of ${tree.directory}`;
+      const first =
+        prepare === null ? [] : [`First \`${prepare.command}\` would run, which a dry run doesn't do.`];
+      return [...files, ...first, `${app} would be deployed (${target.kind}): ${what}`].join("\n");
     },
   );
 }

@@ -9,15 +9,15 @@ import type { Output } from "../output.ts";
 
 export const doctor = command({
   name: "doctor",
-  summary: "checks every setting and says how to mend what is wrong",
+  summary: "checks every setting and says how to fix what is wrong",
   flags: { ...connection, ...railwayTarget },
-  async run(session, { flags }) {
-    const { output } = session;
+  async run(context, { flags }) {
+    const { output } = context;
     const checks: Check[] = [];
     // In the order in which one rests on the other.
-    const parts: Checks[] = [localChecks, serverChecks, () => railwayChecks(session, flags)];
+    const parts: Checks[] = [localChecks, serverChecks, () => railwayChecks(context, flags)];
     for (const part of parts) {
-      for await (const check of part(session)) {
+      for await (const check of part(context)) {
         checks.push(check);
         output.say(describe(check, output));
       }

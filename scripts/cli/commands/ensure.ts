@@ -13,15 +13,15 @@ export const ensure = command({
     "variables, health check and deploy settings, and the canvas group. It refuses a partial one, and never switches\n" +
     "the Redis mode.",
   flags: ofBaseline,
-  async run(session, { flags }) {
-    const stack = await openStack(session, flags);
+  async run(context, { flags }) {
+    const stack = await openStack(context, flags);
     const empty = baselineState(stack.baseline) === "empty";
     if (!empty) refuseIncomplete(stack.target, stack.baseline);
-    session.interruption = "Interrupted; what was set stays. Run signalbox ensure again.";
+    context.interruption = "Interrupted; what was set stays. Run signalbox ensure again.";
     if (empty)
-      session.interruption = "Interrupted; what was made stays. Go on with signalbox scaffold --resume.";
-    const outcome = await bringAbout(session, flags, stack, empty ? "make" : "mend");
-    const steps = empty && !flags["dry-run"] ? nextSteps(session, flags, stack, outcome, false) : [];
-    outcomeOf(session, stack, outcome, steps, flags["dry-run"]);
+      context.interruption = "Interrupted; what was made stays. Go on with signalbox scaffold --resume.";
+    const outcome = await bringAbout(context, flags, stack, empty ? "make" : "mend");
+    const steps = empty && !flags["dry-run"] ? nextSteps(context, flags, stack, outcome, false) : [];
+    outcomeOf(context, stack, outcome, steps, flags["dry-run"]);
   },
 });

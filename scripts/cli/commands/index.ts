@@ -5,21 +5,24 @@ import { deleteDeployment, removeDeployment } from "./delete.ts";
 import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
 import { ensure } from "./ensure.ts";
+import { initWorker } from "./init-worker.ts";
 import { lastJanitor, runJanitor } from "./janitor.ts";
 import { login } from "./login.ts";
 import { logs } from "./logs.ts";
 import { open } from "./open.ts";
 import { pause, resume } from "./pause.ts";
-import { projects } from "./projects.ts";
+import { projects, railwayProjects } from "./projects.ts";
 import { promote } from "./promote.ts";
 import { redeploy } from "./redeploy.ts";
 import { rollback } from "./rollback.ts";
-import { drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
+import { deleteRunner, drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
+import { runner } from "./runner.ts";
 import { scaffold } from "./scaffold.ts";
 import { status } from "./status.ts";
 
 /** Every command, in the order of the overview. */
 export const commands: readonly Command[] = [
+  initWorker,
   scaffold,
   ensure,
   deploy,
@@ -34,10 +37,13 @@ export const commands: readonly Command[] = [
   redeploy,
   deleteDeployment,
   removeDeployment,
+  runner,
   listRunners,
   drainRunner,
+  deleteRunner,
   forgetRunner,
   runnerCredentials,
+  railwayProjects,
   projects,
   runJanitor,
   lastJanitor,

@@ -4,7 +4,7 @@ import type { AppView, LogView } from "../../client/control-types.ts";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
 import { followStream } from "../progress/follow.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 
 type Line = LogView["lines"][number];
 
@@ -26,7 +26,14 @@ const page = z.object({
 export const logs = command({
   name: "logs",
   summary: "what the build and the app of a deployment wrote",
-  arguments: [{ name: "ID", summary: "the deployment; without it, the active one", optional: true }],
+  arguments: [
+    {
+      name: "ID",
+      summary: "the deployment; without it, the active one",
+      optional: true,
+      formerly: "deployment-id",
+    },
+  ],
   flags: {
     ...ofApp,
     follow: { type: "boolean", short: "f", summary: "go on with what comes" },
@@ -34,36 +41,36 @@ export const logs = command({
       type: "string",
       short: "n",
       value: "COUNT",
-      summary: `how many of the last lines (${DEFAULT_LINES}; all)`,
+      summary: `how many of the last lines (${DEFAULT_LINES}), or all`,
     },
     phase: { type: "string", choices: ["install", "build", "start"], summary: "only what this phase wrote" },
     timestamps: { type: "boolean", short: "t", summary: "when each line was written" },
   },
-  async run(session, { flags, arguments: [given] }) {
+  async run(context, { flags, arguments: [given] }) {
     const count = countOf(flags.lines);
-    const app = await session.app();
-    const control = await session.control();
+    const app = await context.app();
+    const control = await context.control();
     const id = given ?? latest(await control.app(app));
     const wanted = (line: Line): boolean => flags.phase === undefined || line.phase === flags.phase;
     const show = (line: Line): void =>
-      session.output.event({ type: "log", ...line }, () => {
-        const text = line.stream === "system" ? session.output.style.dim(line.text) : line.text;
-        return flags.timestamps ? `${session.output.style.dim(line.at)} ${text}` : text;
+      context.output.event({ type: "log", ...line }, () => {
+        const text = line.stream === "system" ? context.output.style.dim(line.text) : line.text;
+        return flags.timestamps ? `${context.output.style.dim(line.at)} ${text}` : text;
       });
     const read = await readAll(control, app, id);
     const shown = read.lines.filter(wanted).slice(-count);
-    if (read.truncated) session.output.remark("  older lines are gone: they weren't kept");
+    if (read.truncated) context.output.remark("  older lines are gone: they weren't kept");
     for (const line of shown) show(line);
     let total = shown.length;
     if (flags.follow && !read.complete) {
-      total += await follow(session, control, { app, id, cursor: read.cursor }, (line) => {
+      total += await follow(context, control, { app, id, cursor: read.cursor }, (line) => {
         if (!wanted(line)) return false;
         show(line);
         return true;
       });
     }
-    if (total === 0 && read.detail !== undefined) session.output.remark(`  ${read.detail}`);
-    session.output.event({ type: "result", app, id, lines: total }, () => null);
+    if (total === 0 && read.detail !== undefined) context.output.remark(`  ${read.detail}`);
+    context.output.event({ type: "result", app, id, lines: total }, () => null);
   },
 });
 
@@ -93,20 +100,20 @@ async function readAll(control: ControlClient, app: string, id: string): Promise
 }
 
 async function follow(
-  session: Session,
+  context: CommandContext,
   control: ControlClient,
   { app, id, cursor }: { app: string; id: string; cursor: number },
   take: (line: Line) => boolean,
 ): Promise<number> {
   // Ctrl-C is how one stops looking.
-  session.interruption = "";
+  context.interruption = "";
   let taken = 0;
-  const open = (last: string | null): Promise<Response | null> =>
-    control.followLogs(app, id, last, session.signal);
+  const open = (last: string | null): Promise<ReadableStream<Uint8Array> | null> =>
+    control.followLogs(app, id, last, context.signal);
   const following = {
-    signal: session.signal,
+    signal: context.signal,
     after: String(cursor),
-    lost: (why: string) => session.output.remark(`  ${why} Trying again.`),
+    lost: (why: string) => context.output.remark(`  ${why} Trying again.`),
   };
   for await (const { event, data } of followStream(open, following)) {
     if (event !== "log") continue;

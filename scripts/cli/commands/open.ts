@@ -3,20 +3,20 @@ import { once } from "node:events";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
 import { publicUrl } from "../public-url.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 
 export const open = command({
   name: "open",
-  summary: "prints an app's address, and opens it where there is a browser",
+  summary: "prints an app's address and opens it in a browser",
   flags: {
     ...ofApp,
     dashboard: { type: "boolean", summary: "the dashboard instead" },
     print: { type: "boolean", summary: "only print it" },
   },
-  async run(session, { flags }) {
-    const url = flags.dashboard ? await dashboard(session) : await appUrl(session);
-    session.output.result({ url }, () => url);
-    const opener = flags.print || session.output.json || !session.interactive ? null : openerOf(session.env);
+  async run(context, { flags }) {
+    const url = flags.dashboard ? await dashboard(context) : await appUrl(context);
+    context.output.result({ url }, () => url);
+    const opener = flags.print || context.output.json || !context.interactive ? null : openerOf(context.env);
     if (opener === null) return;
     const [program, ...words] = opener;
     const child = spawn(program, [...words, url], { stdio: "ignore", detached: true });
@@ -26,13 +26,20 @@ export const open = command({
   },
 });
 
-async function dashboard(session: Session): Promise<string> {
-  return `${(await session.connection()).server.value}/_signalbox/`;
+/** The server itself says where its dashboard is, if that is another host. */
+async function dashboard(context: CommandContext): Promise<string> {
+  const { signal } = context;
+  const here = `${(await context.connection()).server.value}/_signalbox/`;
+  const headers = { accept: "application/problem+json" };
+  const answer = await fetch(here, { headers, signal, redirect: "manual" }).catch(() => null);
+  await answer?.body?.cancel();
+  const elsewhere = /^<(https?:\/\/[^>\s]+)>; rel="alternate"$/.exec(answer?.headers.get("link") ?? "")?.[1];
+  return elsewhere ?? here;
 }
 
-async function appUrl(session: Session): Promise<string> {
-  const app = await session.app();
-  const control = await session.control();
+async function appUrl(context: CommandContext): Promise<string> {
+  const app = await context.app();
+  const control = await context.control();
   const url = publicUrl(await control.app(app), control.origin);
   if (url !== null) return url;
   throw new Failure(

@@ -9,18 +9,18 @@ export const pause = command({
     mode: {
       type: "string",
       choices: ["hold", "refuse"],
-      summary: "keep requests waiting (hold), or answer 503",
+      summary: "hold requests (default), or refuse them with 503",
     },
     message: { type: "string", value: "TEXT", summary: "what refused visitors read" },
     "retry-after": { type: "string", value: "SECONDS", summary: "when they are told to come again" },
     "max-hold": { type: "string", value: "SECONDS", summary: "the longest that a request is held" },
   },
-  async run(session, { flags }) {
-    const app = await session.app();
+  async run(context, { flags }) {
+    const app = await context.app();
     const retryAfterSeconds = secondsOf("--retry-after", flags["retry-after"]);
     const maxHoldSeconds = secondsOf("--max-hold", flags["max-hold"]);
     const after = await (
-      await session.control()
+      await context.control()
     ).pause(app, {
       mode: flags.mode === "refuse" ? "refuse" : "hold",
       ...(flags.message === undefined ? {} : { message: flags.message }),
@@ -28,18 +28,18 @@ export const pause = command({
       ...(maxHoldSeconds === null ? {} : { maxHoldSeconds }),
     });
     const how = after.paused?.mode === "refuse" ? "Requests are refused" : "Requests wait";
-    session.output.result(after, () => `${app} is paused. ${how} until: signalbox resume --app ${app}.`);
+    context.output.result(after, () => `${app} is paused. ${how} until: signalbox resume --app ${app}.`);
   },
 });
 
 export const resume = command({
   name: "resume",
-  summary: "lets requests through again, those that were held first",
+  summary: "lets requests through again, held ones first",
   flags: ofApp,
-  async run(session) {
-    const app = await session.app();
-    const after = await (await session.control()).resume(app);
-    session.output.result(after, () => `${app} serves again.`);
+  async run(context) {
+    const app = await context.app();
+    const after = await (await context.control()).resume(app);
+    context.output.result(after, () => `${app} serves again.`);
   },
 });
 

@@ -1,15 +1,15 @@
 import { nodesOf } from "../../../functions/railway/operation.ts";
-import { command } from "../command.ts";
+import { command, type Command } from "../command.ts";
 import { visibleProjects } from "../railway/projects.ts";
 import { openRailway } from "../railway/token.ts";
 import { railwayTarget } from "../railway/settings.ts";
 
-export const projects = command({
-  name: "projects",
+export const railwayProjects = command({
+  name: "railway projects",
   summary: "the Railway projects and environments that the token sees",
   flags: { token: railwayTarget.token },
-  async run(session, { flags }) {
-    const railway = await openRailway(flags.token, session.env);
+  async run(context, { flags }) {
+    const railway = await openRailway(flags.token, context.env);
     const projects = (await visibleProjects(railway, null)).map(
       ({ id, name, workspaceName, environments }) => ({
         id,
@@ -18,10 +18,10 @@ export const projects = command({
         environments: nodesOf(environments),
       }),
     );
-    session.output.result({ projects, token: { from: railway.from, kind: railway.client.token.kind } }, () =>
+    context.output.result({ projects, token: { from: railway.from, kind: railway.client.token.kind } }, () =>
       projects.length === 0
         ? `The token from ${railway.from} sees no Railway project.`
-        : session.output.table(
+        : context.output.table(
             ["PROJECT", "ID", "WORKSPACE", "ENVIRONMENTS"],
             projects.map(({ id, name, workspace, environments }) => [
               name,
@@ -33,3 +33,5 @@ export const projects = command({
     );
   },
 });
+
+export const projects: Command = { ...railwayProjects, name: "projects", nowSpelled: "railway projects" };

@@ -1,17 +1,17 @@
 import type { RunnerView } from "../../client/control-types.ts";
 import { age } from "../ages.ts";
-import { command, confirmed, connection } from "../command.ts";
+import { command, confirmed, connection, type Command } from "../command.ts";
 import type { Output } from "../output.ts";
 
 const id = { name: "ID", summary: "the runner" } as const;
 
 export const listRunners = command({
   name: "runners",
-  summary: "which runners there are, and how they are",
+  summary: "lists runners and their states",
   flags: connection,
-  async run(session) {
-    const runners = await (await session.control()).runners();
-    const { output } = session;
+  async run(context) {
+    const runners = await (await context.control()).runners();
+    const { output } = context;
     output.result({ runners }, () =>
       runners.length === 0
         ? "No runner has ever connected."
@@ -25,12 +25,12 @@ export const listRunners = command({
 
 export const drainRunner = command({
   name: "runners drain",
-  summary: "gives a runner nothing new; what it has goes on",
+  summary: "gives a runner no new work; what it runs goes on",
   arguments: [id],
   flags: { ...connection, undo: { type: "boolean", summary: "lift an earlier drain" } },
-  async run(session, { flags, arguments: [runner = ""] }) {
-    const after = await (await session.control()).drainRunner(runner, !flags.undo);
-    session.output.result(after, () =>
+  async run(context, { flags, arguments: [runner = ""] }) {
+    const after = await (await context.control()).drainRunner(runner, !flags.undo);
+    context.output.result(after, () =>
       flags.undo
         ? `Runner ${runner} takes new work again.`
         : `Runner ${runner} gets nothing new; what it has goes on.`,
@@ -38,17 +38,23 @@ export const drainRunner = command({
   },
 });
 
-export const forgetRunner = command({
-  name: "runners forget",
-  summary: "forgets a runner that isn't connected, and its credential",
+export const deleteRunner = command({
+  name: "runners delete",
+  summary: "deletes the record of a runner that isn't connected, and its credential",
   arguments: [id],
   flags: { ...connection, ...confirmed },
-  async run(session, { arguments: [runner = ""] }) {
-    await session.confirm(`Forget runner ${runner}? What it hosted is then given up.`);
-    const gone = await (await session.control()).forgetRunner(runner);
-    session.output.result(gone, () => `Runner ${runner} is forgotten.`);
+  async run(context, { arguments: [runner = ""] }) {
+    await context.confirm(`Delete runner ${runner}? What it hosted is then given up.`);
+    const gone = await (await context.control()).deleteRunner(runner);
+    context.output.result(gone, () => `Runner ${runner} is deleted.`);
   },
 });
+
+export const forgetRunner: Command = {
+  ...deleteRunner,
+  name: "runners forget",
+  nowSpelled: "runners delete ID",
+};
 
 export const runnerCredentials = command({
   name: "runners credentials",
@@ -62,21 +68,21 @@ export const runnerCredentials = command({
     },
     ...confirmed,
   },
-  async run(session, { flags, arguments: [runner = ""] }) {
-    const control = await session.control();
+  async run(context, { flags, arguments: [runner = ""] }) {
+    const control = await context.control();
     if (flags.revoke) {
-      await session.confirm(`Revoke the secret of runner ${runner}? Its connection ends.`);
+      await context.confirm(`Revoke the secret of runner ${runner}? Its connection ends.`);
       const after = await control.revokeCredential(runner);
-      session.output.result(after, () => `Runner ${runner} has no secret of its own any more.`);
+      context.output.result(after, () => `Runner ${runner} has no secret of its own any more.`);
       return;
     }
-    await session.confirm(`Give runner ${runner} a new secret? A former one is then worth nothing.`);
+    await context.confirm(`Give runner ${runner} a new secret? A former one is then worth nothing.`);
     const credential = await control.issueCredential(runner);
-    session.output.result(
+    context.output.result(
       credential,
       () => `RUNNER_ID=${credential.id}\nRUNNER_SHARED_SECRET=${credential.secret}`,
     );
-    session.output.remark("It is shown this once: start the runner with it.");
+    context.output.remark("It is shown this once: start the runner with it.");
   },
 });
 

@@ -20,17 +20,17 @@ export const scaffold = command({
     resume: { type: "boolean", summary: "go on with a scaffold that was interrupted" },
     apply: { type: "boolean", summary: "also give the Worker its secrets and deploy it, with wrangler" },
   },
-  async run(session, { flags }) {
-    const stack = await openStack(session, flags);
+  async run(context, { flags }) {
+    const stack = await openStack(context, flags);
     if (!flags.resume) refuseExisting(stack.target, stack.baseline);
     const apply = flags.apply && !flags["dry-run"];
-    if (apply) await refuseUnknownSecrets(session, stack);
-    session.interruption =
+    if (apply) await refuseUnknownSecrets(context, stack);
+    context.interruption =
       "Interrupted; what was made stays. Go on with signalbox scaffold --resume and the same flags.";
-    const outcome = await bringAbout(session, flags, stack, "make");
-    if (apply) await applyToWorker(session, flags, stack, outcome);
-    const steps = flags["dry-run"] ? [] : nextSteps(session, flags, stack, outcome, apply);
-    outcomeOf(session, stack, outcome, steps, flags["dry-run"]);
+    const outcome = await bringAbout(context, flags, stack, "make");
+    if (apply) await applyToWorker(context, flags, stack, outcome);
+    const steps = flags["dry-run"] ? [] : nextSteps(context, flags, stack, outcome, apply);
+    outcomeOf(context, stack, outcome, steps, flags["dry-run"]);
   },
 });
 

@@ -1,5 +1,6 @@
 import type { ControlClient } from "../../client/control-client.ts";
 import type { AppView, DeploymentView } from "../../client/control-types.ts";
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import { age, span } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
@@ -12,9 +13,9 @@ export const status = command({
     ...ofApp,
     all: { type: "boolean", summary: "failed and removed deployments too" },
   },
-  async run(session, { flags }) {
-    const control = await session.control();
-    const named = session.namedApp();
+  async run(context, { flags }) {
+    const control = await context.control();
+    const named = context.namedApp();
     const apps = named === null ? await control.apps() : [await control.app(named)];
     if (apps.length === 0) {
       throw new Failure(
@@ -31,8 +32,8 @@ export const status = command({
         .map((deployment) => ({ ...deployment, drain: drains.get(`${app.name}/${deployment.id}`) ?? null })),
     }));
     const [only] = shown;
-    session.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
-      shown.map((app) => describe(app, session.output)).join("\n\n"),
+    context.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
+      shown.map((app) => describe(app, context.output)).join("\n\n"),
     );
   },
 });
@@ -70,10 +71,10 @@ function describe(app: ShownApp, output: Output): string {
   const now = Date.now();
   const facts = [
     app.default ? "default" : "",
-    app.hosts.join(" "),
+    printableLine(app.hosts.join(" ")),
     app.deleting ? style.red("being deleted") : "",
     app.paused ? style.yellow(`paused (${app.paused.mode}) for ${age(app.paused.since, now)}`) : "",
-    app.minimum === null ? "" : `minimum ${app.minimum}`,
+    app.minimum === null ? "" : `minimum ${printableLine(app.minimum)}`,
   ].filter((fact) => fact !== "");
   const head = `${style.bold(app.name)}${facts.length === 0 ? "" : `  ${facts.join(" · ")}`}`;
   if (app.deployments.length === 0) return `${head}\n  no deployment yet`;
@@ -93,19 +94,15 @@ function role(app: ShownApp, { id, state, redeploying }: DeploymentView, { style
   if (app.previous?.id === id) words.push("previous");
   if (redeploying) words.push("redeploying");
   const text = words.join(", ");
-  switch (state) {
-    case "active":
-      return style.green(text);
-    case "failed":
-      return style.red(text);
-    case "pending":
-      return style.cyan(text);
-    case "draining":
-      return style.yellow(text);
-    case "ready":
-    case "removed":
-      return text;
-  }
+  const { green, red, cyan, yellow } = style;
+  const paints: Partial<Record<string, (text: string) => string>> = {
+    active: green,
+    failed: red,
+    pending: cyan,
+    draining: yellow,
+  };
+  // A newer server may know more states.
+  return paints[state]?.(text) ?? text;
 }
 
 function where({ target, url }: DeploymentView): string {

@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { z } from "zod";
 import { SLUG_PATTERN } from "../../../functions/protocol/limits.ts";
+import { parseUserJson } from "../../../functions/protocol/user-json.ts";
 import type { AppBody } from "../../client/control-types.ts";
 import type { LoadedConfig } from "../config-file.ts";
 import type { Config } from "../config-schema.ts";
@@ -43,7 +44,7 @@ export interface SourcePlan {
   /** What is packed. */
   directory: string;
   /** Run before, where the configuration is; then nothing above the directory says what to ignore. */
-  prepare: { command: string; cwd: string } | null;
+  prepare: { command: string; cwd: string; file: string } | null;
 }
 
 export interface DeployFlags {
@@ -145,10 +146,29 @@ function targetOf(config: Config, source: () => SourcePlan): TargetPlan {
 
 function sourceOf({ prepare }: Config, loaded: LoadedConfig, directory: string): SourcePlan {
   if (prepare === undefined) return { directory: resolve(directory), prepare: null };
+  const output = resolve(loaded.directory, prepare.output);
+  // Anything on this machine could be sent off otherwise, by a file that somebody else wrote.
+  if (!isInside(loaded.directory, output)) {
+    throw new Failure(
+      "config",
+      "bad_config",
+      `${loaded.file ?? ""}: prepare.output ${JSON.stringify(prepare.output)} isn't in the directory of this file.`,
+    );
+  }
   return {
-    directory: resolve(loaded.directory, prepare.output),
-    prepare: { command: prepare.command, cwd: loaded.directory },
+    directory: output,
+    prepare: { command: prepare.command, cwd: loaded.directory, file: loaded.file ?? "" },
   };
+}
+
+function isInside(directory: string, path: string): boolean {
+  const way = relative(real(directory), real(path));
+  return !isAbsolute(way) && way.split(sep)[0] !== "..";
+}
+
+/** Without symbolic links, as far as it exists. */
+function real(path: string): string {
+  return existsSync(path) ? realpathSync(path) : join(real(dirname(path)), basename(path));
 }
 
 const manifest = z.object({
@@ -160,7 +180,7 @@ function readManifest(directory: string): z.infer<typeof manifest> {
   const file = join(directory, "package.json");
   if (!existsSync(file)) return {};
   try {
-    return manifest.parse(JSON.parse(readFileSync(file, "utf8")));
+    return manifest.parse(parseUserJson(readFileSync(file, "utf8")));
   } catch {
     return {}; // its own tools will say what is wrong with it
   }

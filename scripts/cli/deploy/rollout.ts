@@ -5,7 +5,7 @@ import { Failure } from "../failure.ts";
 import type { Display } from "../progress/display.ts";
 import { followDeployment } from "../progress/follow.ts";
 import { publicUrl } from "../public-url.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 
 export interface Rollout {
   app: string;
@@ -19,14 +19,18 @@ export interface Rollout {
 }
 
 /** Follows a rollout to its end and reports it; throws {@link Failure} `deployment_failed` with the reason. */
-export async function followRollout(session: Session, display: Display, rollout: Rollout): Promise<void> {
+export async function followRollout(
+  context: CommandContext,
+  display: Display,
+  rollout: Rollout,
+): Promise<void> {
   const { app, id } = rollout;
-  const control = await session.control();
-  session.interruption = `Interrupted. The rollout of ${id} goes on; signalbox deploy --resume --app ${app} --id ${id} follows it, signalbox status shows it.`;
+  const control = await context.control();
+  context.interruption = `Interrupted. The rollout of ${id} goes on; signalbox deploy --resume --app ${app} --id ${id} follows it, signalbox status shows it.`;
   const following = {
-    signal: session.signal,
+    signal: context.signal,
     after: rollout.after ?? null,
-    lost: (why: string) => session.output.remark(`  ${why} Trying again; the rollout goes on meanwhile.`),
+    lost: (why: string) => context.output.remark(`  ${why} Trying again; the rollout goes on meanwhile.`),
   };
   for await (const event of followDeployment(control, app, id, following)) {
     const at = Date.parse(event.at);
@@ -38,17 +42,17 @@ export async function followRollout(session: Session, display: Display, rollout:
   const deployment = await control.deployment(app, id);
   if (deployment === null)
     throw new Failure("notFound", "unknown_deployment", `App ${app} has no deployment ${id}.`);
-  await report(session, control, display, deployment, rollout);
+  await report(context, control, display, deployment, rollout);
 }
 
 async function report(
-  session: Session,
+  context: CommandContext,
   control: ControlClient,
   display: Display,
   deployment: DeploymentView,
   { app, id, promote, startedAt }: Rollout,
 ): Promise<void> {
-  const { output } = session;
+  const { output } = context;
   const { state, failure } = deployment;
   const url = publicUrl(await control.app(app), control.origin);
   const elapsedMs = Date.now() - startedAt;
@@ -71,7 +75,7 @@ async function report(
   const [reason = "", ...lines] = failure.reason.split("\n");
   const last = lines.length > 0 ? lines : display.lastLines;
   if (last.length > 0)
-    output.say(`\nThe last lines of its log:\n${last.map((line) => `  │ ${line}`).join("\n")}\n`);
+    output.say(`\nThe last lines of its log:\n${last.map((line) => output.quoted(line)).join("\n")}\n`);
   throw new Failure(
     "failed",
     "deployment_failed",

@@ -1,84 +1,94 @@
-import { randomUUID } from "node:crypto";
-import { ControlProblem } from "../../client/control-client.ts";
-import type { DeploymentBody, DeploymentView } from "../../client/control-types.ts";
+import { ControlProblem, type ControlClient, type Upload } from "../../client/control-client.ts";
+import type {
+  DeploymentBody,
+  DeploymentView,
+  PlacementBody,
+  PlacementView,
+} from "../../client/control-types.ts";
 import { bytes } from "../ages.ts";
 import { Failure, failureOf } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";
 import type { Display } from "../progress/display.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { ensureApp } from "./ensure-app.ts";
 import type { Plan, TargetPlan } from "./plan.ts";
-import { chooseRunner } from "./runner-choice.ts";
 import { packSource } from "./source.ts";
 import { upload } from "./upload.ts";
 
 /** Brings the source where it is needed and has the rollout begun. */
-export async function submit(session: Session, display: Display, plan: Plan): Promise<DeploymentView> {
+export async function submit(context: CommandContext, display: Display, plan: Plan): Promise<DeploymentView> {
   const { target } = plan;
   switch (target.kind) {
     case "url":
-      await settleApp(session, display, plan);
-      return create(session, plan, { kind: "url", url: target.url });
+      await settleApp(context, display, plan);
+      return create(context, plan, { kind: "url", url: target.url });
     case "runner":
-      return submitToRunner(session, display, plan, target);
+      return submitToRunner(context, display, plan, target);
     case "railway":
-      return submitToRailway(session, display, plan, target);
+      return submitToRailway(context, display, plan, target);
   }
 }
 
 async function submitToRunner(
-  session: Session,
+  context: CommandContext,
   display: Display,
   plan: Plan,
   target: Extract<TargetPlan, { kind: "runner" }>,
 ): Promise<DeploymentView> {
-  const control = await session.control();
-  const runnerId = target.runnerId ?? (await chooseRunner(control, target.labels));
-  const archive = await packSource(session, display, target.source);
-  const body = {
-    kind: "runner" as const,
-    runnerId,
-    source: { sha256: archive.sha256 },
-    start: target.start,
-    ...target.settings,
-  };
+  const control = await context.control();
+  const wish = target.runnerId === undefined ? { labels: target.labels } : { runnerId: target.runnerId };
+  // Before the work: without a runner it would be in vain.
+  await place(control, wish);
+  const archive = await packSource(context, display, target.source);
+  const source = { sha256: archive.sha256 };
   try {
-    await settleApp(session, display, plan);
+    const { runnerId, hasSource } = await place(control, { ...wish, source });
+    await settleApp(context, display, plan);
     display.step("upload", "started", `to runner ${runnerId}`);
-    // The control plane looks whether the runner has the source, and refuses before anything is written if not.
-    const there = await create(session, plan, body).catch((error: unknown) => {
-      if (error instanceof ControlProblem && error.fields.includes("target.source.sha256")) return null;
-      throw error;
-    });
-    if (there !== null) {
+    if (hasSource) {
       display.step("upload", "done", `runner ${runnerId} has it already`);
-      return there;
+    } else {
+      const sent = (count: number): void => display.transfer(count, archive.bytes);
+      await upload(
+        async (bytes) => (await control.uploadToRunner(runnerId, bytes, context.signal)).sha256,
+        archive,
+        sent,
+        context.signal,
+      );
+      display.step("upload", "done", `${bytes(archive.bytes)} to runner ${runnerId}`);
     }
-    const sent = (count: number): void => display.transfer(count, archive.bytes);
-    await upload(control, `/runners/${encodeURIComponent(runnerId)}/sources`, archive, sent, session.signal);
-    display.step("upload", "done", `${bytes(archive.bytes)} to runner ${runnerId}`);
-    return await create(session, plan, body);
+    const { start, settings } = target;
+    return await create(context, plan, { kind: "runner", runnerId, source, start, ...settings });
   } finally {
     archive.remove();
   }
 }
 
+async function place(control: ControlClient, wish: PlacementBody): Promise<PlacementView> {
+  try {
+    return await control.place(wish);
+  } catch (error) {
+    if (!(error instanceof ControlProblem) || error.code !== "target_refused") throw error;
+    throw new Failure("failed", wish.runnerId === undefined ? "no_runner" : error.code, error.message);
+  }
+}
+
 async function submitToRailway(
-  session: Session,
+  context: CommandContext,
   display: Display,
   plan: Plan,
   { from, dockerfile, settings }: Extract<TargetPlan, { kind: "railway" }>,
 ): Promise<DeploymentView> {
   const shape = { kind: "railway", ...(dockerfile === undefined ? {} : { dockerfile }), ...settings };
   if (!("source" in from)) {
-    await settleApp(session, display, plan);
-    return create(session, plan, { ...shape, ...from });
+    await settleApp(context, display, plan);
+    return create(context, plan, { ...shape, ...from });
   }
-  const archive = await packSource(session, display, from.source);
+  const archive = await packSource(context, display, from.source);
   try {
-    await settleApp(session, display, plan);
-    const deployment = await create(session, plan, { ...shape, upload: true });
-    await uploadToRailway(session, display, deployment, archive);
+    await settleApp(context, display, plan);
+    const deployment = await create(context, plan, { ...shape, upload: true });
+    await uploadToRailway(context, display, deployment, archive);
     return deployment;
   } finally {
     archive.remove();
@@ -87,21 +97,25 @@ async function submitToRailway(
 
 /** The upload that a deployment waits for; one that has arrived before isn't taken again. */
 export async function uploadToRailway(
-  session: Session,
+  context: CommandContext,
   display: Display,
   { app, id }: DeploymentView,
   archive: Archive,
 ): Promise<void> {
-  const control = await session.control();
+  const control = await context.control();
   const remedy = `${id} waits for its source: signalbox deploy DIRECTORY --resume --app ${app} --id ${id} sends it again.`;
-  session.interruption = `Interrupted. ${remedy}`;
+  context.interruption = `Interrupted. ${remedy}`;
   display.step("upload", "started", "to Railway");
   try {
     const sent = (count: number): void => display.transfer(count, archive.bytes);
-    await upload(control, `/apps/${app}/deployments/${id}/source`, archive, sent, session.signal);
+    const send = async (bytes: Upload): Promise<null> => {
+      await control.uploadToRailway(app, id, bytes, context.signal);
+      return null;
+    };
+    await upload(send, archive, sent, context.signal);
     display.step("upload", "done", `${bytes(archive.bytes)} to Railway`);
   } catch (error) {
-    if (session.signal.aborted) throw error;
+    if (context.signal.aborted) throw error;
     display.step("upload", "failed");
     // Why nobody waits for it is told with the rest of the rollout's progress.
     if ((await control.deployment(app, id).catch(() => null))?.state === "failed") return;
@@ -112,23 +126,23 @@ export async function uploadToRailway(
 }
 
 /** Not before everything that can fail here has been done: what isn't deployed changes nothing. */
-async function settleApp(session: Session, display: Display, plan: Plan): Promise<void> {
-  const control = await session.control();
+async function settleApp(context: CommandContext, display: Display, plan: Plan): Promise<void> {
+  const control = await context.control();
   const change = await ensureApp(control, plan);
   if (change !== null) display.step("app", "done", `${plan.app} ${change}`);
 }
 
-async function create(session: Session, plan: Plan, target: object): Promise<DeploymentView> {
+async function create(context: CommandContext, plan: Plan, target: object): Promise<DeploymentView> {
   const { app, id, name, promote } = plan;
   const body = { ...(id === undefined ? {} : { id }), name, promote, target };
-  const control = await session.control();
-  const before = session.interruption;
-  session.interruption = `Interrupted. Whether the rollout has begun is shown by: signalbox status --app ${app}.`;
+  const control = await context.control();
+  const before = context.interruption;
+  context.interruption = `Interrupted. Whether the rollout has begun is shown by: signalbox status --app ${app}.`;
   try {
     // Targets are checked where they are known: by the control plane that is to carry them out.
-    return await control.createDeployment(app, body as DeploymentBody, randomUUID());
+    return await control.createDeployment(app, body as DeploymentBody);
   } catch (error) {
-    session.interruption = before;
+    context.interruption = before;
     throw error;
   }
 }

@@ -1,48 +1,45 @@
 import { ReadableStream } from "node:stream/web";
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
-import { ControlProblem, ControlUnreachable, type ControlClient } from "../../client/control-client.ts";
+import { ControlProblem, ControlUnreachable, type Upload } from "../../client/control-client.ts";
+import { PASSING_STATUSES } from "../../client/control-fetch.ts";
 import { Failure } from "../failure.ts";
 import type { Archive } from "../packing/archive.ts";
 
 const ATTEMPTS = 4;
 const RETRY_FIRST_MS = 1_000;
 
-const stored = z.object({ sha256: z.string() });
-
-/** Uploads an archive; what breaks off is begun again. `sent` hears how many bytes are on their way. */
+/**
+ * Uploads an archive, again from its beginning when it breaks off. `send` answers the SHA-256 of what was stored, where
+ * the other end says it. `sent` hears how many bytes are on their way.
+ */
 export async function upload(
-  control: ControlClient,
-  path: string,
+  send: (upload: Upload) => Promise<string | null>,
   archive: Archive,
   sent: (bytes: number) => void,
   signal?: AbortSignal,
 ): Promise<void> {
+  const { bytes, sha256 } = archive;
   for (let attempt = 1; ; attempt++) {
     try {
-      const headers = {
-        "content-type": "application/gzip",
-        "content-length": String(archive.bytes),
-        // A runner refuses what arrives damaged.
-        "x-signalbox-sha256": archive.sha256,
-      };
-      const answer = await control.put(path, countedBody(archive, sent), headers, signal);
-      const { sha256 } = stored.safeParse(answer).data ?? {};
-      if (sha256 === undefined || sha256 === archive.sha256) return;
+      const stored = await send({ body: countedBody(archive, sent), bytes, sha256 });
+      if (stored === null || stored === sha256) return;
       throw new Failure(
         "failed",
         "upload_damaged",
-        `The upload arrived damaged: its SHA-256 is ${sha256}, not ${archive.sha256}. Try again.`,
+        `The upload arrived damaged: its SHA-256 is ${stored}, not ${sha256}. Try again.`,
       );
     } catch (error) {
-      const passes =
-        error instanceof ControlUnreachable ||
-        (error instanceof ControlProblem &&
-          ([502, 503, 504].includes(error.status) || error.code === "source_not_expected"));
-      if (!passes || attempt === ATTEMPTS) throw error;
+      if (!passes(error) || attempt === ATTEMPTS) throw error;
       await sleep(RETRY_FIRST_MS * 2 ** (attempt - 1), undefined, signal ? { signal } : {});
     }
   }
+}
+
+/** `source_not_expected`: the rollout may not have begun yet. */
+function passes(error: unknown): boolean {
+  if (error instanceof ControlUnreachable) return true;
+  if (!(error instanceof ControlProblem)) return false;
+  return PASSING_STATUSES.includes(error.status) || error.code === "source_not_expected";
 }
 
 function countedBody(archive: Archive, sent: (bytes: number) => void): ReadableStream<Uint8Array> {

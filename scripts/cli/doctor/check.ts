@@ -1,5 +1,5 @@
 import { failureOf } from "../failure.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 
 /** One thing that was looked at. `note`: worth knowing, nothing wrong. */
 export interface Check {
@@ -11,7 +11,7 @@ export interface Check {
 }
 
 /** Looks at one part of the settings; later checks may rest on earlier ones, so it ends where going on is useless. */
-export type Checks = (session: Session) => AsyncGenerator<Check>;
+export type Checks = (context: CommandContext) => AsyncGenerator<Check>;
 
 export function ok(name: string, detail: string): Check {
   return { name, state: "ok", detail };

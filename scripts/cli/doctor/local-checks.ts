@@ -2,26 +2,26 @@ import { stat } from "node:fs/promises";
 import type { LoadedConfig } from "../config-file.ts";
 import { planDeployment } from "../deploy/plan.ts";
 import { loginFile, readLogins } from "../login-file.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { note, ok, whyNot, wrong, type Check } from "./check.ts";
 
 /** The oldest Node that the command line is made for. */
 const NODE_MAJOR = 20;
 
 /** What can be checked without asking anybody. */
-export async function* localChecks(session: Session): AsyncGenerator<Check> {
+export async function* localChecks(context: CommandContext): AsyncGenerator<Check> {
   const major = Number(process.versions.node.split(".")[0]);
   yield major >= NODE_MAJOR
     ? ok("node", `version ${process.versions.node}`)
     : wrong("node", `version ${process.versions.node} is too old`, `Install Node ${NODE_MAJOR} or later.`);
-  yield* configChecks(session);
-  yield* loginChecks(session);
+  yield* configChecks(context);
+  yield* loginChecks(context);
 }
 
-function* configChecks(session: Session): Generator<Check> {
+function* configChecks(context: CommandContext): Generator<Check> {
   let loaded: LoadedConfig;
   try {
-    loaded = session.config();
+    loaded = context.config();
   } catch (error) {
     yield wrong(
       "signalbox.json",
@@ -42,7 +42,7 @@ function* configChecks(session: Session): Generator<Check> {
   }
 }
 
-async function* loginChecks({ env }: Session): AsyncGenerator<Check> {
+async function* loginChecks({ env }: CommandContext): AsyncGenerator<Check> {
   const file = loginFile(env);
   try {
     const { servers } = await readLogins(file);

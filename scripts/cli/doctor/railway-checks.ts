@@ -15,24 +15,24 @@ import { visibleProjects } from "../railway/projects.ts";
 import { baselineNames, railwayTarget, targetChoice } from "../railway/settings.ts";
 import { placeOf, refuseIncomplete } from "../railway/stack.ts";
 import { resolveTarget } from "../railway/target.ts";
-import { openRailway, type RailwaySession, type RailwayTarget } from "../railway/token.ts";
+import { openRailway, type RailwayAccess, type RailwayTarget } from "../railway/token.ts";
 import { listSecrets, workerConfiguredAt } from "../railway/wrangler.ts";
 import { secretNames } from "../railway/secrets.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { note, ok, whyNot, wrong, type Check } from "./check.ts";
 
 type TargetFlags = FlagValues<typeof railwayTarget>;
 const names = Object.keys(railwayTarget) as (keyof TargetFlags)[];
 
 /** Railway: the token, where it leads, and what stands there. Nothing for who doesn't use Railway. */
-export async function* railwayChecks(session: Session, flags: TargetFlags): AsyncGenerator<Check> {
+export async function* railwayChecks(context: CommandContext, flags: TargetFlags): AsyncGenerator<Check> {
   let config: Config;
   try {
-    config = session.config().config;
+    config = context.config().config;
   } catch {
     return; // told already, with the file
   }
-  const tokens = [session.env["RAILWAY_TOKEN"], session.env["RAILWAY_API_TOKEN"]];
+  const tokens = [context.env["RAILWAY_TOKEN"], context.env["RAILWAY_API_TOKEN"]];
   const used =
     config.railway !== undefined ||
     config.target === "railway" ||
@@ -40,10 +40,10 @@ export async function* railwayChecks(session: Session, flags: TargetFlags): Asyn
     tokens.some((token) => token !== undefined && token !== "");
   if (!used) return;
 
-  let railway: RailwaySession;
+  let railway: RailwayAccess;
   let target: RailwayTarget;
   try {
-    railway = await openRailway(flags.token, session.env);
+    railway = await openRailway(flags.token, context.env);
     const kind = railway.scope === null ? "an account's or workspace's" : "a project's";
     const reach = (await visibleProjects(railway, null)).map(({ name }) => name);
     yield reach.length === 0
@@ -61,7 +61,7 @@ export async function* railwayChecks(session: Session, flags: TargetFlags): Asyn
     target = await resolveTarget(railway, targetChoice(flags, config));
     yield ok("railway target", placeOf(target));
   } catch (error) {
-    yield wrong("railway target", whyNot(error), "signalbox projects lists what the token sees.");
+    yield wrong("railway target", whyNot(error), "signalbox railway projects lists what the token sees.");
     return;
   }
   let baseline: Baseline;
@@ -72,8 +72,8 @@ export async function* railwayChecks(session: Session, flags: TargetFlags): Asyn
     return;
   }
   yield* baselineChecks(target, baseline);
-  yield* connectionChecks(session, baseline);
-  yield* workerChecks(session);
+  yield* connectionChecks(context, baseline);
+  yield* workerChecks(context);
 }
 
 function* baselineChecks(target: RailwayTarget, baseline: Baseline): Generator<Check> {
@@ -135,18 +135,21 @@ function runnerCheck(baseline: Baseline, status: string | null): Check {
 }
 
 /** Only a runner with the Worker's own secret is ever online. */
-async function* connectionChecks(session: Session, { runner, names }: Baseline): AsyncGenerator<Check> {
+async function* connectionChecks(
+  context: CommandContext,
+  { runner, names }: Baseline,
+): AsyncGenerator<Check> {
   const broker = runner?.variables["RUNNER_BROKER_URL"];
   if (broker === undefined || runner === null) return;
   const id = runnerIdOf(names.runnerService);
   try {
-    const { server } = await session.connection();
+    const { server } = await context.connection();
     const there = URL.parse(broker)?.host;
     if (there !== new URL(server.value).host) {
       yield note("runner", `${id} connects to ${there ?? "nowhere"}, and this is about ${server.value}`);
       return;
     }
-    const known = (await (await session.control()).runners()).find((one) => one.id === id);
+    const known = (await (await context.control()).runners()).find((one) => one.id === id);
     yield known?.state === "online"
       ? ok("runner", `${id} is online`)
       : wrong(
@@ -160,12 +163,12 @@ async function* connectionChecks(session: Session, { runner, names }: Baseline):
 }
 
 /** The names of the Worker's secrets, as wrangler lists them, where this directory holds the Worker. */
-async function* workerChecks(session: Session): AsyncGenerator<Check> {
-  const directory = workerConfiguredAt(session.cwd);
+async function* workerChecks(context: CommandContext): AsyncGenerator<Check> {
+  const directory = workerConfiguredAt(context.cwd);
   if (directory === null) return;
   let there: string[];
   try {
-    const run = { directory, env: session.env, signal: session.signal, output: () => undefined };
+    const run = { directory, env: context.env, signal: context.signal, output: () => undefined };
     there = await listSecrets(run);
   } catch (error) {
     yield note("worker", `its secrets can't be listed: ${whyNot(error)}`);

@@ -1,7 +1,7 @@
 import type { ControlClient } from "../../client/control-client.ts";
 import { age } from "../ages.ts";
 import { LOGIN_REMEDY } from "../failure.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { isLoopback, type Connection } from "../settings.ts";
 import { note, ok, whyNot, wrong, type Check } from "./check.ts";
 
@@ -9,11 +9,11 @@ import { note, ok, whyNot, wrong, type Check } from "./check.ts";
 const API_VERSION = "1";
 
 /** The server: known, reachable, of this version, with the right token, and at work. */
-export async function* serverChecks(session: Session): AsyncGenerator<Check> {
+export async function* serverChecks(context: CommandContext): AsyncGenerator<Check> {
   let connection: Connection;
   let control: ControlClient;
   try {
-    connection = await session.connection();
+    connection = await context.connection();
   } catch (error) {
     yield wrong("server", whyNot(error), "signalbox login --server URL keeps one.");
     return;
@@ -21,7 +21,7 @@ export async function* serverChecks(session: Session): AsyncGenerator<Check> {
   const { server, token } = connection;
   const named = `${server.value} (from ${server.from})`;
   try {
-    control = await session.control();
+    control = await context.control();
     const version = await control.apiVersion();
     yield version === API_VERSION
       ? ok("server", named)
@@ -55,13 +55,13 @@ export async function* serverChecks(session: Session): AsyncGenerator<Check> {
     yield wrong("token", whyNot(error), `Change it in ${token?.from ?? "the login"}.`);
     return;
   }
-  yield* workChecks(session, control);
+  yield* workChecks(context, control);
 }
 
-async function* workChecks(session: Session, control: ControlClient): AsyncGenerator<Check> {
+async function* workChecks(context: CommandContext, control: ControlClient): AsyncGenerator<Check> {
   const runners = await control.runners();
   const online = runners.filter(({ state }) => state === "online");
-  const needed = (session.config().config.target ?? "runner") === "runner";
+  const needed = (context.config().config.target ?? "runner") === "runner";
   if (online.length > 0) {
     yield ok("runners", `online: ${online.map(({ id }) => id).join(", ")}`);
   } else {

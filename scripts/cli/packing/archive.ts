@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, rmSync } from "node:fs";
+import { constants, rmSync } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,12 +9,14 @@ import { createGzip } from "node:zlib";
 import { createTarPacker } from "modern-tar";
 import { SOURCES_LIMIT_BYTES } from "../../../functions/protocol/limits.ts";
 import { Failure } from "../failure.ts";
-import type { SourceTree } from "./source-tree.ts";
+import { identityOf, type SourceEntry, type SourceTree } from "./source-tree.ts";
 
 /** Fixed, so that the same files make the same archive. Source: `npm pack`; some tools refuse times before 1980. */
 const MTIME = new Date("1985-10-26T08:15:00.000Z");
 
 const CHUNK_BYTES = 64 * 1024;
+
+type FileEntry = Extract<SourceEntry, { kind: "file" }>;
 
 export interface Archive {
   sha256: string;
@@ -97,24 +99,43 @@ async function fill(
     }
     const { path: name, bytes: size, executable } = entry;
     const body = packer.add({ name, size, mtime: MTIME, mode: executable ? 0o755 : 0o644, type: "file" });
-    // What is appended meanwhile would make the archive longer than its header says.
-    const content = size === 0 ? [] : createReadStream(entry.file, { end: size - 1 });
+    const file = await openUnchanged(entry);
     const writer = body.getWriter();
     let read = 0;
-    for await (const chunk of content as AsyncIterable<Buffer>) {
-      read += chunk.length;
-      await writer.write(chunk);
+    try {
+      // What is appended meanwhile would make the archive longer than its header says.
+      const content = size === 0 ? [] : file.createReadStream({ end: size - 1, autoClose: false });
+      for await (const chunk of content as AsyncIterable<Buffer>) {
+        read += chunk.length;
+        await writer.write(chunk);
+      }
+    } finally {
+      await file.close();
     }
-    if (read !== size) {
-      throw new Failure(
-        "failed",
-        "source_changed",
-        `${entry.path} became shorter while it was packed. Try again.`,
-      );
-    }
+    if (read !== size) throw changed(entry.path, "became shorter");
     await writer.close();
   }
   packer.finalize();
+}
+
+/** The very file that was looked at: one that was swapped for a link could be anything on this machine. */
+async function openUnchanged({ path, file: name, identity }: FileEntry): Promise<FileHandle> {
+  let file: FileHandle;
+  try {
+    file = await open(name, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    if (code === "ENOENT" || code === "ENOTDIR") throw changed(path, "vanished");
+    if (code === "ELOOP") throw changed(path, "was replaced");
+    throw new Failure("failed", "unreadable_source", `${path} can't be read (${String(code)}).`);
+  }
+  if (identityOf(await file.stat({ bigint: true })) === identity) return file;
+  await file.close();
+  throw changed(path, "was replaced");
+}
+
+function changed(path: string, how: string): Failure {
+  return new Failure("failed", "source_changed", `${path} ${how} while the source was packed. Try again.`);
 }
 
 function tooLarge(tree: SourceTree): Failure {

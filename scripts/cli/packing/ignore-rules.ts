@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
-import { dirname, join, relative, sep } from "node:path";
-import ignore, { type Ignore } from "ignore";
+import { lstatSync, readFileSync } from "node:fs";
+import { join, relative, sep } from "node:path";
+import { directoriesUpward } from "../trust.ts";
+import { binary, decide, parsePatterns, type Pattern } from "./gitignore.ts";
 
 /** Never part of a source, whatever a file says: history, what is installed anew, and the local stack's secrets. */
 const ALWAYS = new Set([".git", "node_modules", ".signalbox"]);
@@ -8,58 +9,65 @@ const ALWAYS = new Set([".git", "node_modules", ".signalbox"]);
 const RULE_FILES = [".gitignore", ".signalboxignore"];
 
 /** The rules of one directory, which speak of paths below it. */
-interface Rules {
-  directory: string;
-  rules: Ignore;
+interface Level {
+  /** How much of a path, which begins at the first level's directory, is above this one. */
+  prefix: number;
+  patterns: Pattern[];
 }
 
-/** Which paths below a directory belong to its source. Rules of directories above count up to the repository's root. */
+/**
+ * Which entries of a directory belong to its source, for a walk that goes down from it. Rules of directories above count
+ * up to the repository's root.
+ */
 export class IgnoreRules {
-  readonly #levels: Rules[];
+  readonly #levels: Level[];
+  /** This directory's path, as bytes: empty, or with a slash at its end. */
+  readonly #path: string;
+  /** A directory above is ignored, and with it all that is in it. */
+  readonly #allIgnored: boolean;
 
-  private constructor(levels: Rules[]) {
+  private constructor(levels: Level[], path: string, allIgnored: boolean) {
     this.#levels = levels;
+    this.#path = path;
+    this.#allIgnored = allIgnored;
   }
 
   /** `alone`: what is above the directory has no say, since it was made for packing. */
   static of(directory: string, alone: boolean): IgnoreRules {
-    const above = alone ? [] : repositoryPath(directory);
-    return new IgnoreRules([...above, directory].flatMap(rulesOf));
+    const root = (alone ? null : directoriesUpward(directory).at(-1)) ?? directory;
+    let rules = new IgnoreRules(levelOf(root, 0), "", false);
+    let at = root;
+    for (const name of relative(root, directory)
+      .split(sep)
+      .filter((part) => part !== "")) {
+      at = join(at, name);
+      rules = rules.below(at, binary(name));
+    }
+    return rules;
   }
 
-  /** The same with the rules of a directory below on top. */
-  below(directory: string): IgnoreRules {
-    const more = rulesOf(directory);
-    return more.length === 0 ? this : new IgnoreRules([...this.#levels, ...more]);
+  /** The rules of a directory in this one; `name` is its own, as bytes. */
+  below(directory: string, name: string): IgnoreRules {
+    const path = `${this.#path}${name}/`;
+    const levels = [...this.#levels, ...levelOf(directory, path.length)];
+    return new IgnoreRules(levels, path, this.#allIgnored || this.excludes(name, true));
   }
 
-  /** As git does it: the closest file that speaks of a path decides. */
-  excludes(path: string, isDirectory: boolean): boolean {
-    const name = path.slice(path.lastIndexOf(sep) + 1);
-    if (ALWAYS.has(name)) return true;
-    for (const { directory, rules } of this.#levels.toReversed()) {
-      const inside = relative(directory, path).split(sep).join("/");
-      const { ignored, unignored } = rules.test(isDirectory ? `${inside}/` : inside);
-      if (ignored || unignored) return ignored;
+  /** An entry of this directory. As git does it: the closest file that speaks of it decides. */
+  excludes(name: string, isDirectory: boolean): boolean {
+    if (this.#allIgnored || ALWAYS.has(name)) return true;
+    for (const { prefix, patterns } of this.#levels.toReversed()) {
+      const decided = decide(patterns, `${this.#path}${name}`.slice(prefix), isDirectory);
+      if (decided !== null) return decided;
     }
     return false;
   }
 }
 
-function rulesOf(directory: string): Rules[] {
-  const texts = RULE_FILES.map((name) => join(directory, name))
-    .filter((file) => existsSync(file))
-    .map((file) => readFileSync(file, "utf8"));
-  if (texts.length === 0) return [];
-  return [{ directory, rules: ignore({ ignorecase: false }).add(texts.join("\n")) }];
-}
-
-/** The directories from a repository's root down to the one above; none outside of a repository. */
-function repositoryPath(directory: string): string[] {
-  const path: string[] = [];
-  for (let at = directory; !existsSync(join(at, ".git")); at = dirname(at)) {
-    if (dirname(at) === at) return [];
-    path.unshift(dirname(at));
-  }
-  return path;
+/** Like git, through no symbolic link: that could lead to anybody's file. */
+function levelOf(directory: string, prefix: number): Level[] {
+  const patterns = RULE_FILES.map((name) => join(directory, name))
+    .filter((file) => lstatSync(file, { throwIfNoEntry: false })?.isFile() === true)
+    .flatMap((file) => parsePatterns(readFileSync(file, "latin1")));
+  return patterns.length === 0 ? [] : [{ prefix, patterns }];
 }

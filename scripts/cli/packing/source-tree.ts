@@ -1,14 +1,28 @@
-import { lstat, readdir, readlink } from "node:fs/promises";
-import { join, posix, sep } from "node:path";
+import type { BigIntStats } from "node:fs";
+import { lstat, readdir, readFile, readlink, stat } from "node:fs/promises";
+import { join, resolve, sep } from "node:path";
+import {
+  ENTRIES_LIMIT,
+  foldedPath,
+  whyRefusedLink,
+  whyRefusedPath,
+} from "../../../functions/protocol/source-paths.ts";
 import { Failure } from "../failure.ts";
 import { IgnoreRules } from "./ignore-rules.ts";
 
-/** Source: the runner's own limits on what it unpacks. */
-const ENTRIES_LIMIT = 100_000;
+/** Source: the runner's own limit on what it unpacks. */
 const BYTES_LIMIT = 2 * 1024 * 1024 * 1024;
 
 export type SourceEntry =
-  | { kind: "file"; path: string; file: string; bytes: number; executable: boolean }
+  | {
+      kind: "file";
+      path: string;
+      file: string;
+      bytes: number;
+      executable: boolean;
+      /** Device and inode: what is packed must be what was looked at. */
+      identity: string;
+    }
   | { kind: "symlink"; path: string; target: string };
 
 export interface SourceTree {
@@ -16,21 +30,34 @@ export interface SourceTree {
   /** In the order of their paths' bytes; empty directories aren't listed. */
   entries: SourceEntry[];
   bytes: number;
-  /** Sockets, pipes and devices. */
+  /** Sockets, pipes and devices, and homes of local stacks. */
   skipped: string[];
 }
 
-/** What of a directory would be packed. Throws {@link Failure} for links that lead out of it and for too much. */
-export async function readSourceTree(directory: string, options: { alone: boolean }): Promise<SourceTree> {
+export interface TreeOptions {
+  /** What is above the directory says nothing about what to ignore. */
+  alone: boolean;
+  /** Directories that are left out wherever they are: they hold secrets. */
+  secret?: string[];
+}
+
+/**
+ * What of a directory would be packed. Throws {@link Failure} for whatever a runner would refuse, and for too much. What
+ * vanishes meanwhile is left out.
+ */
+export async function readSourceTree(directory: string, options: TreeOptions): Promise<SourceTree> {
+  if ((await stat(directory).catch(() => null))?.isDirectory() !== true)
+    throw new Failure("usage", "no_directory", `There is no directory ${directory}.`);
   const tree: SourceTree = { directory, entries: [], bytes: 0, skipped: [] };
-  try {
-    await walk(directory, "", IgnoreRules.of(directory, options.alone), tree);
-  } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) {
-      throw new Failure("usage", "no_directory", `There is no directory ${directory}.`);
-    }
-    throw error;
-  }
+  const secret = new Set((options.secret ?? []).map((path) => resolve(path)));
+  if (await isSecret(directory, secret))
+    throw new Failure(
+      "usage",
+      "secret_directory",
+      `${directory} holds secrets of Signalbox: it isn't packed.`,
+    );
+  const walk = new Walk(tree, secret);
+  await walk.into(directory, "", IgnoreRules.of(directory, options.alone));
   if (tree.entries.length === 0) {
     throw new Failure(
       "failed",
@@ -46,43 +73,112 @@ export async function readSourceTree(directory: string, options: { alone: boolea
   return tree;
 }
 
-async function walk(directory: string, prefix: string, rules: IgnoreRules, tree: SourceTree): Promise<void> {
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    const file = join(directory, entry.name);
-    const path = `${prefix}${entry.name}`;
-    if (rules.excludes(file, entry.isDirectory())) continue;
-    if (entry.isDirectory()) {
-      await walk(file, `${path}/`, rules.below(file), tree);
-    } else if (entry.isSymbolicLink()) {
-      tree.entries.push({ kind: "symlink", path, target: insideTarget(path, await readlink(file)) });
-    } else if (entry.isFile()) {
-      const { size, mode } = await lstat(file);
-      tree.entries.push({ kind: "file", path, file, bytes: size, executable: (mode & 0o111) !== 0 });
-      tree.bytes += size;
-    } else {
-      tree.skipped.push(path);
+export function identityOf({ dev, ino }: Pick<BigIntStats, "dev" | "ino">): string {
+  return `${dev}:${ino}`;
+}
+
+class Walk {
+  readonly #tree: SourceTree;
+  readonly #secret: ReadonlySet<string>;
+  /** Paths by the name that a file system without case and with another normal form would know them by. */
+  readonly #folded = new Map<string, string>();
+
+  constructor(tree: SourceTree, secret: ReadonlySet<string>) {
+    this.#tree = tree;
+    this.#secret = secret;
+  }
+
+  async into(directory: string, prefix: string, rules: IgnoreRules): Promise<void> {
+    const found = await unlessVanished(readdir(directory, { withFileTypes: true, encoding: "buffer" }));
+    for (const entry of found ?? []) {
+      const name = entry.name.toString("utf8");
+      const binary = entry.name.toString("latin1");
+      if (rules.excludes(binary, entry.isDirectory())) continue;
+      const path = `${prefix}${name}`;
+      if (!Buffer.from(name).equals(entry.name)) throw refused(path, "has a name that isn't UTF-8");
+      const file = join(directory, name);
+      if (entry.isDirectory()) {
+        if (await isSecret(file, this.#secret)) {
+          this.#tree.skipped.push(`${path}/`);
+          continue;
+        }
+        const before = this.#tree.entries.length;
+        await this.into(file, `${path}/`, rules.below(file, binary));
+        // Empty ones aren't packed, so theirs is no name that could be in the way.
+        if (this.#tree.entries.length > before) this.#claim(path);
+      } else if (entry.isSymbolicLink()) {
+        const given = await unlessVanished(readlink(file));
+        if (given !== null) this.#addLink(path, given.split(sep).join("/"));
+      } else if (entry.isFile()) {
+        const stats = await unlessVanished(lstat(file, { bigint: true }));
+        if (stats?.isFile() === true) this.#addFile(path, file, stats);
+      } else {
+        this.#tree.skipped.push(path);
+      }
     }
+  }
+
+  #addLink(path: string, target: string): void {
+    this.#claim(path);
+    const why = whyRefusedLink(path, target);
+    if (why !== null) {
+      throw new Failure(
+        "failed",
+        "link_outside",
+        `${path} ${why} (${target}). Replace it, or ignore it in .signalboxignore.`,
+      );
+    }
+    this.#tree.entries.push({ kind: "symlink", path, target });
+  }
+
+  #addFile(path: string, file: string, stats: BigIntStats): void {
+    this.#claim(path);
+    const bytes = Number(stats.size);
+    const executable = (stats.mode & 0o111n) !== 0n;
+    this.#tree.entries.push({ kind: "file", path, file, bytes, executable, identity: identityOf(stats) });
+    this.#tree.bytes += bytes;
+  }
+
+  /** Throws for a path that not every system can unpack beside the others. */
+  #claim(path: string): void {
+    const why = whyRefusedPath(path);
+    if (why !== null) throw refused(path, why);
+    const folded = foldedPath(path);
+    const other = this.#folded.get(folded);
+    if (other !== undefined)
+      throw refused(path, `and ${other} are one on systems where case or Unicode form doesn't count`);
+    this.#folded.set(folded, path);
   }
 }
 
-/** A link may climb only at its beginning, and not out: where it leads is then the same on every machine. */
-function insideTarget(path: string, given: string): string {
-  const target = given.split(sep).join("/");
-  const refuse = (why: string): Failure =>
-    new Failure(
+function refused(path: string, why: string): Failure {
+  return new Failure(
+    "failed",
+    "bad_name",
+    `${JSON.stringify(path)} ${why}, which runners refuse. Rename it, or ignore it in .signalboxignore.`,
+  );
+}
+
+/** Null: it was there a moment ago. */
+async function unlessVanished<T>(looking: Promise<T>): Promise<T | null> {
+  try {
+    return await looking;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && "path" in error)) throw error;
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") return null;
+    throw new Failure(
       "failed",
-      "link_outside",
-      `${path} is a symbolic link ${why} (${given}). Replace it, or ignore it in .signalboxignore.`,
+      "unreadable_source",
+      `${String(error.path)} can't be read (${String(error.code)}).`,
     );
-  if (posix.isAbsolute(target) || /^[a-z]:/i.test(target)) throw refuse("to an absolute path");
-  const parts = target.split("/").filter((part) => part !== "" && part !== ".");
-  const descent = parts.slice(parts.findLastIndex((part) => part === "..") + 1);
-  if (parts.slice(0, parts.length - descent.length).some((part) => part !== "..")) {
-    throw refuse("that climbs after it has descended");
   }
-  const height = path.split("/").length - 1;
-  if (parts.length - descent.length > height) throw refuse("that leads out of the directory");
-  return target;
+}
+
+/** Whether a directory is named as one with secrets, or is the home of a local stack under any name. */
+async function isSecret(directory: string, secret: ReadonlySet<string>): Promise<boolean> {
+  if (secret.has(resolve(directory))) return true;
+  const text = await readFile(join(directory, "local.json"), "utf8").catch(() => "");
+  return text.includes('"controlToken"');
 }
 
 function tooLarge(tree: SourceTree, why: string): Failure {

@@ -1,4 +1,5 @@
 import { createLogUpdate } from "log-update";
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import { bytes, duration } from "../ages.ts";
 import type { Output } from "../output.ts";
 
@@ -28,12 +29,14 @@ export class Display {
 
   /** One step's progress. `at` is when it was, for what comes from a stream. */
   step(step: string, status: StepStatus, detail = "", at: number = Date.now()): void {
+    const shown = printableLine(detail.split("\n")[0] ?? "");
     if (this.#current?.step !== step) {
-      this.#current = { step, since: at, detail };
-      if (!this.#output.json && !this.#live && status === "started") this.#output.say(`  ${step} …`);
+      this.#current = { step, since: at, detail: shown };
+      if (!this.#output.json && !this.#live && status === "started")
+        this.#output.say(`  ${printableLine(step)} …`);
     }
     const { since } = this.#current;
-    this.#current.detail = detail;
+    this.#current.detail = shown;
     const ended = status === "done" || status === "failed";
     if (ended) this.times[step] = at - since;
     this.#output.event(
@@ -49,7 +52,7 @@ export class Display {
     );
     if (ended) {
       this.#current = null;
-      this.#persist(this.#endLine(step, status, detail, at - since));
+      this.#persist(this.#endLine(printableLine(step), status, shown, at - since));
     }
     this.#draw();
   }
@@ -69,7 +72,7 @@ export class Display {
     if (this.#output.json) {
       this.#output.event({ type: "log", line, at: new Date(at).toISOString() }, () => null);
     } else {
-      this.#persist(this.#output.style.dim(`  │ ${line}`));
+      this.#persist(this.#output.quoted(line));
       this.#draw();
     }
   }
@@ -90,7 +93,7 @@ export class Display {
   #endLine(step: string, status: "done" | "failed", detail: string, elapsedMs: number): string {
     const { style } = this.#output;
     const mark = status === "done" ? style.green("✓") : style.red("✗");
-    const rest = [detail.split("\n")[0] ?? "", style.dim(duration(elapsedMs))].filter((part) => part !== "");
+    const rest = [detail, style.dim(duration(elapsedMs))].filter((part) => part !== "");
     return `${mark} ${step.padEnd(10)} ${rest.join("  ")}`;
   }
 
@@ -111,7 +114,7 @@ export class Display {
     const { style } = this.#output;
     const { step, since, detail } = this.#current;
     const spinner = style.cyan(FRAMES[this.#frame++ % FRAMES.length] ?? "");
-    const shown = detail.split("\n")[0] ?? "";
-    this.#live(`${spinner} ${step.padEnd(10)} ${shown}  ${style.dim(duration(Date.now() - since))}`);
+    const line = `${spinner} ${printableLine(step).padEnd(10)} ${detail}  ${style.dim(duration(Date.now() - since))}`;
+    this.#live(this.#output.rendered(line));
   }
 }

@@ -1,55 +1,26 @@
-export interface ServerEvent {
-  id: string | null;
-  event: string;
-  data: string;
-}
+import { EventSourceParserStream, type EventSourceMessage } from "eventsource-parser/stream";
 
-/** Longer than a stream that is well is ever silent: it says so every 15 s. */
+/** A healthy stream is never silent for so long: it sends a comment every 15 s. */
 const SILENCE_LIMIT_MS = 45_000;
+/** An event is a page of a log at most. */
+const EVENT_LIMIT_CHARACTERS = 8 * 1024 * 1024;
 
-/** Server-sent events as they come, until the stream ends, breaks or falls silent; the last two throw. */
-export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
-  const reader = body.getReader();
+/** Server-sent events as they come, until the stream ends. Throws when it breaks or falls silent. */
+export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<EventSourceMessage> {
+  const silence = new AbortController();
+  const fallSilent = (): void => silence.abort(new Error("the stream fell silent"));
+  const timer = setTimeout(fallSilent, SILENCE_LIMIT_MS);
   const decoder = new TextDecoder();
-  let text = "";
-  try {
-    for (;;) {
-      const { done, value } = await withinSilence(reader.read());
-      if (done) return;
-      text += decoder.decode(value, { stream: true });
-      for (let end = text.indexOf("\n\n"); end !== -1; end = text.indexOf("\n\n")) {
-        const event = parse(text.slice(0, end));
-        text = text.slice(end + 2);
-        if (event !== null) yield event;
-      }
-    }
-  } finally {
-    await reader.cancel().catch(() => undefined); // it may have broken already
-  }
-}
-
-function parse(block: string): ServerEvent | null {
-  const event: ServerEvent = { id: null, event: "message", data: "" };
-  const data: string[] = [];
-  for (const line of block.split("\n")) {
-    const colon = line.indexOf(":");
-    if (colon < 1) continue;
-    const value = line.slice(colon + 1).replace(/^ /, "");
-    const name = line.slice(0, colon);
-    if (name === "id") event.id = value;
-    else if (name === "event") event.event = value;
-    else if (name === "data") data.push(value);
-  }
-  return data.length === 0 ? null : { ...event, data: data.join("\n") };
-}
-
-async function withinSilence<T>(next: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("the stream fell silent")), SILENCE_LIMIT_MS);
+  const heard = new TransformStream<Uint8Array, string>({
+    transform(chunk, controller) {
+      timer.refresh();
+      controller.enqueue(decoder.decode(chunk, { stream: true }));
+    },
   });
   try {
-    return await Promise.race([next, silence]);
+    yield* body
+      .pipeThrough(heard, { signal: silence.signal })
+      .pipeThrough(new EventSourceParserStream({ maxBufferSize: EVENT_LIMIT_CHARACTERS }));
   } finally {
     clearTimeout(timer);
   }

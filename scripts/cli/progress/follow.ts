@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { EventSourceMessage } from "eventsource-parser";
 import { z } from "zod";
+import { printableLine } from "../../../functions/protocol/printable.ts";
 import { ControlProblem, ControlUnreachable, type ControlClient } from "../../client/control-client.ts";
 import { Failure } from "../failure.ts";
-import { readEvents, type ServerEvent } from "./event-stream.ts";
+import { readEvents } from "./event-stream.ts";
 
 const RETRY_FIRST_MS = 250;
 const RETRY_LIMIT_MS = 5_000;
@@ -42,7 +44,7 @@ export async function* followDeployment(
   id: string,
   following: Following,
 ): AsyncGenerator<ProgressEvent> {
-  const open = (last: string | null): Promise<Response | null> =>
+  const open = (last: string | null): Promise<ReadableStream<Uint8Array> | null> =>
     control.events(app, id, last, following.signal);
   for await (const { event, data } of followStream(open, following)) {
     const progress = parse(event, data);
@@ -52,27 +54,27 @@ export async function* followDeployment(
 
 /** The events of a stream that resumes by Last-Event-ID, until it says `end`. */
 export async function* followStream(
-  open: (lastId: string | null) => Promise<Response | null>,
+  open: (lastId: string | null) => Promise<ReadableStream<Uint8Array> | null>,
   following: Following,
-): AsyncGenerator<ServerEvent> {
+): AsyncGenerator<EventSourceMessage> {
   let last = following.after ?? null;
   let failures = 0;
   let heardAt = Date.now();
   for (;;) {
     try {
-      const response = await open(last);
-      if (response?.body == null) return;
-      for await (const event of readEvents(response.body)) {
+      const stream = await open(last);
+      if (stream === null) return;
+      for await (const event of readEvents(stream)) {
         failures = 0;
         heardAt = Date.now();
         if (event.event === "end") return;
-        if (event.id !== null) last = event.id;
+        if (event.id !== undefined) last = event.id;
         yield event;
       }
       throw new ControlUnreachable("The stream ended before its time.");
     } catch (error) {
       if (following.signal.aborted || !passes(error)) throw error;
-      const why = error instanceof Error ? error.message : "unknown error";
+      const why = printableLine(error instanceof Error ? error.message : "unknown error");
       if (Date.now() - heardAt > GIVE_UP_AFTER_MS) throw error;
       // The first is often a mere hiccup, and a stream that reached its size is simply continued.
       if (failures === 1) following.lost?.(why);
@@ -90,7 +92,7 @@ function passes(error: unknown): boolean {
 }
 
 /** Null for what a newer server says in words that this one doesn't know. */
-function parse(event: string, data: string): ProgressEvent | null {
+function parse(event: string | undefined, data: string): ProgressEvent | null {
   const json: unknown = JSON.parse(data);
   switch (event) {
     case "step": {

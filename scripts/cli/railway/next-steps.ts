@@ -1,4 +1,4 @@
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { secretNames } from "./secrets.ts";
 import { serverOf } from "./settings.ts";
 import type { Outcome, Stack } from "./stack.ts";
@@ -6,14 +6,14 @@ import { knownSettings } from "./worker.ts";
 
 /** What is left for the operator to do, in order. Names secrets, never shows one. */
 export function nextSteps(
-  session: Session,
+  context: CommandContext,
   flags: { server: string | undefined },
   stack: Stack,
   outcome: Outcome,
   applied: boolean,
 ): string[] {
   const { target, railway } = stack;
-  const known = new Set(applied ? Object.keys(knownSettings(session, stack, outcome)) : []);
+  const known = new Set(applied ? Object.keys(knownSettings(context, stack, outcome)) : []);
   const steps: string[] = [];
   if (!applied) {
     steps.push(
@@ -36,7 +36,7 @@ export function nextSteps(
     );
   }
   if (!applied) steps.push("npx wrangler deploy");
-  const server = serverOf(session, flags);
+  const server = serverOf(context, flags);
   if (!applied && server !== null)
     steps.push(`signalbox login --server ${server} (the token is CONTROL_TOKEN in ${outcome.secretsFile})`);
   steps.push("signalbox doctor");

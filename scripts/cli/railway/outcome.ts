@@ -1,10 +1,10 @@
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { describeChange, type Change } from "./plan.ts";
 import { placeOf, type Outcome, type Stack } from "./stack.ts";
 
 /** Says what was done, or with `--dry-run` would be, and what is left for the operator. */
 export function outcomeOf(
-  session: Session,
+  context: CommandContext,
   { target, railway }: Stack,
   { changes, secrets, secretsFile, redis }: Outcome,
   steps: string[],
@@ -20,7 +20,7 @@ export function outcomeOf(
     secretsFile: secrets === null ? null : secretsFile,
     nextSteps: steps,
   };
-  session.output.result(value, () => {
+  context.output.result(value, () => {
     const place = placeOf(target);
     if (changes.length === 0) return [`Nothing to change in ${place}.`, ...left(steps)].join("\n");
     // The steps that were taken have been told one by one.

@@ -3,7 +3,7 @@ import { RailwayError } from "../../../functions/railway/error.ts";
 import { nodesOf } from "../../../functions/railway/operation.ts";
 import { me } from "../../../functions/railway/operations.ts";
 import { projects, type VisibleProject as Project } from "../../../functions/railway/stack-operations.ts";
-import type { Named, RailwaySession } from "./token.ts";
+import type { Named, RailwayAccess } from "./token.ts";
 
 export interface VisibleProject extends Project {
   /** Null where the token doesn't tell: a workspace's token sees its workspace from inside. */
@@ -13,7 +13,7 @@ export interface VisibleProject extends Project {
 type ProjectsPage = z.infer<typeof projects.result>["projects"];
 
 /** The workspaces of an account; none for a token that is bound to one. */
-export async function visibleWorkspaces({ client }: RailwaySession): Promise<Named[]> {
+export async function visibleWorkspaces({ client }: RailwayAccess): Promise<Named[]> {
   try {
     return (await client.call(me, {})).me.workspaces;
   } catch (error) {
@@ -24,15 +24,15 @@ export async function visibleWorkspaces({ client }: RailwaySession): Promise<Nam
 
 /** The projects that a token sees, or those of one workspace. */
 export async function visibleProjects(
-  session: RailwaySession,
+  railway: RailwayAccess,
   workspaceId: string | null,
 ): Promise<VisibleProject[]> {
-  const { client, scope } = session;
+  const { client, scope } = railway;
   if (scope !== null) {
     const environments = { edges: [{ node: scope.environment }] };
     return [{ ...scope.project, environments, workspaceId: null, deletedAt: null, workspaceName: null }];
   }
-  const workspaces = await visibleWorkspaces(session);
+  const workspaces = await visibleWorkspaces(railway);
   const asked =
     workspaceId !== null
       ? [{ id: workspaceId, name: workspaces.find(({ id }) => id === workspaceId)?.name ?? null }]

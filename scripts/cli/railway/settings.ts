@@ -1,7 +1,8 @@
 import type { Config } from "../config-schema.ts";
 import { Failure } from "../failure.ts";
 import type { Flags, FlagValues } from "../command.ts";
-import type { Session } from "../session.ts";
+import { loginFile, readLogins } from "../login-file.ts";
+import type { CommandContext } from "../context.ts";
 import { isLoopback, originOf } from "../settings.ts";
 import type { BaselineNames } from "./baseline.ts";
 import type { Wanted } from "./plan.ts";
@@ -80,25 +81,37 @@ export function baselineNames({ railway = {} }: Config): BaselineNames {
 
 /** What flags, environment and signalbox.json want of the baseline; the secrets come later. */
 export function wantedBaseline(
-  session: Session,
+  context: CommandContext,
   flags: BaselineFlags,
 ): Omit<Wanted, "runnerSecret" | "installation"> & { server: string | null } {
-  const { config } = session.config();
-  const server = serverOf(session, flags);
+  const { config } = context.config();
+  const server = serverOf(context, flags);
   return {
     server,
     brokerUrl: server === null ? null : `${server.replace(/^http/, "ws")}/_signalbox/socket`,
     source: runnerSource(flags, config),
-    redis: redisMode(session, flags, config),
+    redis: redisMode(context, flags, config),
   };
 }
 
+/** The server of a configuration file gets the runner's secret, as one of a flag does: that has to be agreed to. */
+export async function agreeToBroker(
+  context: CommandContext,
+  flags: { server: string | undefined },
+): Promise<void> {
+  const { config, file } = context.config();
+  if (flags.server || context.env["SIGNALBOX_URL"] || config.server === undefined || file === null) return;
+  const value = originOf({ value: config.server, from: file });
+  const { servers } = await readLogins(loginFile(context.env));
+  if (servers[value] === undefined) await context.agreeToServer({ kind: "server", file, value });
+}
+
 /** Never the local stack: Railway can't reach that. */
-export function serverOf(session: Session, flags: { server: string | undefined }): string | null {
-  const { config, file } = session.config();
+export function serverOf(context: CommandContext, flags: { server: string | undefined }): string | null {
+  const { config, file } = context.config();
   const from: [string | undefined, string][] = [
     [flags.server, "--server"],
-    [session.env["SIGNALBOX_URL"], "SIGNALBOX_URL"],
+    [context.env["SIGNALBOX_URL"], "SIGNALBOX_URL"],
     [config.server, file ?? ""],
   ];
   const found = from.find(([value]) => value !== undefined && value !== "");
@@ -129,8 +142,8 @@ function runnerSource(flags: BaselineFlags, { railway = {} }: Config): Wanted["s
   return { repo: runnerRepo.repo, ...(runnerRepo.branch === undefined ? {} : { branch: runnerRepo.branch }) };
 }
 
-function redisMode(session: Session, flags: BaselineFlags, { railway = {} }: Config): Wanted["redis"] {
-  const url = flags["redis-url"] ?? session.env["PULSE_RAILWAY_REDIS_URL"];
+function redisMode(context: CommandContext, flags: BaselineFlags, { railway = {} }: Config): Wanted["redis"] {
+  const url = flags["redis-url"] ?? context.env["PULSE_RAILWAY_REDIS_URL"];
   if (url !== undefined && url !== "") {
     if (!/^rediss?:\/\/./.test(url)) {
       const from = flags["redis-url"] === undefined ? "PULSE_RAILWAY_REDIS_URL" : "--redis-url";

@@ -1,7 +1,7 @@
 import { REDIS_VARIABLE } from "../../../functions/railway/reserved.ts";
 import { Failure } from "../failure.ts";
 import type { FlagValues } from "../command.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { reconcileBaseline } from "./apply.ts";
 import {
   existingParts,
@@ -27,23 +27,27 @@ import {
   wantedBaseline,
   type ofBaseline,
   type railwayTarget,
+  agreeToBroker,
 } from "./settings.ts";
 import { resolveTarget } from "./target.ts";
-import { openRailway, type RailwaySession, type RailwayTarget } from "./token.ts";
+import { openRailway, type RailwayAccess, type RailwayTarget } from "./token.ts";
 
 /** A project and environment with what there is of the baseline. */
 export interface Stack {
-  railway: RailwaySession;
+  railway: RailwayAccess;
   target: RailwayTarget;
   baseline: Baseline;
 }
 
 /** Finds token, project and environment, and looks at the baseline. Changes nothing. */
-export async function openStack(session: Session, flags: FlagValues<typeof railwayTarget>): Promise<Stack> {
-  const { config } = session.config();
+export async function openStack(
+  context: CommandContext,
+  flags: FlagValues<typeof railwayTarget>,
+): Promise<Stack> {
+  const { config } = context.config();
   const choice = targetChoice(flags, config);
   const names = baselineNames(config);
-  const railway = await openRailway(flags.token, session.env);
+  const railway = await openRailway(flags.token, context.env);
   const target = await resolveTarget(railway, choice);
   return { railway, target, baseline: await inspectBaseline(railway.client, target, names) };
 }
@@ -58,10 +62,10 @@ export function placeOf({ project, environment }: RailwayTarget): string {
  * Throws {@link Failure}: `baseline_incomplete` (exit 8), `reserved_variable`, or what token and target are refused for.
  */
 export async function requireBaseline(
-  session: Session,
+  context: CommandContext,
   flags: FlagValues<typeof railwayTarget>,
 ): Promise<RailwayTarget> {
-  const { target, baseline } = await openStack(session, flags);
+  const { target, baseline } = await openStack(context, flags);
   refuseIncomplete(target, baseline);
   refuseForeign(baseline);
   refuseReserved(baseline);
@@ -97,12 +101,13 @@ export interface Outcome {
  * are missing: for a new stack all of them, for one that is there (`mend`) only the runner's.
  */
 export async function bringAbout(
-  session: Session,
+  context: CommandContext,
   flags: FlagValues<typeof ofBaseline>,
   { railway, target, baseline }: Stack,
   purpose: "make" | "mend",
 ): Promise<Outcome> {
-  const wanted = wantedBaseline(session, flags);
+  if (!flags["dry-run"]) await agreeToBroker(context, flags);
+  const wanted = wantedBaseline(context, flags);
   const { runner } = baseline;
   refuseForeign(baseline);
   refuseReserved(baseline);
@@ -124,12 +129,12 @@ export async function bringAbout(
     );
   }
 
-  const file = secretsFile(target, session.env);
+  const file = secretsFile(target, context.env);
   const runnerSecret = runner?.variables["RUNNER_SHARED_SECRET"];
   const keep = !flags["dry-run"] && (purpose === "make" || runnerSecret === undefined);
-  if (keep) await refuseOtherSecrets(session, file, baseline);
+  if (keep) await refuseOtherSecrets(context, file, baseline);
   const secrets = keep
-    ? await keepSecrets(file, session.env, runnerSecret, workerSettings(target, baseline))
+    ? await keepSecrets(file, context.env, runnerSecret, workerSettings(target, baseline))
     : await readSecrets(file);
   const whole: Wanted = {
     ...wanted,
@@ -152,18 +157,22 @@ export async function bringAbout(
     target,
     baseline,
     plan,
-    report: (change) => session.output.remark(describeChange(change)),
-    signal: session.signal,
+    report: (change) => context.output.remark(describeChange(change)),
+    signal: context.signal,
   });
   return { changes, secretsFile: file, secrets, redis };
 }
 
 /** Deployments are marked with a hash of the internal token: with a new one they would be nobody's. */
-async function refuseOtherSecrets(session: Session, file: string, { runner }: Baseline): Promise<void> {
+async function refuseOtherSecrets(
+  context: CommandContext,
+  file: string,
+  { runner }: Baseline,
+): Promise<void> {
   const owner = runner?.variables["SIGNALBOX_OWNER"];
   if (owner === undefined) return;
   const token =
-    session.env["PULSE_RAILWAY_INTERNAL_TOKEN"] ?? (await readSecrets(file))?.PULSE_RAILWAY_INTERNAL_TOKEN;
+    context.env["PULSE_RAILWAY_INTERNAL_TOKEN"] ?? (await readSecrets(file))?.PULSE_RAILWAY_INTERNAL_TOKEN;
   if (token !== undefined && installationOf(token) === owner) return;
   throw new Failure(
     "failed",

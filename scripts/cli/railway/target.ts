@@ -3,7 +3,7 @@ import { nodesOf } from "../../../functions/railway/operation.ts";
 import { project as projectQuery, type VisibleProject } from "../../../functions/railway/stack-operations.ts";
 import { Failure } from "../failure.ts";
 import { visibleProjects, visibleWorkspaces } from "./projects.ts";
-import type { Named, RailwaySession, RailwayTarget } from "./token.ts";
+import type { Named, RailwayAccess, RailwayTarget } from "./token.ts";
 
 /** How one thing is named: by its name or by its id, never by both. */
 export interface Choice {
@@ -66,14 +66,14 @@ function pick(
 }
 
 /** Finds what the choice names. A project token knows its project and environment, and no others. */
-export async function resolveTarget(session: RailwaySession, choice: TargetChoice): Promise<RailwayTarget> {
-  if (session.scope !== null) return withinScope(session, session.scope, choice);
-  const project = await resolveProject(session, choice);
+export async function resolveTarget(railway: RailwayAccess, choice: TargetChoice): Promise<RailwayTarget> {
+  if (railway.scope !== null) return withinScope(railway, railway.scope, choice);
+  const project = await resolveProject(railway, choice);
   return { project: { id: project.id, name: project.name }, environment: environmentOf(project, choice) };
 }
 
 function withinScope(
-  { from }: RailwaySession,
+  { from }: RailwayAccess,
   scope: RailwayTarget,
   { workspace, project, environment }: TargetChoice,
 ): RailwayTarget {
@@ -100,12 +100,12 @@ function withinScope(
 type ProjectWithEnvironments = Pick<VisibleProject, "id" | "name" | "environments">;
 
 async function resolveProject(
-  session: RailwaySession,
+  railway: RailwayAccess,
   { workspace, project }: TargetChoice,
 ): Promise<ProjectWithEnvironments> {
-  if (project?.by === "id") return projectById(session, project);
-  const workspaceId = workspace === null ? null : await resolveWorkspace(session, workspace);
-  const all = await visibleProjects(session, workspaceId);
+  if (project?.by === "id") return projectById(railway, project);
+  const workspaceId = workspace === null ? null : await resolveWorkspace(railway, workspace);
+  const all = await visibleProjects(railway, workspaceId);
   if (project === null) {
     throw new Failure(
       "usage",
@@ -127,9 +127,9 @@ async function resolveProject(
   );
 }
 
-async function projectById(session: RailwaySession, { value }: Choice): Promise<ProjectWithEnvironments> {
+async function projectById(railway: RailwayAccess, { value }: Choice): Promise<ProjectWithEnvironments> {
   try {
-    const { project } = await session.client.call(
+    const { project } = await railway.client.call(
       projectQuery,
       { project: value },
       { about: `project ${value}` },
@@ -137,14 +137,17 @@ async function projectById(session: RailwaySession, { value }: Choice): Promise<
     return project;
   } catch (error) {
     if (error instanceof RailwayError && error.kind === "not_found")
-      throw notFound(`project with id ${value}`, "`signalbox projects` lists those that this token sees.");
+      throw notFound(
+        `project with id ${value}`,
+        "`signalbox railway projects` lists those that this token sees.",
+      );
     throw error;
   }
 }
 
-async function resolveWorkspace(session: RailwaySession, { by, value }: Choice): Promise<string> {
+async function resolveWorkspace(railway: RailwayAccess, { by, value }: Choice): Promise<string> {
   if (by === "id") return value;
-  const all = await visibleWorkspaces(session);
+  const all = await visibleWorkspaces(railway);
   const [found, ...more] = all.filter(({ name }) => name === value);
   if (found === undefined) throw notFound(`workspace ${value}`, `This token sees: ${list(all)}.`);
   if (more.length === 0) return found.id;

@@ -25,7 +25,7 @@ export interface RailwayTarget {
 }
 
 /** Railway as one token sees it. */
-export interface RailwaySession {
+export interface RailwayAccess {
   client: RailwayClient;
   from: FoundToken["from"];
   /** What a project token is for; null: an account's or a workspace's token. */
@@ -62,7 +62,7 @@ export async function findToken(
 export async function openRailway(
   flag: string | undefined,
   env: Record<string, string | undefined>,
-): Promise<RailwaySession> {
+): Promise<RailwayAccess> {
   const token = await findToken(flag, env);
   const apiUrl = railwayHost(env).url;
   const clientOf = (kind: RailwayToken["kind"]): RailwayClient =>

@@ -1,26 +1,26 @@
 import { Failure } from "../failure.ts";
 import { loginFile, readLogins, writeLogins } from "../login-file.ts";
-import type { Session } from "../session.ts";
+import type { CommandContext } from "../context.ts";
 import { readSecrets, secretNames, secretsFile } from "./secrets.ts";
 import { serverOf } from "./settings.ts";
 import { workerSettings, type Outcome, type Stack } from "./stack.ts";
 import { deployWorker, listSecrets, putSecrets, workerDirectory, type WranglerRun } from "./wrangler.ts";
 
-function runOf(session: Session): WranglerRun {
+function runOf(context: CommandContext): WranglerRun {
   return {
-    directory: workerDirectory(session.cwd),
-    env: session.env,
-    signal: session.signal,
-    output: (text) => session.output.remark(text.trimEnd()),
+    directory: workerDirectory(context.cwd),
+    env: context.env,
+    signal: context.signal,
+    output: (text) => context.output.remark(text.trimEnd()),
   };
 }
 
 /** A Worker that has secrets keeps them: made anew, its deployments and runners would be strangers to it. */
-export async function refuseUnknownSecrets(session: Session, { target }: Stack): Promise<void> {
-  const file = secretsFile(target, session.env);
-  if ((await readSecrets(file)) !== null || secretNames.every((name) => session.env[name] !== undefined))
+export async function refuseUnknownSecrets(context: CommandContext, { target }: Stack): Promise<void> {
+  const file = secretsFile(target, context.env);
+  if ((await readSecrets(file)) !== null || secretNames.every((name) => context.env[name] !== undefined))
     return;
-  const there = (await listSecrets(runOf(session))).filter((name) => secretNames.includes(name));
+  const there = (await listSecrets(runOf(context))).filter((name) => secretNames.includes(name));
   if (there.length === 0) return;
   throw new Failure(
     "failed",
@@ -31,8 +31,12 @@ export async function refuseUnknownSecrets(session: Session, { target }: Stack):
 }
 
 /** The Worker's settings that are known here, by name. */
-export function knownSettings(session: Session, stack: Stack, { secrets }: Outcome): Record<string, string> {
-  const { env } = session;
+export function knownSettings(
+  context: CommandContext,
+  stack: Stack,
+  { secrets }: Outcome,
+): Record<string, string> {
+  const { env } = context;
   const { client, scope } = stack.railway;
   const given = (name: string): Record<string, string> => {
     const value = env[name];
@@ -51,20 +55,20 @@ export function knownSettings(session: Session, stack: Stack, { secrets }: Outco
 
 /** Gives the Worker its settings, deploys it, and logs this machine in to it. */
 export async function applyToWorker(
-  session: Session,
+  context: CommandContext,
   flags: { server: string | undefined },
   stack: Stack,
   outcome: Outcome,
 ): Promise<void> {
-  const run = runOf(session);
-  const settings = knownSettings(session, stack, outcome);
-  session.output.remark(`npx wrangler secret bulk (${Object.keys(settings).join(", ")})`);
+  const run = runOf(context);
+  const settings = knownSettings(context, stack, outcome);
+  context.output.remark(`npx wrangler secret bulk (${Object.keys(settings).join(", ")})`);
   await putSecrets(run, settings);
-  session.output.remark("npx wrangler deploy");
+  context.output.remark("npx wrangler deploy");
   await deployWorker(run);
-  const server = serverOf(session, flags);
+  const server = serverOf(context, flags);
   if (server === null || outcome.secrets === null) return;
-  const file = loginFile(session.env);
+  const file = loginFile(context.env);
   const logins = await readLogins(file);
   const token = outcome.secrets.CONTROL_TOKEN;
   await writeLogins(file, { current: server, servers: { ...logins.servers, [server]: { token } } });

@@ -15,7 +15,7 @@ export function workerDirectory(cwd: string): string {
   throw new Failure(
     "usage",
     "no_worker",
-    `There is no wrangler.toml in ${cwd} or above it. Run --apply in a checkout of Signalbox.`,
+    `There is no wrangler.toml in ${cwd} or above it. Run --apply in a directory that signalbox init-worker made, or in a clone.`,
   );
 }
 

@@ -1,0 +1,70 @@
+import { deploymentOf, type AppDocument } from "./app-document.ts";
+import type { AppCommand, Refusal } from "./command.ts";
+
+/** Who wants something of an app. */
+export interface Author {
+  /** Who: `operator`, `controller` or `janitor`. */
+  actor: string;
+  /** What, as the audit shows it. */
+  action: string;
+}
+
+/** Steps of a rollout or a removal, which its progress shows: they carry out what was decided before. */
+const STEPS: ReadonlySet<AppCommand["type"]> = new Set([
+  "provisioned",
+  "verified",
+  "cleaned-up",
+  "redeploy-provisioned",
+  "redeploy-finished",
+  "reload-told",
+  "unroute",
+]);
+
+/**
+ * One line of the Worker's log for each decision and each refusal, as JSON: what was decided about which deployment of
+ * which app, and by whom. Nothing that an app or a caller wrote goes into it but names: those hold no secret.
+ */
+export function logDecision(
+  app: AppDocument,
+  command: AppCommand,
+  { actor, action }: Author,
+  outcome: { next: AppDocument } | { refusal: Refusal },
+): void {
+  if ("refusal" in outcome) {
+    const deployment = "id" in command ? command.id : null;
+    const { code } = outcome.refusal;
+    write({ outcome: "refused", decision: command.type, code, app: app.name, deployment, actor, action });
+  } else if (!STEPS.has(command.type)) {
+    const { next } = outcome;
+    write({
+      outcome: "done",
+      decision: command.type,
+      app: app.name,
+      deployment: "id" in command ? command.id : next.active === app.active ? null : next.active,
+      ...drained(app, next),
+      ...(command.type === "retire" ? { reason: command.reason } : {}),
+      ...(command.type === "fail" ? { code: command.code } : {}),
+      ...(command.type === "set-canary" ? { weight: command.weight } : {}),
+      actor,
+      action,
+      version: next.version,
+    });
+  }
+}
+
+/** The last of an app: its document is gone. */
+export function logAppDeleted(app: AppDocument, { actor, action }: Author): void {
+  write({ outcome: "done", decision: "app-deleted", app: app.name, deployment: null, actor, action });
+}
+
+/** Deployments that the decision sent into their drain: a promote's predecessor, all that an app's deletion retires. */
+function drained(before: AppDocument, next: AppDocument): { drains?: string[] } {
+  const drains = Object.values(next.deployments)
+    .filter(({ id, state }) => state === "draining" && deploymentOf(before, id)?.state !== "draining")
+    .map(({ id }) => id);
+  return drains.length === 0 ? {} : { drains };
+}
+
+function write(line: Record<string, unknown>): void {
+  console.log(JSON.stringify({ event: "decision", ...line }));
+}

@@ -1,0 +1,23 @@
+import type { Config } from "../config.ts";
+import { Problem } from "../errors.ts";
+
+/** Refuses an app's hosts where the operator's is among them, on whatever port. */
+export function refuseOperatorHost({ operatorHost }: Config, hosts: string[]): void {
+  const index = hosts.findIndex((host) => host === operatorHost?.name);
+  if (index === -1) return;
+  throw new Problem(
+    "host_reserved",
+    `Host ${hosts[index]} is the operator's (OPERATOR_HOST): no app shares it with the dashboard. Choose another.`,
+    { errors: [{ field: `hosts.${index}`, message: "is the operator's host" }] },
+  );
+}
+
+/** Refuses a new app whose own address below APP_DOMAIN is the operator's host. */
+export function refuseOperatorName({ operatorHost, appDomain }: Config, app: string): void {
+  if (appDomain === null || `${app}.${appDomain}` !== operatorHost?.name) return;
+  throw new Problem(
+    "host_reserved",
+    `An app called ${app} would be at ${app}.${appDomain}, which is the operator's host. Choose another name.`,
+    { errors: [{ field: "path.app", message: "is part of the operator's host" }] },
+  );
+}

@@ -1,0 +1,27 @@
+/** What goes through to a runner's service. The wire's head is made at the edge, once; the hub copies it. */
+export interface TunnelCall {
+  runnerId: string;
+  service: string;
+  webSocket: boolean;
+  /** Head of the open frame: JSON, and all of it ASCII. */
+  head: string;
+}
+
+/** No client can send it: the edge drops every header with this prefix. */
+export const TUNNEL_CALL_HEADER = "x-signalbox-tunnel";
+
+/** Words, of which none but the last has spaces. */
+export function encodeTunnelCall({ runnerId, service, webSocket, head }: TunnelCall): string {
+  return `${runnerId} ${encodeURIComponent(service)} ${webSocket ? "w" : "h"} ${head}`;
+}
+
+export function parseTunnelCall(text: string): TunnelCall {
+  const serviceAt = text.indexOf(" ") + 1;
+  const kindAt = text.indexOf(" ", serviceAt) + 1;
+  return {
+    runnerId: text.slice(0, serviceAt - 1),
+    service: decodeURIComponent(text.slice(serviceAt, kindAt - 1)),
+    webSocket: text[kindAt] === "w",
+    head: text.slice(kindAt + 2),
+  };
+}

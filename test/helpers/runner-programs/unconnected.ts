@@ -1,0 +1,22 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createInternalApi } from "../../../runner/deployments/api.ts";
+import { Host, type HostOptions } from "../../../runner/deployments/host.ts";
+
+/** A runner without its connection, as a process that tests can kill: the host, and its internal API on loopback. */
+const options = JSON.parse(process.argv[2] ?? "{}") as HostOptions;
+const host = await Host.open({
+  ...options,
+  onPortEvent: (event) => console.error(JSON.stringify(event)),
+});
+const { deployments, sources, disk } = host;
+const ending = new AbortController().signal;
+const server = createServer(createInternalApi({ deployments, sources, disk, ending }));
+server.listen(0, "127.0.0.1", () => {
+  console.log(`listening on port ${(server.address() as AddressInfo).port}`);
+});
+process.once("SIGTERM", () => {
+  server.closeAllConnections();
+  server.close();
+  void host.close().then(() => process.exit(0));
+});
