@@ -85,7 +85,7 @@ export class Runner {
       sharedSecret: config.sharedSecret,
       timings: { ...connectionTimings, heartbeatIntervalMs: config.heartbeatIntervalMs, ...options.timings },
       log,
-      openStreams: (link) => this.tunnel.openSession(link),
+      openStreams: (link) => this.tunnel.openConnection(link),
       command: (command) => this.#command(command),
       status: () => this.status(),
       stateChanged: (state) => this.#stateChanged(state),

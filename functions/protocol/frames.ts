@@ -68,7 +68,7 @@ export const resetCodes = [
 ] as const;
 export type ResetCode = (typeof resetCodes)[number];
 
-/** A peer that doesn't speak the protocol: its session ends. The message never repeats what it sent. */
+/** A peer that doesn't speak the protocol: its connection ends. The message never repeats what it sent. */
 export class ProtocolError extends Error {
   override name = "ProtocolError";
 }

@@ -1,7 +1,10 @@
-/** Whole sequences: OSC and its kin up to their end, CSI (colours, cursor, clearing), and other escapes of two bytes. */
+/**
+ * Whole sequences: OSC and its kin up to their end, CSI (colours, cursor, clearing), and other escapes of two bytes. None
+ * contains the beginning of another: else a text of many beginnings would take quadratic time.
+ */
 const SEQUENCES =
   // oxlint-disable-next-line no-control-regex
-  /(?:\u001b[\]PX^_]|[\u009d\u0090\u0098\u009e\u009f])[^\u0007\u001b\u009c\n]*(?:\u0007|\u001b\\|\u009c)|(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|\u001b[ -/]*[0-Z\\^-~]/g;
+  /(?:\u001b[\]PX^_]|[\u009d\u0090\u0098\u009e\u009f])[^\u0007\u001b\u0090\u0098\u009c-\u009f\n]*(?:\u0007|\u001b\\|\u009c)|(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|\u001b[ -/]*[0-Z\\^-~]/g;
 /** What is left of control characters but tab and line feed, and what turns the direction of writing or can't be seen. */
 // oxlint-disable-next-line no-control-regex
 const CONTROLS =

@@ -22,7 +22,7 @@ import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
 import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
-import { Session } from "./session.ts";
+import { RunnerConnection } from "./runner-connection.ts";
 import { askedThrough, connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, placementOf, statusText } from "./status-event.ts";
 import { parseTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
@@ -46,7 +46,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
   readonly #waits = new CommandWaits();
   readonly #lostAfterMs: number;
   readonly #awakeSince = Date.now();
-  #session: Session | null = null;
+  #connection: RunnerConnection | null = null;
   #alarmAt: number | null = null;
 
   constructor(ctx: DurableObjectState, env: HubEnv) {
@@ -58,18 +58,18 @@ export class RunnerHub extends DurableObject<HubEnv> {
     for (const socket of ctx.getWebSockets(RUNNER_TAG)) {
       const known = attachmentOf(socket);
       if (known?.kind === "runner" && known.epoch === epoch && socket.readyState === WebSocket.OPEN) {
-        this.#session = new Session(ctx, socket, known);
+        this.#connection = new RunnerConnection(ctx, socket, known);
       } else {
         // One that nobody goes on with would have its pings answered for ever, and its runner believe that all is well.
         closeSocket(socket, RESTARTED, "the hub can't go on with this connection");
       }
     }
-    if (!this.#session)
+    if (!this.#connection)
       for (const socket of ctx.getWebSockets(PUBLIC_TAG))
         closeSocket(socket, RESTARTED, "the runner's connection ended");
     const { record } = this.#presence;
     // The machine it was on has gone, and every socket with it.
-    if (!this.#session && record && isConnected(record)) {
+    if (!this.#connection && record && isConnected(record)) {
       this.#gone("offline", "the hub was moved or restarted");
       ctx.waitUntil(this.#settle());
     }
@@ -81,15 +81,15 @@ export class RunnerHub extends DurableObject<HubEnv> {
     if (text === null) return this.#accept(socketCallOf(request));
     const call = parseTunnelCall(text);
     try {
-      const session = this.#session;
-      if (!session) throw runnerOffline(call.runnerId);
-      if (session.facts.protocol !== RUNNER_SUBPROTOCOL) {
+      const connection = this.#connection;
+      if (!connection) throw runnerOffline(call.runnerId);
+      if (connection.facts.protocol !== RUNNER_SUBPROTOCOL) {
         throw new Problem(
           "runner_without_streams",
           `Runner ${call.runnerId} speaks control messages only (it is a SentryVibe runner): nothing goes through it.`,
         );
       }
-      return await session.open(request, call);
+      return await connection.open(request, call);
     } catch (error) {
       if (error instanceof Problem) return problemResponse(error, askedThrough(request, call));
       throw error;
@@ -101,34 +101,34 @@ export class RunnerHub extends DurableObject<HubEnv> {
     command: { text: string; id: string; type: string; isNewWork: boolean },
     waitMs: number,
   ): Promise<CommandAnswer> {
-    const session = this.#session;
-    if (!session) return { kind: "offline" };
+    const connection = this.#connection;
+    if (!connection) return { kind: "offline" };
     if (command.isNewWork && this.#presence.record?.state === "draining") return { kind: "draining" };
     const outcome = waitMs > 0 ? this.#waits.wait(command.id, command.type, waitMs) : null;
-    session.socket.send(command.text);
+    connection.socket.send(command.text);
     return outcome === null ? { kind: "sent" } : answerOf(await outcome);
   }
 
   async view(): Promise<HubView> {
     return {
       record: this.#presence.record,
-      lastHeardAt: this.#session?.lastHeardAt ?? null,
-      status: this.#session?.facts.status ?? null,
+      lastHeardAt: this.#connection?.lastHeardAt ?? null,
+      status: this.#connection?.facts.status ?? null,
       recentEvents: JSON.stringify(this.#events.list()),
       connections: this.#presence.connections,
-      openStreams: this.#session?.openStreams(null) ?? 0,
+      openStreams: this.#connection?.openStreams(null) ?? 0,
       awakeSince: this.#awakeSince,
     };
   }
 
   /** When the connected runner was last heard from; null when none is connected. */
   async lastHeardAt(): Promise<number | null> {
-    return this.#session?.lastHeardAt ?? null;
+    return this.#connection?.lastHeardAt ?? null;
   }
 
   /** How many requests and WebSockets go to a service at this moment: evidence for the janitor. Null: nobody knows. */
   async openStreams(service: string): Promise<number | null> {
-    return this.#session?.openStreams(service) ?? null;
+    return this.#connection?.openStreams(service) ?? null;
   }
 
   /** Marks the runner as one that is given nothing new, or lifts that. */
@@ -138,8 +138,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
   ): Promise<{ record: RunnerRecord | null; published: boolean }> {
     const now = Date.now();
     this.#presence.decide(id, { drainRequested }, now);
-    if (this.#session) {
-      tellDrain(this.#session.socket, this.#session.facts.protocol, drainRequested);
+    if (this.#connection) {
+      tellDrain(this.#connection.socket, this.#connection.facts.protocol, drainRequested);
       if (drainRequested) this.#presence.moved("draining", "an operator asked for it", now);
       else this.#presence.moved("online", "an operator ended the drain", now);
     }
@@ -152,13 +152,14 @@ export class RunnerHub extends DurableObject<HubEnv> {
    */
   async setCredential(id: string, credentialSha256: string | null): Promise<boolean> {
     this.#presence.decide(id, { credentialSha256 }, Date.now());
-    if (this.#session?.facts.ownCredential) this.#cut(CLOSE_REVOKED, "offline", "its credential was revoked");
+    if (this.#connection?.facts.ownCredential)
+      this.#cut(CLOSE_REVOKED, "offline", "its credential was revoked");
     return this.#settle();
   }
 
   /** `unavailable`: the store is away, so that its copy is still there. */
   async forget(id: string): Promise<"forgotten" | "connected" | "unavailable"> {
-    if (this.#session) return "connected";
+    if (this.#connection) return "connected";
     this.#events.clear();
     try {
       await this.#presence.forget(id);
@@ -170,16 +171,16 @@ export class RunnerHub extends DurableObject<HubEnv> {
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
-    const session = this.#session;
-    const visitor = session?.publicStream(socket);
+    const connection = this.#connection;
+    const visitor = connection?.publicStream(socket);
     if (visitor) return visitor.message(message);
     // One that was replaced or cut off may have more to say; nobody listens.
-    if (!session || session.socket !== socket) return;
+    if (!connection || connection.socket !== socket) return;
     try {
-      if (typeof message === "string") this.#text(session, message);
-      else if (session.facts.protocol === RUNNER_SUBPROTOCOL) session.receive(message);
+      if (typeof message === "string") this.#text(connection, message);
+      else if (connection.facts.protocol === RUNNER_SUBPROTOCOL) connection.receive(message);
       else throw new ProtocolError("Binary messages need a subprotocol.");
-      session.heard(Date.now());
+      connection.heard(Date.now());
       this.#presence.heard(Date.now());
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
@@ -191,11 +192,11 @@ export class RunnerHub extends DurableObject<HubEnv> {
   }
 
   override async webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {
-    const visitor = this.#session?.publicStream(socket);
+    const visitor = this.#connection?.publicStream(socket);
     // Completes the closing handshake; without it the other side sees 1006.
     closeSocket(socket, code, reason);
     if (visitor) return visitor.closedByClient(code, reason);
-    if (this.#session?.socket !== socket) return;
+    if (this.#connection?.socket !== socket) return;
     const why = reason === "" ? "" : ` ${printableLine(reason, REASON_LIMIT)}`;
     this.#gone("offline", `its connection closed (${code}${why})`);
     await this.#settle();
@@ -208,8 +209,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
   override async alarm(): Promise<void> {
     this.#alarmAt = null;
     const now = Date.now();
-    const session = this.#session;
-    if (session && now - session.lastHeardAt >= this.#lostAfterMs) {
+    const connection = this.#connection;
+    if (connection && now - connection.lastHeardAt >= this.#lostAfterMs) {
       this.#cut(CLOSE_LOST, "lost", `nothing was heard of it for ${Math.round(this.#lostAfterMs / 1_000)} s`);
     }
     this.#presence.lookForConflict(now);
@@ -217,9 +218,9 @@ export class RunnerHub extends DurableObject<HubEnv> {
   }
 
   #accept(call: SocketCall): Response {
-    const former = this.#session;
+    const former = this.#connection;
     if (former) {
-      this.#session = null;
+      this.#connection = null;
       former.end(connectionLost());
       this.#waits.lose();
       closeSocket(former.socket, CLOSE_REPLACED, "replaced");
@@ -240,7 +241,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       sendCreditBytes: CONNECTION_WINDOW_BYTES,
       ungrantedBytes: 0,
     };
-    this.#session = new Session(this.ctx, server, attachment);
+    this.#connection = new RunnerConnection(this.ctx, server, attachment);
     if (this.#presence.record?.drainRequested) tellDrain(server, call.protocol, true);
     // Its first word follows at once, and makes one write of the registry out of two.
     this.ctx.waitUntil(this.#presence.record?.state === "connecting" ? this.#arm() : this.#settle());
@@ -249,19 +250,19 @@ export class RunnerHub extends DurableObject<HubEnv> {
     return new Response(null, { status: 101, webSocket: client, headers });
   }
 
-  #text(session: Session, text: string): void {
-    if (text === "ping") return session.socket.send("pong");
+  #text(connection: RunnerConnection, text: string): void {
+    if (text === "ping") return connection.socket.send("pong");
     let event: RunnerEvent | null;
     try {
       event = parseEvent(text);
     } catch (error) {
       // The SentryVibe broker took no offence, and its runners don't expect any.
-      if (session.facts.protocol === "sentryvibe" && error instanceof ProtocolError) return;
+      if (connection.facts.protocol === "sentryvibe" && error instanceof ProtocolError) return;
       throw error;
     }
     if (event === null) return;
     if (event.type === "runner-status") {
-      session.heard(Date.now(), statusText(event));
+      connection.heard(Date.now(), statusText(event));
       this.#follow(event);
     }
     this.#events.add(event);
@@ -279,15 +280,15 @@ export class RunnerHub extends DurableObject<HubEnv> {
   }
 
   #cut(code: number, state: "offline" | "lost", reason: string): void {
-    const socket = this.#session?.socket;
+    const socket = this.#connection?.socket;
     this.#gone(state, reason);
     if (socket) closeSocket(socket, code, reason);
   }
 
   #gone(state: "offline" | "lost", reason: string): void {
-    const session = this.#session;
-    this.#session = null;
-    session?.end(connectionLost());
+    const connection = this.#connection;
+    this.#connection = null;
+    connection?.end(connectionLost());
     this.#waits.lose();
     this.#presence.moved(state, reason, Date.now());
   }
@@ -305,7 +306,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
 
   async #arm(): Promise<void> {
     const due: number[] = [];
-    if (this.#session) due.push(this.#session.lastHeardAt + this.#lostAfterMs);
+    if (this.#connection) due.push(this.#connection.lastHeardAt + this.#lostAfterMs);
     const { retryAt } = this.#presence;
     if (retryAt !== null) due.push(retryAt);
     const next = due.length === 0 ? null : Math.max(Math.min(...due), Date.now() + 1);

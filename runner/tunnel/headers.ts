@@ -82,7 +82,7 @@ export function answerHead(
   const kept = endToEnd(pairs).filter(([name]) => !handshake.has(name.toLowerCase()));
   const headers =
     "port" in address && address.host === "local" ? publicAnswer(kept, request.headers, address.port) : kept;
-  // The hub would have to take any of these for a broken runner and end the session.
+  // The hub would have to take any of these for a broken runner and end the connection.
   const sound =
     statusCode >= 100 &&
     statusCode <= 599 &&

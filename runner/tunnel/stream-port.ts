@@ -31,8 +31,8 @@ export interface TunnelStream {
   release(): void;
 }
 
-/** What a session does for its streams. */
-export interface StreamSession {
+/** What a connection does for its streams. */
+export interface StreamConnection {
   readonly writer: FrameWriter;
   readonly sendCredit: SendCredit;
   readonly receiveCredit: ReceiveCredit;
@@ -42,12 +42,12 @@ export interface StreamSession {
   remove(port: StreamPort): void;
 }
 
-/** One stream's way into the session: its turn, its credit, its end. */
+/** One stream's way into the connection: its turn, its credit, its end. */
 export class StreamPort implements FrameSource {
   readonly id: number;
   readonly service: string;
   readonly webSocket: boolean;
-  readonly #session: StreamSession;
+  readonly #connection: StreamConnection;
   readonly #send = new SendCredit(STREAM_WINDOW_BYTES);
   readonly #receive: StreamWindow;
   #stream: TunnelStream | undefined;
@@ -57,9 +57,9 @@ export class StreamPort implements FrameSource {
   #answerEnded = false;
   #closed = false;
 
-  constructor(session: StreamSession, id: number, service: string, webSocket: boolean) {
-    this.#session = session;
-    this.#receive = new StreamWindow(session.windows);
+  constructor(connection: StreamConnection, id: number, service: string, webSocket: boolean) {
+    this.#connection = connection;
+    this.#receive = new StreamWindow(connection.windows);
     this.id = id;
     this.service = service;
     this.webSocket = webSocket;
@@ -75,12 +75,12 @@ export class StreamPort implements FrameSource {
     if (this.#closed) stream.release();
   }
 
-  // The session's side.
+  // The connection's side.
 
   /** Takes note of body bytes, which have cost the sender credit. */
   received(bytes: number, end: boolean): void {
     if (this.#requestEnded) throw new ProtocolError("A body goes on after its end.");
-    this.#session.receiveCredit.receive(bytes);
+    this.#connection.receiveCredit.receive(bytes);
     this.#receive.receive(bytes);
     this.#heldBytes += bytes;
     this.#requestEnded = end;
@@ -111,7 +111,7 @@ export class StreamPort implements FrameSource {
 
   pull(maxBodyBytes: number): EncodedFrame | null {
     if (this.#closed) return null;
-    const budget = frameBudget(this.#send, this.#session.sendCredit, maxBodyBytes);
+    const budget = frameBudget(this.#send, this.#connection.sendCredit, maxBodyBytes);
     const frame = this.#stream?.pull(budget) ?? null;
     if (frame === null) return null;
     let encoded: EncodedFrame;
@@ -125,7 +125,7 @@ export class StreamPort implements FrameSource {
     if (frame.type === "head" || frame.type === "data") {
       const bytes = bodySize(frame);
       this.#send.take(bytes);
-      this.#session.sendCredit.take(bytes);
+      this.#connection.sendCredit.take(bytes);
       if (frame.end) this.#answerEnded = true;
     }
     if (frame.type === "close" || frame.type === "reset") this.close();
@@ -137,10 +137,10 @@ export class StreamPort implements FrameSource {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#session.writer.forget(this);
+    this.#connection.writer.forget(this);
     this.#giveBack(this.#heldBytes);
     this.#receive.end();
-    this.#session.remove(this);
+    this.#connection.remove(this);
     this.#stream?.release();
   }
 
@@ -148,15 +148,15 @@ export class StreamPort implements FrameSource {
 
   /** What one of its frames may hold at present. */
   get frameBytes(): number {
-    return this.#session.writer.frameBytes;
+    return this.#connection.writer.frameBytes;
   }
 
   get readAhead(): MemoryBudget {
-    return this.#session.readAhead;
+    return this.#connection.readAhead;
   }
 
   wake(): void {
-    if (!this.#closed) this.#session.writer.wake(this);
+    if (!this.#closed) this.#connection.writer.wake(this);
   }
 
   /** The local server took so many bytes: the peer may send as many more. */
@@ -170,7 +170,7 @@ export class StreamPort implements FrameSource {
 
   reset(code: ResetCode, reason: string): void {
     if (this.#closed) return;
-    this.#session.writer.control(encodeFrame({ type: "reset", stream: this.id, code, reason }));
+    this.#connection.writer.control(encodeFrame({ type: "reset", stream: this.id, code, reason }));
     this.close();
   }
 
@@ -180,11 +180,11 @@ export class StreamPort implements FrameSource {
   }
 
   #giveBack(bytes: number): void {
-    const grant = this.#session.receiveCredit.consume(bytes);
+    const grant = this.#connection.receiveCredit.consume(bytes);
     if (grant > 0) this.#window(0, grant);
   }
 
   #window(stream: number, bytes: number): void {
-    this.#session.writer.window(stream, bytes);
+    this.#connection.writer.window(stream, bytes);
   }
 }

@@ -2,7 +2,7 @@ import { Agent } from "node:http";
 import { STREAM_HEAD_TIMEOUT_MS } from "../../functions/protocol/limits.ts";
 import type { FrameLink, StreamPeer } from "../connection/connection.ts";
 import type { ResolvedTarget } from "./services.ts";
-import { TunnelSession } from "./session.ts";
+import { TunnelConnection } from "./tunnel-connection.ts";
 
 export interface TunnelOptions {
   resolve(service: string): ResolvedTarget | null;
@@ -16,27 +16,27 @@ const KEEP_ALIVE_MS = 2_000;
 export class Tunnel {
   readonly #options: TunnelOptions;
   readonly #agent = new Agent({ keepAlive: true, timeout: KEEP_ALIVE_MS });
-  readonly #sessions = new Set<TunnelSession>();
+  readonly #connections = new Set<TunnelConnection>();
   #draining = false;
 
   constructor(options: TunnelOptions) {
     this.#options = options;
   }
 
-  openSession(link: FrameLink): StreamPeer {
-    const session = new TunnelSession(link, {
+  openConnection(link: FrameLink): StreamPeer {
+    const connection = new TunnelConnection(link, {
       agent: this.#agent,
       headTimeoutMs: this.#options.headTimeoutMs ?? STREAM_HEAD_TIMEOUT_MS,
       resolve: (service) => this.#options.resolve(service),
       draining: () => this.#draining,
     });
-    this.#sessions.add(session);
+    this.#connections.add(connection);
     return {
-      receive: (message) => session.receive(message),
-      delay: (ms) => session.delay(ms),
+      receive: (message) => connection.receive(message),
+      delay: (ms) => connection.delay(ms),
       close: () => {
-        this.#sessions.delete(session);
-        session.close();
+        this.#connections.delete(connection);
+        connection.close();
       },
     };
   }
@@ -56,16 +56,16 @@ export class Tunnel {
   /** New streams are refused from now on, WebSockets told to go, requests served to their end. */
   drain(): void {
     this.#draining = true;
-    for (const session of this.#sessions) session.endWebSockets();
+    for (const connection of this.#connections) connection.endWebSockets();
   }
 
   close(): void {
-    for (const session of this.#sessions) session.close();
-    this.#sessions.clear();
+    for (const connection of this.#connections) connection.close();
+    this.#connections.clear();
     this.#agent.destroy();
   }
 
   #ports() {
-    return [...this.#sessions].flatMap((session) => [...session.ports]);
+    return [...this.#connections].flatMap((connection) => [...connection.ports]);
   }
 }

@@ -8,7 +8,8 @@ import { NODE_FLAGS } from "../build/node-flags.ts";
  * one is replaced: same process id, so signals, standard streams and whoever waits for it see one process.
  */
 export async function runRunner(args: readonly string[]): Promise<void> {
-  const bundle = fileURLToPath(new URL("./runner.mjs", import.meta.url));
+  const url = new URL("./runner.mjs", import.meta.url);
+  const bundle = fileURLToPath(url);
   if (!existsSync(bundle)) {
     console.error(
       `signalbox: ${bundle} is missing. In a clone, run npm run build; else install signalbox again.`,
@@ -18,7 +19,7 @@ export async function runRunner(args: readonly string[]): Promise<void> {
   const command = [bundle, "runner", ...args];
   if (process.versions["bun"] !== undefined || process.versions["deno"] !== undefined) {
     process.argv.splice(1, Infinity, ...command);
-    await import(bundle);
+    await import(url.href);
     return;
   }
   const words = [...process.execArgv, ...NODE_FLAGS, ...command];

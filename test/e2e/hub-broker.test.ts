@@ -95,7 +95,7 @@ describe("the SentryVibe broker's endpoints", () => {
     expect(JSON.stringify(await entries())).not.toContain("s3cret");
     await send({ id: "c\u001b[2J3", type: "read-file\r\n", projectId: "p\u202e3" });
     const [latest] = await entries();
-    expect(latest?.details).toEqual({ ...sent, command: "c [2J3", type: "read-file ", project: "p 3" });
+    expect(latest?.details).toEqual({ ...sent, command: "c3", type: "read-file ", project: "p\ufffd3" });
     await world.stack.api("POST", `/runners/${id}/drain`, {});
     const drained = await send({ type: "start-build" });
     expect([drained.status, drained.body]).toEqual([503, { error: "Runner is draining" }]);

@@ -53,7 +53,7 @@ test("a close reason is stored without control characters", async () => {
     () => details("colourful"),
     (seen) => seen["state"] === "offline",
   );
-  expect(reason).toBe("its connection closed (4500 bye [2J )");
+  expect(reason).toBe("its connection closed (4500 bye␇\ufffd)");
 });
 
 test("a runner's API that answers like its hub can't put long or unprintable text into a problem", async () => {
@@ -76,7 +76,7 @@ test("a runner's API that answers like its hub can't put long or unprintable tex
   });
   expect(upload.status).toBe(503);
   const { detail } = (await upload.json()) as { detail: string };
-  expect(detail).toMatch(/^ \]0;x y+…$/);
+  expect(detail).toMatch(/^y+…$/);
   expect(detail.length).toBe(500);
   await runner.close();
   liar.close();

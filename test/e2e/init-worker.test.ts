@@ -24,9 +24,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
-async function initWorker(name: string): Promise<{ directory: string; stdout: string }> {
-  const { stdout } = await run(process.execPath, [cli, "init-worker", name], { cwd: root });
-  return { directory: join(root, name), stdout };
+async function initWorker(name: string): Promise<{ directory: string; stdout: string; stderr: string }> {
+  return {
+    directory: join(root, name),
+    ...(await run(process.execPath, [cli, "init-worker", name], { cwd: root })),
+  };
 }
 
 /** What `npm install` would bring, from this repository. */
@@ -108,8 +110,11 @@ test("a second run brings a newer Worker and leaves what is the operator's own",
   const migration = '[[migrations]]\ntag = "v2"\nnew_sqlite_classes = ["RunnerHub"]\n\n';
   const own = '\n[vars]\nAPP_DOMAIN = "apps.example.com" # ours\n';
   const earlier =
-    whole.replace('name = "signalbox"', 'name = "our-edge"').replace(binding, "").replace(migration, "") +
-    own;
+    whole
+      .replace('name = "signalbox"', 'name = "our-edge"')
+      .replace(/^compatibility_date = .*$/m, 'compatibility_date = "2026-09-01"')
+      .replace(binding, "")
+      .replace(migration, "") + own;
   expect(earlier).not.toContain("RunnerHub");
   await writeFile(file("wrangler.toml"), earlier);
   await writeFile(file("worker.js"), "old");
@@ -117,7 +122,8 @@ test("a second run brings a newer Worker and leaves what is the operator's own",
   await writeFile(file("package.json"), JSON.stringify(manifest));
   await writeFile(file("notes.md"), "ours");
 
-  const { stdout } = await initWorker("again");
+  const { stdout, stderr } = await initWorker("again");
+  expect(stderr).toMatch(/differs from what this Worker is tested with: compatibility_date = "/);
   expect(stdout).toContain("it was 0.0.1");
   expect(stdout).toContain("wrangler.toml got [[migrations]] v2.");
   const after = await readFile(file("wrangler.toml"), "utf8");

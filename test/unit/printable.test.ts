@@ -39,6 +39,16 @@ test("no text leaves a control character behind", () => {
   }
 });
 
+test.each(["\u009d", "\u0090", `${ESC}]`, "\u009b", `${ESC}[`, `${ESC}[0;`, `${ESC} `])(
+  "the beginnings of a sequence, %j, take linear time",
+  (beginning) => {
+    const started = performance.now();
+    printable(beginning.repeat(64_000));
+    // Quadratic time is half a minute.
+    expect(performance.now() - started).toBeLessThan(5_000);
+  },
+);
+
 test("one line is one line", () => {
   expect(printableLine("✗ failed\n✓ verify done")).toBe("✗ failed ✓ verify done");
 });

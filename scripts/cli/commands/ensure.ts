@@ -3,7 +3,7 @@ import { baselineState } from "../railway/baseline.ts";
 import { nextSteps } from "../railway/next-steps.ts";
 import { outcomeOf } from "../railway/outcome.ts";
 import { ofBaseline } from "../railway/settings.ts";
-import { bringAbout, openStack, refuseIncomplete } from "../railway/stack.ts";
+import { updateBaseline, openStack, refuseIncomplete } from "../railway/stack.ts";
 
 export const ensure = command({
   name: "ensure",
@@ -20,7 +20,7 @@ export const ensure = command({
     context.interruption = "Interrupted; what was set stays. Run signalbox ensure again.";
     if (empty)
       context.interruption = "Interrupted; what was made stays. Go on with signalbox scaffold --resume.";
-    const outcome = await bringAbout(context, flags, stack, empty ? "make" : "mend");
+    const outcome = await updateBaseline(context, flags, stack, empty ? "make" : "mend");
     const steps = empty && !flags["dry-run"] ? nextSteps(context, flags, stack, outcome, false) : [];
     outcomeOf(context, stack, outcome, steps, flags["dry-run"]);
   },

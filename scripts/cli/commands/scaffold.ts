@@ -5,7 +5,7 @@ import { applyToWorker, refuseUnknownSecrets } from "../railway/worker.ts";
 import { nextSteps } from "../railway/next-steps.ts";
 import { outcomeOf } from "../railway/outcome.ts";
 import { ofBaseline } from "../railway/settings.ts";
-import { bringAbout, openStack, placeOf } from "../railway/stack.ts";
+import { updateBaseline, openStack, placeOf } from "../railway/stack.ts";
 import type { RailwayTarget } from "../railway/token.ts";
 
 export const scaffold = command({
@@ -27,7 +27,7 @@ export const scaffold = command({
     if (apply) await refuseUnknownSecrets(context, stack);
     context.interruption =
       "Interrupted; what was made stays. Go on with signalbox scaffold --resume and the same flags.";
-    const outcome = await bringAbout(context, flags, stack, "make");
+    const outcome = await updateBaseline(context, flags, stack, "make");
     if (apply) await applyToWorker(context, flags, stack, outcome);
     const steps = flags["dry-run"] ? [] : nextSteps(context, flags, stack, outcome, apply);
     outcomeOf(context, stack, outcome, steps, flags["dry-run"]);

@@ -6,7 +6,7 @@ export interface Check {
   name: string;
   state: "ok" | "note" | "wrong";
   detail: string;
-  /** How to mend it. */
+  /** How to fix it. */
   remedy?: string;
 }
 

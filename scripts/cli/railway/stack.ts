@@ -100,7 +100,7 @@ export interface Outcome {
  * Brings the baseline to what flags and signalbox.json want; with `--dry-run` only plans. Secrets are made where they
  * are missing: for a new stack all of them, for one that is there (`mend`) only the runner's.
  */
-export async function bringAbout(
+export async function updateBaseline(
   context: CommandContext,
   flags: FlagValues<typeof ofBaseline>,
   { railway, target, baseline }: Stack,

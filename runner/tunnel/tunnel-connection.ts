@@ -15,10 +15,10 @@ import { MalformedRequest } from "./headers.ts";
 import { HttpStream } from "./http-stream.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import type { ResolvedTarget } from "./services.ts";
-import { StreamPort, type StreamSession, type TunnelStream } from "./stream-port.ts";
+import { StreamPort, type StreamConnection, type TunnelStream } from "./stream-port.ts";
 import { WebSocketStream } from "./web-socket-stream.ts";
 
-export interface SessionOptions {
+export interface TunnelConnectionOptions {
   agent: Agent;
   headTimeoutMs: number;
   resolve(service: string): ResolvedTarget | null;
@@ -35,18 +35,18 @@ const REQUEST_PATH = /^[\u0021-\u007e\u0080-\u00ff]*$/;
 const GOING_AWAY = 1_001;
 
 /** The streams of one connection. A peer that breaks the protocol makes `receive` throw ProtocolError. */
-export class TunnelSession implements StreamPeer, StreamSession {
+export class TunnelConnection implements StreamPeer, StreamConnection {
   readonly writer: FrameWriter;
   readonly sendCredit = new SendCredit(CONNECTION_WINDOW_BYTES);
   readonly receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES);
   readonly windows = new WindowPool(() => performance.now());
   readonly readAhead = new MemoryBudget(READ_AHEAD_BYTES);
-  readonly #options: SessionOptions;
+  readonly #options: TunnelConnectionOptions;
   readonly #ports = new Map<number, StreamPort>();
   readonly #budget = new MemoryBudget(WEBSOCKET_MEMORY_BYTES);
   #highest = 0;
 
-  constructor(link: FrameLink, options: SessionOptions) {
+  constructor(link: FrameLink, options: TunnelConnectionOptions) {
     this.#options = options;
     this.writer = new FrameWriter(
       (message, written) => link.send(message, written),

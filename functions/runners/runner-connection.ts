@@ -29,7 +29,7 @@ const LAST_STREAM = 0xffff_ffff;
  * One runner's connection: its streams, its credit and what of it must outlive the hub's hibernation. Hibernation
  * only comes while no request is under way, so what is saved is the state between bodies.
  */
-export class Session implements StreamLink {
+export class RunnerConnection implements StreamLink {
   readonly socket: WebSocket;
   readonly turns: Turns;
   readonly windows = new WindowPool(() => Date.now());
