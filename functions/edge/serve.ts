@@ -1,7 +1,7 @@
 import { sameSecret } from "../auth.ts";
 import { clientAddress } from "../client-address.ts";
 import type { Config } from "../config.ts";
-import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
+import { contractOf, deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { URL_LIMIT_BYTES } from "../protocol/limits.ts";
 import { forward, type Destination, type ForwardOptions } from "./forward.ts";
@@ -12,6 +12,7 @@ import { headerNames, isWebSocket, TOKEN_HEADER } from "./request-headers.ts";
 import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
 import { staleResponse } from "./stale.ts";
 import type { RouteTables } from "./table.ts";
+import type { PageLayer } from "./page-layer.ts";
 import { pathOf, queryValue, type RequestUrl } from "./url.ts";
 
 export interface EdgeContext {
@@ -19,6 +20,7 @@ export interface EdgeContext {
   tables: RouteTables;
   fetchTarget: ForwardOptions["fetchTarget"];
   waitUntil: (work: Promise<unknown>) => void;
+  pages?: PageLayer;
 }
 
 /** A public request: finds its app by the host's name and its deployment by the routing rules, and pipes it there. */
@@ -46,7 +48,7 @@ async function serveWithCare(
   names: ReadonlySet<string>,
   context: EdgeContext,
 ): Promise<Response> {
-  const { config, tables, waitUntil, fetchTarget } = context;
+  const { config, tables, waitUntil, fetchTarget, pages } = context;
   // Before anything is looked up, so that no state of the store lets it through.
   if (isInternalPath(pathOf(request.url))) return notFound(request);
   const appName = nameInDomain(host, config.appDomain);
@@ -65,11 +67,12 @@ async function serveWithCare(
     app = await whilePaused(app.name, app.paused, read);
     if (app === null) return unknownHost(request, host);
   }
-  return serveApp(request, url, app, { config, names, internal, pin, varies, fetchTarget });
+  return serveApp(request, url, app, { config, names, internal, pin, varies, fetchTarget, pages });
 }
 
 interface Given extends ForwardOptions {
   config: Config;
+  pages?: PageLayer | undefined;
   internal: boolean;
   pin: string | null;
   varies?: readonly string[];
@@ -84,7 +87,16 @@ export function serveApp(
   given: Given,
 ): Promise<Response> {
   if (isInternalPath(pathOf(request.url), app.config.paths)) return Promise.resolve(notFound(request));
-  const { config, internal, pin, signal, fetchTarget, varies = [], names = headerNames(request) } = given;
+  const {
+    config,
+    internal,
+    pin,
+    signal,
+    fetchTarget,
+    pages,
+    varies = [],
+    names = headerNames(request),
+  } = given;
   const address = clientAddress(request, config);
   // Asked for by the canary only, so that other apps don't pay for it.
   let known: string | null = null;
@@ -109,16 +121,26 @@ export function serveApp(
       if (isGuarded(app, deployment)) destination.internalToken = config.internalToken;
       if (deployment.target.host === "own") destination.ownHost = true;
       const caller = { address, throughCloudflare: config.trustClientAddress };
-      const answer = forward({ request, url, names, caller, varies }, destination, { signal, fetchTarget });
+      const forwarded = forward({ request, url, names, caller, varies }, destination, {
+        signal,
+        fetchTarget,
+      });
+      const answer = pages
+        ? forwarded.then((response) => pages.document(response, { request, url, app, deployment }))
+        : forwarded;
       if (!app.canary || pin !== null || !isNavigation(request)) return answer;
       return answer.then((response) => rememberClient(request, response, client()));
     }
   }
 }
 
-/** A service on Railway has a public address of its own; with the app contract it answers to nobody but us. */
-function isGuarded(app: AppDocument, { target }: Deployment): boolean {
-  return target.kind === "railway" && app.config.contract === "pulse";
+/**
+ * A service on Railway has a public address of its own; with the app contract it answers to nobody but us. Null: the
+ * verification asks whether it has the contract.
+ */
+function isGuarded(app: AppDocument, deployment: Deployment): boolean {
+  const contract = contractOf(app, deployment);
+  return deployment.target.kind === "railway" && (contract === "pulse" || contract === null);
 }
 
 const CLIENT_COOKIE = "signalbox-client";
@@ -157,7 +179,7 @@ async function hasInternalToken(request: Request, expected: string): Promise<boo
   return given !== null && (await sameSecret(given, expected));
 }
 
-function nameInDomain(hostname: string, domain: string | null): string | null {
+export function nameInDomain(hostname: string, domain: string | null): string | null {
   if (domain === null || !hostname.endsWith(`.${domain}`)) return null;
   const name = hostname.slice(0, -domain.length - 1);
   return name.includes(".") ? null : name;

@@ -1,15 +1,15 @@
 import zlib from "node:zlib";
 
-/** The content codings that documents come in. */
-export type Coding = "gzip" | "br" | "zstd" | "deflate";
+/** The content codings that the runtime leaves to us: it encodes gzip by itself, and decodes gzip and br. */
+export type Coding = "br" | "zstd";
 
 /** Quality that a proxy can afford: a document is coded once more, while somebody waits for it. */
 const BROTLI_QUALITY = 4;
 
-type Engine = ReturnType<typeof zlib.createInflate>;
+type Engine = ReturnType<typeof zlib.createZstdDecompress>;
 
-export function decoded(body: ReadableStream<Uint8Array>, coding: Coding): ReadableStream<Uint8Array> {
-  return through(body, DECODERS[coding](), null);
+export function zstdDecoded(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  return through(body, zlib.createZstdDecompress(), null);
 }
 
 /** Flushes after each chunk, so that what streams goes on streaming. */
@@ -17,25 +17,14 @@ export function encoded(body: ReadableStream<Uint8Array>, coding: Coding): Reada
   return through(body, ENCODERS[coding](), FLUSHES[coding]);
 }
 
-const DECODERS: Record<Coding, () => Engine> = {
-  gzip: () => zlib.createGunzip(),
-  br: () => zlib.createBrotliDecompress(),
-  zstd: () => zlib.createZstdDecompress(),
-  deflate: () => zlib.createInflate(),
-};
-
 const ENCODERS: Record<Coding, () => Engine> = {
-  gzip: () => zlib.createGzip(),
   br: () => zlib.createBrotliCompress({ params: { [zlib.constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY } }),
   zstd: () => zlib.createZstdCompress(),
-  deflate: () => zlib.createDeflate(),
 };
 
 const FLUSHES: Record<Coding, number> = {
-  gzip: zlib.constants.Z_SYNC_FLUSH,
   br: zlib.constants.BROTLI_OPERATION_FLUSH,
   zstd: zlib.constants.ZSTD_e_flush,
-  deflate: zlib.constants.Z_SYNC_FLUSH,
 };
 
 function through(

@@ -1,44 +1,50 @@
-import { decoded, encoded, type Coding } from "./coding.ts";
+import { encoded, zstdDecoded, type Coding } from "./coding.ts";
 import { insertionPoint } from "./insertion-point.ts";
 
 /**
  * Puts `markup` (ASCII) first into the head of a document. Streams: what the backend has flushed goes on at once, as
- * compressed as it came. Returns null where the body can't be read, and then hasn't touched it.
+ * compressed as it came. Returns null where the body can't be read, and then hasn't touched it; where the document turns out
+ * to have no place for it, `missed` is called.
  */
-export function injected(response: Response, markup: string): Response | null {
+export function injected(response: Response, markup: string, missed: () => void): Response | null {
   const coding = codingOf(response.headers);
   const charset = /charset\s*=\s*"?([\w-]+)/i.exec(response.headers.get("content-type") ?? "")?.[1];
   // ASCII is no part of these.
   if (coding === null || response.body === null || /^utf-?(?:16|32)/i.test(charset ?? "")) return null;
   const headers = new Headers(response.headers);
-  headers.delete("content-length");
-  headers.delete("content-md5");
-  headers.delete("digest");
-  headers.delete("content-digest");
-  headers.delete("repr-digest");
-  headers.delete("accept-ranges");
-  // workerd decodes gzip and br as it is read, and nothing else.
-  const isDecoded = coding === "identity" || coding === "gzip" || coding === "br";
-  const plain = isDecoded ? response.body : decoded(response.body, coding);
-  const body = withMarkup(plain, new TextEncoder().encode(markup));
+  for (const name of OF_THE_BODY) headers.delete(name);
+  // workerd decodes gzip and br as it is read.
+  const plain = coding === "zstd" ? zstdDecoded(response.body) : response.body;
+  const body = withMarkup(plain, new TextEncoder().encode(markup), missed);
   const { status, statusText } = response;
   if (coding === "identity" || coding === "gzip") return new Response(body, { status, statusText, headers });
   // workerd's own br encoder keeps everything until the end.
   return new Response(encoded(body, coding), { status, statusText, headers, encodeBody: "manual" });
 }
 
-function codingOf(headers: Headers): Coding | "identity" | null {
+/** Headers that say something of the bytes as the backend sent them. */
+const OF_THE_BODY = [
+  "content-length",
+  "content-md5",
+  "digest",
+  "content-digest",
+  "repr-digest",
+  "accept-ranges",
+];
+
+function codingOf(headers: Headers): Coding | "gzip" | "identity" | null {
   const given = headers.get("content-encoding")?.trim().toLowerCase() ?? "identity";
-  if (given === "x-gzip") return "gzip";
-  return given === "identity" || given === "gzip" || given === "br" || given === "zstd" || given === "deflate"
-    ? given
-    : null;
+  return given === "identity" || given === "gzip" || given === "br" || given === "zstd" ? given : null;
 }
 
 /** Looks at the first bytes only; the rest is piped natively. */
-function withMarkup(body: ReadableStream<Uint8Array>, markup: Uint8Array): ReadableStream<Uint8Array> {
+function withMarkup(
+  body: ReadableStream<Uint8Array>,
+  markup: Uint8Array,
+  missed: () => void,
+): ReadableStream<Uint8Array> {
   const { readable, writable } = new IdentityTransformStream();
-  void copy(body, writable, markup).catch(() => undefined); // both streams carry the error
+  void copy(body, writable, markup, missed).catch(() => undefined); // both streams carry the error
   return readable;
 }
 
@@ -46,6 +52,7 @@ async function copy(
   body: ReadableStream<Uint8Array>,
   writable: WritableStream<Uint8Array>,
   markup: Uint8Array,
+  missed: () => void,
 ): Promise<void> {
   const reader = body.getReader();
   const writer = writable.getWriter();
@@ -58,8 +65,10 @@ async function copy(
       if (point === "more" && !done) continue;
       // A document that ends before its head begins is all prologue.
       const at = point === "more" ? prologue.length : point;
-      if (at === null) await writer.write(prologue);
-      else {
+      if (at === null) {
+        missed();
+        await writer.write(prologue);
+      } else {
         const whole = joined(joined(prologue.subarray(0, at), markup), prologue.subarray(at));
         await writer.write(whole);
       }

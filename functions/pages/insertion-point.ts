@@ -13,11 +13,13 @@ const SPACES = new Set([0x09, 0x0a, 0x0c, 0x0d, 0x20]);
  * Works on bytes, so it fits every encoding that ASCII is a part of.
  */
 export function insertionPoint(bytes: Uint8Array): number | "more" | null {
+  // UTF-16 says so by its first two bytes, where no header does.
+  if (startsWith(bytes, 0, "\xfe\xff") || startsWith(bytes, 0, "\xff\xfe")) return null;
   let at = startsWith(bytes, 0, "\xef\xbb\xbf") ? 3 : 0;
   for (;;) {
     while (SPACES.has(bytes[at] ?? -1)) at += 1;
     if (at >= bytes.length) return undecided(bytes);
-    if (bytes[at] !== LESS_THAN) return at;
+    if (bytes[at] !== LESS_THAN) return isMarkCut(bytes) ? "more" : at;
     const end = endOfMarkup(bytes, at);
     if (end === null) return undecided(bytes);
     const name = tagName(bytes, at);
@@ -26,6 +28,14 @@ export function insertionPoint(bytes: Uint8Array): number | "more" | null {
     if (!isPrologue) return at;
     at = end;
   }
+}
+
+/** A byte order mark of which the rest is still to come. */
+function isMarkCut(bytes: Uint8Array): boolean {
+  return (
+    bytes.length < 3 &&
+    ["\xef\xbb\xbf", "\xfe\xff", "\xff\xfe"].some((mark) => startsWith(bytes, 0, mark.slice(0, bytes.length)))
+  );
 }
 
 function undecided(bytes: Uint8Array): "more" | null {

@@ -10,16 +10,10 @@ declare module "node:zlib" {
     on(event: "error", listener: (error: Error) => void): void;
   }
   interface Zlib {
-    createGzip(): Engine;
-    createGunzip(): Engine;
-    createDeflate(): Engine;
-    createInflate(): Engine;
     createBrotliCompress(options: { params: Record<number, number> }): Engine;
-    createBrotliDecompress(): Engine;
     createZstdCompress(): Engine;
     createZstdDecompress(): Engine;
     constants: {
-      Z_SYNC_FLUSH: number;
       BROTLI_OPERATION_FLUSH: number;
       BROTLI_PARAM_QUALITY: number;
       ZSTD_e_flush: number;

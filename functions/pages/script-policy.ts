@@ -24,7 +24,7 @@ export function scriptPermission(headers: Headers, scriptUrl: URL): ScriptPermis
         return { kind: "forbidden" };
     }
     const connections = directives.get("connect-src") ?? directives.get("default-src");
-    if (connections && !matches(connections, scriptUrl)) permission.socket = false;
+    if (connections && !letsSocketIn(connections, scriptUrl)) permission.socket = false;
   }
   return { kind: "allowed", ...permission };
 }
@@ -46,6 +46,13 @@ function nonceOf(sources: string[]): string | null {
     if (nonce !== undefined) return nonce;
   }
   return null;
+}
+
+/** Browsers differ about sources without a scheme, and with that of a page: a page that isn't counted is the safe answer. */
+function letsSocketIn(sources: string[], page: URL): boolean {
+  const scheme = page.protocol === "https:" ? "wss:" : "ws:";
+  const known = new Set(["'self'", "*", "ws:", scheme, `${scheme}//${page.host}`]);
+  return sources.some((source) => known.has(source.toLowerCase()));
 }
 
 function matches(sources: string[], url: URL): boolean {

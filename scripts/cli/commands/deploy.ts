@@ -64,8 +64,8 @@ export const deploy = command({
     env: { type: "string", multiple: true, value: "NAME=VALUE", summary: "a variable of the deployment" },
     contract: {
       type: "string",
-      choices: ["pulse", "none"],
-      summary: "none: an app that knows nothing of Signalbox",
+      choices: ["auto", "edge", "none", "pulse"],
+      summary: "what is asked of the app; auto finds out, none: a pure pipe",
     },
     host: { type: "string", multiple: true, value: "HOST", summary: "a host name of the app" },
   },

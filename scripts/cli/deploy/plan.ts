@@ -81,7 +81,7 @@ export function planDeployment(
     appConfig: {
       ...(contract === undefined ? {} : { contract }),
       ...(hosts === undefined ? {} : { hosts }),
-      ...(contract === "none" && healthPath !== undefined ? { healthPath } : {}),
+      ...(contract !== "pulse" && healthPath !== undefined ? { healthPath } : {}),
     },
     name: flags.name ?? config.deploymentName ?? "prod",
     id: flags.id,
