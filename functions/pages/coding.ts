@@ -1,10 +1,11 @@
 import zlib from "node:zlib";
 
-/** The content codings that the runtime leaves to us: it encodes gzip by itself, and decodes gzip and br. */
-export type Coding = "br" | "zstd";
+/** The content codings that documents come in. The runtime decodes gzip and br by itself. */
+export type Coding = "gzip" | "br" | "zstd";
 
 /** Quality that a proxy can afford: a document is coded once more, while somebody waits for it. */
 const BROTLI_QUALITY = 4;
+const GZIP_LEVEL = 5;
 
 type Engine = ReturnType<typeof zlib.createZstdDecompress>;
 
@@ -18,11 +19,13 @@ export function encoded(body: ReadableStream<Uint8Array>, coding: Coding): Reada
 }
 
 const ENCODERS: Record<Coding, () => Engine> = {
+  gzip: () => zlib.createGzip({ level: GZIP_LEVEL }),
   br: () => zlib.createBrotliCompress({ params: { [zlib.constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY } }),
   zstd: () => zlib.createZstdCompress(),
 };
 
 const FLUSHES: Record<Coding, number> = {
+  gzip: zlib.constants.Z_SYNC_FLUSH,
   br: zlib.constants.BROTLI_OPERATION_FLUSH,
   zstd: zlib.constants.ZSTD_e_flush,
 };

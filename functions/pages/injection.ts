@@ -1,5 +1,5 @@
 import { encoded, zstdDecoded, type Coding } from "./coding.ts";
-import { insertionPoint } from "./insertion-point.ts";
+import { insertionPoint, PROLOGUE_LIMIT_BYTES } from "./insertion-point.ts";
 
 /**
  * Puts `markup` (ASCII) first into the head of a document. Streams: what the backend has flushed goes on at once, as
@@ -17,8 +17,8 @@ export function injected(response: Response, markup: string, missed: () => void)
   const plain = coding === "zstd" ? zstdDecoded(response.body) : response.body;
   const body = withMarkup(plain, new TextEncoder().encode(markup), missed);
   const { status, statusText } = response;
-  if (coding === "identity" || coding === "gzip") return new Response(body, { status, statusText, headers });
-  // workerd's own br encoder keeps everything until the end.
+  if (coding === "identity") return new Response(body, { status, statusText, headers });
+  // The runtime's own encoders keep everything until their buffer is full, or until the end.
   return new Response(encoded(body, coding), { status, statusText, headers, encodeBody: "manual" });
 }
 
@@ -32,7 +32,7 @@ const OF_THE_BODY = [
   "accept-ranges",
 ];
 
-function codingOf(headers: Headers): Coding | "gzip" | "identity" | null {
+function codingOf(headers: Headers): Coding | "identity" | null {
   const given = headers.get("content-encoding")?.trim().toLowerCase() ?? "identity";
   return given === "identity" || given === "gzip" || given === "br" || given === "zstd" ? given : null;
 }
@@ -61,7 +61,7 @@ async function copy(
     for (;;) {
       const { value, done } = await reader.read();
       if (value) prologue = joined(prologue, value);
-      const point = insertionPoint(prologue);
+      const point = insertionPoint(prologue.subarray(0, PROLOGUE_LIMIT_BYTES));
       if (point === "more" && !done) continue;
       // A document that ends before its head begins is all prologue.
       const at = point === "more" ? prologue.length : point;

@@ -10,10 +10,12 @@ declare module "node:zlib" {
     on(event: "error", listener: (error: Error) => void): void;
   }
   interface Zlib {
+    createGzip(options: { level: number }): Engine;
     createBrotliCompress(options: { params: Record<number, number> }): Engine;
     createZstdCompress(): Engine;
     createZstdDecompress(): Engine;
     constants: {
+      Z_SYNC_FLUSH: number;
       BROTLI_OPERATION_FLUSH: number;
       BROTLI_PARAM_QUALITY: number;
       ZSTD_e_flush: number;

@@ -10,6 +10,8 @@ export interface PlainApp {
   seen: string[];
   /** Answers instead of the defaults where it returns true. */
   handler: (request: IncomingMessage, response: ServerResponse) => boolean;
+  /** Breaks every connection, as a crash would. */
+  closeConnections(): void;
   close(): Promise<void>;
 }
 
@@ -22,6 +24,7 @@ export async function startPlainApp(id: string): Promise<PlainApp> {
     url: "",
     seen: [],
     handler: () => false,
+    closeConnections: () => server.closeAllConnections(),
     async close() {
       for (const socket of sockets.clients) socket.terminate();
       server.closeAllConnections();
