@@ -3,9 +3,13 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import type { ServerResponse } from "node:http";
 import zlib from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { deployUrl, putApp } from "../helpers/deploy.ts";
+import { putApp } from "../helpers/deploy.ts";
+import { byUrl, type Placement } from "../helpers/placement.ts";
 import { startPlainApp, type PlainApp } from "../helpers/plain-app.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
+
+/** How the backend is placed; `tunnel-injection.test.ts` runs every case once more behind a runner. */
+export const backends: { placement: Placement } = { placement: byUrl };
 
 let stack: TestStack;
 let backend: PlainApp;
@@ -18,13 +22,15 @@ beforeAll(async () => {
     handler?.(request, response);
     return handler !== undefined;
   };
+  await backends.placement.begin(stack);
   for (const contract of ["edge", "none"]) {
     await putApp(stack, contract, { contract, hosts: [`${contract}.test`] });
-    await deployUrl(stack, contract, "v1", backend.url);
+    await backends.placement.deploy(stack, contract, "v1", backend.url);
   }
 });
 
 afterAll(async () => {
+  await backends.placement.end();
   await backend.close();
   await stack.stop();
 });
