@@ -56,11 +56,14 @@ const RELOAD_MEMORY_MS = 60_000;
  */
 export class PageHub extends DurableObject<PageHubBinding> {
   readonly #sql: SqlStorage;
+  /** Listing them takes as long as there are many. */
+  #sockets: number;
 
   constructor(ctx: DurableObjectState, env: PageHubBinding) {
     super(ctx, env);
     this.#sql = ctx.storage.sql;
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PAGE_PING, PAGE_PONG));
+    this.#sockets = ctx.getWebSockets().length;
     if (this.#hasPages()) this.#loseAllWithoutSocket();
   }
 
@@ -69,13 +72,15 @@ export class PageHub extends DurableObject<PageHubBinding> {
     const query = new URL(request.url).searchParams;
     const page = query.get("page") ?? "";
     if (!isPageId(page)) return new Response(null, { status: 400 });
-    if (this.ctx.getWebSockets().length >= PAGES_PER_HUB && this.ctx.getWebSockets(page).length === 0) {
+    const former = this.ctx.getWebSockets(page);
+    if (this.#sockets >= PAGES_PER_HUB && former.length === 0) {
       return new Response(null, { status: 503, headers: { [SHARDS_HEADER]: String(this.#shards) } });
     }
     const { 0: client, 1: server } = new WebSocketPair();
     // A page that is back before its old socket was found dead.
-    for (const old of this.ctx.getWebSockets(page)) old.close(1000, "replaced");
+    for (const old of former) old.close(1000, "replaced");
     this.ctx.acceptWebSocket(server, [page]);
+    this.#sockets += 1;
     this.#makeTable();
     this.#sql.exec("INSERT OR REPLACE INTO pages (id, lost_at) VALUES (?, NULL)", page);
     server.send(WELCOME);
@@ -145,6 +150,7 @@ export class PageHub extends DurableObject<PageHubBinding> {
   }
 
   #left(socket: WebSocket, isGone: boolean): void {
+    this.#sockets -= 1;
     const [page = ""] = this.ctx.getTags(socket);
     const isBack = this.ctx
       .getWebSockets(page)
