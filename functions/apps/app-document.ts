@@ -75,6 +75,13 @@ export const appConfig = z.strictObject({
   verifyTimeoutSeconds: seconds(1, 1_800).default(180),
   /** Between telling browsers to reload and unrouting the deployment that they leave. */
   reloadGraceSeconds: seconds(0, 3_600).default(30),
+  /**
+   * `page`: what a page asks for reaches the version that it was loaded from; `visitor`: the next page, too, which
+   * sessions in memory need; `off`: only pins count.
+   */
+  stickiness: z.enum(["page", "visitor", "off"]).default("page"),
+  /** With `visitor`: how long after the last page the next one still comes from its version. */
+  visitIdleSeconds: seconds(1, 30 * 86_400).default(1_800),
 });
 export type AppConfig = z.infer<typeof appConfig>;
 
@@ -272,6 +279,11 @@ export function isRoutable(deployment: Deployment): boolean {
     deployment.retirement?.unroutedAt == null &&
     (deployment.state === "ready" || deployment.state === "active" || deployment.state === "draining")
   );
+}
+
+/** Rule 9: nobody stays on it, whatever its state. */
+export function isTooOld(app: AppDocument, deployment: Deployment): boolean {
+  return app.minimum !== null && deployment.sequence < app.minimum.sequence;
 }
 
 export function isFinished(deployment: Deployment): boolean {
