@@ -4,7 +4,7 @@ import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
 import { callController, type ControllerBinding } from "./control/context.ts";
 import { isTransient, objectUnavailable } from "./durable-object-call.ts";
 import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
-import { nameInDomain, servePublic } from "./edge/serve.ts";
+import { placeOf, servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
 import { ReadBudget } from "./edge/read-budget.ts";
 import { RouteTables } from "./edge/table.ts";
@@ -56,12 +56,12 @@ export default {
       const isOperatorHost = host.name === config.operatorHost?.name;
       if (isPagePath(path) && !isOperatorHost) {
         const routes = tablesOf(env);
-        const appName = nameInDomain(host.name, config.appDomain);
+        const { key, appName } = await placeOf(host.name, { config, tables: routes, waitUntil });
         const app = async (fresh: boolean): Promise<AppDocument | null> => {
-          if (!fresh) return (await routes.get(host.name, appName, waitUntil)).app;
+          if (!fresh) return (await routes.get(key, appName, waitUntil)).app;
           if (!pageReads.take(Date.now()))
             throw new Problem("store_unavailable", "Too many pages ask at once.");
-          return (await routes.fresh(host.name, appName, waitUntil)).app;
+          return (await routes.fresh(key, appName, waitUntil)).app;
         };
         return await servePages(request, new URL(request.url), { env, app });
       }
@@ -69,8 +69,13 @@ export default {
         return await serveOwn(request, { url: new URL(request.url), host }, env, waitUntil);
       }
       if (isOperatorHost) return serveOperatorHost(request, path);
-      const pages = pageLayer(env, waitUntil);
-      const context = { config, tables: tablesOf(env), waitUntil, fetchTarget: fetchTarget(env), pages };
+      const context = {
+        config,
+        tables: tablesOf(env),
+        waitUntil,
+        fetchTarget: fetchTarget(env),
+        pageLayer: pageLayer(env, waitUntil),
+      };
       return await servePublic(request, url, host.name, context);
     } catch (error) {
       return problemResponse(problemOf(error), request);

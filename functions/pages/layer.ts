@@ -1,5 +1,4 @@
 import { contractOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
-import { wantsHtml } from "../errors.ts";
 import type { DocumentNote, PageHubBinding } from "./hub.ts";
 import { noteDocument } from "./hubs.ts";
 import { injected } from "./injection.ts";
@@ -13,7 +12,7 @@ interface Arrival {
   deployment: Deployment;
 }
 
-/** Puts the page helper into documents of deployments whose contract is `edge`, and says which pages can't be counted. */
+/** Puts the page helper into documents (pages in a tab or a frame) of deployments whose contract is `edge`, and says which pages can't be counted. */
 export function pageLayer(env: PageHubBinding, waitUntil: (work: Promise<unknown>) => void) {
   return {
     document(response: Response, { request, url, app, deployment }: Arrival): Response {
@@ -45,28 +44,14 @@ function scriptTag(address: URL, { nonce, socket }: { nonce: string | null; sock
   return `<script src="${source}"${nonce === null ? "" : ` nonce="${nonce}"`}${socket ? "" : " data-no-socket"}></script>`;
 }
 
-/** What is shown in a tab or a frame. Fragments that a page fetches for itself aren't, nor are downloads and pieces. */
-function isDocument(request: Request, { status, headers, body }: Response): boolean {
-  if (body === null || request.method === "HEAD" || status === 206 || headers.has("content-range"))
-    return false;
-  if (/^\s*attachment/i.test(headers.get("content-disposition") ?? "")) return false;
-  if (!isHtml({ headers }) && !isXhtml(headers)) return false;
-  const destination = request.headers.get("sec-fetch-dest");
-  if (destination === null) return wantsHtml(request);
-  // A prefetch for a later navigation has none; it is shown as it was fetched.
-  if (destination === "empty") return request.headers.get("sec-purpose")?.startsWith("prefetch") === true;
-  return DOCUMENTS.has(destination);
+/** Whether it is the whole of one; that it is shown in a tab or a frame is known. */
+function isDocument({ method }: Request, { status, headers, body }: Response): boolean {
+  return body !== null && method !== "HEAD" && status !== 206 && !headers.has("content-range");
 }
 
-const DOCUMENTS: ReadonlySet<string> = new Set(["document", "iframe", "frame", "object", "embed"]);
-
+/** XHTML's parser forgives nothing, and there is no way to be sure of its beginning. */
 function isHtml({ headers }: Pick<Response, "headers">): boolean {
   return /^\s*text\/html\s*(?:;|$)/i.test(headers.get("content-type") ?? "");
-}
-
-/** Its parser forgives nothing, and there is no way to be sure of its beginning. */
-function isXhtml(headers: Headers): boolean {
-  return /^\s*application\/xhtml\+xml/i.test(headers.get("content-type") ?? "");
 }
 
 function mayNotTransform(headers: Headers): boolean {

@@ -96,7 +96,7 @@ test("a page of an app that knows nothing of Signalbox stays on its version unti
 
   await deploy("plain", "v2");
   const fresh = await open("plain", "v2");
-  for (const [name, source] of SCRIPTED.slice(0, 5)) {
+  for (const [name, source] of SCRIPTED) {
     expect([name, await old.evaluate(`(async () => ${source})()`)]).toEqual([name, "v1"]);
   }
   expect(await old.evaluate(`navigator.sendBeacon("/echo?beacon", "x")`)).toBe(true);
