@@ -83,8 +83,8 @@ export const deploymentView = z
     sequence: z.number(),
     target,
     promote: z.boolean(),
-    /** What it keeps to, as its verification found out; null until then. */
-    contract: z.enum(contracts).nullable(),
+    /** What it keeps to, as its verification found out; null until then, and in answers that earlier builds kept. */
+    contract: z.enum(contracts).nullable().default(null),
     url: z.string().nullable(),
     drainDeadline: timestamp.nullable(),
     retirement: z
