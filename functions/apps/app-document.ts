@@ -57,7 +57,7 @@ export const appConfig = z.strictObject({
     .refine((hosts) => new Set(hosts).size === hosts.length, "names a host twice")
     .default([]),
   /**
-   * What is asked of a backend, decided for each deployment as it is verified: `pulse`, the app contract of DESIGN section 5;
+   * What is asked of a backend, decided for each deployment as it is verified: `pulse`, the app answers the contract of `contract.ts`;
    * `edge`, nothing: the edge keeps pages on their version and counts them; `none`, a pure pipe; `auto`, `pulse` where the
    * backend has it, else `edge`.
    */

@@ -16,15 +16,16 @@ export interface EvidenceParts {
 }
 
 /**
- * Who is still there: what the backend counts, or with contract `edge` our own count of pages, and where the provider carries
- * its traffic, what is under way. Requests under way outweigh a count of nobody; that nothing is under way outweighs nothing.
+ * Who is still there: the backend counts its sessions, with contract `edge` the hub its pages, and a provider that carries
+ * the traffic counts open streams. Open streams prove that somebody is there, whatever the others say; their absence proves
+ * nothing.
  */
 export async function evidence(
   app: AppDocument,
   deployment: Deployment,
   parts: EvidenceParts,
 ): Promise<SessionProbe> {
-  // Before the backend is asked, which is a request under way itself.
+  // Before the backend is asked: that opens a stream itself.
   const streams = await parts.providers[deployment.target.kind].openStreams(deployment).catch(() => null);
   const probe =
     contractOf(app, deployment) === "edge"
