@@ -87,7 +87,7 @@ export function othersAlive(app: AppDocument, one: Deployment): Deployment[] {
 }
 
 /** How many requests more 404s may cost an app, in one isolate: a page may miss many files at once. */
-const BURST = 64;
+const BURST = 256;
 const PER_SECOND = 16;
 /** More than the newest is asked only while this many are left, so that each of a flood costs one at most. */
 const RESERVE = BURST / 2;
