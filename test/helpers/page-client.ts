@@ -27,7 +27,7 @@ export function openPage(
   const heard: string[] = [];
   socket.on("message", (data: Buffer) => {
     const text = data.toString();
-    heard.push(text.startsWith("{") ? String((JSON.parse(text) as { type: string }).type) : text);
+    heard.push(text.startsWith("{") ? (JSON.parse(text) as { type: string }).type : text);
   });
   const closed = new Promise<number>((resolve) => socket.on("close", resolve));
   return new Promise((resolve, reject) => {

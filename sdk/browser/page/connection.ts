@@ -9,23 +9,23 @@ export type ConnectionState = "connecting" | "connected" | "waiting" | "suspende
 
 /** What one server says on its socket, and what it wants to hear. */
 export interface Dialect {
-  address(): string;
+  address: () => string;
   /** Each message, and how to keep an eye on the connection. */
-  heard(data: unknown, link: Link): void;
+  heard: (data: unknown, link: Link) => void;
   /** Whether a close code says never to come back. */
-  isFinal(code: number): boolean;
+  isFinal: (code: number) => boolean;
   /** Said before the page goes. */
   bye?: string;
 }
 
 export interface Link {
   /** The server has taken the page. */
-  welcomed(): void;
-  send(text: string): void;
+  welcomed: () => void;
+  send: (text: string) => void;
   /** The server is gone, though the socket doesn't know it. */
-  lost(): void;
+  lost: () => void;
   /** Called once, when the connection is over. */
-  onEnd(callback: () => void): void;
+  onEnd: (callback: () => void) => void;
 }
 
 export interface Connection {

@@ -133,18 +133,14 @@ export function pinPage(id: string, checkPath: string, outdated: FoundStale): vo
 
   /** Sent when the page is long gone, with no answer. */
   function patchFetchLater(): void {
-    const native: unknown = Reflect.get(window, "fetchLater");
-    if (typeof native !== "function") return;
-    const patched = new Proxy(native, {
-      apply(target, self, [input, init]: [RequestInfo | URL, (RequestInit & { activateAfter?: number })?]) {
-        const url = resolve(input instanceof NativeRequest ? input.url : input);
-        if (!isOurs(url)) return Reflect.apply(target, self, [input, init]);
-        const { activateAfter } = init ?? {};
-        const later = activateAfter === undefined ? [] : [{ activateAfter }];
-        return Reflect.apply(target, self, [pinnedRequest(input, init, url).request, ...later]);
-      },
+    patchMethod(window, "fetchLater", (native, self, args) => {
+      const [input, init] = args as [RequestInfo | URL, (RequestInit & { activateAfter?: number })?];
+      const url = resolve(input instanceof NativeRequest ? input.url : input);
+      if (!isOurs(url)) return Reflect.apply(native, self, args);
+      const { activateAfter } = init ?? {};
+      const later = activateAfter === undefined ? [] : [{ activateAfter }];
+      return Reflect.apply(native, self, [pinnedRequest(input, init, url).request, ...later]);
     });
-    Object.defineProperty(window, "fetchLater", { value: patched, configurable: true, writable: true });
   }
 
   patchFetch();
@@ -158,10 +154,9 @@ export function pinPage(id: string, checkPath: string, outdated: FoundStale): vo
 }
 
 function patchBeacon(id: string): void {
-  Navigator.prototype.sendBeacon = new Proxy(Navigator.prototype.sendBeacon, {
-    apply: (target, self, [address, ...rest]: unknown[]) =>
-      Reflect.apply(target, self, [pinned(address, id), ...rest]),
-  });
+  patchMethod(Navigator.prototype, "sendBeacon", (native, self, [address, ...rest]) =>
+    Reflect.apply(native, self, [pinned(address, id), ...rest]),
+  );
 }
 
 /** What a worker asks for has the worker's address as its Referer, by which the edge knows where it belongs. */
@@ -208,16 +203,22 @@ function patchForms(id: string): void {
     const restore = pinFor(event.target, event.submitter);
     if (restore !== null) setTimeout(restore);
   });
-  HTMLFormElement.prototype.submit = new Proxy(HTMLFormElement.prototype.submit, {
-    apply(target, self: HTMLFormElement, args: unknown[]) {
-      const restore = pinFor(self, null);
-      try {
-        return Reflect.apply(target, self, args);
-      } finally {
-        restore?.();
-      }
-    },
+  patchMethod(HTMLFormElement.prototype, "submit", (native, self, args) => {
+    const restore = self instanceof HTMLFormElement ? pinFor(self, null) : null;
+    try {
+      return Reflect.apply(native, self, args);
+    } finally {
+      restore?.();
+    }
   });
+}
+
+type Apply = (native: Function, self: unknown, args: unknown[]) => unknown;
+
+/** Where the browser has it. */
+function patchMethod(owner: object, name: string, apply: Apply): void {
+  const native: unknown = Reflect.get(owner, name);
+  if (typeof native === "function") Reflect.set(owner, name, new Proxy(native, { apply }));
 }
 
 // `socket.constructor === WebSocket` goes on holding.

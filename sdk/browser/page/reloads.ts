@@ -9,11 +9,11 @@ export type ReloadState = "idle" | "reload-pending" | "reload-vetoed" | "reloadi
 export interface Reloads {
   readonly state: ReloadState;
   /** Reloads once and politely, unless the page came from such a reload already. */
-  outdated(reason: ReloadReason): void;
+  outdated: (reason: ReloadReason) => void;
   /** This page's deployment has served it for a while: it has left any reload loop. */
-  forget(): void;
-  onReload(callback: ReloadCallback): () => void;
-  reload(): void;
+  forget: () => void;
+  onReload: (callback: ReloadCallback) => () => void;
+  reload: () => void;
 }
 
 /** `gaveUp`: reloading didn't help. */

@@ -14,15 +14,15 @@ export interface PageParts {
   pageId: string;
   reloads: Reloads;
   /** Call it at each welcome; the returned function ends what it began. */
-  servedByOwn(): () => void;
+  servedByOwn: () => () => void;
 }
 
 export interface Start {
   /** Asked, with a pin, whether a deployment is still there. */
-  checkPath(id: string): string;
+  checkPath: (id: string) => string;
   /** Null: this page has no socket. */
-  dialect(parts: PageParts): Dialect | null;
-  gaveUp(): void;
+  dialect: (parts: PageParts) => Dialect | null;
+  gaveUp: () => void;
 }
 
 /** Defines `window.signalbox`. The first helper of a page wins: the app may have one that the edge doesn't know of. */
