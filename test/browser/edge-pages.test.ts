@@ -1,5 +1,6 @@
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, afterEach, expect, test } from "vitest";
+import { CLIENT_SCRIPT } from "../../sdk/client-script.generated.ts";
 import { deployUrl, putApp } from "../helpers/deploy.ts";
 import { startPlainApp, type PlainApp } from "../helpers/plain-app.ts";
 import { launchChromium, reaches, showsVersion } from "../helpers/sdk-browser.ts";
@@ -149,4 +150,121 @@ test("at the deadline a page reloads itself once, and a veto holds it", async ()
   const { body } = await stack.api("GET", "/apps/late/deployments/v1");
   expect(body["retirement"]).toMatchObject({ reason: "deadline", reloadedSockets: 2 });
   expect(said).toEqual([]);
+});
+
+const html =
+  (id: string, head: string, headers: Record<string, string> = {}, script = ""): PlainApp["handler"] =>
+  (request, response) => {
+    if (request.url === "/_pulse/client.js?pulse_deployment=v1") {
+      response.writeHead(200, { "content-type": "text/javascript" }).end(script);
+      return true;
+    }
+    if (request.url !== "/") return false;
+    response
+      .writeHead(200, { "content-type": "text/html", ...headers })
+      .end(`<!doctype html><html><head>${head}</head><body><p id="version">${id}</p></body></html>`);
+    return true;
+  };
+
+/** An app whose old page is open while another version is active. */
+async function openOld(
+  app: string,
+  handler?: (id: string) => PlainApp["handler"],
+): Promise<{ page: Page; v1: PlainApp }> {
+  await putApp(stack, app, { previousRetentionSeconds: 0 });
+  const v1 = await startPlainApp("v1");
+  const v2 = await startPlainApp("v2");
+  backends.push(v1, v2);
+  if (handler) [v1.handler, v2.handler] = [handler("v1"), handler("v2")];
+  await deployUrl(stack, app, "v1", v1.url);
+  const page = await open(app, "v1");
+  await deployUrl(stack, app, "v2", v2.url);
+  await open(app, "v2");
+  return { page, v1 };
+}
+
+test("what a page sends as it is left, and what it submits by script, reaches its version", async () => {
+  const { page, v1 } = await openOld("leaving");
+  expect(await page.evaluate(`typeof fetchLater`)).toBe("function");
+  await page.evaluate(`fetchLater("/echo?later", { method: "POST", body: "x", activateAfter: 0 }); 0`);
+  await page.evaluate(`addEventListener("pagehide", () => navigator.sendBeacon("/echo?left", "x"))`);
+  await page.evaluate(`document.forms[0].submit()`);
+  for (const sent of ["POST /echo?later", "POST /echo?left", "POST /form?pulse_deployment=v1"]) {
+    await until(
+      () => v1.seen.join("\n"),
+      (seen) => seen.includes(sent),
+    );
+  }
+  await showsVersion(page, "v1");
+  expect(said).toEqual([]);
+});
+
+test("a form that the app takes over, and one that goes elsewhere, are left as they are", async () => {
+  const { page } = await openOld("forms");
+  const action = await page.evaluate(`new Promise((done) => {
+    const [form] = document.forms;
+    form.addEventListener("submit", (event) => { event.preventDefault(); setTimeout(() => done(form.getAttribute("action"))); });
+    form.requestSubmit();
+  })`);
+  expect(action).toBe("/form");
+  const foreign = await page.evaluate(`new Promise((done) => {
+    const form = document.createElement("form");
+    form.method = "post"; form.action = "https://elsewhere.invalid/"; form.target = "frame";
+    document.body.append(form);
+    form.addEventListener("submit", () => setTimeout(() => done(form.getAttribute("action"))));
+    form.requestSubmit();
+  })`);
+  expect(foreign).toBe("https://elsewhere.invalid/");
+});
+
+test("a page whose policy wants a nonce gets the helper with it", async () => {
+  const policy = {
+    "content-security-policy": "script-src 'nonce-r4nd0m' 'strict-dynamic'; connect-src 'self'",
+  };
+  const { page } = await openOld("nonce", (id) => html(id, "", policy));
+  expect(await page.evaluate(`(async () => (await (await fetch("/echo")).json()).id)()`)).toBe("v1");
+  expect(said).toEqual([]);
+});
+
+test("a page whose policy forbids sockets has its pins, and no word in the console", async () => {
+  await putApp(stack, "mute", { previousRetentionSeconds: 0 });
+  const v1 = await startPlainApp("v1");
+  backends.push(v1);
+  v1.handler = html("v1", "", { "content-security-policy": "connect-src https://elsewhere.test" });
+  await deployUrl(stack, "mute", "v1", v1.url);
+  const page = await context.newPage();
+  page.on("console", (message) => said.push(message.text()));
+  await page.goto(`http://mute.localhost:${stack.port}/`);
+  await reaches(page, "suspended");
+  await deploy("mute", "v2");
+  await until(
+    () => decisions("mute"),
+    (seen) => seen.includes("v1 sessions_unknown"),
+  );
+  expect(said).toEqual([]);
+});
+
+test("beside the sdk's own script there is one helper", async () => {
+  const tag = '<script src="/_pulse/client.js?pulse_deployment=v1"></script>';
+  const { page } = await openOld("both", (id) => html(id, tag, {}, CLIENT_SCRIPT));
+  await until(
+    () => decisions("both"),
+    (seen) => seen.includes("v1 live_sessions 1 live"),
+  );
+  expect(await page.evaluate(`signalbox.deploymentId`)).toBe("v1");
+  expect(said).toEqual([]);
+});
+
+test("a frame is a page of its own, and its helper leaves no tag behind either", async () => {
+  const { page } = await openOld("framed", (id) => html(id, ""));
+  await page.evaluate(`new Promise((done) => {
+    const frame = document.createElement("iframe");
+    frame.src = "/form"; frame.onload = () => done(0);
+    document.body.append(frame);
+  })`);
+  const frame = page.frames()[1];
+  if (frame === undefined) throw new Error("There is no frame.");
+  expect(await frame.locator("script").count()).toBe(0);
+  await frame.waitForFunction(`signalbox.state === "connected"`);
+  expect(await page.evaluate(`document.documentElement.outerHTML`)).not.toContain("_signalbox/page.js");
 });
