@@ -22,7 +22,7 @@ export function openPage(
 ): Promise<PageClient> {
   const socket = new WebSocket(
     `ws://127.0.0.1:${stack.port}/_signalbox/page?deployment=${deployment}&page=${page}`,
-    { headers: { host, ...(origin === "" ? {} : { origin }) } },
+    { headers: { host, ...(origin === "" ? {} : { origin }) }, perMessageDeflate: false },
   );
   const heard: string[] = [];
   socket.on("message", (data: Buffer) => {
