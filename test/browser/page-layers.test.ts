@@ -19,11 +19,6 @@ afterAll(async () => {
   await Promise.all([stack.stop(), ...backends.map((backend) => backend.close())]);
 });
 
-/** What a module of the site exports. Vitest takes `import()` in what goes to the browser for its own. */
-interface Module {
-  data: string | Promise<string>;
-}
-
 /** A plain site in one version: `lazy-ID`, `late-ID` and the like are in its build alone. */
 async function site(id: string): Promise<Backend> {
   const backend = await startBackend(id);
@@ -112,13 +107,13 @@ describe("a site without any helper, whose page was open when another version wa
     seen.filter(({ url }) => !url.startsWith("/_pulse/")).map(({ method, url }) => `${method} ${url}`);
 
   /** What a page sees of its version by every way that it asks. */
-  function look(page: Page): Promise<Record<string, string>> {
-    return page.evaluate(async () => {
-      const text = async (answer: Promise<Response>): Promise<string> => (await answer).text();
-      const event = (target: EventTarget, name: string): Promise<MessageEvent> =>
+  function look(page: Page): Promise<unknown> {
+    return page.evaluate(`(async () => {
+      const text = async (answer) => (await answer).text();
+      const event = (target, name) =>
         new Promise((resolve, reject) => {
-          target.addEventListener(name, (happened) => resolve(happened as MessageEvent), { once: true });
-          target.addEventListener("error", () => reject(new Error(`no ${name}`)), { once: true });
+          target.addEventListener(name, resolve, { once: true });
+          target.addEventListener("error", () => reject(new Error("no " + name)), { once: true });
         });
       const image = new Image();
       image.src = "/logo.svg";
@@ -126,7 +121,7 @@ describe("a site without any helper, whose page was open when another version wa
       const source = new EventSource("/events");
       const sent = await event(source, "message");
       source.close();
-      const socket = new WebSocket(`ws://${location.host}/live`);
+      const socket = new WebSocket("ws://" + location.host + "/live");
       await event(socket, "open");
       socket.send("x");
       const message = await event(socket, "message");
@@ -137,12 +132,12 @@ describe("a site without any helper, whose page was open when another version wa
       return {
         get: await text(fetch("/api")),
         post: await text(fetch("/api", { method: "POST", body: "x" })),
-        image: `v${image.naturalWidth}`,
-        events: String(sent.data),
-        socket: String(message.data),
-        worker: String(worked.data),
+        image: "v" + image.naturalWidth,
+        events: sent.data,
+        socket: message.data,
+        worker: worked.data,
       };
-    });
+    })()`);
   }
 
   const seenBy = (id: string): Record<string, string> => ({
@@ -156,9 +151,8 @@ describe("a site without any helper, whose page was open when another version wa
 
   test("keeps all that it asks for on its version", async () => {
     expect(await look(open)).toEqual(seenBy("v1"));
-    const lazy = await open.evaluate(async () => {
-      const load = new Function("path", "return import(path)") as (path: string) => Promise<Module>;
-      const module = await load("/assets/lazy-v1.js");
+    const lazy = await open.evaluate(`(async () => {
+      const { data } = await import("/assets/lazy-v1.js");
       const style = document.createElement("link");
       style.rel = "stylesheet";
       style.href = "/assets/late-v1.css";
@@ -166,8 +160,8 @@ describe("a site without any helper, whose page was open when another version wa
       await new Promise((resolve) => style.addEventListener("load", resolve));
       await document.fonts.load("16px Late").catch(() => undefined);
       navigator.sendBeacon("/beacon", "bye");
-      return module.data;
-    });
+      return data;
+    })()`);
     expect(lazy).toBe("v1");
     await until(
       () => asked(v1),
@@ -176,13 +170,13 @@ describe("a site without any helper, whose page was open when another version wa
           all.includes(each),
         ),
     );
-    await open.evaluate(() => {
+    await open.evaluate(`{
       const form = document.createElement("form");
       form.method = "post";
       form.action = "/form";
       document.body.append(form);
       form.submit();
-    });
+    }`);
     await open.waitForURL("**/form");
     expect(await open.title()).toBe("form v1");
     expect(asked(v2)).toEqual([]);
@@ -200,10 +194,7 @@ describe("a site without any helper, whose page was open when another version wa
     expect(await second.textContent("#version")).toBe("v2");
     expect(await look(second)).toEqual(seenBy("v2"));
     const load = (page: Page, path: string): Promise<unknown> =>
-      page.evaluate(async (file) => {
-        const imported = new Function("path", "return import(path)") as (path: string) => Promise<Module>;
-        return (await imported(file)).data;
-      }, path);
+      page.evaluate(`import("${path}").then(({ data }) => data)`);
     expect(await load(open, "/assets/later-v1.js")).toBe("v1");
     expect(await load(second, "/assets/later-v2.js")).toBe("v2");
     expect(asked(v1)).toEqual(["GET /assets/later-v1.js"]);
