@@ -14,9 +14,7 @@ describe("the name of a file", () => {
     "/_app/immutable/chunks/B7xYk2_p.js",
     "/assets/a-b-c-0f9e8d7c6b5a.woff2",
     "/fonts/Inter.var-D4e5F6a7.woff2",
-  ])("%s holds a hash", (path) =>
-    expect(hasHashedName(path)).toBe(true),
-  );
+  ])("%s holds a hash", (path) => expect(hasHashedName(path)).toBe(true));
 
   test.each([
     "/",
