@@ -94,29 +94,57 @@ const RESERVE = BURST / 2;
 const APPS_LIMIT = 2_000;
 /** A visitor waits for a 404 no longer than this. */
 const WAIT_MS = 5_000;
+/** Each page of a site without a favicon.ico asks for one. */
+const ABSENT_MS = 60_000;
+const ABSENT_LIMIT = 5_000;
+const ABSENT_LENGTH_LIMIT = 256;
+
+/** Which file was missing, as what, and who could have it. */
+export interface MissingFile {
+  app: string;
+  /** With its query. */
+  path: string;
+  kind: AssetKind;
+  isRange: boolean;
+  others: readonly Deployment[];
+}
+
+type Ask = (deployment: Deployment, signal: AbortSignal) => Promise<Response>;
 
 /** Asks other deployments of an app for a file that one doesn't have. */
 export class AssetFallback {
   readonly #budgets = new Map<string, ReadBudget>();
+  /** Files that no other deployment has, and until when that is believed. */
+  readonly #absent = new Map<string, number>();
 
-  /** The first fitting answer of `others`, else `missing`. */
-  async find(
-    missing: Response,
-    of: { app: string; kind: AssetKind; isRange: boolean; others: readonly Deployment[] },
-    ask: (deployment: Deployment, signal: AbortSignal) => Promise<Response>,
-  ): Promise<Response> {
+  /** The first fitting answer of the others, else `missing`. */
+  async find(missing: Response, file: MissingFile, ask: Ask): Promise<Response> {
+    const key = [file.app, file.kind, file.path, ...file.others.map(({ id }) => id)].join("\n");
+    if ((this.#absent.get(key) ?? 0) > Date.now()) return missing;
     let isFirst = true;
-    for (const deployment of of.others) {
-      if (!this.#budget(of.app).take(Date.now(), isFirst ? 0 : RESERVE)) return missing;
+    let isSure = true;
+    for (const deployment of file.others) {
+      if (!this.#budget(file.app).take(Date.now(), isFirst ? 0 : RESERVE)) return missing;
       isFirst = false;
       const answer = await answerWithin(deployment, ask);
-      if (answer !== null && fits(answer, of.kind, of.isRange)) {
+      if (answer === null) {
+        isSure = false;
+        continue;
+      }
+      if (fits(answer, file.kind, file.isRange)) {
         await missing.body?.cancel();
         return answer;
       }
-      await answer?.body?.cancel();
+      await answer.body?.cancel();
     }
+    if (isSure) this.#remember(key);
     return missing;
+  }
+
+  #remember(key: string): void {
+    if (key.length > ABSENT_LENGTH_LIMIT) return;
+    if (this.#absent.size >= ABSENT_LIMIT) this.#absent.clear();
+    this.#absent.set(key, Date.now() + ABSENT_MS);
   }
 
   #budget(app: string): ReadBudget {
@@ -129,17 +157,14 @@ export class AssetFallback {
   }
 }
 
-/** Null where there is none: then the 404 was the answer. */
-async function answerWithin(
-  deployment: Deployment,
-  ask: (deployment: Deployment, signal: AbortSignal) => Promise<Response>,
-): Promise<Response | null> {
+/** Null where there is none in time. */
+async function answerWithin(deployment: Deployment, ask: Ask): Promise<Response | null> {
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(), WAIT_MS);
   try {
     return await ask(deployment, patience.signal);
   } catch {
-    return null; // what it lacks, the 404 says already
+    return null; // then the 404 is the answer
   } finally {
     clearTimeout(timer);
   }

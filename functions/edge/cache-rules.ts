@@ -21,7 +21,7 @@ const KEPT_UNASKED = new Set([300, 301, 308, 410]);
 /** `index-BkX3aZ9q.js`, `main.8f3a9c1b.css`, `Inter.woff2-D4e5f6A7.woff2`; not `jquery-bootstrap.js`. */
 export function hasHashedName(path: string): boolean {
   const [, hash] =
-    /[.\-_~]([\w-]{8,64})(?:\.[a-z0-9]{1,5}){1,2}$/i.exec(path.slice(path.lastIndexOf("/") + 1)) ?? [];
+    /(?:^|[.\-_~])([\w-]{8,64})(?:\.[a-z0-9]{1,5}){1,2}$/i.exec(path.slice(path.lastIndexOf("/") + 1)) ?? [];
   if (hash === undefined) return false;
   const last = hash.slice(-8);
   const isHex = /^[0-9a-f]+$/.test(last) && /\d/.test(last) && /[a-f]/.test(last);

@@ -6,7 +6,7 @@ import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { URL_LIMIT_BYTES } from "../protocol/limits.ts";
 import { askedOf, type Asked } from "./asked.ts";
 import { AssetFallback, assetKindOf, isMissing, othersAlive } from "./asset-fallback.ts";
-import { deploymentHostOf, tableKeyOf } from "./deployment-host.ts";
+import { deploymentHostOf, tableKeyOf, type DeploymentHost } from "./deployment-host.ts";
 import { forward, type Arrival, type Destination, type ForwardOptions } from "./forward.ts";
 import type { RouteTable } from "./hosts.ts";
 import { isInternalPath } from "./internal-paths.ts";
@@ -49,7 +49,8 @@ export function servePublic(
   }
   const names = headerNames(request);
   const app = context.tables.cached(host)?.app;
-  if (!app || app.paused || names.has(TOKEN_HEADER) || host.includes("--"))
+  const isOfDeployment = host.includes("--") && deploymentAt(host, context.config) !== null;
+  if (!app || app.paused || isOfDeployment || names.has(TOKEN_HEADER))
     return serveWithCare(request, url, host, names, context);
   const { pin, varies } = pinOf(url.search, request.headers, names);
   return serveApp(request, url, app, { ...context, names, internal: false, pin, varies });
@@ -99,13 +100,18 @@ export async function placeOf(
 ): Promise<Place> {
   const appName = nameInDomain(host, config.appDomain);
   const place = { key: host, appName, deployment: null };
-  const named = appName === null ? null : deploymentHostOf(appName);
+  const named = deploymentAt(host, config);
   if (named === null) return place;
   const { app } = await tables.get(host, appName, waitUntil);
   if (app !== null && (app.name === appName || app.config.hosts.includes(host))) return place;
   const key = tableKeyOf(named);
   const owner = (await tables.get(key, named.app, waitUntil)).app;
   return owner?.name === named.app ? { key, appName: named.app, deployment: named.id } : place;
+}
+
+function deploymentAt(host: string, { appDomain }: Config): DeploymentHost | null {
+  const label = nameInDomain(host, appDomain);
+  return label === null ? null : deploymentHostOf(label);
 }
 
 interface Given extends ForwardOptions {
@@ -185,8 +191,10 @@ export function serveApp(
         const again = { ...arrival, isUnconditional: true };
         answer = answer.then((first) =>
           isMissing(first)
-            ? assetFallback.find(first, { app: app.name, kind, isRange, others }, (other, signal) =>
-                send(again, app, other, "asset", { ...given, signal }),
+            ? assetFallback.find(
+                first,
+                { app: app.name, path: url.pathname + url.search, kind, isRange, others },
+                (other, signal) => send(again, app, other, "asset", { ...given, signal }),
               )
             : first,
         );

@@ -562,6 +562,18 @@ describe("a file that the version lacks", () => {
     expect(sites["v1"]?.seen.length).toBe(1);
   });
 
+  test("isn't asked for again where nobody has it", async () => {
+    for (const _ of "123") expect((await get("files", "/favicon.ico", fetched("image"))).status).toBe(404);
+    expect([sites["v1"]?.seen.length, sites["v2"]?.seen.length]).toEqual([1, 1]);
+  });
+
+  test("isn't waited for where a version is gone", async () => {
+    const two = await app("halved", ["v1", "v2"]);
+    await two["v1"]?.close();
+    const answer = await get("halved", "/assets/only-v1.js", fetched("script"));
+    expect([answer.status, answer.body.toString()]).toEqual([404, "missing"]);
+  });
+
   test("costs each of a flood one further request at most, and the app so many", async () => {
     const asked = 400;
     for (let at = 0; at < asked; at += 50) {
