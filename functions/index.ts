@@ -4,6 +4,7 @@ import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
 import { callController, type ControllerBinding } from "./control/context.ts";
 import { isTransient, objectUnavailable } from "./durable-object-call.ts";
 import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
+import { setPageCookie } from "./edge/page-cookie.ts";
 import { placeOf, servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
 import { ReadBudget } from "./edge/read-budget.ts";
@@ -15,7 +16,7 @@ import { servicesSweep } from "./janitor/sweep-services.ts";
 import { serveMetrics } from "./control/metrics.ts";
 import type { PageHubBinding } from "./pages/hub.ts";
 import { pageLayer } from "./pages/layer.ts";
-import { isPagePath, servePages } from "./pages/serve.ts";
+import { isPagePath, servePages, type PagesContext } from "./pages/serve.ts";
 import { openProviders } from "./providers/open.ts";
 import { requestHost, type RequestHost } from "./request-host.ts";
 import { isBrokerPath, serveBroker } from "./control/broker.ts";
@@ -56,14 +57,19 @@ export default {
       const isOperatorHost = host.name === config.operatorHost?.name;
       if (isPagePath(path) && !isOperatorHost) {
         const routes = tablesOf(env);
-        const { key, appName } = await placeOf(host.name, { config, tables: routes, waitUntil });
+        const { key, appName, deployment } = await placeOf(host.name, { config, tables: routes, waitUntil });
         const app = async (fresh: boolean): Promise<AppDocument | null> => {
           if (!fresh) return (await routes.get(key, appName, waitUntil)).app;
           if (!pageReads.take(Date.now()))
             throw new Problem("store_unavailable", "Too many pages ask at once.");
           return (await routes.fresh(key, appName, waitUntil)).app;
         };
-        return await servePages(request, new URL(request.url), { env, app });
+        const follow: PagesContext["follow"] = (headers, { config: { stickiness } }, { id }) => {
+          if (stickiness === "off" || deployment !== null) return;
+          const loadedAt = stickiness === "visitor" ? Math.floor(Date.now() / 1_000) : null;
+          setPageCookie(headers, { id, loadedAt }, url);
+        };
+        return await servePages(request, new URL(request.url), { env, app, follow });
       }
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
         return await serveOwn(request, { url: new URL(request.url), host }, env, waitUntil);

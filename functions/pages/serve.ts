@@ -18,6 +18,8 @@ export interface PagesContext {
   env: PageHubBinding;
   /** The app of the request's host; `fresh`: not from a table that may be some seconds old. */
   app: (fresh: boolean) => Promise<AppDocument | null>;
+  /** Has what a page asks for without a pin follow this deployment from now on. */
+  follow: (headers: Headers, app: AppDocument, deployment: Deployment) => void;
 }
 
 export function isPagePath(path: string): boolean {
@@ -61,13 +63,20 @@ const STALE = JSON.stringify({ type: "reload", reason: "stale-affinity" });
  * `?deployment=ID&page=PAGE`: hears when the page is to reload, and counts it for as long as it is open. A plain GET says
  * whether the deployment is still there.
  */
-async function socket(request: Request, url: URL, { env, app: read }: PagesContext): Promise<Response> {
+async function socket(
+  request: Request,
+  url: URL,
+  { env, app: read, follow }: PagesContext,
+): Promise<Response> {
   const page = url.searchParams.get("page") ?? "";
   const id = url.searchParams.get("deployment");
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
-    const isThere = placeOf(await read(false), id) !== null || placeOf(await read(true), id) !== null;
-    const headers = { "cache-control": "no-store", ...(isThere ? {} : { "x-pulse-stale-affinity": "1" }) };
-    return new Response(null, { status: isThere ? 204 : 409, headers });
+    const place = placeOf(await read(false), id) ?? placeOf(await read(true), id);
+    const headers = new Headers({ "cache-control": "no-store" });
+    if (place === null) headers.set("x-pulse-stale-affinity", "1");
+    // Another site's page can't send that header.
+    else if (request.headers.get("x-pulse-deployment") === id) follow(headers, place.app, place.deployment);
+    return new Response(null, { status: place === null ? 409 : 204, headers });
   }
   if (!isSameOrigin(request, url)) {
     throw new Problem("cross_origin", "A page's socket is for pages of the same origin.");

@@ -268,3 +268,27 @@ test("a frame is a page of its own, and its helper leaves no tag behind either",
   await frame.waitForFunction(`signalbox.state === "connected"`);
   expect(await page.evaluate(`document.documentElement.outerHTML`)).not.toContain("_signalbox/page.js");
 });
+
+test("with pages of two versions open, what no script asks for follows the tab that is turned to", async () => {
+  const { page } = await openOld("tabs");
+  const imported = (): Promise<unknown> =>
+    page.evaluate(`import("/module.js?" + Math.random()).then(({ id }) => id)`);
+  await until(
+    async () => {
+      await page.evaluate(`dispatchEvent(new Event("focus"))`);
+      return imported();
+    },
+    (id) => id === "v1",
+  );
+  const fresh = await open("tabs", "v2");
+  expect(await imported()).toBe("v2");
+  await until(
+    async () => {
+      await page.evaluate(`dispatchEvent(new Event("focus"))`);
+      return imported();
+    },
+    (id) => id === "v1",
+  );
+  expect(await fresh.locator("#version").textContent()).toBe("v2");
+  expect(said).toEqual([]);
+});

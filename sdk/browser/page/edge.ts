@@ -3,6 +3,7 @@
  * the PageHub, takes its own tag out of the document before the app starts, and never writes to the console.
  */
 import { withQuery } from "./addresses.ts";
+import { claimCookie } from "./claims.ts";
 import { ownTag, parseMessage, socketAddress, startHelper } from "./start.ts";
 
 /** Answered by the platform without waking the hub. A background tab's timers run once a minute. */
@@ -12,16 +13,17 @@ const UNCOUNTED_CLOSE_CODE = 4404;
 
 const tag = ownTag();
 tag?.remove();
+const pathOf = (id: string): string => `/_signalbox/page?deployment=${id}`;
 
 startHelper(tag, {
-  checkPath: (id) => `/_signalbox/page?deployment=${id}`,
+  checkPath: pathOf,
+  started: (id) => claimCookie(id, pathOf(id), () => window.signalbox?.state === "connected"),
   gaveUp: () => undefined,
   dialect({ deploymentId, pageId, reloads, servedByOwn }) {
     if (deploymentId === null || tag?.dataset["noSocket"] !== undefined) return null;
     let isAnswered = true;
     return {
-      address: () =>
-        withQuery(socketAddress(`/_signalbox/page?deployment=${deploymentId}`), `page=${pageId}`),
+      address: () => withQuery(socketAddress(pathOf(deploymentId)), `page=${pageId}`),
       isFinal: (code) => code === STALE_CLOSE_CODE || code === UNCOUNTED_CLOSE_CODE,
       heard(data, link) {
         isAnswered = true;

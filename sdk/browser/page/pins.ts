@@ -1,6 +1,6 @@
 import { isOurs, PIN_QUERY, pinned, pinOf, resolve, withQuery } from "./addresses.ts";
 
-const PIN_HEADER = "x-pulse-deployment";
+export const PIN_HEADER = "x-pulse-deployment";
 const STALE_HEADER = "x-pulse-stale-affinity";
 export const RELOAD_FLAG = "pulse_reload_on_stale_affinity";
 

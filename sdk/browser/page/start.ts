@@ -23,10 +23,15 @@ export interface Start {
   /** Null: this page has no socket. */
   dialect: (parts: PageParts) => Dialect | null;
   gaveUp: () => void;
+  /** Before the page's own requests are pinned. */
+  started?: (id: string) => void;
 }
 
 /** Defines `window.signalbox`. The first helper of a page wins: the app may have one that the edge doesn't know of. */
-export function startHelper(tag: HTMLScriptElement | null, { checkPath, dialect, gaveUp }: Start): void {
+export function startHelper(
+  tag: HTMLScriptElement | null,
+  { checkPath, dialect, gaveUp, started }: Start,
+): void {
   if (window.signalbox !== undefined) return;
   const deploymentId = tag === null ? null : pinOf(new URL(tag.src, document.baseURI));
   const givenJitterMs = Number.parseInt(tag?.dataset["reloadJitterMs"] ?? "", 10);
@@ -46,6 +51,7 @@ export function startHelper(tag: HTMLScriptElement | null, { checkPath, dialect,
     reload: reloading.reload,
   };
   Object.defineProperty(window, "signalbox", { value: api, enumerable: true });
+  if (deploymentId !== null) started?.(deploymentId);
   if (deploymentId !== null) pinPage(deploymentId, checkPath(deploymentId), reloading.outdated);
   const spoken = dialect({
     deploymentId,
