@@ -14,6 +14,8 @@ const START_TIMEOUT_MS = 60_000;
 
 try {
   await main();
+  // A start that was broken off may still wait for something.
+  process.exit(0);
 } catch (error) {
   const expected = error instanceof SettingError || error instanceof ControlProblem;
   console.error(
@@ -27,10 +29,15 @@ async function main(): Promise<void> {
   const stopped = askedToStop();
   const home = resolve(settings.home);
   const stack = await startStack(settings);
-  let runner: LocalRunner | undefined;
+  const started: { runner?: LocalRunner } = {};
+  const starting = async (): Promise<LocalRunner> => {
+    const runner = (started.runner = await startLocalRunner(stack, home));
+    if (settings.demo) await deployDemo(stack, runner);
+    return runner;
+  };
   try {
-    runner = await startLocalRunner(stack, home);
-    if (settings.demo) await deployDemo(stack);
+    const runner = await Promise.race([starting(), stopped.then(() => null)]);
+    if (runner === null) return;
     console.log(`Signalbox is ready: ${stack.dashboard}`);
     console.log(`  control token: in ${join(settings.home, "local.json")} (controlToken)`);
     console.log(
@@ -44,13 +51,13 @@ async function main(): Promise<void> {
     ]);
     if (reason !== null) throw new Error(reason);
   } finally {
-    await runner?.stop();
+    await started.runner?.stop();
     await stack.stop();
   }
 }
 
 /** Deploys the example unless an earlier start did: then its runner brings it back by itself. */
-async function deployDemo(stack: Stack): Promise<void> {
+async function deployDemo(stack: Stack, runner: LocalRunner): Promise<void> {
   const { control } = stack;
   const existing = await control.call("GET", `/apps/${DEMO_APP}`).catch((error: unknown) => {
     if (error instanceof ControlProblem && error.code === "unknown_app") return null;
@@ -72,17 +79,20 @@ async function deployDemo(stack: Stack): Promise<void> {
     ["active", "ready", "draining", "removed"],
     START_TIMEOUT_MS,
   );
-  await serves(stack);
+  await serves(stack, runner);
 }
 
 /** After a restart the deployment is active long before its process runs again. */
-async function serves({ workerd }: Stack): Promise<void> {
+async function serves({ workerd }: Stack, runner: LocalRunner): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS;
   for (;;) {
     const response = await fetch(`http://127.0.0.1:${workerd.port}/`);
     await response.body?.cancel();
     if (response.status < 500) return;
-    if (Date.now() > deadline) throw new Error(`The example answers ${response.status}.`);
+    if (Date.now() > deadline) {
+      const said = [`The example answers ${response.status}. Its runner said last:`, ...runner.lastLines()];
+      throw new Error(said.join("\n  "));
+    }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

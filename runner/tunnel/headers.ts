@@ -80,8 +80,7 @@ export function answerHead(
     pairs.push([rawHeaders[at] ?? "", rawHeaders[at + 1] ?? ""]);
   }
   const kept = endToEnd(pairs).filter(([name]) => !handshake.has(name.toLowerCase()));
-  const headers =
-    "port" in address && address.host === "local" ? publicAnswer(kept, request.headers, address.port) : kept;
+  const headers = "port" in address ? publicAnswer(kept, request.headers, address.port) : kept;
   // The hub would have to take any of these for a broken runner and end the connection.
   const sound =
     statusCode >= 100 &&

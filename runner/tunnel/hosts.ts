@@ -1,4 +1,5 @@
 import type { RawHeaders } from "../../functions/protocol/frames.ts";
+import { publicLocation, publicRefresh } from "../../functions/protocol/redirects.ts";
 
 /**
  * Which host a service is told that it is opened at. `public`: the one that people see. `local`: localhost and its own
@@ -31,10 +32,14 @@ export function localRequest(headers: RawHeaders, port: number): RawHeaders {
 /** The answer's headers, in which a redirect to the service itself leads to where people see it. */
 export function publicAnswer(answer: RawHeaders, request: RawHeaders, port: number): RawHeaders {
   const host = publicHost(request);
-  const scheme = valueOf(request, "x-forwarded-proto") ?? "http";
+  if (host === null) return answer;
+  const origin = `${valueOf(request, "x-forwarded-proto") ?? "http"}://${host}`;
+  const own = ["localhost", "127.0.0.1", "[::1]"].map((name) => `${name}:${port}`);
+  const isOwn = (place: string): boolean => own.includes(place);
   return answer.map(([name, value]) => {
-    const isOwn = name.toLowerCase() === "location" && URL.parse(value)?.origin === localOrigin(port);
-    return isOwn && host !== null ? [name, atOrigin(value, `${scheme}://${host}`)] : [name, value];
+    const key = name.toLowerCase();
+    if (key === "location") return [name, publicLocation(value, isOwn, origin)];
+    return key === "refresh" ? [name, publicRefresh(value, isOwn, origin)] : [name, value];
   });
 }
 

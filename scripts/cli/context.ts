@@ -76,7 +76,7 @@ export class CommandContext {
         );
       }
       if (approval !== null) await this.agreeToServer(approval);
-      this.#control = new ControlClient(server.value, token.value);
+      this.#control = new ControlClient(server.value, token.value, { inOneLine: !this.output.json });
     }
     return this.#control;
   }

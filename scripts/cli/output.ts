@@ -137,7 +137,7 @@ const FORMATS = ["bold", "dim", "underline", "red", "green", "yellow", "cyan"] a
 type Style = Record<(typeof FORMATS)[number], (text: string) => string>;
 
 /** A line feed in what others write would begin a line that looks like ours. */
-function oneLine(text: string): string {
+export function oneLine(text: string): string {
   return text.replace(/[\t\n]+/g, " ");
 }
 

@@ -1,7 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { hc, type ClientResponse } from "hono/client";
 import type { ControlApi } from "../../functions/control/routes/index.ts";
-import { controlFetch, ControlProblem, ControlUnreachable, jsonOf, patientFetch } from "./control-fetch.ts";
+import {
+  controlFetch,
+  ControlProblem,
+  ControlUnreachable,
+  jsonOf,
+  patientFetch,
+  type Reading,
+} from "./control-fetch.ts";
 import type {
   AppBody,
   AppView,
@@ -42,11 +49,14 @@ export class ControlClient {
   /** Sends a call once. */
   readonly #once: Api;
 
-  constructor(origin: string, token: string) {
+  readonly #read: Reading;
+
+  constructor(origin: string, token: string, read: Reading = {}) {
     this.origin = origin;
+    this.#read = read;
     this.#base = `${origin}/_signalbox/api/v1`;
     this.#fetch = controlFetch(origin, token);
-    this.#patient = hc<ControlApi>(this.#base, { fetch: patientFetch(this.#fetch) });
+    this.#patient = hc<ControlApi>(this.#base, { fetch: patientFetch(this.#fetch, read) });
     this.#once = hc<ControlApi>(this.#base, { fetch: this.#fetch });
   }
 
@@ -60,12 +70,12 @@ export class ControlClient {
 
   apps(): Promise<AppView[]> {
     const page = async (query: PageQuery): Promise<AppView[]> =>
-      (await answer(this.#patient.apps.$get({ query }))).apps;
+      (await this.#answer(this.#patient.apps.$get({ query }))).apps;
     return allPages(page, ({ name }) => name);
   }
 
   app(app: string): Promise<AppView> {
-    return answer(this.#patient.apps[":app"].$get({ param: encoded({ app }) }));
+    return this.#answer(this.#patient.apps[":app"].$get({ param: encoded({ app }) }));
   }
 
   /** Null: there is none. */
@@ -74,7 +84,7 @@ export class ControlClient {
   }
 
   putApp(app: string, config: AppBody): Promise<AppView> {
-    return answer(this.#patient.apps[":app"].$put({ param: encoded({ app }), json: config }));
+    return this.#answer(this.#patient.apps[":app"].$put({ param: encoded({ app }), json: config }));
   }
 
   /** Null: there is none. */
@@ -82,90 +92,96 @@ export class ControlClient {
     const param = encoded({ app, id });
     return nullWithout(
       "unknown_deployment",
-      answer(this.#patient.apps[":app"].deployments[":id"].$get({ param })),
+      this.#answer(this.#patient.apps[":app"].deployments[":id"].$get({ param })),
     );
   }
 
   createDeployment(app: string, body: DeploymentBody): Promise<DeploymentView> {
-    return answer(this.#patient.apps[":app"].deployments.$post({ param: encoded({ app }), json: body }));
+    return this.#answer(
+      this.#patient.apps[":app"].deployments.$post({ param: encoded({ app }), json: body }),
+    );
   }
 
   deleteDeployment(app: string, id: string): Promise<DeploymentView> {
-    return answer(this.#patient.apps[":app"].deployments[":id"].$delete({ param: encoded({ app, id }) }));
+    return this.#answer(
+      this.#patient.apps[":app"].deployments[":id"].$delete({ param: encoded({ app, id }) }),
+    );
   }
 
   promote(app: string, id: string): Promise<DeploymentView> {
     const param = encoded({ app, id });
-    return answer(this.#patient.apps[":app"].deployments[":id"].promote.$post({ param, json: {} }));
+    return this.#answer(this.#patient.apps[":app"].deployments[":id"].promote.$post({ param, json: {} }));
   }
 
   redeploy(app: string, id: string): Promise<DeploymentView> {
     const param = encoded({ app, id });
-    return answer(this.#patient.apps[":app"].deployments[":id"].redeploy.$post({ param, json: {} }));
+    return this.#answer(this.#patient.apps[":app"].deployments[":id"].redeploy.$post({ param, json: {} }));
   }
 
   rollback(app: string): Promise<AppView> {
-    return answer(this.#patient.apps[":app"].rollback.$post({ param: encoded({ app }), json: {} }));
+    return this.#answer(this.#patient.apps[":app"].rollback.$post({ param: encoded({ app }), json: {} }));
   }
 
   setCanary(app: string, id: string, weight: number): Promise<AppView> {
     const json = { id, weight };
-    return answer(this.#patient.apps[":app"].canary.$put({ param: encoded({ app }), json }));
+    return this.#answer(this.#patient.apps[":app"].canary.$put({ param: encoded({ app }), json }));
   }
 
   clearCanary(app: string): Promise<AppView> {
-    return answer(this.#patient.apps[":app"].canary.$delete({ param: encoded({ app }) }));
+    return this.#answer(this.#patient.apps[":app"].canary.$delete({ param: encoded({ app }) }));
   }
 
   pause(app: string, pause: PauseBody): Promise<AppView> {
-    return answer(this.#patient.apps[":app"].pause.$post({ param: encoded({ app }), json: pause }));
+    return this.#answer(this.#patient.apps[":app"].pause.$post({ param: encoded({ app }), json: pause }));
   }
 
   resume(app: string): Promise<AppView> {
-    return answer(this.#patient.apps[":app"].resume.$post({ param: encoded({ app }), json: {} }));
+    return this.#answer(this.#patient.apps[":app"].resume.$post({ param: encoded({ app }), json: {} }));
   }
 
   runners(): Promise<RunnerView[]> {
     const page = async (query: PageQuery): Promise<RunnerView[]> =>
-      (await answer(this.#patient.runners.$get({ query }))).runners;
+      (await this.#answer(this.#patient.runners.$get({ query }))).runners;
     return allPages(page, ({ id }) => id);
   }
 
   runner(id: string) {
-    return answer(this.#patient.runners[":id"].$get({ param: encoded({ id }) }));
+    return this.#answer(this.#patient.runners[":id"].$get({ param: encoded({ id }) }));
   }
 
   drainRunner(id: string, draining: boolean): Promise<RunnerView> {
-    return answer(this.#patient.runners[":id"].drain.$post({ param: encoded({ id }), json: { draining } }));
+    return this.#answer(
+      this.#patient.runners[":id"].drain.$post({ param: encoded({ id }), json: { draining } }),
+    );
   }
 
   deleteRunner(id: string): Promise<RunnerView> {
-    return answer(this.#patient.runners[":id"].$delete({ param: encoded({ id }) }));
+    return this.#answer(this.#patient.runners[":id"].$delete({ param: encoded({ id }) }));
   }
 
   /** Sent once: each answer is another secret. */
   issueCredential(id: string) {
-    return answer(this.#once.runners[":id"].credentials.$post({ param: encoded({ id }), json: {} }));
+    return this.#answer(this.#once.runners[":id"].credentials.$post({ param: encoded({ id }), json: {} }));
   }
 
   revokeCredential(id: string): Promise<RunnerView> {
-    return answer(this.#patient.runners[":id"].credentials.$delete({ param: encoded({ id }) }));
+    return this.#answer(this.#patient.runners[":id"].credentials.$delete({ param: encoded({ id }) }));
   }
 
   /** Sent once: each is a run. */
   runJanitor(dryRun: boolean) {
-    return answer(this.#once.janitor.run.$post({ json: { dryRun } }));
+    return this.#answer(this.#once.janitor.run.$post({ json: { dryRun } }));
   }
 
   lastJanitor() {
-    return answer(this.#patient.janitor.last.$get());
+    return this.#answer(this.#patient.janitor.last.$get());
   }
 
   logs(app: string, id: string, cursor: number): Promise<LogView> {
     const query = { cursor: String(cursor) };
     const call = this.#patient.apps[":app"].deployments[":id"].logs;
     // The route's other answer is the stream of `followLogs`.
-    return answer(call.$get({ param: encoded({ app, id }), query })) as Promise<LogView>;
+    return this.#answer(call.$get({ param: encoded({ app, id }), query })) as Promise<LogView>;
   }
 
   /** A deployment's progress as server-sent events, after the event `lastId`; null: everything was sent before. */
@@ -193,7 +209,7 @@ export class ControlClient {
 
   /** Which runner a deployment would go to, and whether it has the source. */
   place(wish: PlacementBody): Promise<PlacementView> {
-    return answer(this.#patient.placements.$post({ json: wish }));
+    return this.#answer(this.#patient.placements.$post({ json: wish }));
   }
 
   /** Sent once, since its bytes can't be sent again. Answers what the runner stored. */
@@ -201,13 +217,13 @@ export class ControlClient {
     const call = this.#once.runners[":id"].sources;
     // The runner refuses what arrives damaged.
     const header = { "x-signalbox-sha256": upload.sha256 };
-    return answer(call.$put({ param: encoded({ id: runner }), header }, uploading(upload, signal)));
+    return this.#answer(call.$put({ param: encoded({ id: runner }), header }, uploading(upload, signal)));
   }
 
   /** The same to Railway, for a deployment that waits for its source. */
   uploadToRailway(app: string, id: string, upload: Upload, signal?: AbortSignal) {
     const call = this.#once.apps[":app"].deployments[":id"].source;
-    return answer(call.$put({ param: encoded({ app, id }) }, uploading(upload, signal)));
+    return this.#answer(call.$put({ param: encoded({ app, id }) }, uploading(upload, signal)));
   }
 
   /** The version of the server's API; it says that without a token. */
@@ -222,6 +238,11 @@ export class ControlClient {
   }
 
   /** Waits until a deployment is in one of the states; throws when it fails or takes too long. */
+  /** What a call succeeds with; its `fetch` has thrown for all else. */
+  async #answer<R extends ClientResponse<unknown>>(call: Promise<R>): Promise<Success<R>> {
+    return (await jsonOf(await call, this.#read)) as Success<R>;
+  }
+
   async until(
     app: string,
     id: string,
@@ -241,10 +262,6 @@ export class ControlClient {
   }
 }
 
-/** What a call succeeds with; its `fetch` has thrown for all else. */
-async function answer<R extends ClientResponse<unknown>>(call: Promise<R>): Promise<Success<R>> {
-  return (await jsonOf(await call)) as Success<R>;
-}
 type Success<R> = R extends ClientResponse<infer Body, number, "json"> ? Exclude<Body, ProblemView> : never;
 
 /** The client puts them into the path as they are. */

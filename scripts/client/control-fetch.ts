@@ -58,14 +58,14 @@ export function controlFetch(origin: string, token: string): typeof fetch {
  * The same for calls that may be repeated: while the answer is "not now", or none, they are. A mutation gets an
  * Idempotency-Key, so that a lost answer isn't a second change.
  */
-export function patientFetch(once: typeof fetch): typeof fetch {
+export function patientFetch(once: typeof fetch, read: Reading = {}): typeof fetch {
   return async (url, init = {}) => {
     const headers = new Headers(init.headers);
     if ((init.method ?? "GET") !== "GET" && !headers.has("idempotency-key"))
       headers.set("idempotency-key", randomUUID());
     for (let attempt = 1; ; attempt++) {
       try {
-        return await readToItsEnd(await once(url, { ...init, headers }));
+        return await readToItsEnd(await once(url, { ...init, headers }), read);
       } catch (error) {
         if (!passes(error) || attempt === ATTEMPTS) throw error;
         await sleep(RETRY_FIRST_MS * 2 ** (attempt - 1));
@@ -74,8 +74,16 @@ export function patientFetch(once: typeof fetch): typeof fetch {
   };
 }
 
+export interface Reading {
+  /** For people: a line feed in a text of the server's would begin a line that looks like ours. `--json` keeps it. */
+  inOneLine?: boolean;
+}
+
 /** The JSON of an answer. */
-export async function jsonOf(response: { url: string; text: () => Promise<string> }): Promise<unknown> {
+export async function jsonOf(
+  response: { url: string; text: () => Promise<string> },
+  { inOneLine = false }: Reading = {},
+): Promise<unknown> {
   let text: string;
   try {
     text = await response.text();
@@ -83,16 +91,18 @@ export async function jsonOf(response: { url: string; text: () => Promise<string
     throw new ControlUnreachable(`${response.url} broke off its answer: ${causeOf(error)}`);
   }
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, (_key, value: unknown) =>
+      inOneLine && typeof value === "string" ? value.replace(/[\r\n]+/g, " ") : value,
+    );
   } catch {
     throw notSignalbox(new URL(response.url).origin, 200);
   }
 }
 
 /** An answer that breaks off in its middle is to be asked for again, too. */
-async function readToItsEnd(response: Response): Promise<Response> {
+async function readToItsEnd(response: Response, read: Reading): Promise<Response> {
   const { status, headers, url } = response;
-  const value = await jsonOf(response);
+  const value = await jsonOf(response, read);
   const whole = Response.json(value, { status, headers });
   Object.defineProperty(whole, "url", { value: url });
   return whole;
@@ -115,7 +125,8 @@ async function problemOf(origin: string, response: Response): Promise<Error> {
   }
   const code = field(parsed, "code");
   if (code === "") return notSignalbox(origin, response.status);
-  return new ControlProblem(response.status, code, field(parsed, "detail"), fieldsOf(parsed));
+  const detail = field(parsed, "detail").replace(/[\r\n]+/g, " ");
+  return new ControlProblem(response.status, code, detail, fieldsOf(parsed));
 }
 
 function notSignalbox(origin: string, status: number): ControlUnreachable {

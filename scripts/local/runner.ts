@@ -16,11 +16,13 @@ const ONLINE_TIMEOUT_MS = 30_000;
 /** Less than a guarded process gets to end by itself. */
 const DRAIN_TIMEOUT_MS = 3_000;
 /** Of what it wrote, to say why it ended. */
-const LAST_LINES = 5;
+const LAST_LINES = 8;
 
 export interface LocalRunner {
   /** With what code it ended, and what it said last. */
   exited: Promise<string>;
+  /** What it said last. */
+  lastLines(): readonly string[];
   stop(): Promise<void>;
 }
 
@@ -68,7 +70,7 @@ export async function startLocalRunner(stack: Stack, home: string): Promise<Loca
     await guarded.stop();
     throw error;
   }
-  return { exited, stop: () => guarded.stop() };
+  return { exited, lastLines: () => lines, stop: () => guarded.stop() };
 }
 
 /** Puts the example's source on the local runner; returns what a deployment names it by. */

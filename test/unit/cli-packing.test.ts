@@ -13,7 +13,7 @@ import {
   utimes,
   writeFile,
 } from "node:fs/promises";
-import { lstatSync, writeFileSync } from "node:fs";
+import { lstatSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -185,6 +185,15 @@ describe("names", () => {
     await write({ ".gitignore": "a?b\n" });
     expect(await listed()).toEqual([".gitignore", "index.js"]);
   });
+
+  test("a link to a name that isn't UTF-8 is called that", async () => {
+    await write({ "index.js": "" });
+    symlinkSync(Buffer.from([0x61, 0xff, 0x62]), join(root, "link"));
+    await expect(readSourceTree(root, { alone: false })).rejects.toMatchObject({
+      code: "bad_name",
+      message: expect.stringContaining("isn't UTF-8"),
+    });
+  });
 });
 
 describe("what changes meanwhile", () => {
@@ -251,10 +260,12 @@ describe("secrets of Signalbox", () => {
       "home/state/x": "",
       "named/x": "",
       "other/local.json": "{}",
+      "emptied/local.json": "",
+      "emptied/state/store.sqlite": "",
     });
     const tree = await readSourceTree(root, { alone: false, secret: [join(root, "named")] });
     expect(tree.entries.map(({ path }) => path)).toEqual(["index.js", "other/local.json"]);
-    expect(tree.skipped.sort()).toEqual(["home/", "named/"]);
+    expect(tree.skipped.sort()).toEqual(["emptied/", "home/", "named/"]);
     await expect(readSourceTree(join(root, "home"), { alone: true })).rejects.toMatchObject({
       code: "secret_directory",
     });
@@ -269,7 +280,7 @@ describe("a workspace's member", () => {
     "packages/lib/package.json": '{"name":"lib"}',
   });
 
-  test.each([["workspace:*"], ["file:../lib"], ["link:../lib"], ["^1.0.0"]])(
+  test.each([["workspace:*"], ["file:../lib"], ["link:./../lib"], ["../lib"], ["./../lib"], ["^1.0.0"]])(
     "that needs another by %s is refused with the remedy",
     async (version) => {
       await write(member({ lib: version }));

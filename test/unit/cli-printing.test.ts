@@ -99,86 +99,90 @@ test("--json stays exact, and a terminal that shows it obeys nothing of it", () 
   expect(screen.text).not.toMatch(OBEYED);
 });
 
-test.each([["status", "--all"], ["runners"], ["logs", "v1"], ["janitor", "last"], ["promote", "v1"]])(
-  "signalbox %s %s writes nothing that a hostile server wants obeyed",
-  async (...argv) => {
-    const now = new Date().toISOString();
-    const deployment = {
-      id: HOSTILE,
-      app: "shop",
-      name: "prod",
-      state: HOSTILE,
-      stateSince: now,
-      target: { kind: "runner", runnerId: HOSTILE },
-      url: HOSTILE,
-      failure: { code: HOSTILE, reason: HOSTILE, at: now },
-      retirement: null,
-      drainDeadline: null,
-      redeploying: false,
-    };
-    const app = {
-      name: "shop",
-      hosts: [HOSTILE],
-      default: true,
-      active: HOSTILE,
-      minimum: HOSTILE,
-      previous: null,
-      canary: null,
-      paused: null,
-      deleting: false,
-      deployments: [deployment],
-    };
-    const answers: [RegExp, unknown][] = [
-      [/\/logs/, { lines: [{ at: now, stream: "stdout", text: HOSTILE.replaceAll("\n", " ") }], cursor: 0 }],
-      [/\/promote/, null],
-      [/\/deployments\/v1$/, { ...deployment, failure: null }],
-      [
-        /\/runners/,
-        { runners: [{ id: HOSTILE, state: HOSTILE, reason: HOSTILE, since: now, protocol: HOSTILE }] },
-      ],
-      [
-        /\/janitor/,
-        {
-          stale: true,
-          report: {
-            outcome: HOSTILE,
-            finishedAt: now,
-            errors: [{ app: HOSTILE, message: HOSTILE }],
-            decisions: [
-              { app: HOSTILE, deployment: HOSTILE, action: HOSTILE, reason: HOSTILE, detail: HOSTILE },
-            ],
-          },
-        },
-      ],
-      [/./, { ...app, apps: [app] }],
-    ];
-    const server = createServer((request, response) => {
-      const answer = answers.find(([path]) => path.test(request.url ?? ""))?.[1] ?? null;
-      response.setHeader("content-type", "application/json");
-      if (answer === null) response.statusCode = 409;
-      response.end(JSON.stringify(answer ?? { code: HOSTILE, detail: HOSTILE }));
-    }).listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const screen = new Screen(100);
-    const world = {
-      env: { SIGNALBOX_URL: url, SIGNALBOX_TOKEN: "t", HOME: tmpdir() },
-      cwd: tmpdir(),
-      interactive: false,
-      readInput: () => Promise.resolve(""),
-      signal: new AbortController().signal,
-    };
-    await main(
-      [...argv, "--app", "shop"].slice(0, argv[0] === "runners" || argv[0] === "janitor" ? -2 : undefined),
-      world,
+test.each([
+  ["status", "--all"],
+  ["runners"],
+  ["logs", "v1"],
+  ["janitor", "last"],
+  ["promote", "v1"],
+  ["rollback"],
+])("signalbox %s %s writes nothing that a hostile server wants obeyed", async (...argv) => {
+  const now = new Date().toISOString();
+  const deployment = {
+    id: HOSTILE,
+    app: "shop",
+    name: "prod",
+    state: HOSTILE,
+    stateSince: now,
+    target: { kind: "runner", runnerId: HOSTILE },
+    url: HOSTILE,
+    failure: { code: HOSTILE, reason: HOSTILE, at: now },
+    retirement: null,
+    drainDeadline: null,
+    redeploying: false,
+  };
+  const app = {
+    name: "shop",
+    hosts: [HOSTILE],
+    default: true,
+    active: HOSTILE,
+    minimum: HOSTILE,
+    previous: null,
+    canary: null,
+    paused: null,
+    deleting: false,
+    deployments: [deployment],
+  };
+  const answers: [RegExp, unknown][] = [
+    [/\/logs/, { lines: [{ at: now, stream: "stdout", text: HOSTILE }], cursor: 0 }],
+    [/\/promote/, null],
+    [/\/deployments\/v1$/, { ...deployment, failure: null }],
+    [
+      /\/runners/,
+      { runners: [{ id: HOSTILE, state: HOSTILE, reason: HOSTILE, since: now, protocol: HOSTILE }] },
+    ],
+    [
+      /\/janitor/,
       {
-        stdout: screen,
-        stderr: screen,
+        stale: true,
+        report: {
+          outcome: HOSTILE,
+          finishedAt: now,
+          errors: [{ app: HOSTILE, message: HOSTILE }],
+          decisions: [
+            { app: HOSTILE, deployment: HOSTILE, action: HOSTILE, reason: HOSTILE, detail: HOSTILE },
+          ],
+        },
       },
-    );
-    server.closeAllConnections();
-    server.close();
-    expect(screen.text).toContain("hidden");
-    expectHarmless(screen.text);
-  },
-);
+    ],
+    [/./, { ...app, apps: [app] }],
+  ];
+  const server = createServer((request, response) => {
+    const answer = answers.find(([path]) => path.test(request.url ?? ""))?.[1] ?? null;
+    response.setHeader("content-type", "application/json");
+    if (answer === null) response.statusCode = 409;
+    response.end(JSON.stringify(answer ?? { code: HOSTILE, detail: HOSTILE }));
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const screen = new Screen(100);
+  const world = {
+    env: { SIGNALBOX_URL: url, SIGNALBOX_TOKEN: "t", HOME: tmpdir() },
+    cwd: tmpdir(),
+    interactive: false,
+    readInput: () => Promise.resolve(""),
+    signal: new AbortController().signal,
+  };
+  await main(
+    [...argv, "--app", "shop"].slice(0, argv[0] === "runners" || argv[0] === "janitor" ? -2 : undefined),
+    world,
+    {
+      stdout: screen,
+      stderr: screen,
+    },
+  );
+  server.closeAllConnections();
+  server.close();
+  expect(screen.text).toContain("hidden");
+  expectHarmless(screen.text);
+});

@@ -15,6 +15,7 @@ import { readSourceTree } from "../packing/source-tree.ts";
 import { railwayPlace } from "../railway/settings.ts";
 import { requireBaseline } from "../railway/update-baseline.ts";
 import type { CommandContext } from "../context.ts";
+import { oneLine } from "../output.ts";
 
 export const deploy = command({
   name: "deploy",
@@ -190,7 +191,9 @@ async function dryRun(context: CommandContext, plan: Plan): Promise<void> {
           : `${files.length} files, ${bytes(tree.bytes)}, of ${tree.directory}`;
       const first =
         prepare === null ? [] : [`First \`${prepare.command}\` would run, which a dry run doesn't do.`];
-      return [...files, ...first, `${app} would be deployed (${target.kind}): ${what}`].join("\n");
+      return [...files.map(oneLine), ...first, `${app} would be deployed (${target.kind}): ${what}`].join(
+        "\n",
+      );
     },
   );
 }

@@ -5,6 +5,7 @@ import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
 import { followStream } from "../progress/follow.ts";
 import type { CommandContext } from "../context.ts";
+import { oneLine } from "../output.ts";
 
 type Line = LogView["lines"][number];
 
@@ -54,7 +55,8 @@ export const logs = command({
     const wanted = (line: Line): boolean => flags.phase === undefined || line.phase === flags.phase;
     const show = (line: Line): void =>
       context.output.event({ type: "log", ...line }, () => {
-        const text = line.stream === "system" ? context.output.style.dim(line.text) : line.text;
+        const said = oneLine(line.text);
+        const text = line.stream === "system" ? context.output.style.dim(said) : said;
         return flags.timestamps ? `${context.output.style.dim(line.at)} ${text}` : text;
       });
     const read = await readAll(control, app, id);

@@ -1,4 +1,4 @@
-import type { BigIntStats } from "node:fs";
+import { existsSync, type BigIntStats } from "node:fs";
 import { lstat, readdir, readFile, readlink, stat } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import {
@@ -111,8 +111,11 @@ class Walk {
         // Empty ones aren't packed, so theirs is no name that could be in the way.
         if (this.#tree.entries.length > before) this.#claim(path);
       } else if (stats.isSymbolicLink()) {
-        const given = await unlessVanished(readlink(file));
-        if (given !== null) this.#addLink(path, given.split(sep).join("/"));
+        const given = await unlessVanished(readlink(file, { encoding: "buffer" }));
+        if (given === null) continue;
+        const target = given.toString("utf8");
+        if (!Buffer.from(target).equals(given)) throw refused(path, "leads to a name that isn't UTF-8");
+        this.#addLink(path, target.split(sep).join("/"));
       } else if (stats.isFile()) {
         this.#addFile(path, file, stats);
       } else {
@@ -180,8 +183,9 @@ async function unlessVanished<T>(looking: Promise<T>): Promise<T | null> {
 /** Whether a directory is named as one with secrets, or is the home of a local stack under any name. */
 async function isSecret(directory: string, secret: ReadonlySet<string>): Promise<boolean> {
   if (secret.has(resolve(directory))) return true;
-  const text = await readFile(join(directory, "local.json"), "utf8").catch(() => "");
-  return text.includes('"controlToken"');
+  const text = await readFile(join(directory, "local.json"), "utf8").catch(() => null);
+  // A damaged one is the home of a stack all the same: beside it lies its state.
+  return text !== null && (text.includes('"controlToken"') || existsSync(join(directory, "state")));
 }
 
 function tooLarge(tree: SourceTree, why: string): Failure {
