@@ -167,7 +167,7 @@ export function serveApp(
       return Promise.resolve(staleResponse(request));
     case "forward": {
       const { deployment, via } = route;
-      const byCookie = cookie !== undefined && cookieCouldLead(app, via, asked);
+      const byCookie = cookie !== undefined && CHOSEN_LAST.has(via);
       if (asked.ahead) refuseAhead(app, deployment, asked, cookie);
       const arrival: Arrival = {
         request,
@@ -234,12 +234,10 @@ function stayOf(app: AppDocument, cookie: PageCookie, asked: Asked): PageStay | 
   return idleSeconds <= app.config.visitIdleSeconds ? { id: cookie.id, via: "visitor" } : null;
 }
 
-/** Whether another page cookie could have led such a request elsewhere. */
-function cookieCouldLead(app: AppDocument, via: Via, asked: Asked): boolean {
-  if (!CHOSEN_LAST.has(via)) return false;
-  return mayFollow(asked) || (asked.document && app.config.stickiness === "visitor");
-}
-
+/**
+ * Where another page cookie could have led a request for the same URL. A page's own load, too: a page from the browser's
+ * cache would come without its cookie.
+ */
 const CHOSEN_LAST: ReadonlySet<Via> = new Set(["page", "visitor", "active", "canary"]);
 
 /** A service on Railway has a public address of its own; with the app contract it answers to nobody but us. */
