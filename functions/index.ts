@@ -27,7 +27,7 @@ const OWN_PREFIX = "/_signalbox";
 /** The Worker's bindings, variables and secrets, as the platform hands them over. */
 export type Env = ConfigEnv & StoreEnv & HubBinding & ControllerBinding;
 
-/** How often services on Railway are looked at that may have been left behind; each time costs calls of its budget. */
+/** How often the cron looks for orphaned services on Railway; each look costs API calls. */
 const SERVICES_EVERY_MINUTES = 15;
 
 /** One for each isolate: it is the cache that keeps the store off the path of requests. */

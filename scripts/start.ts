@@ -14,6 +14,8 @@ const START_TIMEOUT_MS = 60_000;
 
 try {
   await main();
+  // A start that was broken off may still wait for something.
+  process.exit(0);
 } catch (error) {
   const expected = error instanceof SettingError || error instanceof ControlProblem;
   console.error(
@@ -27,10 +29,15 @@ async function main(): Promise<void> {
   const stopped = askedToStop();
   const home = resolve(settings.home);
   const stack = await startStack(settings);
-  let runner: LocalRunner | undefined;
-  try {
-    runner = await startLocalRunner(stack, home);
+  const started: { runner?: LocalRunner } = {};
+  const starting = async (): Promise<LocalRunner> => {
+    const runner = (started.runner = await startLocalRunner(stack, home));
     if (settings.demo) await deployDemo(stack);
+    return runner;
+  };
+  try {
+    const runner = await Promise.race([starting(), stopped.then(() => null)]);
+    if (runner === null) return;
     console.log(`Signalbox is ready: ${stack.dashboard}`);
     console.log(`  control token: in ${join(settings.home, "local.json")} (controlToken)`);
     console.log(
@@ -44,7 +51,7 @@ async function main(): Promise<void> {
     ]);
     if (reason !== null) throw new Error(reason);
   } finally {
-    await runner?.stop();
+    await started.runner?.stop();
     await stack.stop();
   }
 }

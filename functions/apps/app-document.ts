@@ -52,7 +52,7 @@ export const appConfig = z.strictObject({
     .max(100)
     .refine((hosts) => new Set(hosts).size === hosts.length, "names a host twice")
     .default([]),
-  /** `pulse`: the app contract of DESIGN section 5; `none`: an app that knows nothing of Signalbox. */
+  /** `pulse`: the app answers the contract of `contract.ts`; `none`: it knows nothing of Signalbox. */
   contract: z.enum(["pulse", "none"]).default("pulse"),
   /** Where the backend answers the contract. */
   paths: z

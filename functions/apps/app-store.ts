@@ -2,7 +2,7 @@
 export interface AppStore {
   readApp(name: string): Promise<StoredApp | null>;
 
-  /** Writes document, hosts, default, audit entry and operation record together, or none of them. */
+  /** Writes document, hosts, default, audit entry and idempotency record together, or none of them. */
   commit(change: AppChange): Promise<CommitResult>;
 }
 
@@ -34,15 +34,15 @@ export interface AppChange {
   hasWork: boolean;
   audit: AuditEntry;
   /** Makes the commit happen at most once, however often it is sent. */
-  operation: Operation | null;
+  idempotencyRecord: NewIdempotencyRecord | null;
 }
 
-export type Operation = OperationRecord & { key: string; ttlSeconds: number };
+export type NewIdempotencyRecord = IdempotencyRecord & { key: string; ttlSeconds: number };
 
-export interface OperationRecord {
-  /** Hash of the request that this operation stands for: the same key with another request is an error. */
+export interface IdempotencyRecord {
+  /** Hash of the request that the key stands for: the same key with another request is an error. */
   fingerprint: string;
-  /** What to answer when the operation is repeated; stores refuse more than `IDEMPOTENCY_RESULT_LIMIT_BYTES`. */
+  /** What to answer when the request is repeated; stores refuse more than `IDEMPOTENCY_RESULT_LIMIT_BYTES`. */
   result: string;
 }
 
@@ -50,8 +50,8 @@ export type CommitResult =
   | { outcome: "committed"; version: number }
   /** Somebody else wrote first; `version` is what the store holds now, or has deleted (0: neither). */
   | { outcome: "conflict"; version: number }
-  /** This operation has happened before. */
-  | { outcome: "repeated"; record: OperationRecord }
+  /** A request with this key has happened before. */
+  | { outcome: "repeated"; record: IdempotencyRecord }
   | { outcome: "host_taken"; host: string; app: string };
 
 export interface AuditEntry {

@@ -6,8 +6,8 @@ import { logDecision, type Author } from "./decision-log.ts";
 import { violations } from "./invariants.ts";
 import { transition } from "./lifecycle.ts";
 
-/** Makes the commit happen once however often it is asked for; see {@link AppChange.operation}. */
-export type Operation = (next: AppDocument) => NonNullable<AppChange["operation"]>;
+/** Makes the commit happen once however often it is asked for; see {@link AppChange.idempotencyRecord}. */
+export type IdempotencyRecordOf = (next: AppDocument) => NonNullable<AppChange["idempotencyRecord"]>;
 
 export type Applied =
   | { kind: "applied"; app: AppDocument }
@@ -29,7 +29,7 @@ export async function applyCommand(
   name: string,
   command: AppCommand,
   author: Author,
-  options: { now?: () => number; operation?: Operation | null; isDefault?: boolean } = {},
+  options: { now?: () => number; idempotencyRecord?: IdempotencyRecordOf | null; isDefault?: boolean } = {},
 ): Promise<Applied> {
   for (let attempt = 0; attempt < ATTEMPTS_LIMIT; attempt++) {
     const stored = await store.readApp(name);
@@ -44,7 +44,7 @@ export async function applyCommand(
       author,
       details: auditDetails(command),
       isDefault: options.isDefault ?? stored.isDefault,
-      operation: options.operation ?? null,
+      idempotencyRecord: options.idempotencyRecord ?? null,
     });
     if (committed.outcome === "committed") {
       logDecision(app, command, author, { next: result.app });
@@ -73,7 +73,7 @@ export async function commitDocument(
     author: Author;
     details: AppChange["audit"]["details"];
     isDefault: boolean;
-    operation?: Operation | null;
+    idempotencyRecord?: IdempotencyRecordOf | null;
     deletes?: boolean;
   },
 ): Promise<CommitResult> {
@@ -89,7 +89,7 @@ export async function commitDocument(
     hosts: deletes ? [] : next.config.hosts,
     isDefault: !deletes && options.isDefault,
     hasWork: !deletes && (next.deletingSince !== null || Object.values(next.deployments).some(hasWork)),
-    operation: options.operation?.(next) ?? null,
+    idempotencyRecord: options.idempotencyRecord?.(next) ?? null,
     audit: {
       at: next.updatedAt,
       app: next.name,

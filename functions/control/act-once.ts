@@ -82,13 +82,13 @@ async function carryOut<T, R>(
     toVersion: null,
     details: { ...(subject && { [subject.kind]: subject.id }), ...details?.(answer) },
   };
-  const operation = idempotency && {
+  const idempotencyRecord = idempotency && {
     ...idempotency,
     result: JSON.stringify(remember.of(answer)),
     ttlSeconds: IDEMPOTENCY_TTL_SECONDS,
   };
   try {
-    await store.recordOperation(audit, operation);
+    await store.writeAudit(audit, idempotencyRecord);
   } catch (error) {
     if (!(error instanceof StoreUnavailable)) throw error;
     const on = subject === undefined ? "" : ` on ${subject.kind} ${subject.id}`;
@@ -102,6 +102,6 @@ async function recall<T, R>(
   idempotency: Idempotency,
   { remember, repeated }: Act<T, R>,
 ): Promise<{ answer: T } | null> {
-  const record = idempotency && (await store.readOperation(idempotency.key));
+  const record = idempotency && (await store.readIdempotencyRecord(idempotency.key));
   return record && { answer: repeated(replay(record, idempotency, remember.schema)) };
 }

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { parseAppDocument, type AppDocument } from "../apps/app-document.ts";
 import type { AppCommand } from "../apps/command.ts";
-import { applyCommand, type Operation } from "../apps/commit.ts";
+import { applyCommand, type IdempotencyRecordOf } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../protocol/limits.ts";
-import type { OperationRecord } from "../state/store.ts";
+import type { IdempotencyRecord } from "../state/store.ts";
 import { kick, type ControlContext } from "./context.ts";
 import { replay, type Idempotency } from "./idempotency.ts";
 
@@ -37,7 +37,7 @@ export async function changeApp<T>(
   try {
     const result = await applyCommand(context.store, app, command, author, {
       now: context.now,
-      operation: operationOf(idempotency, answer),
+      idempotencyRecord: idempotencyRecordOf(idempotency, answer),
     });
     switch (result.kind) {
       case "applied":
@@ -66,13 +66,13 @@ export async function recall<T>(
   answer: Answer<T>,
 ): Promise<T | null> {
   if (idempotency === null) return null;
-  const record = await context.store.readOperation(idempotency.key);
+  const record = await context.store.readIdempotencyRecord(idempotency.key);
   return record === null ? null : answerAgain(context, record, idempotency, answer);
 }
 
 export async function answerAgain<T>(
   { store }: ControlContext,
-  record: OperationRecord,
+  record: IdempotencyRecord,
   idempotency: Idempotency,
   { schema, view }: Answer<T>,
 ): Promise<T> {
@@ -85,7 +85,10 @@ export async function answerAgain<T>(
 }
 
 /** What a commit keeps for a repetition. */
-export function operationOf<T>(idempotency: Idempotency, { view, keptBytes }: Answer<T>): Operation | null {
+export function idempotencyRecordOf<T>(
+  idempotency: Idempotency,
+  { view, keptBytes }: Answer<T>,
+): IdempotencyRecordOf | null {
   if (idempotency === null) return null;
   return (next) => {
     const whole = JSON.stringify(view(next));

@@ -8,7 +8,7 @@ import { APP_ANSWER_KEPT_BYTES } from "../protocol/limits.ts";
 import {
   answerAgain,
   changeApp,
-  operationOf,
+  idempotencyRecordOf,
   OPERATOR,
   recall,
   unknownApp,
@@ -94,7 +94,7 @@ async function put(
       name,
       { type: "configure", config },
       { actor: OPERATOR, action: "app.configure" },
-      { now, isDefault, operation: operationOf(idempotency, answer(false)) },
+      { now, isDefault, idempotencyRecord: idempotencyRecordOf(idempotency, answer(false)) },
     );
     if (replaced.kind === "applied") {
       kick(context, name);
@@ -108,7 +108,7 @@ async function put(
       author: { actor: OPERATOR, action: "app.create" },
       details: { hosts: config.hosts.join(" ") },
       isDefault,
-      operation: operationOf(idempotency, answer(true)),
+      idempotencyRecord: idempotencyRecordOf(idempotency, answer(true)),
     });
     if (created.outcome === "committed") return answer(true).view(fresh);
     if (created.outcome === "repeated")

@@ -2,7 +2,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import type { z } from "zod";
 import { Problem } from "../errors.ts";
 import { SHA256_HEADER } from "../protocol/runner-api.ts";
-import type { OperationRecord } from "../state/store.ts";
+import type { IdempotencyRecord } from "../state/store.ts";
 
 /** An Idempotency-Key as the store has it; null if the client sent none. */
 export type Idempotency = { key: string; fingerprint: string } | null;
@@ -27,7 +27,7 @@ export const bySha256 = fingerprinted((c) => {
 });
 
 /** The answer that was recorded under the key. Throws if it was used for another request. */
-export function replay<T>(record: OperationRecord, idempotency: Idempotency, schema: z.ZodType<T>): T {
+export function replay<T>(record: IdempotencyRecord, idempotency: Idempotency, schema: z.ZodType<T>): T {
   if (record.fingerprint !== idempotency?.fingerprint) {
     throw new Problem(
       "idempotency_key_reused",

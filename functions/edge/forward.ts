@@ -107,7 +107,7 @@ function answerOf(
   // Copied natively, which keeps duplicates such as set-cookie apart and costs half of what a look at each name would.
   const response =
     webSocket === null
-      ? new Response(upstream.body, upstream)
+      ? copyOf(upstream)
       : new Response(null, { status: 101, webSocket, headers: upstream.headers });
   const { headers } = response;
   // The handshake of a WebSocket is made of hop-by-hop headers.
@@ -124,6 +124,16 @@ function answerOf(
   headers.set("x-pulse-selected-deployment", destination.deploymentId);
   headers.set("x-signalbox-route", destination.via);
   return response;
+}
+
+function copyOf(upstream: Response): Response {
+  try {
+    return new Response(upstream.body, upstream);
+  } catch {
+    // HTTP allows a tab in a status text; the platform doesn't.
+    const { body, status, headers } = upstream;
+    return new Response(body, { status, headers });
+  }
 }
 
 /** Nothing was sent that can't be sent again, and asking twice means the same as asking once. */

@@ -14,9 +14,12 @@ const INTERNAL = [
   TOKEN_HEADER,
   "forwarded",
   "x-real-ip",
+  "client-ip",
   "x-client-ip",
   "x-cluster-client-ip",
   "true-client-ip",
+  // CGI makes HTTP_PROXY of it, which programs take for their own setting. Source: httpoxy.org
+  "proxy",
   "x-original-forwarded-for",
   "x-original-host",
   "x-original-uri",

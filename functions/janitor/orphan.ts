@@ -5,16 +5,15 @@ import { createdMark, type ServiceMark } from "../providers/railway/service.ts";
 /** An app's document, or when the app of that name was deleted last; null: nobody knows of it. */
 export type Known = { app: AppDocument } | { app: null; deletedAt: number | null };
 
-/** `isProven`: it was seen to be over, and isn't just missing, as from a store that was brought back from a copy. */
+/** `isProven`: its end is on record. Without that it may only be missing, as from a store restored from a backup. */
 export interface Orphan {
   why: string;
   isProven: boolean;
 }
 
 /**
- * Why a service that bears our mark is nobody's any more; null: it is somebody's, or its app's own reconcile is about
- * to take it away. What is over stays over: no deployment comes back from being finished, and none is made again with
- * the same time of creation.
+ * Why a service that bears our mark is an orphan; null: a deployment has it, or its app's driver is about to delete it.
+ * A finished deployment never comes back, and no other one has its time of creation.
  */
 export function orphanOf(known: Known, mark: ServiceMark, service: string): Orphan | null {
   const proven = (why: string): Orphan => ({ why, isProven: true });
@@ -44,11 +43,11 @@ export function orphanOf(known: Known, mark: ServiceMark, service: string): Orph
       : unproven("its app knows only an older deployment of this id");
   }
   if (isFinished(deployment)) return proven(`its deployment is ${deployment.state}`);
-  // Its creation was repeated after an answer was lost, and both came true.
+  // Its creation was repeated after an answer was lost, and Railway carried out both.
   return deployment.resources["service"] === undefined ? null : proven("its deployment has another service");
 }
 
-/** Whether the document may have dropped one that was created then: it does so only with those that ended first. */
+/** Whether the document may have dropped a deployment of that age: it drops those that ended first. */
 function isForgotten(app: AppDocument, created: number): boolean {
   const ends = Object.values(app.deployments)
     .filter(isFinished)

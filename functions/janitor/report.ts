@@ -3,7 +3,7 @@ import { z } from "zod";
 export const decisionSchema = z.object({
   app: z.string(),
   deployment: z.string(),
-  /** `delete`: tell browsers, grace, unroute, take away; an orphan is taken away at once. `keep`: nothing. */
+  /** `delete`: its browsers are told, it is unrouted, then its backend goes; an orphan goes at once. */
   action: z.enum(["delete", "keep"]),
   reason: z.enum([
     "deadline_passed",
@@ -25,7 +25,7 @@ export const decisionSchema = z.object({
 });
 export type Decision = z.infer<typeof decisionSchema>;
 
-/** Whether it is about a deployment that drains, and not about what another one left behind. */
+/** Whether it is about a draining deployment, and not about an orphan. */
 export function isAboutDrain({ reason }: Decision): boolean {
   return !reason.startsWith("orphan");
 }
@@ -37,7 +37,7 @@ export const reportSchema = z.object({
   startedAt: z.iso.datetime(),
   finishedAt: z.iso.datetime(),
   decisions: z.array(decisionSchema),
-  /** Apps that couldn't be looked at (`*`: what none is named for), with the reason; the next run looks again. */
+  /** Apps that this run couldn't sweep, with the reason (`*`: no app's fault); the next run tries again. */
   errors: z.array(z.object({ app: z.string(), message: z.string() })),
 });
 export type Report = z.infer<typeof reportSchema>;

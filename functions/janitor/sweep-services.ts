@@ -17,16 +17,16 @@ import type { StateStore } from "../state/store.ts";
 import { orphanOf, type Known } from "./orphan.ts";
 import type { Decision, Report } from "./report.ts";
 
-/** Far longer than any step or call of a rollout takes, so that no service is judged while it is being made. */
+/** Far longer than any step of a rollout takes, so that no service is judged while it is being created. */
 const SAFE_AGE_MS = 10 * 60_000;
 /** Services whose variables are read in one run, beside those that are deleted; the next run reads the others. */
 const READS_LIMIT = 20;
 const DELETIONS_LIMIT = 10;
 const TIME_LIMIT_MS = 60_000;
-/** After an app's deletion nothing is noted of it but what is taken away here. */
+/** After an app's deletion its audit grows only by the orphans that are deleted here. */
 const AUDIT_LOOKED_AT = 100;
 
-/** Whose the services are that were looked at: a mark is given as a service is made, and is its own for good. */
+/** The marks of services that were read: a service gets its mark when it is created, and keeps it. */
 const look = z.object({ app: z.string(), deployment: z.string(), created: z.string() });
 type Look = z.infer<typeof look>;
 const looks = z.record(z.string(), look.nullable());
@@ -57,9 +57,9 @@ export function servicesSweep(
 }
 
 /**
- * Takes away what no deployment has any more of the services on Railway that bear our mark. There is such a service
- * where its creation was left without an answer, the Worker died, and it came true after its deployment was over.
- * One listing for each run, and one reading for each service that wasn't seen before.
+ * Deletes orphans: services on Railway that bear our mark and belong to no deployment. One appears when the answer to
+ * its creation is lost, the Worker dies, and Railway creates it after its deployment is over. A run costs one listing,
+ * and one call for each service that it hasn't seen before.
  */
 export async function sweepServices(
   context: ServiceSweepContext,
@@ -112,7 +112,7 @@ class ServiceSweep {
       const found = service.id in known ? known[service.id] : fresh.get(service.id);
       if (found === undefined) continue;
       if (found !== null) marked.push({ service, mark: { ...us, ...found } });
-      // What is just being made may not show its variables yet.
+      // A service that was just created may not show its variables yet.
       if (this.#isOld(service)) kept[service.id] = found;
     }
     for (const id of await this.#judge(marked, place)) delete kept[id];
@@ -120,7 +120,7 @@ class ServiceSweep {
     if (!dryRun && body !== former) await store.writeRecord("railway", record, body);
   }
 
-  /** By the services' ids; null for what isn't ours. What can't be read is missing, and holds up nothing else. */
+  /** By the services' ids; null for one that isn't ours. A service that can't be read is missing. */
   async #readMarks(
     services: RailwayService[],
     us: Identity,
@@ -144,7 +144,7 @@ class ServiceSweep {
     return found;
   }
 
-  /** Returns the services that aren't what they were when they were looked at. */
+  /** Returns the services whose mark has changed since it was read. */
   async #judge(marked: Marked[], place: RailwayPlace): Promise<string[]> {
     const changed: string[] = [];
     const apps = new Map<string, Promise<Known>>();
@@ -193,7 +193,7 @@ class ServiceSweep {
       );
       const details = { service: service.id, name: service.name, deployment: mark.deployment, why };
       const audit = { at: now(), app: mark.app, fromVersion: null, toVersion: null, details };
-      await store.recordOperation({ ...audit, actor: "janitor", action: "railway.orphan-deleted" }, null);
+      await store.writeAudit({ ...audit, actor: "janitor", action: "railway.orphan-deleted" }, null);
     }
     this.#decide("delete", "orphaned_service", { service, mark }, why);
     return true;

@@ -8,7 +8,7 @@ export interface SweepContext {
   store: StateStore;
   /** Sweeps one app where its controller lives. */
   sweepApp: (name: string, dryRun: boolean) => Promise<Decision[]>;
-  /** Looks for services that were left behind; null: not in this run. */
+  /** Looks for orphaned services; null: not in this run. */
   sweepServices: ((dryRun: boolean, mayGoOn: () => boolean) => Promise<Swept>) | null;
   now: () => number;
 }

@@ -29,7 +29,7 @@ const STEPS_AT_ONCE = 4;
 const STEP_LIMIT_MS = 60_000;
 /** Passes without a step to take come soon; this many in a row means that two steps undo each other. */
 const PASSES_LIMIT = 1_000;
-/** While the store is down each app asks for it, at first every second and then more and more rarely. */
+/** While the store is down each app tries it, every second at first and then more and more rarely. */
 const RETRY_LIMIT_MS = 15_000;
 
 /**
@@ -80,7 +80,7 @@ export class RolloutDriver {
         const stored = await this.#parts.store.readApp(this.app);
         this.#storeHealth.answered(this.#parts.now());
         if (stored === null) return null;
-        // What was read may be older than the commit of a step that has ended meanwhile.
+        // A step that ended meanwhile may have committed after this read.
         if (busy.some((id) => !this.#steps.has(id))) continue;
         const app = parseAppDocument(stored.body);
         this.#parts.progress.observe(app);
@@ -155,7 +155,7 @@ export class RolloutDriver {
           deployment,
           at: Math.max(dueTime(app, deployment, freshness), this.#waits.until(deployment)),
         }))
-        // Of two that are due the newer is the more wanted; the older has most likely been tried before.
+        // Of two that are due the newer goes first: the older has most likely been tried before.
         .sort((one, other) => one.at - other.at || other.deployment.sequence - one.deployment.sequence)
     );
   }
@@ -168,7 +168,7 @@ export class RolloutDriver {
     );
   }
 
-  /** Takes the one step that is due for a deployment. Never throws and never hangs: what did is tried again later. */
+  /** Takes the one step that is due for a deployment. Never throws and never hangs: a step that does backs off. */
   async #attempt(app: AppDocument, deployment: Deployment): Promise<void> {
     let isOver = false;
     const putOff = (why: string): void => {

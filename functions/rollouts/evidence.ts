@@ -3,8 +3,8 @@ import type { AppDocument, Deployment } from "../apps/app-document.ts";
 import { probeSessions, type ContractCaller, type SessionProbe } from "../apps/contract.ts";
 
 /**
- * Who is still there: what the backend counts, and where the provider carries its traffic, what is under way. Requests
- * under way outweigh a backend that counts nobody; that nothing is under way outweighs nothing.
+ * Who is still there: the backend counts its sessions, and a provider that carries the traffic counts open streams.
+ * Open streams prove that somebody is there, whatever the backend says; their absence proves nothing.
  */
 export async function evidence(
   app: AppDocument,
@@ -12,7 +12,7 @@ export async function evidence(
   caller: ContractCaller,
   providers: Providers,
 ): Promise<SessionProbe> {
-  // Before the backend is asked, which is a request under way itself.
+  // Before the backend is asked: that opens a stream itself.
   const streams = await providers[deployment.target.kind].openStreams(deployment).catch(() => null);
   const probe = await probeSessions(app, deployment, caller);
   const outweighed = probe.kind === "known" && probe.sessions === 0 && streams !== null && streams > 0;

@@ -6,11 +6,11 @@ import { StoreUnavailable } from "../state/store.ts";
 /** One page from a cursor on; it may wait so long for its first line, or answer without one at once. */
 export type ReadLog = (cursor: number, waitMs: number, signal: AbortSignal) => Promise<LogPage>;
 
-/** A log that grows without a pause is read in bites of this rhythm, and a provider that can't wait is asked by it. */
+/** Between two reads of a log that keeps growing, or of a provider that can't wait for lines. */
 const PAUSE_MS = 500;
 /** Proxies close what is silent, and a reader that has left is noticed by a write that fails. */
 const KEEP_ALIVE_MS = 5_000;
-/** Whoever writes may be restarting. */
+/** After a failed read: the runner may be restarting. */
 const UNREACHABLE_PAUSE_MS = 2_000;
 /** A Worker may make 1,000 calls for one request. A stream that ends before goes on in the client's next one. */
 const READS_LIMIT = 400;
@@ -33,10 +33,10 @@ export async function nextPage(
 
 /**
  * A deployment's log as server-sent events, each of them a page (`log`), its id the cursor to go on from. It ends with
- * an `end` event when nothing will follow. Nothing is asked of anybody once the reader has left.
+ * an `end` event when nothing will follow, and asks nobody anything once the reader has left.
  */
 export async function logStream(read: ReadLog, start: number, client: AbortSignal): Promise<Response> {
-  // Read before anything is answered, so that what can't work is an ordinary refusal.
+  // The first read comes before the answer's head, so that its failure is an ordinary problem.
   const first = await readable(read, start, 0, client);
   if (first instanceof Error) throw first;
   if (start > 0 && first?.complete === true) return new Response(null, { status: 204 });

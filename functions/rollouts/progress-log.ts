@@ -13,7 +13,7 @@ export interface ProgressEvent {
   data: Record<string, string | number | null>;
 }
 
-/** Events of one app that are kept; the oldest go first. A rollout makes about ten, and its build's output. */
+/** The newest events that an app keeps. A rollout makes about ten, and one for each line of its build. */
 const EVENTS_KEPT = 20_000;
 
 /** The progress of an app's deployments, kept in the controller's own storage and told to whoever listens. */
@@ -30,13 +30,13 @@ export class ProgressLog implements Progress {
       sequence INTEGER PRIMARY KEY AUTOINCREMENT, deployment TEXT NOT NULL, type TEXT NOT NULL,
       at INTEGER NOT NULL, data TEXT NOT NULL)`);
     sql.exec("CREATE INDEX IF NOT EXISTS progress_by_deployment ON progress (deployment, sequence)");
-    // What was reported last, so that a state or a poll that says the same again isn't an event.
+    // What was reported last: a state or a poll that says the same again is no event.
     sql.exec("CREATE TABLE IF NOT EXISTS reported (topic TEXT PRIMARY KEY, value TEXT NOT NULL)");
   }
 
   observe(app: AppDocument): void {
     const { createdAt, version } = app;
-    // Reads and commits overlap, and a state that was left must not be reported again.
+    // Reads and commits overlap: an older document must not report a state that is over.
     if (createdAt < this.#seen.createdAt) return;
     if (createdAt === this.#seen.createdAt && version < this.#seen.version) return;
     const isNew = createdAt !== this.#seen.createdAt || version !== this.#seen.version;
@@ -50,7 +50,7 @@ export class ProgressLog implements Progress {
         reason: state === "failed" ? (failure?.reason ?? null) : null,
       });
     }
-    // Not every change is an event, but any can be the one that a stream ends with.
+    // Any change may be what a stream waits for to end, though not every change is an event.
     if (isNew) this.#tell();
   }
 

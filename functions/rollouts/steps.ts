@@ -26,7 +26,7 @@ interface StepContext extends StepParts {
 /** Whether a deployment answers through the router as the one that it should be. */
 export type Verification = { ok: true } | { ok: false; why: string };
 
-/** A provider that wants to be asked again gets a moment, and never more than this. */
+/** A provider that says "wait" is asked again after at least this, and at most the next. */
 const SHORTEST_WAIT_MS = 100;
 export const LONGEST_WAIT_MS = 5 * 60_000;
 
@@ -100,7 +100,7 @@ async function provision(
 
 const NOT_THERE_IN_TIME = "The backend wasn't there in time.";
 
-/** A deadline ends a step only after one more try, so that a controller that slept through it is fair. */
+/** A deadline ends a step only after one more try: the controller may have slept through it. */
 function isTooLate(deployment: Deployment, deadline: number, context: StepContext): boolean {
   return context.now() >= deadline && context.waits.until(deployment) > deadline;
 }
@@ -126,7 +126,7 @@ async function verifyPending(
   });
 }
 
-/** One look through the router; one that didn't find the deployment is repeated until the deadline. */
+/** Asks once through the router; without success, again until the deadline. */
 async function verifyOnce(
   app: AppDocument,
   deployment: Deployment,
@@ -184,7 +184,7 @@ async function remove(
   context: StepContext,
 ): Promise<void> {
   const { id } = deployment;
-  // What only the count of sessions has begun, the count of sessions can stop; an app's deletion spares nobody.
+  // A removal that began because nobody was left stops when somebody comes back, unless the whole app goes.
   const onEvidence = retirement.reason === "drained" && app.deletingSince === null;
   if (!retirement.reload) {
     if (onEvidence && (await hasReturned(app, deployment, context))) {
@@ -230,7 +230,7 @@ function waitFor(
   context.waits.putOff(deployment, Math.max(until, now + SHORTEST_WAIT_MS));
 }
 
-/** A backend that can't be taken away yet is tried again for as long as it is there: nothing is left behind. */
+/** Tries again, ever more rarely, for as long as the backend is there: no orphan stays. */
 function backOffCleanUp(deployment: Deployment, step: StepName, reason: string, context: StepContext): void {
   context.progress.step(deployment.id, step, "waiting", reason);
   context.waits.backOff(deployment, context.now(), CLEANUP_RETRY_MS, LONGEST_WAIT_MS);
@@ -243,8 +243,8 @@ interface Outcome {
 }
 
 /**
- * Commits what a step came to and reports it. A refusal means that the document has moved on, and the next pass sees
- * where to; should the deployment be as it was all the same, the step isn't tried again at once.
+ * Commits a step's outcome and reports it. A refusal means that the document has moved on: the next pass sees where to.
+ * Where the deployment hasn't changed after all, the step backs off.
  */
 async function commit(
   app: AppDocument,

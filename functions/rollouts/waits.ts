@@ -8,13 +8,13 @@ interface Wait {
 }
 
 /**
- * Which steps aren't to be tried again yet. A wait is for a deployment as it was seen, so that whatever changes the
- * deployment ends it. Lost with the process, which only means that steps are tried now.
+ * Which steps wait for their next try. A wait holds for a deployment as it was seen: any change of it ends the wait.
+ * Waits are lost with the process, and their steps are then tried at once.
  */
 export class Waits {
   readonly #waits = new Map<string, Wait>();
 
-  /** Epoch milliseconds; 0 where nothing is waited for. */
+  /** Epoch milliseconds; 0 without a wait. */
   until(deployment: Deployment): number {
     return this.#of(deployment)?.until ?? 0;
   }
@@ -30,7 +30,7 @@ export class Waits {
     this.putOff(deployment, now + Math.min(limitMs, firstMs * 2 ** attempts));
   }
 
-  /** What a step waits for has come. */
+  /** The step may be tried now. */
   end(id: string): void {
     this.#waits.delete(id);
   }

@@ -8,7 +8,8 @@ export function answerInit(head: AnswerHead): ResponseInit {
   for (const [name, value] of head.headers) headers.append(name, headerText(value));
   return {
     status: head.status,
-    statusText: headerText(head.statusText),
+    // HTTP allows a tab there; the platform doesn't.
+    statusText: headerText(head.statusText).replaceAll("\t", " "),
     headers,
     ...(headers.has("content-encoding") ? { encodeBody: "manual" } : {}),
   };

@@ -8,9 +8,9 @@ import {
   type AuditRow,
   type CommitResult,
   type LeaseResult,
-  type Operation,
-  type OperationRecord,
-  type OperationResult,
+  type NewIdempotencyRecord,
+  type IdempotencyRecord,
+  type AuditWrite,
   type Page,
   type RecordIndex,
   type RecordTags,
@@ -48,10 +48,10 @@ export class EmbeddedStoreClient implements StateStore {
   }
 
   async commit(change: AppChange): Promise<CommitResult> {
-    checkResultSize(change.operation);
+    checkResultSize(change.idempotencyRecord);
     return this.#call<CommitResult>(
       "commit",
-      change.operation !== null,
+      change.idempotencyRecord !== null,
       async (stub) => await stub.commit(change),
     );
   }
@@ -60,16 +60,16 @@ export class EmbeddedStoreClient implements StateStore {
     return this.#call("listWork", true, (stub) => stub.listWork());
   }
 
-  readOperation(key: string): Promise<OperationRecord | null> {
-    return this.#call("readOperation", true, (stub) => stub.readOperation(key));
+  readIdempotencyRecord(key: string): Promise<IdempotencyRecord | null> {
+    return this.#call("readIdempotencyRecord", true, (stub) => stub.readIdempotencyRecord(key));
   }
 
-  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
-    checkResultSize(operation);
-    return this.#call<OperationResult>(
-      "recordOperation",
-      operation !== null,
-      async (stub) => await stub.recordOperation(audit, operation),
+  async writeAudit(audit: AuditEntry, idempotencyRecord: NewIdempotencyRecord | null): Promise<AuditWrite> {
+    checkResultSize(idempotencyRecord);
+    return this.#call<AuditWrite>(
+      "writeAudit",
+      idempotencyRecord !== null,
+      async (stub) => await stub.writeAudit(audit, idempotencyRecord),
     );
   }
 

@@ -9,9 +9,9 @@ import {
   type AuditRow,
   type CommitResult,
   type LeaseResult,
-  type Operation,
-  type OperationRecord,
-  type OperationResult,
+  type NewIdempotencyRecord,
+  type IdempotencyRecord,
+  type AuditWrite,
   type Page,
   type RecordIndex,
   type RecordTags,
@@ -21,7 +21,7 @@ import {
   TOMBSTONE_TTL_MS,
 } from "./store.ts";
 
-/** Rows. Each commit adds one operation at most, so this many per commit always catches up. */
+/** Rows. Each commit adds one idempotency record at most, so this many per commit always catches up. */
 const PRUNED_PER_COMMIT = 100;
 
 type AppRow = { name: string; version: number; body: string; is_default: number };
@@ -78,7 +78,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
       const version =
         change.body === null ? this.#deleteApp(change, now) : this.#writeApp(change, change.body);
       this.#appendAudit(change.audit);
-      this.#recordOperation(change.operation, now);
+      this.#keepRecord(change.idempotencyRecord, now);
       this.#prune(now);
       return { outcome: "committed", version };
     });
@@ -89,17 +89,17 @@ export class EmbeddedStore extends DurableObject implements StateStore {
     return rows.toArray().map((row) => row.name);
   }
 
-  async readOperation(key: string): Promise<OperationRecord | null> {
-    return this.#operation(key, Date.now());
+  async readIdempotencyRecord(key: string): Promise<IdempotencyRecord | null> {
+    return this.#idempotencyRecord(key, Date.now());
   }
 
-  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+  async writeAudit(audit: AuditEntry, idempotencyRecord: NewIdempotencyRecord | null): Promise<AuditWrite> {
     const now = Date.now();
     return this.#storage.transactionSync(() => {
-      const record = operation ? this.#operation(operation.key, now) : null;
+      const record = idempotencyRecord ? this.#idempotencyRecord(idempotencyRecord.key, now) : null;
       if (record) return { outcome: "repeated", record };
       this.#appendAudit(audit);
-      this.#recordOperation(operation, now);
+      this.#keepRecord(idempotencyRecord, now);
       this.#prune(now);
       return { outcome: "recorded" };
     });
@@ -232,8 +232,8 @@ export class EmbeddedStore extends DurableObject implements StateStore {
   }
 
   #refuse(change: AppChange, now: number): CommitResult | null {
-    const { app, operation } = change;
-    const record = operation ? this.#operation(operation.key, now) : null;
+    const { app, idempotencyRecord } = change;
+    const record = idempotencyRecord ? this.#idempotencyRecord(idempotencyRecord.key, now) : null;
     if (record) return { outcome: "repeated", record };
     const held = this.#first<{ version: number }>("SELECT version FROM apps WHERE name = ?", app);
     const deleted = this.#first<{ version: number }>(
@@ -313,14 +313,14 @@ export class EmbeddedStore extends DurableObject implements StateStore {
     this.#sql.exec("DELETE FROM audit WHERE id <= (SELECT MAX(id) FROM audit) - ?", AUDIT_ENTRIES_KEPT);
   }
 
-  #recordOperation(operation: Operation | null, now: number): void {
-    if (!operation) return;
+  #keepRecord(idempotencyRecord: NewIdempotencyRecord | null, now: number): void {
+    if (!idempotencyRecord) return;
     this.#sql.exec(
       "INSERT OR REPLACE INTO operations (key, fingerprint, result, expires_at) VALUES (?, ?, ?, ?)",
-      operation.key,
-      operation.fingerprint,
-      operation.result,
-      now + operation.ttlSeconds * 1000,
+      idempotencyRecord.key,
+      idempotencyRecord.fingerprint,
+      idempotencyRecord.result,
+      now + idempotencyRecord.ttlSeconds * 1000,
     );
   }
 
@@ -340,7 +340,7 @@ export class EmbeddedStore extends DurableObject implements StateStore {
     return { name: row.name, version: row.version, body: row.body, isDefault: row.is_default === 1 };
   }
 
-  #operation(key: string, now: number): OperationRecord | null {
+  #idempotencyRecord(key: string, now: number): IdempotencyRecord | null {
     return this.#first<{ fingerprint: string; result: string }>(
       "SELECT fingerprint, result FROM operations WHERE key = ? AND expires_at > ?",
       key,

@@ -1,13 +1,19 @@
 import { IDEMPOTENCY_RESULT_LIMIT_BYTES } from "../protocol/limits.ts";
-import type { AppStore, AuditEntry, Operation, OperationRecord, StoredApp } from "../apps/app-store.ts";
+import type {
+  AppStore,
+  AuditEntry,
+  NewIdempotencyRecord,
+  IdempotencyRecord,
+  StoredApp,
+} from "../apps/app-store.ts";
 
 export {
   TOMBSTONE_TTL_MS,
   type AppChange,
   type AuditEntry,
   type CommitResult,
-  type Operation,
-  type OperationRecord,
+  type NewIdempotencyRecord,
+  type IdempotencyRecord,
   type StoredApp,
 } from "../apps/app-store.ts";
 
@@ -18,7 +24,7 @@ export {
  * the document's name and version; what is inside it belongs to `apps/`.
  *
  * Every method rejects with {@link StoreUnavailable} when the store can't be reached or doesn't answer in time.
- * After that rejection a write may or may not have happened: repeat it with the same `operation.key` to find out.
+ * After that rejection a write may or may not have happened: repeat it with the same `idempotencyRecord.key` to find out.
  */
 export interface StateStore extends AppStore {
   /**
@@ -33,14 +39,14 @@ export interface StateStore extends AppStore {
   /** Names of the apps whose last commit said `hasWork`: all that a sweep has to look at. */
   listWork(): Promise<string[]>;
 
-  /** What an earlier change recorded under this operation key, until its time to live has passed. */
-  readOperation(key: string): Promise<OperationRecord | null>;
+  /** What an earlier change recorded under this Idempotency-Key, until its time to live has passed. */
+  readIdempotencyRecord(key: string): Promise<IdempotencyRecord | null>;
 
   /**
-   * For changes that are no app's document: writes audit entry and operation record together. Nothing is written when
-   * the operation has happened before.
+   * For changes that are no app's document: writes audit entry and idempotency record together. Nothing is written when
+   * the request has happened before.
    */
-  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult>;
+  writeAudit(audit: AuditEntry, idempotencyRecord: NewIdempotencyRecord | null): Promise<AuditWrite>;
 
   /** Takes a free or expired lease; `token` identifies the holder. */
   acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult>;
@@ -87,10 +93,10 @@ export interface Page {
   limit: number;
 }
 
-export type OperationResult =
+export type AuditWrite =
   | { outcome: "recorded" }
-  /** This operation has happened before. */
-  | { outcome: "repeated"; record: OperationRecord };
+  /** A request with this key has happened before. */
+  | { outcome: "repeated"; record: IdempotencyRecord };
 
 /** `version` is what the store holds, or has deleted, at that id. */
 export type RecordWrite = { written: true } | { written: false; version: number };
@@ -114,9 +120,9 @@ export class StoreUnavailable extends Error {
 }
 
 /** Throws where an answer is too large to be kept for a repetition: whoever asked must keep less of it. */
-export function checkResultSize(operation: Operation | null): void {
-  if (operation === null) return;
-  const bytes = new TextEncoder().encode(operation.result).length;
+export function checkResultSize(idempotencyRecord: NewIdempotencyRecord | null): void {
+  if (idempotencyRecord === null) return;
+  const bytes = new TextEncoder().encode(idempotencyRecord.result).length;
   if (bytes <= IDEMPOTENCY_RESULT_LIMIT_BYTES) return;
   throw new RangeError(
     `The record of an Idempotency-Key would hold ${bytes} bytes, past ${IDEMPOTENCY_RESULT_LIMIT_BYTES}.`,
@@ -127,7 +133,7 @@ export function checkResultSize(operation: Operation | null): void {
 export const AUDIT_ENTRIES_KEPT = 20_000;
 
 /**
- * Records with the rarest of the wanted tags that are looked at for those with all of them: some 20 ms of a store that
- * does nothing else meanwhile.
+ * How many records with the rarest tag a search examines for the other tags. So many take some 20 ms, during which the
+ * store does nothing else.
  */
 export const RECORDS_EXAMINED = 10_000;

@@ -91,7 +91,7 @@ end
 return { 'committed', deletes and '0' or next_version }
 `;
 
-export const RECORD_OPERATION = `
+export const WRITE_AUDIT = `
 local audit, operation = KEYS[1], KEYS[2]
 local audit_app, audit_entry, audit_kept = ARGV[1], ARGV[2], ARGV[3]
 local operation_ttl_ms, fingerprint, result = ARGV[4], ARGV[5], ARGV[6]

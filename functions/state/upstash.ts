@@ -10,9 +10,9 @@ import {
   type AuditRow,
   type CommitResult,
   type LeaseResult,
-  type Operation,
-  type OperationRecord,
-  type OperationResult,
+  type NewIdempotencyRecord,
+  type IdempotencyRecord,
+  type AuditWrite,
   type Page,
   type RecordIndex,
   type RecordTags,
@@ -31,7 +31,7 @@ import {
   LIST_AUDIT,
   LIST_RECORDS,
   READ_APP,
-  RECORD_OPERATION,
+  WRITE_AUDIT,
   RELEASE_LEASE,
   RENEW_LEASE,
   RESOLVE,
@@ -58,7 +58,7 @@ const storedApp = z
   .transform(([name, version, body, isDefault]) => ({ name, version, body, isDefault: isDefault === "1" }))
   .nullable();
 
-const operationRecord = z
+const storedRecord = z
   .union([z.tuple([z.string(), z.string()]), z.tuple([z.null(), z.null()])])
   .transform(([fingerprint, result]) => (fingerprint === null ? null : { fingerprint, result }));
 
@@ -74,7 +74,7 @@ const commitResult = z.union([
     .transform(([outcome, host, app]) => ({ outcome, host, app })),
 ]);
 
-const operationResult = z.union([
+const auditWrite = z.union([
   z.tuple([z.literal("recorded")]).transform(([outcome]) => ({ outcome })),
   z
     .tuple([z.literal("repeated"), z.string(), z.string()])
@@ -153,8 +153,8 @@ export class UpstashStore implements StateStore {
   }
 
   async commit(change: AppChange): Promise<CommitResult> {
-    checkResultSize(change.operation);
-    const { app, body, operation } = change;
+    checkResultSize(change.idempotencyRecord);
+    const { app, body, idempotencyRecord } = change;
     const keys = [
       this.#key("app", app),
       this.#key("app-hosts", app),
@@ -163,7 +163,7 @@ export class UpstashStore implements StateStore {
       this.#key("apps"),
       this.#key("work"),
       this.#key("audit"),
-      this.#key("operation", operation?.key ?? ""),
+      this.#key("operation", idempotencyRecord?.key ?? ""),
       this.#key("app-tombstone", app),
     ];
     const args = [
@@ -174,7 +174,7 @@ export class UpstashStore implements StateStore {
       body ?? "",
       change.isDefault ? "1" : "0",
       change.hasWork ? "1" : "0",
-      ...recorded(change.audit, operation),
+      ...recorded(change.audit, idempotencyRecord),
       ...change.hosts,
     ];
     return this.#run("commit", COMMIT, keys, args, commitResult);
@@ -185,15 +185,15 @@ export class UpstashStore implements StateStore {
     return names.sort();
   }
 
-  readOperation(key: string): Promise<OperationRecord | null> {
+  readIdempotencyRecord(key: string): Promise<IdempotencyRecord | null> {
     const command: Command = ["HMGET", this.#key("operation", key), "fingerprint", "result"];
-    return this.#send("readOperation", command, operationRecord);
+    return this.#send("readIdempotencyRecord", command, storedRecord);
   }
 
-  async recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
-    checkResultSize(operation);
-    const keys = [this.#key("audit"), this.#key("operation", operation?.key ?? "")];
-    return this.#run("recordOperation", RECORD_OPERATION, keys, recorded(audit, operation), operationResult);
+  async writeAudit(audit: AuditEntry, idempotencyRecord: NewIdempotencyRecord | null): Promise<AuditWrite> {
+    checkResultSize(idempotencyRecord);
+    const keys = [this.#key("audit"), this.#key("operation", idempotencyRecord?.key ?? "")];
+    return this.#run("writeAudit", WRITE_AUDIT, keys, recorded(audit, idempotencyRecord), auditWrite);
   }
 
   acquireLease(name: string, token: string, ttlMs: number): Promise<LeaseResult> {
@@ -340,15 +340,15 @@ function ttl(milliseconds: number): string {
   return String(Math.max(1, Math.ceil(milliseconds)));
 }
 
-/** The arguments of a script that writes an audit entry and an operation record. */
-function recorded(audit: AuditEntry, operation: Operation | null): string[] {
+/** The arguments of a script that writes an audit entry and an idempotency record. */
+function recorded(audit: AuditEntry, idempotencyRecord: NewIdempotencyRecord | null): string[] {
   return [
     JSON.stringify(audit.app),
     JSON.stringify(audit),
     String(AUDIT_ENTRIES_KEPT),
-    operation ? ttl(operation.ttlSeconds * 1000) : "",
-    operation?.fingerprint ?? "",
-    operation?.result ?? "",
+    idempotencyRecord ? ttl(idempotencyRecord.ttlSeconds * 1000) : "",
+    idempotencyRecord?.fingerprint ?? "",
+    idempotencyRecord?.result ?? "",
   ];
 }
 

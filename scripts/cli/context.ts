@@ -132,25 +132,24 @@ export class CommandContext {
     );
   }
 
-  /** Has a person agree once to what a configuration file runs on this machine. */
+  /**
+   * Has a person agree once to what a configuration file runs on this machine. A script that calls `deploy` has agreed by
+   * calling it, as one that calls `npm install` has: the command gets no token either way.
+   */
   async agreeToPrepare(approval: Approval): Promise<void> {
-    if (this.#flags["allow-prepare"] === true) return;
+    if (this.#flags["allow-prepare"] === true || !this.#canAsk) return;
     const { file, value: command } = approval;
-    await this.#agree(
-      approval,
-      `${file} runs \`${command}\` on this machine before packing. Run it?`,
-      new Failure(
-        "usage",
-        "prepare_not_approved",
-        `${file} runs \`${command}\` on this machine before packing, which nobody has agreed to. If you trust it: --allow-prepare.`,
-      ),
-    );
+    await this.#agree(approval, `${file} runs \`${command}\` on this machine before packing. Run it?`);
   }
 
-  async #agree(approval: Approval, question: string, refusal: Failure): Promise<void> {
+  get #canAsk(): boolean {
+    return this.interactive && !this.output.json;
+  }
+
+  async #agree(approval: Approval, question: string, refusal?: Failure): Promise<void> {
     const file = approvalsFile(this.env);
     if (await isApproved(file, approval)) return;
-    if (!this.interactive || this.output.json) throw refusal;
+    if (refusal !== undefined && !this.#canAsk) throw refusal;
     const answer = await confirm({ message: this.output.rendered(question), initialValue: false });
     if (isCancel(answer)) throw new Failure("interrupted", "interrupted", this.interruption);
     if (!answer) throw new Failure("failed", "declined", "Nothing was changed.");

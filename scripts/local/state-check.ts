@@ -9,6 +9,8 @@ const MAGIC = "SQLite format 3\0";
 const CHECKED_BYTES = 64 * 1024 * 1024;
 /** Where workerd keeps the store. */
 const STORE = "signalbox-EmbeddedStore";
+/** SQLite and workerd keep tables of their own in an empty one. */
+const STORE_TABLE = "apps";
 
 /**
  * Looks at what workerd keeps of Durable Objects before workerd does, which takes an empty file for a new object. Throws
@@ -21,7 +23,7 @@ export async function checkState(directory: string, hadStore: boolean): Promise<
       if (!name.endsWith(".sqlite")) continue;
       const file = join(directory, kind, name);
       const tables = await checkDatabase(file);
-      if (kind === STORE && name !== "metadata.sqlite" && tables > 0) hasStore = true;
+      if (kind === STORE && tables.includes(STORE_TABLE)) hasStore = true;
     }
   }
   if (!hadStore || hasStore) return;
@@ -31,8 +33,8 @@ export async function checkState(directory: string, hadStore: boolean): Promise<
   );
 }
 
-/** How many tables it has. */
-async function checkDatabase(file: string): Promise<number> {
+/** The names of its tables. */
+async function checkDatabase(file: string): Promise<string[]> {
   const { size } = await stat(file);
   if (size === 0) throw damaged(file, "it is empty");
   if ((await firstBytes(file)) !== MAGIC) throw damaged(file, "it isn't a database");
@@ -43,7 +45,10 @@ async function checkDatabase(file: string): Promise<number> {
       const [found] = Object.values(database.prepare("PRAGMA quick_check(1)").get() ?? {});
       if (found !== "ok") throw new Error(String(found));
     }
-    return Number(database.prepare("SELECT count(*) AS tables FROM sqlite_master").get()?.["tables"]);
+    return database
+      .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")
+      .all()
+      .map((row) => String(row["name"]));
   } catch (error) {
     throw damaged(file, error instanceof Error ? error.message : String(error));
   } finally {

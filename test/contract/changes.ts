@@ -9,12 +9,15 @@ export function everyMethod(store: StateStore): { method: keyof StateStore; call
     { method: "resolve", call: () => store.resolve("shop.example.com", "shop") },
     { method: "readApp", call: () => store.readApp("shop") },
     { method: "listApps", call: () => store.listApps(all) },
-    { method: "commit", call: () => store.commit(change("shop", 0, { operation: operation("key") })) },
-    { method: "listWork", call: () => store.listWork() },
-    { method: "readOperation", call: () => store.readOperation("key") },
     {
-      method: "recordOperation",
-      call: () => store.recordOperation(change("shop", 0).audit, operation("other-key")),
+      method: "commit",
+      call: () => store.commit(change("shop", 0, { idempotencyRecord: operation("key") })),
+    },
+    { method: "listWork", call: () => store.listWork() },
+    { method: "readIdempotencyRecord", call: () => store.readIdempotencyRecord("key") },
+    {
+      method: "writeAudit",
+      call: () => store.writeAudit(change("shop", 0).audit, operation("other-key")),
     },
     { method: "acquireLease", call: () => store.acquireLease("janitor", "one", LONG) },
     { method: "renewLease", call: () => store.renewLease("janitor", "one", LONG) },
@@ -46,12 +49,12 @@ export function change(app: string, expectedVersion: number, parts: Partial<AppC
       toVersion: expectedVersion + 1,
       details: {},
     },
-    operation: null,
+    idempotencyRecord: null,
     ...parts,
   };
 }
 
-export function operation(key: string): NonNullable<AppChange["operation"]> {
+export function operation(key: string): NonNullable<AppChange["idempotencyRecord"]> {
   return { key, fingerprint: `print-${key}`, result: `result-${key}`, ttlSeconds: 60 };
 }
 

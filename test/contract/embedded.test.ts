@@ -36,7 +36,7 @@ describeStateStore("the embedded store", async () => ({
 describe("the embedded store's object", () => {
   test("what was committed survives its object's restart", async () => {
     const store = openStore({ EMBEDDED_STORE: namespace });
-    const first = change("shop", 0, { hosts: ["shop.example.com"], operation: operation("key-1") });
+    const first = change("shop", 0, { hosts: ["shop.example.com"], idempotencyRecord: operation("key-1") });
     await store.commit(first);
     await store.acquireLease("janitor", "one", 60_000);
     await evictDurableObject(stub());
@@ -64,7 +64,7 @@ describe("the embedded store's object", () => {
 
   test("expired leases and operations are pruned by later commits, some at a time", async () => {
     const store = openStore({ EMBEDDED_STORE: namespace });
-    await store.commit(change("shop", 0, { operation: { ...operation("live"), ttlSeconds: 3_600 } }));
+    await store.commit(change("shop", 0, { idempotencyRecord: { ...operation("live"), ttlSeconds: 3_600 } }));
     await store.acquireLease("live", "one", 3_600_000);
     await runInDurableObject(stub(), (_store, state) => {
       for (let index = 0; index < 150; index += 1) {
@@ -76,7 +76,7 @@ describe("the embedded store's object", () => {
     expect(await rowCounts()).toEqual({ operations: 51, leases: 51 });
     await store.commit(change("shop", 2));
     expect(await rowCounts()).toEqual({ operations: 1, leases: 1 });
-    expect(await store.readOperation("live")).not.toBeNull();
+    expect(await store.readIdempotencyRecord("live")).not.toBeNull();
   });
 
   test("the audit keeps its newest entries", async () => {

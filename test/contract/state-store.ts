@@ -49,14 +49,14 @@ export function describeStateStore(name: string, open: OpenStore): void {
         const stale = { body: '{"n":9}', hosts: ["stale.example.com"], isDefault: true, hasWork: true };
         for (const expected of [0, 2, 10]) {
           const result = await store.commit(
-            change("shop", expected, { ...stale, operation: operation("k") }),
+            change("shop", expected, { ...stale, idempotencyRecord: operation("k") }),
           );
           expect(result).toEqual({ outcome: "conflict", version: 1 });
         }
         expect(await store.readApp("shop")).toEqual(app("shop", 1, '{"n":1}'));
         expect(await store.resolve("stale.example.com", null)).toBeNull();
         expect(await store.listWork()).toEqual([]);
-        expect(await store.readOperation("k")).toBeNull();
+        expect(await store.readIdempotencyRecord("k")).toBeNull();
         expect(await auditVersions(store, "shop")).toEqual([1]);
       });
 
@@ -181,7 +181,9 @@ export function describeStateStore(name: string, open: OpenStore): void {
       test("a host that another app holds refuses the whole commit", async () => {
         await store.commit(change("first", 0, { hosts: ["a.example.com", "b.example.com"] }));
         const greedy = { hosts: ["free.example.com", "b.example.com"], isDefault: true, hasWork: true };
-        expect(await store.commit(change("second", 0, { ...greedy, operation: operation("k") }))).toEqual({
+        expect(
+          await store.commit(change("second", 0, { ...greedy, idempotencyRecord: operation("k") })),
+        ).toEqual({
           outcome: "host_taken",
           host: "b.example.com",
           app: "first",
@@ -190,7 +192,7 @@ export function describeStateStore(name: string, open: OpenStore): void {
         expect(await store.listApps(all)).toEqual(["first"]);
         expect(await store.resolve("free.example.com", null)).toBeNull();
         expect(await store.listWork()).toEqual([]);
-        expect(await store.readOperation("k")).toBeNull();
+        expect(await store.readIdempotencyRecord("k")).toBeNull();
         expect(await auditVersions(store, null)).toEqual([1]);
       });
 
@@ -258,9 +260,9 @@ export function describeStateStore(name: string, open: OpenStore): void {
 
     describe("operations", () => {
       test("a repeated operation answers with its record, even after the version moved on", async () => {
-        const first = change("shop", 0, { body: '{"n":1}', operation: operation("key-1") });
+        const first = change("shop", 0, { body: '{"n":1}', idempotencyRecord: operation("key-1") });
         expect(await store.commit(first)).toEqual(committed(1));
-        expect(await store.readOperation("key-1")).toEqual({
+        expect(await store.readIdempotencyRecord("key-1")).toEqual({
           fingerprint: "print-key-1",
           result: "result-key-1",
         });
@@ -272,15 +274,17 @@ export function describeStateStore(name: string, open: OpenStore): void {
       });
 
       test("a repeated operation answers with the first request's record, so that another request is noticed", async () => {
-        await store.commit(change("shop", 0, { operation: operation("key-1") }));
+        await store.commit(change("shop", 0, { idempotencyRecord: operation("key-1") }));
         const other = { key: "key-1", fingerprint: "another", result: "another", ttlSeconds: 60 };
-        expect(await store.commit(change("blog", 0, { operation: other }))).toEqual(repeated("key-1"));
+        expect(await store.commit(change("blog", 0, { idempotencyRecord: other }))).toEqual(
+          repeated("key-1"),
+        );
         expect(await store.readApp("blog")).toBeNull();
       });
 
       test("an operation repeated after a deletion doesn't delete the app's successor", async () => {
         await store.commit(change("shop", 0));
-        const removal = change("shop", 1, { body: null, operation: operation("delete-1") });
+        const removal = change("shop", 1, { body: null, idempotencyRecord: operation("delete-1") });
         expect(await store.commit(removal)).toEqual(committed(0));
         await store.commit(change("shop", 2));
         expect(await store.commit(removal)).toEqual(repeated("delete-1"));
@@ -288,7 +292,7 @@ export function describeStateStore(name: string, open: OpenStore): void {
       });
 
       test("an operation sent by 20 clients at once happens once", async () => {
-        const sent = change("shop", 0, { operation: operation("key-1") });
+        const sent = change("shop", 0, { idempotencyRecord: operation("key-1") });
         const results = await Promise.all(range(20).map(() => store.commit(sent)));
         expect(results.filter((result) => result.outcome === "committed")).toEqual([committed(1)]);
         expect(results.filter((result) => result.outcome === "repeated")).toHaveLength(19);
@@ -297,41 +301,43 @@ export function describeStateStore(name: string, open: OpenStore): void {
 
       test("an operation that conflicted can be sent again on the right version", async () => {
         await store.commit(change("shop", 0));
-        const late = change("shop", 0, { operation: operation("key-1") });
+        const late = change("shop", 0, { idempotencyRecord: operation("key-1") });
         expect((await store.commit(late)).outcome).toBe("conflict");
         expect(await store.commit({ ...late, expectedVersion: 1 })).toEqual(committed(2));
       });
 
       test("an operation is forgotten once its time to live has passed", async () => {
         const brief = { ...operation("key-1"), ttlSeconds: SHORT / 1000 };
-        await store.commit(change("shop", 0, { operation: brief }));
-        await until(async () => (await store.readOperation("key-1")) === null);
-        expect(await store.commit(change("shop", 1, { operation: operation("key-1") }))).toEqual(
+        await store.commit(change("shop", 0, { idempotencyRecord: brief }));
+        await until(async () => (await store.readIdempotencyRecord("key-1")) === null);
+        expect(await store.commit(change("shop", 1, { idempotencyRecord: operation("key-1") }))).toEqual(
           committed(2),
         );
-        expect(await store.commit(change("shop", 1, { operation: operation("key-1") }))).toEqual(
+        expect(await store.commit(change("shop", 1, { idempotencyRecord: operation("key-1") }))).toEqual(
           repeated("key-1"),
         );
       });
 
       test("an answer that is too large to be kept is refused, and nothing is written", async () => {
         const large = { ...operation("key-1"), result: "名".repeat(IDEMPOTENCY_RESULT_LIMIT_BYTES / 3 + 1) };
-        await expect(store.commit(change("shop", 0, { operation: large }))).rejects.toThrow(RangeError);
-        await expect(store.recordOperation(change("shop", 0).audit, large)).rejects.toThrow(RangeError);
+        await expect(store.commit(change("shop", 0, { idempotencyRecord: large }))).rejects.toThrow(
+          RangeError,
+        );
+        await expect(store.writeAudit(change("shop", 0).audit, large)).rejects.toThrow(RangeError);
         expect(await store.readApp("shop")).toBeNull();
         expect(await store.listAudit({ app: null, limit: 10, before: null })).toEqual([]);
         const largest = { ...large, result: "x".repeat(IDEMPOTENCY_RESULT_LIMIT_BYTES) };
-        expect(await store.commit(change("shop", 0, { operation: largest }))).toEqual(committed(1));
-        expect((await store.readOperation("key-1"))?.result === largest.result).toBe(true);
+        expect(await store.commit(change("shop", 0, { idempotencyRecord: largest }))).toEqual(committed(1));
+        expect((await store.readIdempotencyRecord("key-1"))?.result === largest.result).toBe(true);
       });
 
       test("operations with hostile keys stay apart", async () => {
         for (const key of HOSTILE_NAMES) {
-          await store.commit(change(`app ${key}`, 0, { operation: operation(key) }));
+          await store.commit(change(`app ${key}`, 0, { idempotencyRecord: operation(key) }));
         }
         for (const key of HOSTILE_NAMES)
-          expect((await store.readOperation(key))?.result).toBe(`result-${key}`);
-        expect(await store.readOperation("a")).toBeNull();
+          expect((await store.readIdempotencyRecord(key))?.result).toBe(`result-${key}`);
+        expect(await store.readIdempotencyRecord("a")).toBeNull();
       });
     });
 
@@ -628,37 +634,35 @@ export function describeStateStore(name: string, open: OpenStore): void {
       };
 
       test("the entry and the operation are written together, once", async () => {
-        expect(await store.recordOperation(audit, operation("key-1"))).toEqual({ outcome: "recorded" });
-        expect(await store.readOperation("key-1")).toEqual(repeated("key-1").record);
-        expect(await store.recordOperation(audit, operation("key-1"))).toEqual(repeated("key-1"));
-        expect(await store.recordOperation(audit, null)).toEqual({ outcome: "recorded" });
+        expect(await store.writeAudit(audit, operation("key-1"))).toEqual({ outcome: "recorded" });
+        expect(await store.readIdempotencyRecord("key-1")).toEqual(repeated("key-1").record);
+        expect(await store.writeAudit(audit, operation("key-1"))).toEqual(repeated("key-1"));
+        expect(await store.writeAudit(audit, null)).toEqual({ outcome: "recorded" });
         const rows = await store.listAudit({ app: null, limit: 10, before: null });
         expect(rows).toEqual([audit, audit].map((entry) => ({ ...entry, id: expect.any(String) })));
         expect(await store.listAudit({ app: "shop", limit: 10, before: null })).toEqual([]);
       });
 
       test("a key is one operation's, whatever it was recorded with", async () => {
-        await store.commit(change("shop", 0, { operation: operation("key-1") }));
-        expect(await store.recordOperation(audit, operation("key-1"))).toEqual(repeated("key-1"));
-        await store.recordOperation(audit, operation("key-2"));
-        expect(await store.commit(change("shop", 1, { operation: operation("key-2") }))).toEqual(
+        await store.commit(change("shop", 0, { idempotencyRecord: operation("key-1") }));
+        expect(await store.writeAudit(audit, operation("key-1"))).toEqual(repeated("key-1"));
+        await store.writeAudit(audit, operation("key-2"));
+        expect(await store.commit(change("shop", 1, { idempotencyRecord: operation("key-2") }))).toEqual(
           repeated("key-2"),
         );
         expect((await store.readApp("shop"))?.version).toBe(1);
       });
 
       test("of 20 that are sent at once one is recorded", async () => {
-        const results = await Promise.all(
-          range(20).map(() => store.recordOperation(audit, operation("key-1"))),
-        );
+        const results = await Promise.all(range(20).map(() => store.writeAudit(audit, operation("key-1"))));
         expect(results.filter(({ outcome }) => outcome === "recorded")).toHaveLength(1);
         expect(await store.listAudit({ app: null, limit: 50, before: null })).toHaveLength(1);
       });
 
       test("it is forgotten once its time to live has passed", async () => {
-        await store.recordOperation(audit, { ...operation("key-1"), ttlSeconds: SHORT / 1000 });
-        await until(async () => (await store.readOperation("key-1")) === null);
-        expect(await store.recordOperation(audit, operation("key-1"))).toEqual({ outcome: "recorded" });
+        await store.writeAudit(audit, { ...operation("key-1"), ttlSeconds: SHORT / 1000 });
+        await until(async () => (await store.readIdempotencyRecord("key-1")) === null);
+        expect(await store.writeAudit(audit, operation("key-1"))).toEqual({ outcome: "recorded" });
       });
     });
 

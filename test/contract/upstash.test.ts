@@ -70,7 +70,7 @@ describe("the Upstash store", () => {
   test("a commit whose answer was lost is repeated without happening twice", async () => {
     const store = openOnRedis();
     await store.commit(change("shop", 0));
-    const lost = change("shop", 1, { body: '{"n":2}', operation: operation("key-1") });
+    const lost = change("shop", 1, { body: '{"n":2}', idempotencyRecord: operation("key-1") });
     const unhook = front.onCommand((_command, phase) => {
       if (phase === "after") throw new Error("the answer is lost");
     });
@@ -84,7 +84,7 @@ describe("the Upstash store", () => {
 
   test("a commit whose answer came too late is repeated without happening twice", async () => {
     const store = openOnRedis({ timeoutMs: 2_000 });
-    const late = change("shop", 0, { operation: operation("key-1") });
+    const late = change("shop", 0, { idempotencyRecord: operation("key-1") });
     const unhook = front.onCommand(async (_command, phase) => {
       if (phase === "after") await front.setMode("hang");
     });
@@ -117,12 +117,12 @@ describe("the Upstash store", () => {
       return outcome;
     }
 
-    const first = change("shop", 0, { hosts: ["shop.example.com"], operation: operation("first") });
+    const first = change("shop", 0, { hosts: ["shop.example.com"], idempotencyRecord: operation("first") });
     expect(await commitAndKill(first, "before")).toBeInstanceOf(StoreUnavailable);
     expect(await store.readApp("shop")).toBeNull();
     expect(await store.commit(first)).toEqual(committed(1));
 
-    const second = change("shop", 1, { hosts: ["new.example.com"], operation: operation("second") });
+    const second = change("shop", 1, { hosts: ["new.example.com"], idempotencyRecord: operation("second") });
     expect(await commitAndKill(second, "after")).toBeInstanceOf(StoreUnavailable);
     expect(await store.commit(second)).toEqual(repeated("second"));
     expect((await store.resolve("new.example.com", null))?.version).toBe(2);

@@ -138,7 +138,7 @@ test("a call that comes true after the next look is found by the one after", asy
   let looks = 0;
   await reconcileBaseline({
     client,
-    target,
+    place: target,
     baseline: await inspectBaseline(client, target, names),
     plan(baseline) {
       looks += 1;

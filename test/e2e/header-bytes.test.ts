@@ -84,6 +84,14 @@ const ask = (host: string, lines = {}): Promise<RawAnswer> =>
   rawRequest(stack.port, rawGet(host, "/x", lines));
 
 describe.each(Object.entries(ways))("by %s", (_, host) => {
+  test("a tab in a status text costs the answer nothing", async () => {
+    answer = { status: "200 a\tb", lines: ["x-text: 1", "set-cookie: a=1", "set-cookie: b=2"] };
+    const got = await ask(host);
+    expect(got.status).toBe(200);
+    expect(header(got, "x-text")).toBe("1");
+    expect(headers(got, "set-cookie")).toEqual(["a=1", "b=2"]);
+  });
+
   describe.each(texts)("%s", (_what, bytes) => {
     test("in a request arrives as it was sent", async () => {
       answer = { status: "200 OK", lines: [] };

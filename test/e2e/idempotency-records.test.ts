@@ -46,7 +46,7 @@ test("thirty keyed rollbacks of a large app keep next to nothing, and each still
   }
   expect(answers).toEqual(answers.map((_, index) => (index % 2 === 0 ? "v2" : "v3")));
   const records = await Promise.all(
-    answers.map((_, number) => world.store.readOperation(keyOf(number)["idempotency-key"])),
+    answers.map((_, number) => world.store.readIdempotencyRecord(keyOf(number)["idempotency-key"])),
   );
   const bytes = records.reduce((sum, record) => sum + (record?.result.length ?? Infinity), 0);
   expect(bytes).toBeLessThan(30 * 200);

@@ -129,7 +129,7 @@ describe("signalbox runner", () => {
     }
     child.kill("SIGTERM");
     expect(await exited).toEqual([0, null]);
-    expect(lines.join("\n")).toMatch(/SIGTERM: draining[\s\S]*stopped/);
+    expect(lines.join("\n")).toMatch(/SIGTERM: shutting down[\s\S]*stopped/);
     expect(lines.join("\n")).not.toMatch(/execve/);
   });
 

@@ -28,8 +28,8 @@ const thereId = (n: number): string => `there-${String(n).padStart(2, "0")}`;
 
 beforeAll(async () => {
   world = await onUpstash({ TRUST_CLIENT_ADDRESS: "1" });
-  full = await serve(200);
-  empty = await serve(404);
+  full = await serve(200, { "x-signalbox-bytes": "9" });
+  empty = await serve(404, {});
   await multiplyGone();
   // The fuller a runner, the earlier in the alphabet, and only the fullest one has the source.
   for (let n = 0; n < THERE; n++) {
@@ -55,8 +55,8 @@ afterAll(async () => {
   await world.stop();
 });
 
-async function serve(status: number): Promise<Server> {
-  const server = createServer((_request, response) => response.writeHead(status).end());
+async function serve(status: number, headers: Record<string, string>): Promise<Server> {
+  const server = createServer((_request, response) => response.writeHead(status, headers).end());
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return server;

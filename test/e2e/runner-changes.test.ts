@@ -166,9 +166,9 @@ test("a credential's secret is shown once and stored nowhere", async () => {
   const again = await api("POST", "/runners/secretive/credentials", {}, headers);
   expectProblem(again, 409, "secret_shown_once");
   expect(JSON.stringify(again.body)).not.toContain(secret);
-  expect(JSON.stringify(await world.store.readOperation(headers["idempotency-key"] ?? ""))).not.toContain(
-    secret,
-  );
+  expect(
+    JSON.stringify(await world.store.readIdempotencyRecord(headers["idempotency-key"] ?? "")),
+  ).not.toContain(secret);
   // The first one still holds: the repetition has issued no other.
   connected.push(await connectRunner(world.stack, "secretive", {}, { secret }));
 });

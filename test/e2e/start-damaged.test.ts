@@ -1,5 +1,7 @@
+import { once } from "node:events";
 import { cp, mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { descendants, living, newHome, removeHomes, start } from "../helpers/npm-start.ts";
 import { until } from "../helpers/stack.ts";
@@ -24,7 +26,8 @@ async function usedHome(): Promise<string> {
 /** What a start says that fails. */
 async function complaint(home: string, env: Record<string, string> = {}): Promise<string> {
   const stack = start({ SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0", ...env });
-  expect(await stack.exited).toBe(1);
+  // Its output may come after its exit.
+  expect((await once(stack.child, "close"))[0]).toBe(1);
   expect(stack.errors()).not.toContain("    at ");
   return stack.errors();
 }
@@ -92,6 +95,36 @@ test.concurrent("a state directory that was emptied is no new store", async () =
   await anew.ready;
   anew.child.kill("SIGINT");
   expect(await anew.exited).toBe(0);
+});
+
+test.concurrent("a store without its tables is no new store", async () => {
+  const home = await usedHome();
+  const database = new DatabaseSync(await storeFile(home));
+  const tables = database.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all();
+  // SQLite keeps `sqlite_sequence` even then.
+  for (const { name } of tables)
+    if (!String(name).startsWith("sqlite_")) database.exec(`DROP TABLE "${String(name)}"`);
+  database.close();
+  expect(await complaint(home)).toContain(`The store in ${join(home, "state")} is gone`);
+});
+
+test.concurrent("SIGTERM ends a start that waits for the example", async () => {
+  const home = await newHome();
+  const first = start({ SIGNALBOX_HOME: home });
+  await first.ready;
+  first.child.kill("SIGINT");
+  await first.exited;
+  const manifest = "workspace/.signalbox/deployments/live-counter/v1/deployment.json";
+  await truncate(join(home, manifest), 0);
+  const stack = start({ SIGNALBOX_HOME: home });
+  const runner = await until(
+    () => descendants(stack.child.pid ?? 0),
+    (found) => found.length > 4,
+  );
+  stack.child.kill("SIGTERM");
+  expect(await stack.exited).toBe(0);
+  expect(stack.lines.join()).not.toContain("is ready");
+  expect(await living(runner)).toEqual([]);
 });
 
 test.concurrent("a runner that can't start says why, and which workspace", async () => {

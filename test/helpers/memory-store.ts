@@ -6,9 +6,9 @@ import {
   type AuditRow,
   type CommitResult,
   type LeaseResult,
-  type Operation,
-  type OperationRecord,
-  type OperationResult,
+  type NewIdempotencyRecord,
+  type IdempotencyRecord,
+  type AuditWrite,
   type Page,
   type RecordIndex,
   type RecordTags,
@@ -37,7 +37,7 @@ export class MemoryStore implements StateStore {
   readonly records = new Map<string, StoredRecord>();
   readonly #deletedApps = new Map<string, number>();
   readonly #deletedRecords = new Map<string, number>();
-  readonly #operations = new Map<string, OperationRecord & { expiresAt: number }>();
+  readonly #operations = new Map<string, IdempotencyRecord & { expiresAt: number }>();
   readonly #now: () => number;
   calls = 0;
   /** Asked before and after each call, with its number from 1 on. */
@@ -66,8 +66,8 @@ export class MemoryStore implements StateStore {
 
   commit(change: AppChange): Promise<CommitResult> {
     return this.#call(() => {
-      checkResultSize(change.operation);
-      const repeated = this.#operation(change.operation?.key);
+      checkResultSize(change.idempotencyRecord);
+      const repeated = this.#operation(change.idempotencyRecord?.key);
       if (repeated) return { outcome: "repeated", record: repeated };
       const held = this.apps.get(change.app);
       const version = held?.version ?? this.#deletedApps.get(change.app) ?? 0;
@@ -76,7 +76,7 @@ export class MemoryStore implements StateStore {
       const taken = change.body === null ? null : this.#takenHost(change);
       if (taken) return taken;
       this.audit.push(change.audit);
-      this.#record(change.operation);
+      this.#record(change.idempotencyRecord);
       if (change.body === null) {
         this.apps.delete(change.app);
         this.#deletedApps.set(change.app, version + 1);
@@ -99,17 +99,17 @@ export class MemoryStore implements StateStore {
     );
   }
 
-  readOperation(key: string): Promise<OperationRecord | null> {
+  readIdempotencyRecord(key: string): Promise<IdempotencyRecord | null> {
     return this.#call(() => this.#operation(key));
   }
 
-  recordOperation(audit: AuditEntry, operation: Operation | null): Promise<OperationResult> {
+  writeAudit(audit: AuditEntry, idempotencyRecord: NewIdempotencyRecord | null): Promise<AuditWrite> {
     return this.#call(() => {
-      checkResultSize(operation);
-      const record = this.#operation(operation?.key);
+      checkResultSize(idempotencyRecord);
+      const record = this.#operation(idempotencyRecord?.key);
       if (record) return { outcome: "repeated", record };
       this.audit.push(audit);
-      this.#record(operation);
+      this.#record(idempotencyRecord);
       return { outcome: "recorded" };
     });
   }
@@ -196,15 +196,15 @@ export class MemoryStore implements StateStore {
     );
   }
 
-  #operation(key: string | undefined): OperationRecord | null {
+  #operation(key: string | undefined): IdempotencyRecord | null {
     const found = key === undefined ? undefined : this.#operations.get(key);
     if (!found || found.expiresAt <= this.#now()) return null;
     return { fingerprint: found.fingerprint, result: found.result };
   }
 
-  #record(operation: Operation | null): void {
-    if (!operation) return;
-    const { key, fingerprint, result, ttlSeconds } = operation;
+  #record(idempotencyRecord: NewIdempotencyRecord | null): void {
+    if (!idempotencyRecord) return;
+    const { key, fingerprint, result, ttlSeconds } = idempotencyRecord;
     this.#operations.set(key, { fingerprint, result, expiresAt: this.#now() + ttlSeconds * 1_000 });
   }
 

@@ -43,7 +43,7 @@ export async function putRunnerApp(
     isDefault: false,
     hasWork: false,
     audit,
-    operation: null,
+    idempotencyRecord: null,
   });
   if (result.outcome !== "committed") throw new Error(`The app wasn't written: ${result.outcome}`);
 }

@@ -269,7 +269,7 @@ describe("a workspace's member", () => {
     "packages/lib/package.json": '{"name":"lib"}',
   });
 
-  test.each([["workspace:*"], ["file:../lib"], ["link:../lib"], ["^1.0.0"]])(
+  test.each([["workspace:*"], ["file:../lib"], ["link:./../lib"], ["../lib"], ["./../lib"], ["^1.0.0"]])(
     "that needs another by %s is refused with the remedy",
     async (version) => {
       await write(member({ lib: version }));

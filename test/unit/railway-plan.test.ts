@@ -9,7 +9,7 @@ import {
   RUNNER_SETTINGS,
   type Wanted,
 } from "../../scripts/cli/railway/plan.ts";
-import { chooseTarget } from "../../scripts/cli/railway/target.ts";
+import { choosePlace } from "../../scripts/cli/railway/place.ts";
 import { RUNNER_ID_PATTERN } from "../../functions/protocol/limits.ts";
 
 const names = { envService: "pulse-env", runnerService: "signalbox-runner" };
@@ -110,14 +110,14 @@ test("a service's name becomes a runner's id that the edge takes", () => {
 
 test("for each thing a flag of either form hides what the file says", () => {
   const file = { workspace: "Acme", project: "shop", environmentId: "e1" };
-  expect(chooseTarget({ projectId: "p1", environment: "staging" }, file)).toEqual({
+  expect(choosePlace({ projectId: "p1", environment: "staging" }, file)).toEqual({
     workspace: { by: "name", value: "Acme", from: "railway.workspace" },
     project: { by: "id", value: "p1", from: "--project-id" },
     environment: { by: "name", value: "staging", from: "--environment" },
   });
-  expect(chooseTarget({}, {})).toEqual({ workspace: null, project: null, environment: null });
-  expect(() => chooseTarget({ project: "a", projectId: "b" }, {})).toThrow("--project and --project-id");
-  expect(() => chooseTarget({}, { project: "a", projectId: "b" })).toThrow(
+  expect(choosePlace({}, {})).toEqual({ workspace: null, project: null, environment: null });
+  expect(() => choosePlace({ project: "a", projectId: "b" }, {})).toThrow("--project and --project-id");
+  expect(() => choosePlace({}, { project: "a", projectId: "b" })).toThrow(
     "railway.project and railway.projectId",
   );
 });

@@ -4,7 +4,7 @@ import { buildClientSchema, parse, validate, type GraphQLSchema, type Introspect
 import { describe, expect, test } from "vitest";
 import type { Operation } from "../../functions/railway/operation.ts";
 import * as operations from "../../functions/railway/operations.ts";
-import * as stackOperations from "../../functions/railway/stack-operations.ts";
+import * as stackOperations from "../../functions/railway/baseline-operations.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
 
 const schemaFile =

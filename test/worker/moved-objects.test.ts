@@ -34,7 +34,7 @@ test("calls that may be made twice outlive the store's object", async () => {
   const store = new EmbeddedStoreClient(env.EMBEDDED_STORE);
   await store.commit(change("shop", 0));
   expect(await callWhileItDies(() => store.readApp("shop"))).toMatchObject({ name: "shop", version: 1 });
-  const keyed = change("shop", 1, { operation: operation("key") });
+  const keyed = change("shop", 1, { idempotencyRecord: operation("key") });
   expect(await callWhileItDies(() => store.commit(keyed))).toEqual({ outcome: "committed", version: 2 });
   expect(await callWhileItDies(() => store.acquireLease("janitor", "one", 60_000))).toEqual({
     acquired: true,

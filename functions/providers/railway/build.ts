@@ -84,7 +84,7 @@ async function finish(
   const place = await step.place();
   if (target.repo) await stopAutoDeploys(step, service, log);
   // A creation that was repeated may have come true twice; of two services, the look leaves one.
-  if (memory.doubtedAt !== null) await step.find();
+  if (memory.doubtedAt !== null) await step.findAndTidy();
   const domain = known ?? (await step.createDomain(service));
   const resources = { service, railwayDeployment, ...place };
   return { status: "done", value: { url: access.originOf(domain), resources } };

@@ -15,10 +15,10 @@ const LINES_OF_A_MS = 100;
 const ASKED = 1_000;
 /** Younger lines wait for the next look: others may still come that belong before them. */
 const SETTLED_MS = 500;
-/** Whoever follows a log is one call every few seconds: Railway counts them by the hour. */
+/** Each reader of a log costs a call every few seconds, and Railway limits calls by the hour. */
 const FIRST_PAUSE_MS = 2_000;
 const PAUSE_LIMIT_MS = 10_000;
-/** For so long a look at which deployment is the newest is good enough. */
+/** How long to believe which Railway deployment is the newest. */
 const LOOK_AGE_MS = 15_000;
 
 interface Look {
@@ -34,7 +34,7 @@ export async function readLogs(step: RailwayStep, query: LogQuery): Promise<LogP
   const none = { lines: [], cursor, truncated: false };
   if (isFinished(step.deployment)) return { ...none, complete: true, detail: GONE_WITH_IT };
   const deadline = Date.now() + waitMs;
-  // Whoever has come to the end of it waits for more first; whoever catches up doesn't.
+  // A reader at the log's end waits before it asks; one that catches up doesn't.
   const isAtEnd = cursor > (Date.now() - PAUSE_LIMIT_MS) * LINES_OF_A_MS;
   if (isAtEnd) await pause(Math.min(FIRST_PAUSE_MS, waitMs), signal);
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(PAUSE_LIMIT_MS, pauseMs * 1.5)) {
@@ -90,7 +90,7 @@ async function readPage(
       linesOf(message).map((text) => ({ at, stream, text, phase })),
     ),
     cursor: next,
-    // Railway gives the newest of so many that it was asked for.
+    // Of more lines than it was asked for, Railway gives the newest.
     truncated: isFull && (all[0]?.ms ?? 0) > sinceMs,
     complete: false,
   };

@@ -2,8 +2,7 @@ import type { AppDocument, Deployment } from "../../apps/app-document.ts";
 import { LogFollower } from "./log.ts";
 
 /**
- * What a rollout knows from its last step, so that it needn't look again. Lost with the process, which only costs
- * a look: everything in it can be found on Railway.
+ * What a rollout knows from its last step. All of it can be found on Railway: a process that loses it looks again.
  */
 export interface RolloutMemory {
   service: string | null;
@@ -15,21 +14,21 @@ export interface RolloutMemory {
   log: LogFollower;
   /** When the service was last seen. */
   seenAt: number;
-  /** Everything is set, and the source has yet to come. */
+  /** All is set up, and the source has yet to come. */
   awaitsSource: boolean;
-  /** It was moved into its group, as far as that could be done. */
+  /** Moving it into its group was tried. */
   grouped: boolean;
   /** What the service ran before a redeploy. */
   former: string | null;
-  /** When the creation of the service was sent without an answer, until an answer comes. */
+  /** When the service's creation was sent without an answer; null once an answer comes. */
   doubtSince: number | null;
-  /** The same, and never forgotten: what was repeated may come true twice. */
+  /** The same, kept for good: Railway may carry out both the creation and its repetition. */
   doubtedAt: number | null;
   /** Steps in a row that Railway answered with an error. */
   failures: number;
 }
 
-/** Rollouts that are remembered; the oldest are forgotten first. */
+/** Rollouts. The oldest are forgotten first. */
 const LIMIT = 500;
 
 export class RolloutMemories {

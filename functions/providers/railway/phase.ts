@@ -20,7 +20,7 @@ export type Phase =
   | { kind: "follow"; service: string; railwayDeployment: string }
   /** All is set up, and the source has yet to come. */
   | { kind: "await-source"; service: string }
-  /** Nothing is known: the project has to be looked at first. */
+  /** Nothing is known: the project has to be read first. */
   | { kind: "look" }
   | { kind: "no-env-service" }
   /** An earlier deployment of the same id left a service, which is being deleted. */
@@ -70,7 +70,7 @@ export function phaseOf(found: Found | null, memory: RolloutMemory, now: number)
 /** What comes next for a redeploy on Railway. */
 export type RedeployPhase =
   | { kind: "follow"; service: string; railwayDeployment: string; former: string | null }
-  /** Its service has to be looked at first. */
+  /** Its service has to be read first. */
   | { kind: "look"; service: string }
   | { kind: "no-service" }
   | { kind: "not-ours"; name: string }

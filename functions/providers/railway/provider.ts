@@ -16,7 +16,7 @@ import { provisionService, redeployService } from "./rollout.ts";
 import { reservedOnEnvService } from "./service.ts";
 import { failed, RailwayStep, wait } from "./step.ts";
 
-/** Under the time that a step is given: what isn't done by then is taken up by the next. */
+/** Shorter than the driver gives a step: the next step goes on from there. */
 const STEP_TIMEOUT_MS = 45_000;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LIMIT_MS = 30_000;
@@ -103,7 +103,7 @@ const NO_TOKEN =
   "The Worker has no Railway token. Set RAILWAY_TOKEN (a project token), or RAILWAY_API_TOKEN with " +
   "RAILWAY_PROJECT_ID and RAILWAY_ENVIRONMENT_ID.";
 
-/** What passes is waited for, longer each time; a call that may have been carried out is looked after. */
+/** An error that passes is waited out, longer each time; after a lost answer the next step looks what happened. */
 function judge(error: RailwayError, memory: RolloutMemory): Step<never> {
   if (error.kind === "not_found" && memory.railwayDeployment !== null) {
     // What was followed is gone; the next step finds out whether the service is.
@@ -116,7 +116,7 @@ function judge(error: RailwayError, memory: RolloutMemory): Step<never> {
   return wait(Math.max(pauseMs, (error.retryAtMs ?? 0) - Date.now()), error.message);
 }
 
-/** Nothing can be deployed without the service that holds the users' variables, nor over names that are taken. */
+/** Refuses a deployment that can't work: the env service is missing, or it sets a variable that Signalbox sets. */
 async function checkEnvService(access: RailwayAccess): Promise<void> {
   const place = await access.place();
   const { project } = await access.client.call(projectServices, { project: place.project });
@@ -134,7 +134,7 @@ async function checkEnvService(access: RailwayAccess): Promise<void> {
   if (reserved.length > 0) throw refused(reservedOnEnvService(env.name, reserved));
 }
 
-/** What may have worked all the same can be asked for again, which is harmless. */
+/** A call whose answer was lost may be repeated, which is harmless: 503, not 502. */
 export function problemOf(error: RailwayError): Problem {
   if (!error.retryable && !error.uncertain) return new Problem("railway_failed", error.message);
   const seconds = Math.max(1, Math.ceil(((error.retryAtMs ?? 0) - Date.now()) / 1_000));

@@ -2,16 +2,16 @@ import { serviceVariables } from "../../railway/operations.ts";
 import type { Step } from "../provider.ts";
 import { SOON_MS, unlessGone, wait, type RailwayStep } from "./step.ts";
 
-/** A creation without an answer may come true this much later. Source: twice the longest call. */
+/** Railway may carry out a creation this long after its answer was lost. Source: twice the longest call. */
 const LATE_MS = 40_000;
 const LATE_LOOK_MS = 5_000;
 
-/** Takes away every service with this deployment's mark; done once a look finds none. */
+/** Deletes every service with this deployment's mark; done once it finds none. */
 export async function removeService(step: RailwayStep): Promise<Step<null>> {
   const place = await step.place();
   let isBusy = false;
   for (const { id, name } of (await step.services()).candidates) {
-    // Read again for each, right before: what was ours a moment ago may have been given to somebody else.
+    // Read again right before: somebody may have taken the service over a moment ago.
     const read = await unlessGone(step.call(serviceVariables, { ...place, service: id }, name));
     if (read === null) continue;
     const ownership = await step.ownership(read.variables);

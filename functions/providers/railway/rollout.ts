@@ -27,7 +27,7 @@ export async function provisionService(step: RailwayStep, log: BuildLog): Promis
   const { memory } = step;
   let phase = phaseOf(null, memory, Date.now());
   if (phase.kind === "look") {
-    const found = await step.find();
+    const found = await step.findAndTidy();
     if (found.mine !== null) memory.seenAt = Date.now();
     phase = phaseOf(found, memory, Date.now());
   }
@@ -37,7 +37,7 @@ export async function provisionService(step: RailwayStep, log: BuildLog): Promis
     case "await-source":
       return awaitSource(step, phase.service, log);
     case "look":
-      throw new Error("The project was looked at, and nothing is known of it");
+      throw new Error("The project was read, and nothing is known of it");
     case "no-env-service":
       return failed(
         `The Railway project has no service ${step.access.envService}. Run \`signalbox scaffold\` to make it.`,
@@ -80,7 +80,7 @@ export async function redeployService(
       step.memory.former = phase.former;
       return follow(step, phase, log);
     case "look":
-      throw new Error("The service was looked at, and nothing is known of it");
+      throw new Error("The service was read, and nothing is known of it");
     case "no-service":
       return failed("The deployment has no service on Railway.");
     case "not-ours":

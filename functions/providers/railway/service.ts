@@ -10,7 +10,7 @@ const NAME_LIMIT = 32;
 export const SERVICE_PORT = 8_080;
 /** A new version's first start may take its time; what takes longer won't come. */
 const HEALTHCHECK_TIMEOUT_SECONDS = 300;
-/** A redeploy in place: the former instance serves on while the new one's answer to the first requests is awaited. */
+/** How long the former instance goes on serving beside a redeployed one. */
 const OVERLAP_SECONDS = 20;
 const DRAINING_SECONDS = 30;
 
@@ -42,7 +42,7 @@ export async function ownerOf(internalToken: string): Promise<string> {
   return (await sha256(internalToken)).slice(0, 16);
 }
 
-/** What has the sdk turn away whoever comes past the edge; Railway's own health check has no token. */
+/** Makes the sdk turn away requests that didn't come through the edge, but for Railway's own health check. */
 function guardOf(app: AppDocument, target: RailwayTarget): RailwayVariables {
   const path = healthPathOf(app, target);
   if (app.config.contract !== "pulse" || path === undefined) return {};
@@ -53,7 +53,7 @@ function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefin
   return target.healthPath ?? (app.config.contract === "pulse" ? app.config.paths.health : undefined);
 }
 
-/** Who this Signalbox is: by its token, which others may have been given as well, and by its store. */
+/** Which Signalbox this is: its token, which another one may share, and its installation. */
 export interface Identity {
   owner: string;
   installation: string;
@@ -157,7 +157,7 @@ export function settingsOf(app: AppDocument, target: RailwayTarget): ServiceSett
   };
 }
 
-/** Whether everything that is wanted is set; what nobody asked for may be as it is. */
+/** Whether all wanted settings are set; the others may be anything. */
 export function isSet(
   wanted: ServiceSettings,
   found: { source: { image: string | null; repo: string | null } | null } & {

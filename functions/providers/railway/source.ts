@@ -20,8 +20,8 @@ const LOOK_LIMIT_MS = 5_000;
 const UPLOAD_LIMIT_MS = 15 * 60_000;
 
 /**
- * Sends a source on to its deployment's service on Railway, which builds it. The rollout sees it there, so nothing
- * is lost should this process end before it can answer. A source that has arrived before isn't sent again.
+ * Passes a source on to its deployment's service on Railway, which builds it. The rollout sees the build there, even if
+ * this process dies before it can answer. A source that has arrived isn't sent again.
  */
 export async function sendSource(
   given: {

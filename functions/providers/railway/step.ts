@@ -61,7 +61,7 @@ export class RailwayStep {
     return (this.#place ??= await this.access.place(this.#signal));
   }
 
-  /** As its service is called, or would be in the usual case. */
+  /** Its service's name, or the one that it would usually get. */
   async name(): Promise<string> {
     return this.memory.name ?? (await this.names()).usual;
   }
@@ -88,8 +88,8 @@ export class RailwayStep {
     return judgeOwnership(variables, await this.identity(), this.app, this.deployment);
   }
 
-  /** What there is of this deployment. Of two services of the same deployment one stays. */
-  async find(): Promise<Found> {
+  /** Looks for this deployment's service. Of two, deletes one; deletes what an earlier deployment of the id left. */
+  async findAndTidy(): Promise<Found> {
     const place = await this.place();
     const { candidates, env } = await this.services();
     const names = await this.names();
@@ -125,7 +125,7 @@ export class RailwayStep {
     return null;
   }
 
-  /** Services that may be this deployment's, by name or as they were remembered, and the one with users' variables. */
+  /** Services that may be this deployment's, by name or by the id in its document, and the env service. */
   async services(
     options: { isAside?: boolean } = {},
   ): Promise<{ candidates: RailwayService[]; env: RailwayService | null }> {
@@ -140,7 +140,7 @@ export class RailwayStep {
     };
   }
 
-  /** Only for what was just read and found to carry our mark. */
+  /** Only for a service that was just read and carries our mark. */
   async delete(service: string, name: string): Promise<void> {
     const { environment } = await this.place();
     await unlessGone(this.call(serviceDelete, { environment, service }, name));
@@ -152,7 +152,7 @@ export class RailwayStep {
     return (await this.call(serviceDomainCreate, { input })).serviceDomainCreate.domain;
   }
 
-  /** Often at first, then more and more rarely: a build of four minutes is looked at twenty times. */
+  /** Often at first, then more and more rarely: a build of four minutes costs twenty calls. */
   pollMs(): number {
     const now = Date.now();
     const ageMs = now - (this.memory.followedSince ??= now);
@@ -168,7 +168,7 @@ export function failed(reason: string): Step<never> {
   return { status: "failed", reason: reason.slice(0, 4_000) };
 }
 
-/** Null where what was asked about isn't there any more. */
+/** Null where Railway doesn't find it any more. */
 export async function unlessGone<T>(work: Promise<T>): Promise<T | null> {
   try {
     return await work;
@@ -178,7 +178,7 @@ export async function unlessGone<T>(work: Promise<T>): Promise<T | null> {
   }
 }
 
-/** The one that something was deployed to goes first, then the older one. */
+/** A service with a Railway deployment goes first, then the older one. */
 function byUse(one: RailwayServiceState, other: RailwayServiceState): number {
   const unused = ({ serviceInstance }: RailwayServiceState): number =>
     serviceInstance.latestDeployment === null ? 1 : 0;

@@ -12,8 +12,8 @@ import { refuseWorkspaceMember } from "../deploy/workspace-member.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";
 import { readSourceTree } from "../packing/source-tree.ts";
-import { railwayTarget } from "../railway/settings.ts";
-import { requireBaseline } from "../railway/stack.ts";
+import { railwayPlace } from "../railway/settings.ts";
+import { requireBaseline } from "../railway/update-baseline.ts";
 import type { CommandContext } from "../context.ts";
 
 export const deploy = command({
@@ -50,7 +50,7 @@ export const deploy = command({
       value: "NAME=VALUE",
       summary: "a label that the runner must have",
     },
-    ...railwayTarget,
+    ...railwayPlace,
     image: { type: "string", value: "IMAGE", summary: "on Railway: an image instead of a source" },
     url: { type: "string", value: "URL", summary: "a backend that runs already" },
     install: {

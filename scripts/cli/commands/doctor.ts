@@ -4,13 +4,13 @@ import { localChecks } from "../doctor/local-checks.ts";
 import { serverChecks } from "../doctor/server-checks.ts";
 import { railwayChecks } from "../doctor/railway-checks.ts";
 import { Failure } from "../failure.ts";
-import { railwayTarget } from "../railway/settings.ts";
+import { railwayPlace } from "../railway/settings.ts";
 import type { Output } from "../output.ts";
 
 export const doctor = command({
   name: "doctor",
   summary: "checks every setting and says how to fix what is wrong",
-  flags: { ...connection, ...railwayTarget },
+  flags: { ...connection, ...railwayPlace },
   async run(context, { flags }) {
     const { output } = context;
     const checks: Check[] = [];

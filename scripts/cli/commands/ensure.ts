@@ -3,7 +3,7 @@ import { baselineState } from "../railway/baseline.ts";
 import { nextSteps } from "../railway/next-steps.ts";
 import { outcomeOf } from "../railway/outcome.ts";
 import { ofBaseline } from "../railway/settings.ts";
-import { updateBaseline, openStack, refuseIncomplete } from "../railway/stack.ts";
+import { updateBaseline, openBaseline, refuseIncomplete } from "../railway/update-baseline.ts";
 
 export const ensure = command({
   name: "ensure",
@@ -14,14 +14,14 @@ export const ensure = command({
     "the Redis mode.",
   flags: ofBaseline,
   async run(context, { flags }) {
-    const stack = await openStack(context, flags);
-    const empty = baselineState(stack.baseline) === "empty";
-    if (!empty) refuseIncomplete(stack.target, stack.baseline);
+    const opened = await openBaseline(context, flags);
+    const empty = baselineState(opened.baseline) === "empty";
+    if (!empty) refuseIncomplete(opened.place, opened.baseline);
     context.interruption = "Interrupted; what was set stays. Run signalbox ensure again.";
     if (empty)
       context.interruption = "Interrupted; what was made stays. Go on with signalbox scaffold --resume.";
-    const outcome = await updateBaseline(context, flags, stack, empty ? "make" : "mend");
-    const steps = empty && !flags["dry-run"] ? nextSteps(context, flags, stack, outcome, false) : [];
-    outcomeOf(context, stack, outcome, steps, flags["dry-run"]);
+    const outcome = await updateBaseline(context, flags, opened, empty ? "make" : "mend");
+    const steps = empty && !flags["dry-run"] ? nextSteps(context, flags, opened, outcome, false) : [];
+    outcomeOf(context, opened, outcome, steps, flags["dry-run"]);
   },
 });

@@ -2,12 +2,12 @@ import { nodesOf } from "../../../functions/railway/operation.ts";
 import { command, type Command } from "../command.ts";
 import { visibleProjects } from "../railway/projects.ts";
 import { openRailway } from "../railway/token.ts";
-import { railwayTarget } from "../railway/settings.ts";
+import { railwayPlace } from "../railway/settings.ts";
 
 export const railwayProjects = command({
   name: "railway projects",
   summary: "the Railway projects and environments that the token sees",
-  flags: { token: railwayTarget.token },
+  flags: { token: railwayPlace.token },
   async run(context, { flags }) {
     const railway = await openRailway(flags.token, context.env);
     const projects = (await visibleProjects(railway, null)).map(

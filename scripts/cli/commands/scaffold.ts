@@ -5,8 +5,8 @@ import { applyToWorker, refuseUnknownSecrets } from "../railway/worker.ts";
 import { nextSteps } from "../railway/next-steps.ts";
 import { outcomeOf } from "../railway/outcome.ts";
 import { ofBaseline } from "../railway/settings.ts";
-import { updateBaseline, openStack, placeOf } from "../railway/stack.ts";
-import type { RailwayTarget } from "../railway/token.ts";
+import { updateBaseline, openBaseline, describePlace } from "../railway/update-baseline.ts";
+import type { RailwayPlace } from "../railway/token.ts";
 
 export const scaffold = command({
   name: "scaffold",
@@ -21,21 +21,21 @@ export const scaffold = command({
     apply: { type: "boolean", summary: "also give the Worker its secrets and deploy it, with wrangler" },
   },
   async run(context, { flags }) {
-    const stack = await openStack(context, flags);
-    if (!flags.resume) refuseExisting(stack.target, stack.baseline);
+    const opened = await openBaseline(context, flags);
+    if (!flags.resume) refuseExisting(opened.place, opened.baseline);
     const apply = flags.apply && !flags["dry-run"];
-    if (apply) await refuseUnknownSecrets(context, stack);
+    if (apply) await refuseUnknownSecrets(context, opened);
     context.interruption =
       "Interrupted; what was made stays. Go on with signalbox scaffold --resume and the same flags.";
-    const outcome = await updateBaseline(context, flags, stack, "make");
-    if (apply) await applyToWorker(context, flags, stack, outcome);
-    const steps = flags["dry-run"] ? [] : nextSteps(context, flags, stack, outcome, apply);
-    outcomeOf(context, stack, outcome, steps, flags["dry-run"]);
+    const outcome = await updateBaseline(context, flags, opened, "make");
+    if (apply) await applyToWorker(context, flags, opened, outcome);
+    const steps = flags["dry-run"] ? [] : nextSteps(context, flags, opened, outcome, apply);
+    outcomeOf(context, opened, outcome, steps, flags["dry-run"]);
   },
 });
 
 /** Fresh only, as pulse-railway's: what is there belongs to `ensure`, or to somebody else. */
-function refuseExisting(target: RailwayTarget, baseline: Baseline): void {
+function refuseExisting(place: RailwayPlace, baseline: Baseline): void {
   const existing = existingParts(baseline);
   if (existing.length === 0) return;
   const there = existing.length === 1 ? "a service" : "services";
@@ -47,6 +47,6 @@ function refuseExisting(target: RailwayTarget, baseline: Baseline): void {
   throw new Failure(
     "incomplete",
     "baseline_exists",
-    `${placeOf(target)} has ${there} of the baseline: ${existing.join(", ")}. scaffold begins afresh only. ${remedy}`,
+    `${describePlace(place)} has ${there} of the baseline: ${existing.join(", ")}. scaffold begins afresh only. ${remedy}`,
   );
 }

@@ -42,7 +42,10 @@ function isWorkspace(directory: string): boolean {
 
 /** What only a workspace's package manager can resolve, or what lies outside of the directory. */
 function leadsOut(wanted: string): boolean {
-  return /^(?:workspace|catalog|portal):/.test(wanted) || /^(?:file|link):\.\.(?:[/\\]|$)/.test(wanted);
+  return (
+    /^(?:workspace|catalog|portal):/.test(wanted) ||
+    /^(?:(?:file|link):)?(?:\.\/)*\.\.(?:[/\\]|$)/.test(wanted)
+  );
 }
 
 /** Npm and yarn name a member by a version like any package, and link it. */

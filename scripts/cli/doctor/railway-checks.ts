@@ -12,20 +12,20 @@ import {
 } from "../railway/baseline.ts";
 import { describeChange, planBaseline, runnerIdOf } from "../railway/plan.ts";
 import { visibleProjects } from "../railway/projects.ts";
-import { baselineNames, railwayTarget, targetChoice } from "../railway/settings.ts";
-import { placeOf, refuseIncomplete } from "../railway/stack.ts";
-import { resolveTarget } from "../railway/target.ts";
-import { openRailway, type RailwayAccess, type RailwayTarget } from "../railway/token.ts";
+import { baselineNames, railwayPlace, placeChoice } from "../railway/settings.ts";
+import { describePlace, refuseIncomplete } from "../railway/update-baseline.ts";
+import { resolvePlace } from "../railway/place.ts";
+import { openRailway, type RailwayAccess, type RailwayPlace } from "../railway/token.ts";
 import { listSecrets, workerConfiguredAt } from "../railway/wrangler.ts";
 import { secretNames } from "../railway/secrets.ts";
 import type { CommandContext } from "../context.ts";
 import { note, ok, whyNot, wrong, type Check } from "./check.ts";
 
-type TargetFlags = FlagValues<typeof railwayTarget>;
-const names = Object.keys(railwayTarget) as (keyof TargetFlags)[];
+type PlaceFlags = FlagValues<typeof railwayPlace>;
+const names = Object.keys(railwayPlace) as (keyof PlaceFlags)[];
 
 /** Railway: the token, where it leads, and what stands there. Nothing for who doesn't use Railway. */
-export async function* railwayChecks(context: CommandContext, flags: TargetFlags): AsyncGenerator<Check> {
+export async function* railwayChecks(context: CommandContext, flags: PlaceFlags): AsyncGenerator<Check> {
   let config: Config;
   try {
     config = context.config().config;
@@ -41,7 +41,7 @@ export async function* railwayChecks(context: CommandContext, flags: TargetFlags
   if (!used) return;
 
   let railway: RailwayAccess;
-  let target: RailwayTarget;
+  let target: RailwayPlace;
   try {
     railway = await openRailway(flags.token, context.env);
     const kind = railway.scope === null ? "an account's or workspace's" : "a project's";
@@ -58,8 +58,8 @@ export async function* railwayChecks(context: CommandContext, flags: TargetFlags
     return;
   }
   try {
-    target = await resolveTarget(railway, targetChoice(flags, config));
-    yield ok("railway target", placeOf(target));
+    target = await resolvePlace(railway, placeChoice(flags, config));
+    yield ok("railway target", describePlace(target));
   } catch (error) {
     yield wrong("railway target", whyNot(error), "signalbox railway projects lists what the token sees.");
     return;
@@ -76,7 +76,7 @@ export async function* railwayChecks(context: CommandContext, flags: TargetFlags
   yield* workerChecks(context);
 }
 
-function* baselineChecks(target: RailwayTarget, baseline: Baseline): Generator<Check> {
+function* baselineChecks(target: RailwayPlace, baseline: Baseline): Generator<Check> {
   const { names, env, runner } = baseline;
   try {
     refuseIncomplete(target, baseline);

@@ -89,15 +89,19 @@ class Walk {
   }
 
   async into(directory: string, prefix: string, rules: IgnoreRules): Promise<void> {
-    const found = await unlessVanished(readdir(directory, { withFileTypes: true, encoding: "buffer" }));
-    for (const entry of found ?? []) {
-      const name = entry.name.toString("utf8");
-      const binary = entry.name.toString("latin1");
-      if (rules.excludes(binary, entry.isDirectory())) continue;
+    // Names as bytes, and their kinds by a look of our own: Bun's entries have no name then.
+    const found = await unlessVanished(readdir(directory, { encoding: "buffer" }));
+    for (const raw of found ?? []) {
+      const at = Buffer.concat([Buffer.from(`${directory}${sep}`), raw]);
+      const stats = await unlessVanished(lstat(at, { bigint: true }));
+      if (stats === null) continue;
+      const name = raw.toString("utf8");
+      const binary = raw.toString("latin1");
+      if (rules.excludes(binary, stats.isDirectory())) continue;
       const path = `${prefix}${name}`;
-      if (!Buffer.from(name).equals(entry.name)) throw refused(path, "has a name that isn't UTF-8");
+      if (!Buffer.from(name).equals(raw)) throw refused(path, "has a name that isn't UTF-8");
       const file = join(directory, name);
-      if (entry.isDirectory()) {
+      if (stats.isDirectory()) {
         if (await isSecret(file, this.#secret)) {
           this.#tree.skipped.push(`${path}/`);
           continue;
@@ -106,12 +110,11 @@ class Walk {
         await this.into(file, `${path}/`, rules.below(file, binary));
         // Empty ones aren't packed, so theirs is no name that could be in the way.
         if (this.#tree.entries.length > before) this.#claim(path);
-      } else if (entry.isSymbolicLink()) {
+      } else if (stats.isSymbolicLink()) {
         const given = await unlessVanished(readlink(file));
         if (given !== null) this.#addLink(path, given.split(sep).join("/"));
-      } else if (entry.isFile()) {
-        const stats = await unlessVanished(lstat(file, { bigint: true }));
-        if (stats?.isFile() === true) this.#addFile(path, file, stats);
+      } else if (stats.isFile()) {
+        this.#addFile(path, file, stats);
       } else {
         this.#tree.skipped.push(path);
       }

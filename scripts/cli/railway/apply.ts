@@ -7,10 +7,10 @@ import {
   serviceInstanceDeployV2,
   serviceInstanceUpdate,
 } from "../../../functions/railway/operations.ts";
-import { variableCollectionUpsert, volumeCreate } from "../../../functions/railway/stack-operations.ts";
+import { variableCollectionUpsert, volumeCreate } from "../../../functions/railway/baseline-operations.ts";
 import { inspectBaseline, type Baseline } from "./baseline.ts";
 import type { Change } from "./plan.ts";
-import type { RailwayTarget } from "./token.ts";
+import type { RailwayPlace } from "./token.ts";
 
 /** After a call whose answer was lost everything is looked at again, so often. */
 const ATTEMPTS = 5;
@@ -18,7 +18,7 @@ const FIRST_PAUSE_MS = 500;
 
 export interface Reconciliation {
   client: RailwayClient;
-  target: RailwayTarget;
+  place: RailwayPlace;
   /** What there is now; the first look was made by the caller. */
   baseline: Baseline;
   plan: (baseline: Baseline) => Change[];
@@ -32,7 +32,7 @@ export interface Reconciliation {
  * so that nothing is made twice. Returns the steps that were taken.
  */
 export async function reconcileBaseline(work: Reconciliation): Promise<Change[]> {
-  const { client, target, plan, report, signal } = work;
+  const { client, place, plan, report, signal } = work;
   const taken: Change[] = [];
   let { baseline } = work;
   let owed: { deploy: Change; before: string | null } | null = null;
@@ -48,7 +48,7 @@ export async function reconcileBaseline(work: Reconciliation): Promise<Change[]>
         report(change);
         const deploy = changes.find(deploys);
         if (deploy && change.kind !== "group") owed ??= { deploy, before: deployed(baseline) };
-        await take(client, target, ids, change);
+        await take(client, place, ids, change);
         taken.push(change);
         if (deploys(change)) owed = null;
       }
@@ -57,7 +57,7 @@ export async function reconcileBaseline(work: Reconciliation): Promise<Change[]>
       if (!(error instanceof RailwayError) || attempt === ATTEMPTS || !mayHaveHappened(error, attempt))
         throw error;
       await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE_MS * 2 ** (attempt - 1)));
-      baseline = await inspectBaseline(client, target, baseline.names);
+      baseline = await inspectBaseline(client, place, baseline.names);
     }
   }
 }
@@ -81,12 +81,12 @@ function serviceIds({ env, runner }: Baseline): Map<string, string> {
 
 async function take(
   client: RailwayClient,
-  target: RailwayTarget,
+  place: RailwayPlace,
   ids: Map<string, string>,
   change: Change,
 ): Promise<void> {
-  const projectId = target.project.id;
-  const environmentId = target.environment.id;
+  const projectId = place.project.id;
+  const environmentId = place.environment.id;
   if (change.kind === "group") {
     const patch = {
       services: Object.fromEntries(change.services.map(({ id }) => [id, { groupId: change.groupId }])),

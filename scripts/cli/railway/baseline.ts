@@ -4,11 +4,11 @@ import { nodesOf } from "../../../functions/railway/operation.ts";
 import { sortVariables } from "../../../functions/railway/reserved.ts";
 import {
   project as projectQuery,
-  stackService,
-  type StackInstance,
-} from "../../../functions/railway/stack-operations.ts";
+  baselineService,
+  type BaselineInstance,
+} from "../../../functions/railway/baseline-operations.ts";
 import { Failure } from "../failure.ts";
-import type { RailwayTarget } from "./token.ts";
+import type { RailwayPlace } from "./token.ts";
 
 /** What the baseline's services are called in this project. */
 export interface BaselineNames {
@@ -27,7 +27,7 @@ export interface FoundService {
   name: string;
   groupId: string | null;
   /** Null where the service has no instance in this environment. */
-  instance: StackInstance | null;
+  instance: BaselineInstance | null;
   variables: Record<string, string>;
 }
 
@@ -42,11 +42,11 @@ export interface Baseline {
 /** Reads what there is of the baseline. Changes nothing. */
 export async function inspectBaseline(
   client: RailwayClient,
-  target: RailwayTarget,
+  place: RailwayPlace,
   names: BaselineNames,
 ): Promise<Baseline> {
-  const { name, id } = target.project;
-  const environment = target.environment.id;
+  const { name, id } = place.project;
+  const environment = place.environment.id;
   const { project } = await client.call(projectQuery, { project: id }, { about: `project ${name}` });
   const services = nodesOf(project.services).filter(({ deletedAt }) => deletedAt === null);
   const find = async (wanted: string): Promise<FoundService | null> => {
@@ -60,7 +60,7 @@ export async function inspectBaseline(
       );
     }
     const about = { about: `service ${wanted}` };
-    return client.call(stackService, { project: id, environment, service: service.id }, about).then(
+    return client.call(baselineService, { project: id, environment, service: service.id }, about).then(
       ({ serviceInstance, variables }) => ({ ...service, instance: serviceInstance, variables }),
       (error: unknown) => {
         if (!(error instanceof RailwayError) || error.kind !== "not_found") throw error;

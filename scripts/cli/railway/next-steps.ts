@@ -1,19 +1,19 @@
 import type { CommandContext } from "../context.ts";
 import { secretNames } from "./secrets.ts";
 import { serverOf } from "./settings.ts";
-import type { Outcome, Stack } from "./stack.ts";
+import type { Outcome, OpenBaseline } from "./update-baseline.ts";
 import { knownSettings } from "./worker.ts";
 
 /** What is left for the operator to do, in order. Names secrets, never shows one. */
 export function nextSteps(
   context: CommandContext,
   flags: { server: string | undefined },
-  stack: Stack,
+  opened: OpenBaseline,
   outcome: Outcome,
   applied: boolean,
 ): string[] {
-  const { target, railway } = stack;
-  const known = new Set(applied ? Object.keys(knownSettings(context, stack, outcome)) : []);
+  const { place, railway } = opened;
+  const known = new Set(applied ? Object.keys(knownSettings(context, opened, outcome)) : []);
   const steps: string[] = [];
   if (!applied) {
     steps.push(
@@ -24,8 +24,8 @@ export function nextSteps(
   if (!known.has("RAILWAY_TOKEN")) {
     steps.push(
       railway.scope === null
-        ? `make a project token for ${target.environment.name} in the settings of Railway's project ` +
-            `${target.project.name}, then: npx wrangler secret put RAILWAY_TOKEN (the Worker deploys with it)`
+        ? `make a project token for ${place.environment.name} in the settings of Railway's project ` +
+            `${place.project.name}, then: npx wrangler secret put RAILWAY_TOKEN (the Worker deploys with it)`
         : "npx wrangler secret put RAILWAY_TOKEN (the project token, with which the Worker deploys)",
     );
   }

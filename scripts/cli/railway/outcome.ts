@@ -1,17 +1,17 @@
 import type { CommandContext } from "../context.ts";
 import { describeChange, type Change } from "./plan.ts";
-import { placeOf, type Outcome, type Stack } from "./stack.ts";
+import { describePlace, type Outcome, type OpenBaseline } from "./update-baseline.ts";
 
 /** Says what was done, or with `--dry-run` would be, and what is left for the operator. */
 export function outcomeOf(
   context: CommandContext,
-  { target, railway }: Stack,
+  { place, railway }: OpenBaseline,
   { changes, secrets, secretsFile, redis }: Outcome,
   steps: string[],
   dryRun: boolean,
 ): void {
   const value = {
-    ...target,
+    ...place,
     token: { from: railway.from, kind: railway.client.token.kind },
     redis,
     dryRun,
@@ -21,10 +21,10 @@ export function outcomeOf(
     nextSteps: steps,
   };
   context.output.result(value, () => {
-    const place = placeOf(target);
-    if (changes.length === 0) return [`Nothing to change in ${place}.`, ...left(steps)].join("\n");
+    const where = describePlace(place);
+    if (changes.length === 0) return [`Nothing to change in ${where}.`, ...left(steps)].join("\n");
     // The steps that were taken have been told one by one.
-    const told = dryRun ? [`In ${place} this would be done:`, ...bullets(changes)] : [`Done in ${place}.`];
+    const told = dryRun ? [`In ${where} this would be done:`, ...bullets(changes)] : [`Done in ${where}.`];
     return [...told, ...left(steps)].join("\n");
   });
 }

@@ -1,7 +1,7 @@
 import type { RailwayClient } from "../../../functions/railway/client.ts";
 import { serviceVariables } from "../../../functions/railway/operations.ts";
 import type { Baseline } from "./baseline.ts";
-import type { RailwayTarget } from "./token.ts";
+import type { RailwayPlace } from "./token.ts";
 
 /** The three variables that mark a deployment's service; only a service with all of them is ever moved. */
 const MARK = ["SIGNALBOX_OWNER", "SIGNALBOX_APP", "SIGNALBOX_DEPLOYMENT_ID"];
@@ -12,7 +12,7 @@ const MARK = ["SIGNALBOX_OWNER", "SIGNALBOX_APP", "SIGNALBOX_DEPLOYMENT_ID"];
  */
 export async function ownedDeployments(
   client: RailwayClient,
-  target: RailwayTarget,
+  place: RailwayPlace,
   { runner, others }: Baseline,
   installation: string | null,
 ): Promise<Baseline["others"]> {
@@ -22,7 +22,7 @@ export async function ownedDeployments(
   for (const service of others.filter((other) => other.groupId !== groupId)) {
     const { variables } = await client.call(
       serviceVariables,
-      { project: target.project.id, environment: target.environment.id, service: service.id },
+      { project: place.project.id, environment: place.environment.id, service: service.id },
       { about: `service ${service.name}` },
     );
     const marked = MARK.every((name) => variables[name] !== undefined);

@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { RailwayError } from "../../../functions/railway/error.ts";
 import { nodesOf } from "../../../functions/railway/operation.ts";
 import { me } from "../../../functions/railway/operations.ts";
-import { projects, type VisibleProject as Project } from "../../../functions/railway/stack-operations.ts";
+import { projects, type VisibleProject as Project } from "../../../functions/railway/baseline-operations.ts";
 import type { Named, RailwayAccess } from "./token.ts";
 
 export interface VisibleProject extends Project {

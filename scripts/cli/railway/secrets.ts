@@ -4,19 +4,19 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { Failure } from "../failure.ts";
-import type { RailwayTarget } from "./token.ts";
+import type { RailwayPlace } from "./token.ts";
 
-const stackSecrets = z.object({
+const installationSecrets = z.object({
   CONTROL_TOKEN: z.string().min(16),
   PULSE_RAILWAY_INTERNAL_TOKEN: z.string().min(16),
   RUNNER_SHARED_SECRET: z.string().min(16),
 });
-export type StackSecrets = z.infer<typeof stackSecrets>;
+export type InstallationSecrets = z.infer<typeof installationSecrets>;
 
 const names = ["CONTROL_TOKEN", "PULSE_RAILWAY_INTERNAL_TOKEN", "RUNNER_SHARED_SECRET"] as const;
 export const secretNames: readonly string[] = names;
 
-/** What the Worker has to know of the stack that it serves. Not secret, and kept beside what is. */
+/** What the Worker has to know of the installation that it is. Not secret, and kept beside what is. */
 export interface WorkerSettings {
   RAILWAY_PROJECT_ID: string;
   RAILWAY_ENVIRONMENT_ID: string;
@@ -24,16 +24,16 @@ export interface WorkerSettings {
 }
 
 /**
- * Where a stack's secrets are kept on the operator's machine, in the form that `wrangler secret bulk` takes: made once,
+ * Where an installation's secrets are kept on the operator's machine, in the form that `wrangler secret bulk` takes: made once,
  * so that a scaffold that was interrupted goes on with the same ones.
  */
-export function secretsFile(target: RailwayTarget, env: Record<string, string | undefined>): string {
+export function secretsFile(place: RailwayPlace, env: Record<string, string | undefined>): string {
   const base = env["XDG_CONFIG_HOME"] ?? join(env["HOME"] ?? homedir(), ".config");
-  return join(base, "signalbox", "stacks", `${target.project.id}-${target.environment.id}.json`);
+  return join(base, "signalbox", "stacks", `${place.project.id}-${place.environment.id}.json`);
 }
 
 /** The kept secrets; null: none were made on this machine. */
-export async function readSecrets(file: string): Promise<StackSecrets | null> {
+export async function readSecrets(file: string): Promise<InstallationSecrets | null> {
   let text: string;
   try {
     text = await readFile(file, "utf8");
@@ -42,7 +42,7 @@ export async function readSecrets(file: string): Promise<StackSecrets | null> {
     throw new Failure("config", "bad_secrets_file", `${file} can't be read.`);
   }
   try {
-    return stackSecrets.parse(JSON.parse(text));
+    return installationSecrets.parse(JSON.parse(text));
   } catch {
     throw new Failure(
       "config",
@@ -61,7 +61,7 @@ export async function keepSecrets(
   env: Record<string, string | undefined>,
   runnerSecret: string | undefined,
   settings: WorkerSettings,
-): Promise<StackSecrets> {
+): Promise<InstallationSecrets> {
   const kept = await readSecrets(file);
   const secret = (name: (typeof names)[number], first?: string): string => {
     const value = first ?? env[name] ?? kept?.[name] ?? randomBytes(24).toString("base64url");
@@ -83,7 +83,7 @@ export function installationOf(token: string): string {
   return createHash("sha256").update(token).digest("hex").slice(0, 16);
 }
 
-async function write(file: string, secrets: StackSecrets & WorkerSettings): Promise<void> {
+async function write(file: string, secrets: InstallationSecrets & WorkerSettings): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const temporary = `${file}.${process.pid}`;
   await writeFile(temporary, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 });

@@ -6,10 +6,10 @@ import type { CommandContext } from "../context.ts";
 import { isLoopback, originOf } from "../settings.ts";
 import type { BaselineNames } from "./baseline.ts";
 import type { Wanted } from "./plan.ts";
-import { chooseTarget, type TargetChoice } from "./target.ts";
+import { choosePlace, type PlaceChoice } from "./place.ts";
 
 /** Commands that speak to Railway. */
-export const railwayTarget = {
+export const railwayPlace = {
   token: {
     type: "string",
     value: "TOKEN",
@@ -29,7 +29,7 @@ export const railwayTarget = {
 
 /** Commands that make or mend the baseline. */
 export const ofBaseline = {
-  ...railwayTarget,
+  ...railwayPlace,
   server: {
     type: "string",
     value: "URL",
@@ -49,11 +49,11 @@ export const ofBaseline = {
   "dry-run": { type: "boolean", summary: "only say what would be done" },
 } satisfies Flags;
 
-type TargetFlags = FlagValues<typeof railwayTarget>;
+type PlaceFlags = FlagValues<typeof railwayPlace>;
 type BaselineFlags = FlagValues<typeof ofBaseline>;
 
-export function targetChoice(flags: TargetFlags, { railway = {} }: Config): TargetChoice {
-  return chooseTarget(
+export function placeChoice(flags: PlaceFlags, { railway = {} }: Config): PlaceChoice {
+  return choosePlace(
     {
       workspace: flags.workspace,
       workspaceId: flags["workspace-id"],

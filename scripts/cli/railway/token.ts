@@ -19,7 +19,7 @@ export interface Named {
 }
 
 /** One environment of one project. */
-export interface RailwayTarget {
+export interface RailwayPlace {
   project: Named;
   environment: Named;
 }
@@ -29,7 +29,7 @@ export interface RailwayAccess {
   client: RailwayClient;
   from: FoundToken["from"];
   /** What a project token is for; null: an account's or a workspace's token. */
-  scope: RailwayTarget | null;
+  scope: RailwayPlace | null;
 }
 
 /** How long an operator waits for Railway's rate limit rather than begin anew. */

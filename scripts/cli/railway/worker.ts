@@ -3,7 +3,7 @@ import { loginFile, readLogins, writeLogins } from "../login-file.ts";
 import type { CommandContext } from "../context.ts";
 import { readSecrets, secretNames, secretsFile } from "./secrets.ts";
 import { serverOf } from "./settings.ts";
-import { workerSettings, type Outcome, type Stack } from "./stack.ts";
+import { workerSettings, type Outcome, type OpenBaseline } from "./update-baseline.ts";
 import { deployWorker, listSecrets, putSecrets, workerDirectory, type WranglerRun } from "./wrangler.ts";
 
 function runOf(context: CommandContext): WranglerRun {
@@ -16,8 +16,8 @@ function runOf(context: CommandContext): WranglerRun {
 }
 
 /** A Worker that has secrets keeps them: made anew, its deployments and runners would be strangers to it. */
-export async function refuseUnknownSecrets(context: CommandContext, { target }: Stack): Promise<void> {
-  const file = secretsFile(target, context.env);
+export async function refuseUnknownSecrets(context: CommandContext, { place }: OpenBaseline): Promise<void> {
+  const file = secretsFile(place, context.env);
   if ((await readSecrets(file)) !== null || secretNames.every((name) => context.env[name] !== undefined))
     return;
   const there = (await listSecrets(runOf(context))).filter((name) => secretNames.includes(name));
@@ -33,18 +33,18 @@ export async function refuseUnknownSecrets(context: CommandContext, { target }: 
 /** The Worker's settings that are known here, by name. */
 export function knownSettings(
   context: CommandContext,
-  stack: Stack,
+  opened: OpenBaseline,
   { secrets }: Outcome,
 ): Record<string, string> {
   const { env } = context;
-  const { client, scope } = stack.railway;
+  const { client, scope } = opened.railway;
   const given = (name: string): Record<string, string> => {
     const value = env[name];
     return value === undefined || value === "" ? {} : { [name]: value };
   };
   return {
     ...secrets,
-    ...workerSettings(stack.target, stack.baseline),
+    ...workerSettings(opened.place, opened.baseline),
     // Only a token that sees nothing else: an account's is the operator's own.
     ...(scope === null ? {} : { RAILWAY_TOKEN: client.token.value }),
     ...given("UPSTASH_REDIS_REST_URL"),
@@ -57,11 +57,11 @@ export function knownSettings(
 export async function applyToWorker(
   context: CommandContext,
   flags: { server: string | undefined },
-  stack: Stack,
+  opened: OpenBaseline,
   outcome: Outcome,
 ): Promise<void> {
   const run = runOf(context);
-  const settings = knownSettings(context, stack, outcome);
+  const settings = knownSettings(context, opened, outcome);
   context.output.remark(`npx wrangler secret bulk (${Object.keys(settings).join(", ")})`);
   await putSecrets(run, settings);
   context.output.remark("npx wrangler deploy");

@@ -101,8 +101,8 @@ export const environmentCreate = operation<{ input: { projectId: string; name: s
 );
 
 /** A service of the baseline as `ensure` compares it. */
-export const stackService = operation<{ project: string; environment: string; service: string }>()(
-  `query stackService($project: String!, $environment: String!, $service: String!) {
+export const baselineService = operation<{ project: string; environment: string; service: string }>()(
+  `query baselineService($project: String!, $environment: String!, $service: String!) {
     variables(projectId: $project, environmentId: $environment, serviceId: $service, unrendered: true)
     serviceInstance(environmentId: $environment, serviceId: $service) {
       source { image repo }
@@ -123,7 +123,7 @@ export const stackService = operation<{ project: string; environment: string; se
     }),
   }),
 );
-export type StackInstance = z.infer<typeof stackService.result>["serviceInstance"];
+export type BaselineInstance = z.infer<typeof baselineService.result>["serviceInstance"];
 
 export const volumeCreate = operation<{
   input: { projectId: string; environmentId: string; serviceId: string; mountPath: string };

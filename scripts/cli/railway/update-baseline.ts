@@ -19,60 +19,60 @@ import {
   readSecrets,
   secretNames,
   secretsFile,
-  type StackSecrets,
+  type InstallationSecrets,
 } from "./secrets.ts";
 import {
   baselineNames,
-  targetChoice,
+  placeChoice,
   wantedBaseline,
   type ofBaseline,
-  type railwayTarget,
+  type railwayPlace,
   agreeToBroker,
 } from "./settings.ts";
-import { resolveTarget } from "./target.ts";
-import { openRailway, type RailwayAccess, type RailwayTarget } from "./token.ts";
+import { resolvePlace } from "./place.ts";
+import { openRailway, type RailwayAccess, type RailwayPlace } from "./token.ts";
 
 /** A project and environment with what there is of the baseline. */
-export interface Stack {
+export interface OpenBaseline {
   railway: RailwayAccess;
-  target: RailwayTarget;
+  place: RailwayPlace;
   baseline: Baseline;
 }
 
 /** Finds token, project and environment, and looks at the baseline. Changes nothing. */
-export async function openStack(
+export async function openBaseline(
   context: CommandContext,
-  flags: FlagValues<typeof railwayTarget>,
-): Promise<Stack> {
+  flags: FlagValues<typeof railwayPlace>,
+): Promise<OpenBaseline> {
   const { config } = context.config();
-  const choice = targetChoice(flags, config);
+  const choice = placeChoice(flags, config);
   const names = baselineNames(config);
   const railway = await openRailway(flags.token, context.env);
-  const target = await resolveTarget(railway, choice);
-  return { railway, target, baseline: await inspectBaseline(railway.client, target, names) };
+  const place = await resolvePlace(railway, choice);
+  return { railway, place, baseline: await inspectBaseline(railway.client, place, names) };
 }
 
 /** `project shop, environment production`, for messages. */
-export function placeOf({ project, environment }: RailwayTarget): string {
+export function describePlace({ project, environment }: RailwayPlace): string {
   return `project ${project.name}, environment ${environment.name}`;
 }
 
 /**
  * What a deployment on Railway needs beforehand: the whole baseline, and no variable in the way. Creates nothing.
- * Throws {@link Failure}: `baseline_incomplete` (exit 8), `reserved_variable`, or what token and target are refused for.
+ * Throws {@link Failure}: `baseline_incomplete` (exit 8), `reserved_variable`, or what token and place are refused for.
  */
 export async function requireBaseline(
   context: CommandContext,
-  flags: FlagValues<typeof railwayTarget>,
-): Promise<RailwayTarget> {
-  const { target, baseline } = await openStack(context, flags);
-  refuseIncomplete(target, baseline);
+  flags: FlagValues<typeof railwayPlace>,
+): Promise<RailwayPlace> {
+  const { place, baseline } = await openBaseline(context, flags);
+  refuseIncomplete(place, baseline);
   refuseForeign(baseline);
   refuseReserved(baseline);
-  return target;
+  return place;
 }
 
-export function refuseIncomplete(target: RailwayTarget, baseline: Baseline): void {
+export function refuseIncomplete(place: RailwayPlace, baseline: Baseline): void {
   const missing = missingParts(baseline);
   if (missing.length === 0) return;
   const existing = existingParts(baseline);
@@ -84,7 +84,7 @@ export function refuseIncomplete(target: RailwayTarget, baseline: Baseline): voi
   throw new Failure(
     "incomplete",
     "baseline_incomplete",
-    `The baseline in ${placeOf(target)} is incomplete. Missing: ${missing.join(", ")}. ${remedy}`,
+    `The baseline in ${describePlace(place)} is incomplete. Missing: ${missing.join(", ")}. ${remedy}`,
   );
 }
 
@@ -92,18 +92,18 @@ export interface Outcome {
   changes: Change[];
   secretsFile: string;
   /** Null: this machine doesn't have them, and none had to be made. */
-  secrets: StackSecrets | null;
+  secrets: InstallationSecrets | null;
   redis: "upstash" | "external";
 }
 
 /**
  * Brings the baseline to what flags and signalbox.json want; with `--dry-run` only plans. Secrets are made where they
- * are missing: for a new stack all of them, for one that is there (`mend`) only the runner's.
+ * are missing: for a new installation all of them, for one that is there (`mend`) only the runner's.
  */
 export async function updateBaseline(
   context: CommandContext,
   flags: FlagValues<typeof ofBaseline>,
-  { railway, target, baseline }: Stack,
+  { railway, place, baseline }: OpenBaseline,
   purpose: "make" | "mend",
 ): Promise<Outcome> {
   if (!flags["dry-run"]) await agreeToBroker(context, flags);
@@ -129,12 +129,12 @@ export async function updateBaseline(
     );
   }
 
-  const file = secretsFile(target, context.env);
+  const file = secretsFile(place, context.env);
   const runnerSecret = runner?.variables["RUNNER_SHARED_SECRET"];
   const keep = !flags["dry-run"] && (purpose === "make" || runnerSecret === undefined);
   if (keep) await refuseOtherSecrets(context, file, baseline);
   const secrets = keep
-    ? await keepSecrets(file, context.env, runnerSecret, workerSettings(target, baseline))
+    ? await keepSecrets(file, context.env, runnerSecret, workerSettings(place, baseline))
     : await readSecrets(file);
   const whole: Wanted = {
     ...wanted,
@@ -148,13 +148,13 @@ export async function updateBaseline(
           : null,
   };
   const owner = (whole.installation || null) ?? runner?.variables["SIGNALBOX_OWNER"] ?? null;
-  const deployments = await ownedDeployments(railway.client, target, baseline, owner);
+  const deployments = await ownedDeployments(railway.client, place, baseline, owner);
   const plan = (now: Baseline): Change[] => planBaseline(now, whole, deployments);
   const redis = modeOf(baseline, wanted.redis);
   if (flags["dry-run"]) return { changes: plan(baseline), secretsFile: file, secrets, redis };
   const changes = await reconcileBaseline({
     client: railway.client,
-    target,
+    place,
     baseline,
     plan,
     report: (change) => context.output.remark(describeChange(change)),
@@ -177,13 +177,13 @@ async function refuseOtherSecrets(
   throw new Failure(
     "failed",
     "secrets_elsewhere",
-    `This stack was begun with other secrets than those of this machine. Copy ${file} from where it was begun, or give ` +
+    `This installation was begun with other secrets than those of this machine. Copy ${file} from where it was begun, or give ` +
       `${secretNames.join(", ")} in the environment. If they are lost, delete ${runner?.name ?? "the runner service"} ` +
       "in Railway and run signalbox scaffold --resume.",
   );
 }
 
-export function workerSettings({ project, environment }: RailwayTarget, { names }: Baseline) {
+export function workerSettings({ project, environment }: RailwayPlace, { names }: Baseline) {
   return {
     RAILWAY_PROJECT_ID: project.id,
     RAILWAY_ENVIRONMENT_ID: environment.id,
@@ -196,7 +196,7 @@ function modeOf({ env }: Baseline, wanted: Wanted["redis"]): "upstash" | "extern
   return wanted?.mode ?? "upstash";
 }
 
-/** Sessions are kept in one place or the other: a stack that has begun stays with its own. */
+/** Sessions are kept in one place or the other: an installation stays with its own. */
 function refuseRedisSwitch(baseline: Baseline, wanted: Wanted["redis"]): void {
   if (baseline.env === null || wanted === null) return;
   const mode = modeOf(baseline, wanted);
@@ -204,7 +204,7 @@ function refuseRedisSwitch(baseline: Baseline, wanted: Wanted["redis"]): void {
   throw new Failure(
     "failed",
     "redis_mode_differs",
-    `This stack's Redis mode is ${mode}, and ${wanted.mode} was asked for. An existing stack isn't switched, since its ` +
-      `sessions would be lost: ${mode === "external" ? "leave railway.redis out" : "leave the Redis address out"}, or make a new stack.`,
+    `This installation's Redis mode is ${mode}, and ${wanted.mode} was asked for. An existing installation isn't switched, since its ` +
+      `sessions would be lost: ${mode === "external" ? "leave railway.redis out" : "leave the Redis address out"}, or make a new installation.`,
   );
 }

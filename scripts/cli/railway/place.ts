@@ -1,9 +1,12 @@
 import { RailwayError } from "../../../functions/railway/error.ts";
 import { nodesOf } from "../../../functions/railway/operation.ts";
-import { project as projectQuery, type VisibleProject } from "../../../functions/railway/stack-operations.ts";
+import {
+  project as projectQuery,
+  type VisibleProject,
+} from "../../../functions/railway/baseline-operations.ts";
 import { Failure } from "../failure.ts";
 import { visibleProjects, visibleWorkspaces } from "./projects.ts";
-import type { Named, RailwayAccess, RailwayTarget } from "./token.ts";
+import type { Named, RailwayAccess, RailwayPlace } from "./token.ts";
 
 /** How one thing is named: by its name or by its id, never by both. */
 export interface Choice {
@@ -13,7 +16,7 @@ export interface Choice {
   from: string;
 }
 
-export interface TargetChoice {
+export interface PlaceChoice {
   workspace: Choice | null;
   project: Choice | null;
   environment: Choice | null;
@@ -21,11 +24,11 @@ export interface TargetChoice {
 
 const kinds = ["workspace", "project", "environment"] as const;
 type Kind = (typeof kinds)[number];
-/** The flags and, under `railway` in signalbox.json, the fields that choose the target. */
-export type TargetFields = { [Field in Kind | `${Kind}Id`]?: string | undefined };
+/** The flags and, under `railway` in signalbox.json, the fields that choose the place. */
+export type PlaceFields = { [Field in Kind | `${Kind}Id`]?: string | undefined };
 
 /** Merges flags and the config file; for each thing a flag of either form hides what the file says. */
-export function chooseTarget(flags: TargetFields, file: TargetFields): TargetChoice {
+export function choosePlace(flags: PlaceFields, file: PlaceFields): PlaceChoice {
   const choice = (kind: Kind): Choice | null =>
     pick(
       flags,
@@ -51,7 +54,7 @@ export function chooseTarget(flags: TargetFields, file: TargetFields): TargetCho
 }
 
 function pick(
-  fields: TargetFields,
+  fields: PlaceFields,
   kind: Kind,
   name: string,
   both: (name: string, id: string) => Failure,
@@ -66,7 +69,7 @@ function pick(
 }
 
 /** Finds what the choice names. A project token knows its project and environment, and no others. */
-export async function resolveTarget(railway: RailwayAccess, choice: TargetChoice): Promise<RailwayTarget> {
+export async function resolvePlace(railway: RailwayAccess, choice: PlaceChoice): Promise<RailwayPlace> {
   if (railway.scope !== null) return withinScope(railway, railway.scope, choice);
   const project = await resolveProject(railway, choice);
   return { project: { id: project.id, name: project.name }, environment: environmentOf(project, choice) };
@@ -74,9 +77,9 @@ export async function resolveTarget(railway: RailwayAccess, choice: TargetChoice
 
 function withinScope(
   { from }: RailwayAccess,
-  scope: RailwayTarget,
-  { workspace, project, environment }: TargetChoice,
-): RailwayTarget {
+  scope: RailwayPlace,
+  { workspace, project, environment }: PlaceChoice,
+): RailwayPlace {
   const here = `project ${scope.project.name}, environment ${scope.environment.name}`;
   // What the file says of the workspace is for lookups by an account's token.
   const asked = workspace?.from.startsWith("--") === true ? workspace : null;
@@ -101,7 +104,7 @@ type ProjectWithEnvironments = Pick<VisibleProject, "id" | "name" | "environment
 
 async function resolveProject(
   railway: RailwayAccess,
-  { workspace, project }: TargetChoice,
+  { workspace, project }: PlaceChoice,
 ): Promise<ProjectWithEnvironments> {
   if (project?.by === "id") return projectById(railway, project);
   const workspaceId = workspace === null ? null : await resolveWorkspace(railway, workspace);
@@ -160,7 +163,7 @@ async function resolveWorkspace(railway: RailwayAccess, { by, value }: Choice): 
   );
 }
 
-function environmentOf(project: ProjectWithEnvironments, { environment }: TargetChoice): Named {
+function environmentOf(project: ProjectWithEnvironments, { environment }: PlaceChoice): Named {
   const all = nodesOf(project.environments);
   const [first, ...others] = all;
   if (environment === null && first !== undefined && others.length === 0) return first;
