@@ -52,7 +52,7 @@ export function assetKindOf(
     return null;
   const kind =
     asked.dest === null
-      ? BY_ENDING.find(([, ending]) => ending.test(path))?.[0]
+      ? path.includes(".") && BY_ENDING.find(([, ending]) => ending.test(path))?.[0]
       : Object.hasOwn(BY_DEST, asked.dest) && BY_DEST[asked.dest];
   if (!kind) return null;
   // The rest of a file whose beginning may have come from any version.

@@ -35,7 +35,7 @@ export function keepPage(response: Response, page: PageAnswer): Response {
 
 /** Error pages are pages. A download, a picture in a tab and a redirect leave the tab's page where it is. */
 function isPage({ status, headers, webSocket }: Response): boolean {
-  if (webSocket !== null || status === 204 || status === 205 || (status >= 300 && status < 400)) return false;
+  if (webSocket !== null || (status > 203 && status < 207) || (status >= 300 && status < 400)) return false;
   if (!/^\s*(?:text\/html|application\/xhtml\+xml)\s*(?:;|$)/i.test(headers.get("content-type") ?? ""))
     return false;
   return !/^\s*attachment/i.test(headers.get("content-disposition") ?? "");

@@ -172,7 +172,7 @@ export function serveApp(
       const { deployment, via } = route;
       // Versions of one app may differ in it.
       const isKept = hasPages && contractOf(app, deployment) !== "none";
-      const byCookie = cookie !== undefined && cookieCouldLead(app, via, asked);
+      const byCookie = isKept && cookie !== undefined && CHOSEN_LAST.has(via);
       if (asked.ahead) refuseAhead(app, deployment, asked, cookie);
       const arrival: Arrival = {
         request,
@@ -240,12 +240,10 @@ function stayOf(app: AppDocument, cookie: PageCookie, asked: Asked): PageStay | 
   return idleSeconds <= app.config.visitIdleSeconds ? { id: cookie.id, via: "visitor" } : null;
 }
 
-/** Whether another page cookie could have led such a request elsewhere. */
-function cookieCouldLead(app: AppDocument, via: Via, asked: Asked): boolean {
-  if (!CHOSEN_LAST.has(via)) return false;
-  return mayFollow(asked) || (asked.document && app.config.stickiness === "visitor");
-}
-
+/**
+ * Where another page cookie could have led a request for the same URL. A page's own load, too: a page from the browser's
+ * cache would come without its cookie.
+ */
 const CHOSEN_LAST: ReadonlySet<Via> = new Set(["page", "visitor", "active", "canary"]);
 
 /**

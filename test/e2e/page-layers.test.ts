@@ -400,7 +400,7 @@ describe("vary", () => {
     ["/plain", {}, PINS],
     ["/assets/index-BkX3aZ9q.js", onPage("v1"), PINS],
     ["/forever", onPage("v1"), PINS],
-    ["/page.html", NAVIGATION, PINS],
+    ["/page.html", NAVIGATION, `${PINS}, cookie`],
     ["/cached?dpl=v1", {}, "x-pulse-deployment"],
     ["/cached", { "x-deployment-id": "v1" }, PINS],
     ["/cached", { referer: "http://vary.test/a.css?dpl=v1" }, `${PINS}, referer`],

@@ -9,14 +9,19 @@ export function claimCookie(id: string, path: string, isServed: () => boolean): 
   let channel: BroadcastChannel | null = null;
   let isMixed = false;
 
+  function announce(): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel has no target
+    channel?.postMessage(id);
+  }
+
   function listen(): void {
     channel = new BroadcastChannel("signalbox");
     channel.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (data === id || isMixed) return;
       isMixed = true;
-      channel?.postMessage(id);
+      announce();
     });
-    channel.postMessage(id);
+    announce();
   }
 
   function claim(): void {
