@@ -32,7 +32,7 @@ export function openPage(
   const closed = new Promise<number>((resolve) => socket.on("close", resolve));
   return new Promise((resolve, reject) => {
     socket.on("open", () => resolve({ socket, heard, closed }));
-    socket.on("error", () => undefined);
+    socket.on("error", reject);
     socket.on("unexpected-response", (_, response) => {
       reject(new Error(`refused with ${response.statusCode}`));
       socket.terminate();

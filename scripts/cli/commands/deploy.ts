@@ -36,7 +36,7 @@ export const deploy = command({
     detach: { type: "boolean", summary: "don't wait for the rollout" },
     resume: {
       type: "boolean",
-      summary: "follow a rollout that is under way; with DIRECTORY, send the source that it waits for",
+      summary: "follow a rollout under way; with DIRECTORY, send the source that it waits for",
     },
     "dry-run": { type: "boolean", summary: "say what would be packed; runs nothing and changes nothing" },
     "allow-prepare": {
@@ -66,7 +66,7 @@ export const deploy = command({
     contract: {
       type: "string",
       choices: ["auto", "edge", "none", "pulse"],
-      summary: "what is asked of the app; auto finds out, none: a pure pipe",
+      summary: "what is asked of the app (auto: finds out)",
     },
     host: { type: "string", multiple: true, value: "HOST", summary: "a host name of the app" },
   },
