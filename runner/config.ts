@@ -34,7 +34,8 @@ export class SettingError extends Error {
   override name = "SettingError";
 }
 
-export type Invocation = { kind: "run"; config: RunnerConfig } | { kind: "help" | "version" };
+export type Invocation =
+  { kind: "run"; config: RunnerConfig } | { kind: "static"; args: string[] } | { kind: "help" | "version" };
 
 interface Setting {
   env: readonly [string, ...string[]];
@@ -96,6 +97,7 @@ const HEALTH_PORT = 8080;
 
 /** Reads command line and environment. Throws {@link SettingError}, once, for everything that is wrong. */
 export function readInvocation(args: readonly string[], env: NodeJS.ProcessEnv): Invocation {
+  if (args[0] === "static") return { kind: "static", args: args.slice(1) };
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
   if (values["version"] === true) return { kind: "version" };
@@ -116,13 +118,16 @@ export function helpText(): string {
   const lines = rows.map(
     ([flag = "", env = "", about = ""]) => `  ${flag.padEnd(width(0))}  ${env.padEnd(width(1))}  ${about}`,
   );
-  return `signalbox-runner [runner] [flags]
+  return `Usage: signalbox runner [FLAGS], or signalbox-runner [FLAGS] where only the executable is
 
 Holds workspaces and serves them through one outgoing connection.
 Each flag has an environment variable; the flag wins.
 
 ${lines.join("\n")}
   --help, --version
+
+signalbox-runner static DIR… [--spa] [--immutable DIR]…
+  serves the first of these directories that has an index.html, on HOST and PORT: for deployments
 
 NODE_ENV=production or RAILWAY_ENVIRONMENT makes it a service: health server, plain logs.`;
 }

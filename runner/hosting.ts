@@ -1,7 +1,7 @@
 import type { Command, CommandType, Fields, RunnerEvent } from "../functions/protocol/control.ts";
 import type { CommandContext, CommandHandler } from "./connection/commands.ts";
 import { createInternalApi } from "./deployments/api.ts";
-import { Host, type HostOptions } from "./deployments/host.ts";
+import { Workspace, type WorkspaceOptions } from "./workspace.ts";
 import type { InternalApi } from "./internal-api.ts";
 import type { RunnerPart } from "./runner.ts";
 import type { ServiceTarget } from "./tunnel/services.ts";
@@ -23,8 +23,8 @@ const DISK_STATUS_AGE_MS = 15_000;
 export class Hosting implements RunnerPart {
   readonly name = "hosting";
   readonly commands: Partial<Record<CommandType, CommandHandler>>;
-  readonly #options: HostOptions;
-  #host: Host | null = null;
+  readonly #options: WorkspaceOptions;
+  #workspace: Workspace | null = null;
   #workspaceCommands: ReadonlyMap<string, WorkspaceCommand> = new Map();
   /** Aborts the waits for log lines, which must not hold up the end. */
   readonly #ending = new AbortController();
@@ -33,7 +33,7 @@ export class Hosting implements RunnerPart {
   #disk: Fields = {};
   #diskWatch: NodeJS.Timeout | undefined;
 
-  constructor(options: HostOptions, internalApi: InternalApi) {
+  constructor(options: WorkspaceOptions, internalApi: InternalApi) {
     this.#options = options;
     this.commands = Object.fromEntries(
       WORKSPACE_COMMANDS.map((type) => [type, (command, context) => this.#run(command, context)] as const),
@@ -46,31 +46,31 @@ export class Hosting implements RunnerPart {
   #serve: ReturnType<typeof createInternalApi> | null = null;
 
   async start(): Promise<void> {
-    const host = await Host.open(this.#options);
-    this.#host = host;
-    const { workspaces, trash, disk, logs, deployments, sources } = host;
+    const workspace = await Workspace.open(this.#options);
+    this.#workspace = workspace;
+    const { workspaces, trash, disk, logs, deployments, sources } = workspace;
     this.#workspaceCommands = createWorkspaceCommands({ workspaces, trash, disk, logs, version });
     this.#serve = createInternalApi({ deployments, sources, disk, ending: this.#ending.signal });
-    await this.#measure(host);
-    this.#diskWatch = setInterval(() => void this.#measure(host), DISK_STATUS_AGE_MS);
+    await this.#measure(workspace);
+    this.#diskWatch = setInterval(() => void this.#measure(workspace), DISK_STATUS_AGE_MS);
   }
 
   lookup(service: string): ServiceTarget | null {
-    return this.#host?.deployments.lookup(service) ?? null;
+    return this.#workspace?.deployments.lookup(service) ?? null;
   }
 
   /** Deployments under preparation may finish; running ones serve until the end. */
   shutDown(): void {
-    if (this.#settled || !this.#host) return;
+    if (this.#settled || !this.#workspace) return;
     this.#ending.abort();
     this.#isSettled = false;
-    this.#settled = this.#host.deployments.settle().finally(() => {
+    this.#settled = this.#workspace.deployments.settle().finally(() => {
       this.#isSettled = true;
     });
   }
 
-  setPaused(paused: boolean): void {
-    this.#host?.deployments.setPaused(paused);
+  setDrained(isDrained: boolean): void {
+    this.#workspace?.deployments.setDrained(isDrained);
   }
 
   busy(): number {
@@ -78,7 +78,7 @@ export class Hosting implements RunnerPart {
   }
 
   status(): Fields {
-    const deployments = this.#host?.deployments.list() ?? [];
+    const deployments = this.#workspace?.deployments.list() ?? [];
     return {
       disk: this.#disk,
       deployments: deployments.length,
@@ -88,13 +88,13 @@ export class Hosting implements RunnerPart {
 
   async stop(): Promise<void> {
     clearInterval(this.#diskWatch);
-    await this.#host?.close();
-    this.#host = null;
+    await this.#workspace?.close();
+    this.#workspace = null;
   }
 
-  async #measure(host: Host): Promise<void> {
+  async #measure(workspace: Workspace): Promise<void> {
     try {
-      this.#disk = { ...(await host.disk.status()) };
+      this.#disk = { ...(await workspace.disk.status()) };
     } catch (error) {
       this.#disk = { error: error instanceof Error ? error.message : "can't be measured" };
     }

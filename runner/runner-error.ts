@@ -1,11 +1,11 @@
-import { refusalStatuses } from "../functions/protocol/runner-api.ts";
+import { runnerRefusalStatuses } from "../functions/protocol/runner-api.ts";
 
 /**
  * Every cause that a caller of the runner branches on, with its HTTP status in the internal API. Control commands carry
  * the code in their `error` event.
  */
 export const errorStatuses = {
-  ...refusalStatuses,
+  ...runnerRefusalStatuses,
   invalid_path: 400,
   invalid_project: 400,
   path_outside_project: 403,

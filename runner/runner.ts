@@ -36,7 +36,7 @@ export interface RunnerPart extends Partial<Services> {
   /** Takes no new work from now on, and checkpoints what can't be finished soon. */
   shutDown?(): void;
   /** Takes no new work while an operator drains the runner; what it has goes on. */
-  setPaused?(paused: boolean): void;
+  setDrained?(isDrained: boolean): void;
   /** Ends everything, verified gone. */
   stop?(): Promise<void>;
   /** Fields for `/health` and for heartbeats. */
@@ -52,7 +52,7 @@ export interface RunnerOptions {
 }
 
 /** How often a shutdown looks whether work has finished. */
-const DRAIN_POLL_MS = 50;
+const SHUTDOWN_POLL_MS = 50;
 
 /** One runner: its connection, its tunnel, its parts, and their common life. */
 export class Runner {
@@ -126,12 +126,12 @@ export class Runner {
   async shutDown(): Promise<void> {
     const { config, log } = this.#options;
     this.#isShuttingDown = true;
-    this.#commands.drain();
+    this.#commands.shutDown();
     for (const part of this.#parts) part.shutDown?.();
     this.connection.tell();
     const finished = await waitUntil(() => this.#busy() === 0, config.drainTimeoutMs);
     if (!finished) log.warn(`[runner] ${this.#busy()} pieces of work didn't finish in time`);
-    this.tunnel.drain();
+    this.tunnel.shutDown();
     await waitUntil(() => this.tunnel.requests === 0, Math.min(STOP_GRACE_MS, config.drainTimeoutMs));
   }
 
@@ -172,15 +172,15 @@ export class Runner {
         ? "[runner] an operator drains this runner: no new work"
         : "[runner] the operator lifted the drain",
     );
-    this.#pause(draining);
+    this.#setDrained(draining);
     this.send({ type: "ack", commandId: command.id });
     this.connection.tell();
   }
 
-  #pause(paused: boolean): void {
-    this.#isDrained = paused;
-    this.#commands.pause(paused);
-    for (const part of this.#parts) part.setPaused?.(paused);
+  #setDrained(isDrained: boolean): void {
+    this.#isDrained = isDrained;
+    this.#commands.setDrained(isDrained);
+    for (const part of this.#parts) part.setDrained?.(isDrained);
   }
 
   #busy(): number {
@@ -228,7 +228,7 @@ export class Runner {
     if (name === "online") {
       this.#refusal = "";
       // If an operator still drains it, the hub says so at once.
-      this.#pause(false);
+      this.#setDrained(false);
     }
     if ((name !== "refused" && name !== "replaced") || reason === this.#refusal) return;
     this.#refusal = reason;
@@ -262,7 +262,7 @@ async function waitUntil(reached: () => boolean, timeoutMs: number): Promise<boo
   while (!reached()) {
     if (performance.now() >= deadline) return false;
     await new Promise((resolve) => {
-      setTimeout(resolve, DRAIN_POLL_MS);
+      setTimeout(resolve, SHUTDOWN_POLL_MS);
     });
   }
   return true;

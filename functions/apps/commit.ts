@@ -18,7 +18,7 @@ export type Applied =
 /** Each time somebody loses somebody else has won; whoever loses more often than this meets something else. */
 const ATTEMPTS_LIMIT = 50;
 /** Losers that all come back at once lose again: they spread out, the wider the more often they have lost. */
-const LONGEST_PAUSE_MS = 1_000;
+const DELAY_LIMIT_MS = 1_000;
 
 /**
  * Reads an app, carries out a command on it and writes it back, again from the start whenever somebody else wrote
@@ -52,8 +52,8 @@ export async function applyCommand(
     }
     if (committed.outcome === "repeated") return { kind: "repeated", ...committed.record };
     if (committed.outcome === "host_taken") throw hostTaken(committed);
-    const pauseMs = Math.random() * Math.min(LONGEST_PAUSE_MS, 5 * 2 ** attempt);
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    const delayMs = Math.random() * Math.min(DELAY_LIMIT_MS, 5 * 2 ** attempt);
+    await new Promise((resolve) => setTimeout(resolve, delayMs));
   }
   throw new Problem(
     "version_conflict",

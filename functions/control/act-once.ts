@@ -37,7 +37,7 @@ export async function actOnce<T, R>(
   idempotency: Idempotency,
   act: Act<T, R>,
 ): Promise<T> {
-  const earlier = await recall(context, idempotency, act);
+  const earlier = await earlierAct(context, idempotency, act);
   if (earlier !== null) return earlier.answer;
   const work = alone(context, idempotency, act);
   // A client that leaves ends its request, but the audit entry must still be written.
@@ -48,6 +48,7 @@ export async function actOnce<T, R>(
 async function alone<T, R>(context: ControlContext, idempotency: Idempotency, act: Act<T, R>): Promise<T> {
   if (idempotency === null) return carryOut(context, null, act);
   const { store } = context;
+  // Stored under the word of the first builds, as is the code below: clients know it.
   const lease = `operation:${idempotency.key}`;
   const token = crypto.randomUUID();
   if (!(await store.acquireLease(lease, token, UNDER_WAY_MS)).acquired) {
@@ -58,8 +59,8 @@ async function alone<T, R>(context: ControlContext, idempotency: Idempotency, ac
     );
   }
   try {
-    // An earlier request may have ended between `recall` and the lease.
-    const earlier = await recall(context, idempotency, act);
+    // An earlier request may have ended between `earlierAct` and the lease.
+    const earlier = await earlierAct(context, idempotency, act);
     return earlier !== null ? earlier.answer : await carryOut(context, idempotency, act);
   } finally {
     await store.releaseLease(lease, token).catch(() => undefined); // it expires
@@ -97,7 +98,7 @@ async function carryOut<T, R>(
   return answer;
 }
 
-async function recall<T, R>(
+async function earlierAct<T, R>(
   { store }: ControlContext,
   idempotency: Idempotency,
   { remember, repeated }: Act<T, R>,

@@ -12,7 +12,7 @@ import { replay, type Idempotency } from "./idempotency.ts";
 export const OPERATOR = "operator";
 
 /** How a change of an app answers. Repeated under its Idempotency-Key it answers the same. */
-export interface Answer<T> {
+export interface ChangeView<T> {
   schema: z.ZodType<T>;
   view: (next: AppDocument) => T;
   /** A larger answer isn't kept: a repetition has the view of the app as it is by then. */
@@ -29,9 +29,9 @@ export async function changeApp<T>(
   app: string,
   command: AppCommand,
   action: string,
-  answer: Answer<T>,
+  answer: ChangeView<T>,
 ): Promise<T> {
-  const earlier = await recall(context, idempotency, answer);
+  const earlier = await earlierAnswer(context, idempotency, answer);
   if (earlier !== null) return earlier;
   const author = { actor: OPERATOR, action };
   try {
@@ -46,7 +46,7 @@ export async function changeApp<T>(
         throw unknownApp(app);
       case "refused": {
         // Its first attempt may have been committed between the look above and now.
-        const meanwhile = await recall(context, idempotency, answer);
+        const meanwhile = await earlierAnswer(context, idempotency, answer);
         if (meanwhile !== null) return meanwhile;
         throw new Problem(result.refusal.code, result.refusal.message);
       }
@@ -60,10 +60,10 @@ export async function changeApp<T>(
 }
 
 /** The answer if this key has been used before. Throws when it was used for another request. */
-export async function recall<T>(
+export async function earlierAnswer<T>(
   context: ControlContext,
   idempotency: Idempotency,
-  answer: Answer<T>,
+  answer: ChangeView<T>,
 ): Promise<T | null> {
   if (idempotency === null) return null;
   const record = await context.store.readIdempotencyRecord(idempotency.key);
@@ -74,7 +74,7 @@ export async function answerAgain<T>(
   { store }: ControlContext,
   record: IdempotencyRecord,
   idempotency: Idempotency,
-  { schema, view }: Answer<T>,
+  { schema, view }: ChangeView<T>,
 ): Promise<T> {
   const kept: unknown = replay(record, idempotency, z.unknown());
   const { success, data } = readAgain.safeParse(kept);
@@ -87,7 +87,7 @@ export async function answerAgain<T>(
 /** What a commit keeps for a repetition. */
 export function idempotencyRecordOf<T>(
   idempotency: Idempotency,
-  { view, keptBytes }: Answer<T>,
+  { view, keptBytes }: ChangeView<T>,
 ): IdempotencyRecordOf | null {
   if (idempotency === null) return null;
   return (next) => {

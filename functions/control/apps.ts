@@ -10,9 +10,9 @@ import {
   changeApp,
   idempotencyRecordOf,
   OPERATOR,
-  recall,
+  earlierAnswer,
   unknownApp,
-  type Answer,
+  type ChangeView,
 } from "./app-change.ts";
 import { kick, type ControlContext } from "./context.ts";
 import type { Idempotency } from "./idempotency.ts";
@@ -42,10 +42,10 @@ export const apps = controlRouter()
   .openapi(deleteApp, async (c) => {
     const { app } = c.req.valid("param");
     const stored = await c.env.control.store.readApp(app);
-    const answer = appAnswer({ isDefault: stored?.isDefault ?? false });
+    const answer = appChangeView({ isDefault: stored?.isDefault ?? false });
     if (stored === null) {
       // A repetition may come after the app has gone.
-      const earlier = await recall(c.env.control, c.var.idempotency, answer);
+      const earlier = await earlierAnswer(c.env.control, c.var.idempotency, answer);
       if (earlier !== null) return c.json(earlier, 202);
       throw unknownApp(app);
     }
@@ -62,7 +62,7 @@ export async function requireApp(
   return { stored, app: parseAppDocument(stored.body) };
 }
 
-export function appAnswer(stored: Pick<StoredApp, "isDefault">): Answer<z.infer<typeof appView>> {
+export function appChangeView(stored: Pick<StoredApp, "isDefault">): ChangeView<z.infer<typeof appView>> {
   return { schema: appView, view: (next) => viewApp(next, stored), keptBytes: APP_ANSWER_KEPT_BYTES };
 }
 
@@ -78,13 +78,13 @@ async function put(
 ): Promise<z.infer<typeof putRecord>> {
   const { store, now } = context;
   refuseOperatorHost(context.config, config.hosts);
-  const answer = (created: boolean): Answer<z.infer<typeof putRecord>> => ({
+  const answer = (created: boolean): ChangeView<z.infer<typeof putRecord>> => ({
     schema: putRecord,
     view: (next) => ({ created, view: viewApp(next, { isDefault }) }),
     // An app that was just created is no more than its configuration.
     ...(created ? {} : { keptBytes: APP_ANSWER_KEPT_BYTES }),
   });
-  const earlier = await recall(context, idempotency, answer(false));
+  const earlier = await earlierAnswer(context, idempotency, answer(false));
   if (earlier !== null) return earlier;
   /** Of nothing: 0, or the deletion of an app of this name. Versions never return, so it is never that of an app. */
   let before = 0;

@@ -1,10 +1,10 @@
 import type { z } from "@hono/zod-openapi";
 import { deploymentOf, type AppDocument } from "../apps/app-document.ts";
-import { appAnswer, requireApp } from "./apps.ts";
+import { appChangeView, requireApp } from "./apps.ts";
 import { callController } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";
 import { lastEventId } from "./last-event-id.ts";
-import { changeApp, recall, unknownDeployment, type Answer } from "./app-change.ts";
+import { changeApp, earlierAnswer, unknownDeployment, type ChangeView } from "./app-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { list, create, read, remove, promote, redeploy, rollback, events } from "./routes/deployments.ts";
 import { deploymentView, viewDeployment, viewDeployments } from "./schemas.ts";
@@ -20,7 +20,7 @@ export const deployments = controlRouter()
     const body = c.req.valid("json");
     const { idempotency } = c.var;
     const { app } = await requireApp(context, name);
-    const earlier = await recall(context, idempotency, deploymentAnswer(body.id ?? ""));
+    const earlier = await earlierAnswer(context, idempotency, deploymentChangeView(body.id ?? ""));
     if (earlier !== null) return c.json(earlier, 202);
     const target = await context.providers[body.target.kind].place(body.target, app);
     // A repeat generates another id, but answers with the recorded one.
@@ -33,19 +33,19 @@ export const deployments = controlRouter()
       target,
       promote: body.promote,
     } as const;
-    const answer = deploymentAnswer(id);
+    const answer = deploymentChangeView(id);
     return c.json(await changeApp(context, idempotency, name, command, "deployment.create", answer), 202);
   })
   .openapi(read, async (c) => {
     const { app: name, id } = c.req.valid("param");
     const { app } = await requireApp(c.env.control, name);
-    return c.json(deploymentAnswer(id).view(app), 200);
+    return c.json(deploymentChangeView(id).view(app), 200);
   })
   .openapi(remove, async (c) => {
     const { app, id } = c.req.valid("param");
     const command = { type: "retire", id, reason: "deleted" } as const;
     const { idempotency } = c.var;
-    const answer = deploymentAnswer(id);
+    const answer = deploymentChangeView(id);
     return c.json(
       await changeApp(c.env.control, idempotency, app, command, "deployment.delete", answer),
       202,
@@ -55,7 +55,7 @@ export const deployments = controlRouter()
     const { app, id } = c.req.valid("param");
     const command = { type: "promote", id } as const;
     const { idempotency } = c.var;
-    const answer = deploymentAnswer(id);
+    const answer = deploymentChangeView(id);
     return c.json(
       await changeApp(c.env.control, idempotency, app, command, "deployment.promote", answer),
       200,
@@ -65,7 +65,7 @@ export const deployments = controlRouter()
     const { app, id } = c.req.valid("param");
     const command = { type: "redeploy", id } as const;
     const { idempotency } = c.var;
-    const answer = deploymentAnswer(id);
+    const answer = deploymentChangeView(id);
     return c.json(
       await changeApp(c.env.control, idempotency, app, command, "deployment.redeploy", answer),
       202,
@@ -77,7 +77,7 @@ export const deployments = controlRouter()
     const { idempotency } = c.var;
     const command = { type: "rollback" } as const;
     return c.json(
-      await changeApp(c.env.control, idempotency, app, command, "app.rollback", appAnswer(stored)),
+      await changeApp(c.env.control, idempotency, app, command, "app.rollback", appChangeView(stored)),
       200,
     );
   })
@@ -92,7 +92,7 @@ export const deployments = controlRouter()
     );
   });
 
-function deploymentAnswer(id: string): Answer<z.infer<typeof deploymentView>> {
+function deploymentChangeView(id: string): ChangeView<z.infer<typeof deploymentView>> {
   return {
     schema: deploymentView,
     view: (next: AppDocument) => {

@@ -1,6 +1,6 @@
 import type { AppCommand } from "../apps/command.ts";
 import { changeApp } from "./app-change.ts";
-import { appAnswer, requireApp } from "./apps.ts";
+import { appChangeView, requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import type { Idempotency } from "./idempotency.ts";
 import { controlRouter } from "./openapi.ts";
@@ -36,5 +36,5 @@ async function change(
   action: string,
 ) {
   const { stored } = await requireApp(c.env.control, app);
-  return changeApp(c.env.control, c.var.idempotency, app, command, action, appAnswer(stored));
+  return changeApp(c.env.control, c.var.idempotency, app, command, action, appChangeView(stored));
 }

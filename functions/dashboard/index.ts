@@ -110,14 +110,14 @@ async function signOut({ request, url, context, signIns }: Visit): Promise<Respo
 
 async function overviewFor({ request, url, context, signIns }: Visit): Promise<Response> {
   requireSameOrigin(request, url);
-  const { store, now } = context;
+  const { config, store, now } = context;
   if ((await findSignIn(request, signIns)) === null) throw new Problem("unauthorized", "Sign in first.");
   const names = await store.listApps({ after: null, limit: APPS_SHOWN });
   const stored = await Promise.all(names.map((name) => store.readApp(name)));
   const apps = stored
     .filter((app) => app !== null)
     .map((app) => ({ document: parseAppDocument(app.body), isDefault: app.isDefault }));
-  return document(await overview(apps, await lastRun(store, now()), now()), 200);
+  return document(await overview(apps, config.appDomain, await lastRun(store, now()), now()), 200);
 }
 
 /** Over Cloudflare the scheme is the visitor's own; elsewhere a proxy may have ended TLS before us. */

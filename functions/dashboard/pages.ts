@@ -40,6 +40,7 @@ export function startedPage(key: string): Promise<string> {
 
 export async function overview(
   apps: { document: AppDocument; isDefault: boolean }[],
+  appDomain: string | null,
   janitor: { report: Report | null; stale: boolean },
   now: number,
 ): Promise<string> {
@@ -51,16 +52,28 @@ export async function overview(
     ${
       apps.length === 0
         ? html`<p>No app yet. Create one with <code>PUT /_signalbox/api/v1/apps/NAME</code>.</p>`
-        : apps.map((app) => appSection(app.document, app.isDefault, now))
+        : apps.map((app) => appSection(app.document, hostsOf(app, appDomain), now))
     }`;
   return page.toString();
 }
 
-function appSection(app: AppDocument, isDefault: boolean, now: number): Html {
+/** Every name that leads to an app, for people. */
+function hostsOf(
+  { document, isDefault }: { document: AppDocument; isDefault: boolean },
+  appDomain: string | null,
+): string {
+  const hosts = [
+    ...document.config.hosts,
+    ...(appDomain === null ? [] : [`${document.name}.${appDomain}`]),
+    ...(isDefault ? ["default: any host that no app has"] : []),
+  ];
+  return hosts.length === 0 ? "no host leads here" : [...new Set(hosts)].join(", ");
+}
+
+function appSection(app: AppDocument, hosts: string, now: number): Html {
   const deployments = Object.values(app.deployments).sort((one, other) => other.sequence - one.sequence);
-  const hosts = [...app.config.hosts, ...(isDefault ? ["any other host"] : [])].join(", ");
   return html`<section>
-    <h2>${app.name} <small class="quiet">${hosts === "" ? "no hosts" : hosts}</small></h2>
+    <h2>${app.name} <small class="quiet">${hosts}</small></h2>
     ${app.paused ? html`<p class="bad">Paused (${app.paused.mode}): ${app.paused.message}</p>` : ""}
     ${app.canary ? html`<p>Canary: ${app.canary.id} takes ${app.canary.weight} % of new visitors.</p>` : ""}
     ${app.minimum ? html`<p>Minimum version: ${app.minimum.id}.</p>` : ""}
@@ -72,7 +85,7 @@ function appSection(app: AppDocument, isDefault: boolean, now: number): Html {
               <tr>
                 <th>Deployment</th>
                 <th>State</th>
-                <th>Since</th>
+                <th>For</th>
                 <th>Target</th>
                 <th>What next</th>
               </tr>

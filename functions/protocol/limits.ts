@@ -131,11 +131,11 @@ export const PARTIAL_MESSAGES_LIMIT_BYTES = 32 * 1024 * 1024;
 export const PARTIAL_MESSAGE_TIMEOUT_MS = 60_000;
 /**
  * An id that connects again so often in {@link CONFLICT_WINDOW_MS} is used by two runners. A runner that was replaced
- * comes back after {@link REPLACED_PAUSE_MS}, so two of them replace each other about once in that time.
+ * comes back after {@link REPLACED_DELAY_MS}, so two of them replace each other about once in that time.
  */
 export const CONFLICT_REPLACEMENTS = 3;
-export const REPLACED_PAUSE_MS = 60_000;
-export const CONFLICT_WINDOW_MS = 4 * REPLACED_PAUSE_MS;
+export const REPLACED_DELAY_MS = 60_000;
+export const CONFLICT_WINDOW_MS = 4 * REPLACED_DELAY_MS;
 /** The conflict is over when nobody was replaced for so long. */
 export const CONFLICT_MEMORY_MS = 300_000;
 /** A source archive. Source: Cloudflare's own limit on bodies is 100 MB to 500 MB by plan. */

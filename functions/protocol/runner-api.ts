@@ -129,8 +129,8 @@ export interface RunnerAnswers {
 }
 export type RunnerRoute = keyof RunnerAnswers;
 
-/** Why a runner refuses a call, with the answer's status. The body is {@link Refusal}. */
-export const refusalStatuses = {
+/** Why a runner refuses a call, with the answer's status. The body is {@link RunnerRefusal}. */
+export const runnerRefusalStatuses = {
   invalid_request: 400,
   invalid_archive: 400,
   hash_mismatch: 400,
@@ -145,10 +145,10 @@ export const refusalStatuses = {
   draining: 503,
   disk_full: 507,
 } as const;
-export type RefusalCode = keyof typeof refusalStatuses;
+export type RunnerRefusalCode = keyof typeof runnerRefusalStatuses;
 
-export interface Refusal {
-  /** A {@link RefusalCode}, or another version's code. */
+export interface RunnerRefusal {
+  /** A {@link RunnerRefusalCode}, or another version's code. */
   code: string;
   detail: string;
   /** The part of the request that is wrong. */
@@ -206,7 +206,7 @@ export function parseStoredSource(value: unknown): StoredSource | null {
 }
 
 /** Cut, and without control characters. */
-export function parseRefusal(value: unknown): Refusal | null {
+export function parseRunnerRefusal(value: unknown): RunnerRefusal | null {
   if (!isObject(value) || typeof value["code"] !== "string" || typeof value["detail"] !== "string")
     return null;
   const { code, detail, field } = value;

@@ -11,11 +11,11 @@ export interface Provider {
    */
   place(target: Target, app: AppDocument): Promise<Target>;
   /** Makes the backend exist and says where it answers. */
-  provision(deployment: Deployment, app: AppDocument, log: BuildLog): Promise<Step<Provisioned>>;
+  provision(deployment: Deployment, app: AppDocument, log: BuildLog): Promise<StepOutcome<Provisioned>>;
   /** Builds the same deployment again, in place. */
-  redeploy(deployment: Deployment, app: AppDocument, log: BuildLog): Promise<Step<Provisioned>>;
+  redeploy(deployment: Deployment, app: AppDocument, log: BuildLog): Promise<StepOutcome<Provisioned>>;
   /** Takes away what `provision` made, and only that. */
-  remove(deployment: Deployment, app: AppDocument): Promise<Step<null>>;
+  remove(deployment: Deployment, app: AppDocument): Promise<StepOutcome<null>>;
   /** Requests under way to the backend, as far as the provider can see them; null: it can't. */
   openStreams(deployment: Deployment): Promise<number | null>;
   /**
@@ -71,7 +71,7 @@ export interface Provisioned {
   resources: Record<string, string>;
 }
 
-export type Step<T> =
+export type StepOutcome<T> =
   | { status: "done"; value: T }
   | { status: "wait"; untilMs: number; detail: string }
   | { status: "failed"; reason: string };

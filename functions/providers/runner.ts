@@ -6,11 +6,11 @@ import { printableLine } from "../protocol/printable.ts";
 import {
   parseHostedDeployment,
   parseHostedLogPage,
-  parseRefusal,
+  parseRunnerRefusal,
   runnerPaths,
   type HostedSpec,
-  type Refusal,
-  type RefusalCode,
+  type RunnerRefusal,
+  type RunnerRefusalCode,
 } from "../protocol/runner-api.ts";
 import { callRunner, type RunnerAnswer } from "../runners/call-runner.ts";
 import { parseRunnerUrl, runnerOrigin } from "../runners/origin.ts";
@@ -18,7 +18,7 @@ import { placeOnRunner } from "../runners/placement.ts";
 import { hubOf, type HubBinding } from "../runners/reach-hub.ts";
 import { readRunner } from "../runners/registry.ts";
 import type { StateStore } from "../state/store.ts";
-import type { BuildLog, LogPage, LogQuery, Provider, Provisioned, Step } from "./provider.ts";
+import type { BuildLog, LogPage, LogQuery, Provider, Provisioned, StepOutcome } from "./provider.ts";
 
 type RunnerTarget = Extract<Target, { kind: "runner" }>;
 
@@ -44,7 +44,7 @@ export function runnerProvider(parts: {
     deployment: Deployment,
     app: AppDocument,
     log: BuildLog,
-  ): Promise<Step<Provisioned>> {
+  ): Promise<StepOutcome<Provisioned>> {
     const target = runnerTarget(deployment);
     const { runnerId } = target;
     const key = keyOf(app, deployment);
@@ -59,7 +59,7 @@ export function runnerProvider(parts: {
     return follow(runnerId, key, log);
   }
 
-  async function follow(runnerId: string, key: string, log: BuildLog): Promise<Step<Provisioned>> {
+  async function follow(runnerId: string, key: string, log: BuildLog): Promise<StepOutcome<Provisioned>> {
     // Before the log, so that the log is complete if this says that it is over.
     const answer = await call(runnerId, "GET", runnerPaths.deployment(key));
     if (answer.kind === "unreachable") return unreachable(runnerId, answer);
@@ -142,7 +142,7 @@ export function runnerProvider(parts: {
   };
 }
 
-const gone: Step<null> = { status: "done", value: null };
+const gone: StepOutcome<null> = { status: "done", value: null };
 
 type PlacedTarget = RunnerTarget & { runnerId: string };
 
@@ -168,6 +168,8 @@ function specOf(
   const { source, install, build, start, env, healthPath, host } = target;
   const contract = {
     PULSE_DEPLOYMENT_ID: id,
+    // At build: Next puts it into every link, and its client sends it.
+    NEXT_DEPLOYMENT_ID: id,
     PULSE_RAILWAY_INTERNAL_TOKEN: internalToken,
     PULSE_SERVER_ADDRESS: app.config.hosts[0] === undefined ? "" : `https://${app.config.hosts[0]}`,
   };
@@ -175,22 +177,22 @@ function specOf(
 }
 
 /** Waits if the refusal may pass; else the rollout has failed. */
-function judge(answer: Extract<RunnerAnswer, { kind: "answer" }>, runnerId: string): Step<never> {
-  const refusal = parseRefusal(answer.json);
+function judge(answer: Extract<RunnerAnswer, { kind: "answer" }>, runnerId: string): StepOutcome<never> {
+  const refusal = parseRunnerRefusal(answer.json);
   const why = refusal?.detail ?? `it answered ${answer.status}`;
   const passes = answer.status >= 500 ? !says(refusal, "disk_full") : says(refusal, "deployment_stopping");
   if (passes) return wait(`runner ${runnerId}: ${why}`);
   return { status: "failed", reason: `Runner ${runnerId}: ${why}` };
 }
 
-function says(refusal: Refusal | null, code: RefusalCode): boolean {
+function says(refusal: RunnerRefusal | null, code: RunnerRefusalCode): boolean {
   return refusal?.code === code;
 }
 
 function unreachable(
   runnerId: string,
   { problem }: Extract<RunnerAnswer, { kind: "unreachable" }>,
-): Step<never> {
+): StepOutcome<never> {
   return wait(`runner ${runnerId}: ${problem.message}`);
 }
 
@@ -210,7 +212,7 @@ async function readPage(
   if (answer.kind === "unreachable") throw answer.problem;
   const page = answer.status === 200 ? parseHostedLogPage(answer.json) : null;
   if (page) return { ...page, complete: false };
-  const refusal = parseRefusal(answer.json);
+  const refusal = parseRunnerRefusal(answer.json);
   if (says(refusal, "deployment_not_found")) return { ...none, complete: false };
   throw new Problem(
     "runner_failed",
@@ -220,6 +222,6 @@ async function readPage(
 
 const GONE_WITH_IT = "The logs were deleted with the deployment; what its build wrote is among its events.";
 
-function wait(detail: string): Step<never> {
+function wait(detail: string): StepOutcome<never> {
   return { status: "wait", untilMs: Date.now() + RUNNER_POLL_MS, detail };
 }

@@ -1,7 +1,7 @@
 import type { Target } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
 import { isPrivateHost } from "./private-hosts.ts";
-import type { Provider, Provisioned, Step } from "./provider.ts";
+import type { Provider, Provisioned, StepOutcome } from "./provider.ts";
 
 /** A backend that somebody else runs: there is nothing to make and nothing to take away. */
 export function urlProvider(settings: { allowPrivateTargets: boolean }): Provider {
@@ -21,7 +21,7 @@ export function urlProvider(settings: { allowPrivateTargets: boolean }): Provide
   };
 }
 
-function provisioned(target: Target): Promise<Step<Provisioned>> {
+function provisioned(target: Target): Promise<StepOutcome<Provisioned>> {
   return Promise.resolve(
     target.kind === "url"
       ? { status: "done", value: { url: new URL(target.url).origin, resources: {} } }

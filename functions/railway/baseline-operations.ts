@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { RailwayVariables } from "./operations.ts";
 import { operation } from "./operation.ts";
 
-/** What only the command line needs: finding and making what a stack stands on. */
+/** What only the command line needs: finding and making the baseline. */
 
 const id = z.string().min(1);
 const named = z.object({ id, name: z.string() });

@@ -3,7 +3,7 @@ import { AnswerTooLarge, jsonOf, textWithin } from "../answer-body.ts";
 import { CallBudget } from "./budget.ts";
 import { kindOfMessage, RailwayError } from "./error.ts";
 import type { Operation } from "./operation.ts";
-import { pause } from "./pause.ts";
+import { delay } from "./delay.ts";
 
 export const RAILWAY_API_URL = "https://backboard.railway.com";
 
@@ -25,8 +25,8 @@ export interface CallOptions {
 /** Source: slow answers of Railway's API take seconds; what takes longer is lost. */
 const QUERY_TIMEOUT_MS = 10_000;
 const MUTATION_TIMEOUT_MS = 20_000;
-/** Pauses before a safe call is made again; with jitter. */
-const RETRY_PAUSES_MS = [250, 1_000];
+/** Delays before the retries of a safe call; jittered. */
+const RETRY_DELAYS_MS = [250, 1_000];
 /** A page of a build's log is the largest answer. */
 const ANSWER_LIMIT_BYTES = 8 * 1024 * 1024;
 /** Source: Railway allows 1,000 calls an hour on its smallest plan, and a rollout takes 25. */
@@ -57,7 +57,7 @@ export class RailwayClient {
     apiUrl?: string;
     /** What several clients of one token share. */
     budget?: CallBudget;
-    /** The longest pause for the sake of a rate limit; beyond it the call fails and says when to come again. */
+    /** The longest delay for a rate limit; beyond it the call fails and says when to come again. */
     patienceMs?: number;
     /** For each attempt, instead of 10 s for a query and 20 s for a mutation. */
     timeoutMs?: number;
@@ -80,12 +80,12 @@ export class RailwayClient {
         await this.#awaitTurn(operation.name, options);
         return await this.#attempt(operation, variables, options);
       } catch (error) {
-        const pauseMs = RETRY_PAUSES_MS[attempt];
+        const delayMs = RETRY_DELAYS_MS[attempt];
         const again = error instanceof RailwayError && error.retryable && operation.safe;
-        if (!again || pauseMs === undefined || options.signal?.aborted === true) throw error;
+        if (!again || delayMs === undefined || options.signal?.aborted === true) throw error;
         const untilMs = (error.retryAtMs ?? 0) - Date.now();
         if (untilMs > this.#patienceMs) throw error;
-        await pause(Math.max(untilMs, pauseMs * (0.75 + Math.random() / 2)), options.signal);
+        await delay(Math.max(untilMs, delayMs * (0.75 + Math.random() / 2)), options.signal);
       }
     }
   }
@@ -109,7 +109,7 @@ export class RailwayClient {
         { retryAtMs: readyAt },
       );
     }
-    if (readyAt > now) await pause(readyAt - now, signal);
+    if (readyAt > now) await delay(readyAt - now, signal);
     this.#budget.spend(Date.now());
     this.calls += 1;
   }

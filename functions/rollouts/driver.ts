@@ -10,38 +10,38 @@ import { logAppDeleted } from "../apps/decision-log.ts";
 import { dueTime } from "../apps/due.ts";
 import { STORE_RETRY_MS } from "../protocol/limits.ts";
 import { LONGEST_WAIT_MS, takeStep, type StepParts } from "./steps.ts";
-import { StoreHealth } from "./store-health.ts";
+import { StoreOutages } from "./store-outages.ts";
 import { Waits } from "./waits.ts";
 
 /** What a driver works with; the controller brings the real parts. */
 export interface DriverParts extends StepParts {
   /** See `tableAgeLimitMs` in `apps/due.ts`. */
   tableAgeLimitMs: number;
-  /** Resolves after that long, or at once when aborted. */
+  /** Resolves after `ms`, or at once when aborted. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** Has `lookAgain` called at that time, even if this process dies; null: no more. */
+  /** Schedules a call of `lookAgain`, which survives this process; null: none. */
   wakeAt: (time: number | null) => Promise<void>;
 }
 
-/** A Worker waits for six answers' headers at a time: two are left to the store, or a queued call times out unsent. */
+/** A Worker waits for six answers' headers at a time. Two are left to the store: a queued call would time out unsent. */
 const STEPS_AT_ONCE = 4;
 /** Longer than two contract calls and the store's worst day; what takes longer hangs, and is asked again. */
 const STEP_LIMIT_MS = 60_000;
 /** Passes without a step to take come soon; this many in a row means that two steps undo each other. */
 const PASSES_LIMIT = 1_000;
-/** While the store is down each app tries it, every second at first and then more and more rarely. */
+/** While the store is down each app tries it, after a second at first, then less and less often. */
 const RETRY_LIMIT_MS = 15_000;
 
 /**
  * Drives one app: takes every step that is due, one committed step at a time for each deployment. It owns the waits, the
- * steps that are running and what is known of the store's health; all that matters is in the document, so a new driver
- * resumes what another one left. A deployment whose step fails, hangs or is slow holds up no other.
+ * steps that are running and what it saw of the store's outages. All that matters is in the document, so a new driver
+ * resumes what another left. A deployment whose step fails, hangs or is slow holds up no other.
  */
 export class RolloutDriver {
   readonly app: string;
   readonly #parts: DriverParts;
   readonly #waits = new Waits();
-  readonly #storeHealth = new StoreHealth();
+  readonly #storeOutages = new StoreOutages();
   /** Steps under way, by deployment. */
   readonly #steps = new Map<string, Promise<void>>();
   #running: Promise<void> | null = null;
@@ -78,7 +78,7 @@ export class RolloutDriver {
         const outdated = this.#untilOutdated();
         const busy = [...this.#steps.keys()];
         const stored = await this.#parts.store.readApp(this.app);
-        this.#storeHealth.answered(this.#parts.now());
+        this.#storeOutages.answered(this.#parts.now());
         if (stored === null) return null;
         // A step that ended meanwhile may have committed after this read.
         if (busy.some((id) => !this.#steps.has(id))) continue;
@@ -99,7 +99,7 @@ export class RolloutDriver {
       }
       return this.#parts.now() + STORE_RETRY_MS;
     } catch (error) {
-      this.#storeHealth.failed(error);
+      this.#storeOutages.failed(error);
       throw error;
     } finally {
       // The next round must find no step of this one still at work.
@@ -128,10 +128,10 @@ export class RolloutDriver {
       return next;
     } catch (error) {
       console.error(`Reconciling ${this.app} failed: ${messageOf(error)}`);
-      const pauseMs = Math.min(RETRY_LIMIT_MS, STORE_RETRY_MS * 2 ** this.#failures);
+      const delayMs = Math.min(RETRY_LIMIT_MS, STORE_RETRY_MS * 2 ** this.#failures);
       this.#failures += 1;
-      // Spread out, so that a store that comes back isn't met by every app at once.
-      return this.#parts.now() + pauseMs * (0.75 + Math.random() / 2);
+      // Jittered: a store that comes back must not meet every app at once.
+      return this.#parts.now() + delayMs * (0.75 + Math.random() / 2);
     }
   }
 
@@ -146,7 +146,7 @@ export class RolloutDriver {
   #idle(app: AppDocument): { deployment: Deployment; at: number }[] {
     const freshness = {
       tableAgeLimitMs: this.#parts.tableAgeLimitMs,
-      storeBackAt: this.#storeHealth.backAt,
+      storeBackAt: this.#storeOutages.backAt,
     };
     return (
       Object.values(app.deployments)
@@ -177,7 +177,7 @@ export class RolloutDriver {
     };
     const step = takeStep(app, deployment, { ...this.#parts, waits: this.#waits })
       .catch((error: unknown) => {
-        this.#storeHealth.failed(error);
+        this.#storeOutages.failed(error);
         putOff(messageOf(error));
       })
       .finally(() => {

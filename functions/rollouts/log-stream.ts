@@ -7,11 +7,11 @@ import { StoreUnavailable } from "../state/store.ts";
 export type ReadLog = (cursor: number, waitMs: number, signal: AbortSignal) => Promise<LogPage>;
 
 /** Between two reads of a log that keeps growing, or of a provider that can't wait for lines. */
-const PAUSE_MS = 500;
+const POLL_INTERVAL_MS = 500;
 /** Proxies close what is silent, and a reader that has left is noticed by a write that fails. */
 const KEEP_ALIVE_MS = 5_000;
 /** After a failed read: the runner may be restarting. */
-const UNREACHABLE_PAUSE_MS = 2_000;
+const UNREACHABLE_DELAY_MS = 2_000;
 /** A Worker may make 1,000 calls for one request. A stream that ends before goes on in the client's next one. */
 const READS_LIMIT = 400;
 
@@ -27,7 +27,7 @@ export async function nextPage(
     const page = await read(cursor, Math.max(0, deadline - Date.now()), signal);
     const leftMs = deadline - Date.now();
     if (page.lines.length > 0 || page.cursor !== cursor || page.complete || leftMs <= 0) return page;
-    await sleep(Math.min(PAUSE_MS, leftMs));
+    await sleep(Math.min(POLL_INTERVAL_MS, leftMs));
   }
 }
 
@@ -79,7 +79,7 @@ async function pump(
         await write(`id: ${cursor}\nevent: log\ndata: ${JSON.stringify({ lines, cursor, truncated })}\n\n`);
       }
       if (page?.complete === true) return await end(page.detail);
-      await sleep(page === null ? UNREACHABLE_PAUSE_MS : PAUSE_MS);
+      await sleep(page === null ? UNREACHABLE_DELAY_MS : POLL_INTERVAL_MS);
     }
   } finally {
     clearInterval(keepAlive);

@@ -3,7 +3,7 @@ import { applyCommand } from "../apps/commit.ts";
 import type { AppCommand } from "../apps/command.ts";
 import type { SessionProbe } from "../apps/contract.ts";
 import { CLEANUP_RETRY_MS, STORE_RETRY_MS, VERIFY_INTERVAL_MS } from "../protocol/limits.ts";
-import type { Provider, Providers, Step } from "../providers/provider.ts";
+import type { Provider, Providers, StepOutcome } from "../providers/provider.ts";
 import type { StateStore } from "../state/store.ts";
 import type { Progress, StepName } from "./progress.ts";
 import type { Waits } from "./waits.ts";
@@ -225,7 +225,7 @@ async function hasReturned(app: AppDocument, deployment: Deployment, context: St
 }
 
 function waitFor(
-  step: Extract<Step<unknown>, { status: "wait" }>,
+  step: Extract<StepOutcome<unknown>, { status: "wait" }>,
   deployment: Deployment,
   name: StepName,
   deadline: number,

@@ -24,7 +24,7 @@ import { RecentEvents } from "./recent-events.ts";
 import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { RunnerConnection } from "./runner-connection.ts";
 import { askedThrough, connectionLost, runnerOffline } from "./stream-problems.ts";
-import { isDraining, placementOf, statusText } from "./status-event.ts";
+import { isDraining, reportedLoadOf, statusText } from "./status-event.ts";
 import { parseTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
 
 /** Characters of a peer's close reason that the registry keeps. */
@@ -60,7 +60,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       if (known?.kind === "runner" && known.epoch === epoch && socket.readyState === WebSocket.OPEN) {
         this.#connection = new RunnerConnection(ctx, socket, known);
       } else {
-        // One that nobody goes on with would have its pings answered for ever, and its runner believe that all is well.
+        // Otherwise its pings would still be answered and the runner would think it is connected.
         closeSocket(socket, RESTARTED, "the hub can't go on with this connection");
       }
     }
@@ -68,14 +68,14 @@ export class RunnerHub extends DurableObject<HubEnv> {
       for (const socket of ctx.getWebSockets(PUBLIC_TAG))
         closeSocket(socket, RESTARTED, "the runner's connection ended");
     const { record } = this.#presence;
-    // The machine it was on has gone, and every socket with it.
+    // The machine that held the socket is gone.
     if (!this.#connection && record && isConnected(record)) {
       this.#gone("offline", "the hub was moved or restarted");
       ctx.waitUntil(this.#settle());
     }
   }
 
-  /** A runner's socket, or a request that goes through to it; which, a header says that nobody outside can send. */
+  /** Accepts a runner's socket, or forwards a request to it; `TUNNEL_CALL_HEADER` tells which. */
   override async fetch(request: Request): Promise<Response> {
     const text = request.headers.get(TUNNEL_CALL_HEADER);
     if (text === null) return this.#accept(socketCallOf(request));
@@ -126,18 +126,18 @@ export class RunnerHub extends DurableObject<HubEnv> {
     return this.#connection?.lastHeardAt ?? null;
   }
 
-  /** How many requests and WebSockets go to a service at this moment: evidence for the janitor. Null: nobody knows. */
+  /** Requests and WebSockets open to a service now: evidence for the janitor. Null: unknown. */
   async openStreams(service: string): Promise<number | null> {
     return this.#connection?.openStreams(service) ?? null;
   }
 
-  /** Marks the runner as one that is given nothing new, or lifts that. */
+  /** Starts or ends an operator's drain: a drained runner gets no new work. */
   async drain(
     id: string,
     drainRequested: boolean,
   ): Promise<{ record: RunnerRecord | null; published: boolean }> {
     const now = Date.now();
-    this.#presence.decide(id, { drainRequested }, now);
+    this.#presence.setByOperator(id, { drainRequested }, now);
     if (this.#connection) {
       tellDrain(this.#connection.socket, this.#connection.facts.protocol, drainRequested);
       if (drainRequested) this.#presence.moved("draining", "an operator asked for it", now);
@@ -151,7 +151,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
    * store is away: it is written later then.
    */
   async setCredential(id: string, credentialSha256: string | null): Promise<boolean> {
-    this.#presence.decide(id, { credentialSha256 }, Date.now());
+    this.#presence.setByOperator(id, { credentialSha256 }, Date.now());
     if (this.#connection?.facts.ownCredential)
       this.#cut(CLOSE_REVOKED, "offline", "its credential was revoked");
     return this.#settle();
@@ -174,7 +174,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     const connection = this.#connection;
     const visitor = connection?.publicStream(socket);
     if (visitor) return visitor.message(message);
-    // One that was replaced or cut off may have more to say; nobody listens.
+    // A replaced or cut connection may still send; ignore it.
     if (!connection || connection.socket !== socket) return;
     try {
       if (typeof message === "string") this.#text(connection, message);
@@ -186,7 +186,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       if (!(error instanceof ProtocolError)) throw error;
       this.#cut(CLOSE_PROTOCOL_ERROR, "offline", error.message);
     }
-    // A stream's frames change nothing that must be published, and a store that is away has the alarm to come back to it.
+    // Frames of a stream change nothing to publish, and while the store is down the alarm retries.
     const { retryAt } = this.#presence;
     if ((retryAt !== null && retryAt <= Date.now()) || this.#alarmAt === null) await this.#settle();
   }
@@ -243,7 +243,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     };
     this.#connection = new RunnerConnection(this.ctx, server, attachment);
     if (this.#presence.record?.drainRequested) tellDrain(server, call.protocol, true);
-    // Its first word follows at once, and makes one write of the registry out of two.
+    // Its first message follows at once: waiting for it saves one of two registry writes.
     this.ctx.waitUntil(this.#presence.record?.state === "connecting" ? this.#arm() : this.#settle());
     const headers: Record<string, string> =
       call.protocol === RUNNER_SUBPROTOCOL ? { "sec-websocket-protocol": RUNNER_SUBPROTOCOL } : {};
@@ -256,24 +256,24 @@ export class RunnerHub extends DurableObject<HubEnv> {
     try {
       event = parseEvent(text);
     } catch (error) {
-      // The SentryVibe broker took no offence, and its runners don't expect any.
+      // The SentryVibe broker ignored these, and its runners rely on that.
       if (connection.facts.protocol === "sentryvibe" && error instanceof ProtocolError) return;
       throw error;
     }
     if (event === null) return;
     if (event.type === "runner-status") {
       connection.heard(Date.now(), statusText(event));
-      this.#follow(event);
+      this.#applyStatus(event);
     }
     this.#events.add(event);
     this.#waits.event(event);
   }
 
-  /** A runner that is about to end says so in its status. */
-  #follow(event: RunnerEvent): void {
+  /** A runner that shuts down says so in its status. */
+  #applyStatus(event: RunnerEvent): void {
     const record = this.#presence.record;
     if (!record) return;
-    this.#presence.told(placementOf(event), Date.now());
+    this.#presence.reportLoad(reportedLoadOf(event), Date.now());
     if (isDraining(event)) this.#presence.moved("draining", "it is about to end", Date.now());
     else if (!record.drainRequested)
       this.#presence.moved("online", record.state === "draining" ? "it goes on" : record.reason, Date.now());
@@ -293,9 +293,9 @@ export class RunnerHub extends DurableObject<HubEnv> {
     this.#presence.moved(state, reason, Date.now());
   }
 
-  /** Publishes what has changed, and sees to it that the alarm comes when something is due. False: not published. */
+  /** Publishes changes and sets the alarm for what is due next. False: not published. */
   async #settle(): Promise<boolean> {
-    // Whatever kept it from the registry, the alarm tries again.
+    // The alarm retries.
     const published = await this.#presence.publish().then(
       () => true,
       () => false,
@@ -311,14 +311,14 @@ export class RunnerHub extends DurableObject<HubEnv> {
     if (retryAt !== null) due.push(retryAt);
     const next = due.length === 0 ? null : Math.max(Math.min(...due), Date.now() + 1);
     this.#alarmAt ??= await this.ctx.storage.getAlarm();
-    // An alarm that comes too early looks and sets the next one, so signs of life needn't move it.
+    // An early alarm checks and sets the next one, so a sign of life needn't move it.
     if (next === null || (this.#alarmAt !== null && this.#alarmAt <= next)) return;
     this.#alarmAt = next;
     await this.ctx.storage.setAlarm(next);
   }
 }
 
-/** A runner that never heard of it takes it for a command that it doesn't know; SentryVibe's aren't asked to. */
+/** An older runner answers that it doesn't know this command. SentryVibe's runners never get it. */
 function tellDrain(socket: WebSocket, protocol: RunnerProtocol, draining: boolean): void {
   if (protocol !== RUNNER_SUBPROTOCOL) return;
   const timestamp = new Date().toISOString();

@@ -50,7 +50,7 @@ export async function placeOnRunner(
       : `runner ${wish.runnerId}`;
   throw refused(
     `${at}source.sha256`,
-    `isn't on ${where}; upload it with PUT /runners/ID/sources first and name that runner`,
+    `The source isn't on ${where}; upload it with PUT /runners/ID/sources first and name that runner`,
   );
 }
 
@@ -68,10 +68,11 @@ async function* candidates(
 ): AsyncGenerator<string> {
   if (wanted !== undefined) {
     const record = await readRunner(store, wanted);
-    if (!record) throw refused(`${at}runnerId`, `names no runner: ${wanted} never connected`);
-    if (record.state !== "online") throw refused(`${at}runnerId`, `is ${record.state}: ${record.reason}`);
+    const refuse = (message: string): Problem => refused(`${at}runnerId`, message);
+    if (!record) throw refuse(`There is no runner ${wanted}: it never connected, or was deleted`);
+    if (record.state !== "online") throw refuse(`Runner ${wanted} is ${record.state}: ${record.reason}`);
     if (!isPlaceable(record)) {
-      throw refused(`${at}runnerId`, `names a SentryVibe runner: ${wanted} can't host deployments`);
+      throw refuse(`Runner ${wanted} is a SentryVibe runner, which can't host deployments`);
     }
     yield wanted;
     return;
@@ -118,5 +119,5 @@ async function look(
 }
 
 function refused(field: string, message: string): Problem {
-  return new Problem("target_refused", `${field} ${message}.`, { errors: [{ field, message }] });
+  return new Problem("target_refused", `${message}.`, { errors: [{ field, message }] });
 }

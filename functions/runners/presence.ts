@@ -7,7 +7,7 @@ import {
 } from "../protocol/limits.ts";
 import type { StateStore } from "../state/store.ts";
 import { connection, type Connection } from "./hub-view.ts";
-import type { Placement } from "./status-event.ts";
+import type { ReportedLoad } from "./status-event.ts";
 import {
   deleteRunner,
   isConnected,
@@ -19,18 +19,18 @@ import {
   type RunnerState,
 } from "./registry.ts";
 
-/** For people to see what went on; ten are more than a minute of a conflict. */
+/** Shown to people; ten cover more than a minute of a conflict. */
 const CONNECTIONS_KEPT = 10;
-/** A connection that hasn't said anything for so long is published as one that is connecting. */
+/** After this much silence a new connection is published as connecting. */
 const FIRST_WORD_MS = 1_000;
-/** What a runner says of its load and labels is published no more often than it has to say it. */
-const PLACEMENT_PAUSE_MS = RUNNER_STATUS_INTERVAL_MS;
+/** A runner reports its load and labels this often; publishing more often would cost writes for nothing. */
+const PLACEMENT_INTERVAL_MS = RUNNER_STATUS_INTERVAL_MS;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LIMIT_MS = 60_000;
 
 /**
- * What the hub knows of its runner's whereabouts. The truth is in the hub's own storage; the registry's copy is
- * written when something has changed, and again later where the store was away.
+ * Whether the hub's runner is there, and its record. The hub's own storage has the truth; the registry gets a copy after
+ * each change, and later if the store was down.
  */
 export class Presence {
   readonly #kv: SyncKvStorage;
@@ -48,7 +48,7 @@ export class Presence {
     this.#store = store;
     this.#record = parseRunner(kv.get("record"));
     this.#revision = z.number().catch(0).parse(kv.get("revision"));
-    // A build from before the index published the record without a place in it.
+    // Builds from before the index published records without tags.
     const isIndexed = this.#record === null || !isConnected(this.#record) || kv.get("indexed") !== undefined;
     this.#unpublished = kv.get("unpublished") !== undefined || !isIndexed;
   }
@@ -96,7 +96,7 @@ export class Presence {
     if (record?.state === "connecting") this.moved("online", record.reason, now);
   }
 
-  /** Its latest connection has come to another state. */
+  /** Its latest connection is in another state now. */
   moved(state: RunnerState, reason: string, now: number): void {
     const record = this.#record;
     if (!record || (record.state === state && record.reason === reason)) return;
@@ -105,8 +105,8 @@ export class Presence {
     this.#change({ ...record, state, reason, since: record.state === state ? record.since : now });
   }
 
-  /** The connected runner has said what placement goes by. Only what has changed is published. */
-  told({ deployments, labels }: Placement, now: number): void {
+  /** Takes what the runner reports for placement, and publishes it if it changed. */
+  reportLoad({ deployments, labels }: ReportedLoad, now: number): void {
     const record = this.#record;
     if (!record) return;
     const next = {
@@ -117,20 +117,20 @@ export class Presence {
     if (next.deployments === record.deployments && sameLabels(next.labels, record.labels)) return;
     const pending = this.retryAt;
     this.#change(next);
-    if (pending === null) this.#placementDueAt = Math.max(now, this.#placementDueAt + PLACEMENT_PAUSE_MS);
+    if (pending === null) this.#placementDueAt = Math.max(now, this.#placementDueAt + PLACEMENT_INTERVAL_MS);
     this.#retryAt = pending ?? this.#placementDueAt;
   }
 
-  /** What an operator decides; the runner needn't have connected before. */
-  decide(
+  /** Writes an operator's setting; the runner needn't have connected before. */
+  setByOperator(
     id: string,
-    decision: Partial<Pick<RunnerRecord, "drainRequested" | "credentialSha256">>,
+    setting: Partial<Pick<RunnerRecord, "drainRequested" | "credentialSha256">>,
     now: number,
   ): void {
-    this.#change({ ...(this.#record ?? newRunner(id, now)), ...decision });
+    this.#change({ ...(this.#record ?? newRunner(id, now)), ...setting });
   }
 
-  /** Flags an id whose connections keep replacing each other, and unflags it once that has stopped. */
+  /** Sets or clears the conflict flag: set while connections of this id keep replacing each other. */
   lookForConflict(now: number): void {
     const record = this.#record;
     if (!record) return;
@@ -142,7 +142,7 @@ export class Presence {
     if (conflict !== record.conflict) this.#change({ ...record, conflict });
   }
 
-  /** Forgets all but the epoch, so that a runner that comes back isn't taken for its own past. */
+  /** Forgets all but the epoch: a runner that comes back must not look like an old connection. */
   async forget(id: string): Promise<void> {
     const revision = this.#nextRevision(0);
     this.#record = null;
@@ -167,7 +167,7 @@ export class Presence {
       try {
         const outcome = await writeRunner(this.#store, record, this.#revision);
         if (!outcome.written) {
-          // The store knows of changes that this hub has no memory of: its storage was lost, or a clock was ahead.
+          // The store has a newer revision: this hub lost its storage, or a clock was ahead.
           this.#nextRevision(outcome.version);
           continue;
         }
@@ -188,8 +188,8 @@ export class Presence {
   }
 
   /**
-   * Higher than any before, and than what is given. A time, so that a hub whose storage was lost goes on above what it
-   * wrote before.
+   * Higher than `above` and any before. It is a time, so that a hub that lost its storage still counts on from what it
+   * wrote.
    */
   #nextRevision(above: number): number {
     this.#revision = Math.max(this.#revision + 1, above + 1, Date.now());

@@ -2,13 +2,13 @@ import { jsonOf, textWithin } from "../answer-body.ts";
 import { Problem } from "../errors.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES } from "../protocol/limits.ts";
 import {
-  parseRefusal,
+  parseRunnerRefusal,
   parseStoredSource,
   RUNNER_SERVICE,
   runnerPaths,
   SHA256_HEADER,
   SOURCE_BYTES_HEADER,
-  type RefusalCode,
+  type RunnerRefusalCode,
   type StoredSource,
 } from "../protocol/runner-api.ts";
 import { callRunner, hubProblemOf } from "./call-runner.ts";
@@ -51,7 +51,7 @@ export async function findSource(
 const REFUSED_FIELDS = new Map<string, string>([
   ["hash_mismatch", `header.${SHA256_HEADER}`],
   ["invalid_archive", "body"],
-] satisfies [RefusalCode, string][]);
+] satisfies [RunnerRefusalCode, string][]);
 
 async function sourcesOf(answer: Response): Promise<StoredSource> {
   const text = await textWithin(answer, CONTRACT_ANSWER_LIMIT_BYTES).catch(() => "");
@@ -60,7 +60,7 @@ async function sourcesOf(answer: Response): Promise<StoredSource> {
   if (stored !== null) return stored;
   const problem = hubProblemOf(said);
   if (problem) throw problem;
-  const { code, detail } = parseRefusal(said) ?? { code: "", detail: "It gave no reason." };
+  const { code, detail } = parseRunnerRefusal(said) ?? { code: "", detail: "It gave no reason." };
   const field = REFUSED_FIELDS.get(code);
   if (field !== undefined)
     throw new Problem("source_refused", detail, { errors: [{ field, message: detail }] });

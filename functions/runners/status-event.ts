@@ -31,20 +31,20 @@ export function statusText(event: RunnerEvent): string {
   });
 }
 
-/** What placement goes by, as far as a status says it. */
-export interface Placement {
+/** What a status says of a runner's load and labels; placement goes by it. */
+export interface ReportedLoad {
   deployments: number | undefined;
   labels: Record<string, string> | undefined;
 }
 
-const placement = z.object({
+const reportedLoad = z.object({
   deployments: z.number().int().min(0).optional().catch(undefined),
   labels: z.record(z.string(), z.unknown()).optional().catch(undefined),
 });
 
 /** Labels that no target could name, or that nobody could read, are left out. */
-export function placementOf(event: RunnerEvent): Placement {
-  const { deployments, labels } = placement.safeParse(event["payload"]).data ?? {};
+export function reportedLoadOf(event: RunnerEvent): ReportedLoad {
+  const { deployments, labels } = reportedLoad.safeParse(event["payload"]).data ?? {};
   const fits = (pair: [string, unknown]): pair is [string, string] =>
     pair[0] !== "" &&
     pair[0].length <= RUNNER_LABEL_LIMIT &&

@@ -1,5 +1,5 @@
 /**
- * Pauses between attempts: doubling, with full jitter, so that a thousand runners cut off by one deploy don't come
+ * Delays between attempts: doubling, with full jitter, so that a thousand runners cut off by one deploy don't come
  * back as one.
  */
 export class Backoff {

@@ -8,11 +8,11 @@ import {
 import type { NewEvent } from "./connection.ts";
 
 /** An answer to a command; `commandId` and `projectId` are added. */
-export type Answer = Fields & { type: EventType };
+export type AnswerEvent = Fields & { type: EventType };
 
 export interface CommandContext {
   /** Raises an event that belongs to this command. */
-  answer: (event: Answer) => void;
+  answer: (event: AnswerEvent) => void;
 }
 
 export type CommandHandler = (command: Command, context: CommandContext) => Promise<void>;
@@ -28,7 +28,7 @@ export class CommandError extends Error {
   }
 }
 
-/** Which commands start work, and are therefore refused while the runner drains. */
+/** Which commands start work, and are refused while the runner is drained or shuts down. */
 const startsWork: Record<CommandType, boolean> = {
   "analyze-project": true,
   "start-build": true,
@@ -56,8 +56,8 @@ export class Commands {
   readonly #send: (event: NewEvent) => void;
   readonly #report: (error: unknown, command: Command) => void;
   #running = 0;
-  #draining = false;
-  #paused = false;
+  #isShuttingDown = false;
+  #isDrained = false;
 
   constructor(send: (event: NewEvent) => void, report: (error: unknown, command: Command) => void) {
     this.#send = send;
@@ -79,18 +79,18 @@ export class Commands {
     if (!this.#handlers.has(type)) this.#handlers.set(type, handler);
   }
 
-  /** From now on, commands that start work are refused. */
-  drain(): void {
-    this.#draining = true;
+  /** From now on commands that start work are refused, for good. */
+  shutDown(): void {
+    this.#isShuttingDown = true;
   }
 
-  /** While paused, commands that start work are refused; an operator may lift it again. */
-  pause(paused: boolean): void {
-    this.#paused = paused;
+  /** While an operator drains the runner, commands that start work are refused. */
+  setDrained(isDrained: boolean): void {
+    this.#isDrained = isDrained;
   }
 
   async dispatch(command: Command): Promise<void> {
-    const answer = (event: Answer): void => {
+    const answer = (event: AnswerEvent): void => {
       const project = command.projectId === null ? {} : { projectId: command.projectId };
       this.#send({ ...project, ...event, commandId: command.id });
     };
@@ -121,9 +121,9 @@ export class Commands {
     const handler = isCommandType(type) ? this.#handlers.get(type) : undefined;
     if (!isCommandType(type) || handler === undefined)
       throw new CommandError("unknown_command", "This runner doesn't know such a command.");
-    if (this.#draining && startsWork[type])
-      throw new CommandError("draining", "This runner is about to stop and takes no new work.");
-    if (this.#paused && startsWork[type])
+    if (this.#isShuttingDown && startsWork[type])
+      throw new CommandError("draining", "This runner is shutting down: it takes no new work.");
+    if (this.#isDrained && startsWork[type])
       throw new CommandError("draining", "An operator drains this runner: it takes no new work.");
     if (this.#running >= RUNNING_COMMANDS_LIMIT)
       throw new CommandError("busy", "This runner has too many commands under way.");

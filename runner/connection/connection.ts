@@ -11,7 +11,7 @@ import {
   CONTROL_MESSAGE_LIMIT_BYTES,
   RECONNECT_FIRST_MS,
   RECONNECT_LIMIT_MS,
-  REPLACED_PAUSE_MS,
+  REPLACED_DELAY_MS,
   RUNNER_PING_INTERVAL_MS,
   RUNNER_SILENCE_LIMIT_MS,
   RUNNER_STATUS_INTERVAL_MS,
@@ -64,7 +64,7 @@ export interface ConnectionTimings {
   reconnectLimitMs: number;
   stableMs: number;
   /** Between being replaced and taking the id back: two runners with one id shall not fight each second. */
-  replacedPauseMs: number;
+  replacedDelayMs: number;
 }
 
 export const connectionTimings: ConnectionTimings = {
@@ -75,7 +75,7 @@ export const connectionTimings: ConnectionTimings = {
   reconnectFirstMs: RECONNECT_FIRST_MS,
   reconnectLimitMs: RECONNECT_LIMIT_MS,
   stableMs: STABLE_CONNECTION_MS,
-  replacedPauseMs: REPLACED_PAUSE_MS,
+  replacedDelayMs: REPLACED_DELAY_MS,
 };
 
 export interface ConnectionOptions {
@@ -233,7 +233,7 @@ export class Connection {
     this.#gone?.();
     if (this.#stopped) return;
     this.#become(end.kind === "closed" ? "lost" : end.kind, end.reason);
-    const pauseMs = end.kind === "replaced" ? timings.replacedPauseMs : this.#backoff.nextMs();
+    const pauseMs = end.kind === "replaced" ? timings.replacedDelayMs : this.#backoff.nextMs();
     const again = `trying again in ${(pauseMs / 1_000).toFixed(1)} s`;
     if (end.kind === "refused") log.error(`❌ Broker refused the connection: ${end.reason}; ${again}`);
     else if (end.kind === "replaced")

@@ -7,7 +7,7 @@ import {
 import {
   SHA256_HEADER,
   SOURCE_BYTES_HEADER,
-  type Refusal,
+  type RunnerRefusal,
   type RunnerAnswers,
   type RunnerRoute,
 } from "../../functions/protocol/runner-api.ts";
@@ -21,14 +21,14 @@ import { parseKey, parseSpec } from "./spec.ts";
 /** Time for a client that is still uploading to read an early answer. */
 const LINGER_MS = 5_000;
 
-interface Answer<T = unknown> {
+interface ApiAnswer<T = unknown> {
   status: number;
   /** Null: none. */
   body: T;
   headers?: Record<string, string>;
 }
 
-type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) => Promise<Answer<T>>;
+type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) => Promise<ApiAnswer<T>>;
 type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
@@ -53,7 +53,7 @@ export function createInternalApi(options: {
         const problem = asRunnerError(error);
         if (problem.code === "internal" && !request.destroyed) complain("internal API", error);
         const { code, message: detail, field } = problem;
-        const body: Refusal = { code, detail, ...(field === undefined ? {} : { field }) };
+        const body: RunnerRefusal = { code, detail, ...(field === undefined ? {} : { field }) };
         send(request, response, { status: errorStatuses[code], body });
       },
     );
@@ -140,7 +140,7 @@ function createRoutes({
   };
 }
 
-async function answer(routes: Readonly<Record<string, Route>>, request: IncomingMessage): Promise<Answer> {
+async function answer(routes: Readonly<Record<string, Route>>, request: IncomingMessage): Promise<ApiAnswer> {
   const { method = "GET" } = request;
   const url = new URL(request.url ?? "/", "http://runner");
   const parts = url.pathname.slice(1).split("/");
@@ -156,7 +156,11 @@ function matches(shape: string, parts: string[]): boolean {
   return names.length === parts.length && names.every((name, at) => name === "*" || name === parts[at]);
 }
 
-function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, body, headers }: ApiAnswer,
+): void {
   if (response.destroyed || response.headersSent) return;
   const text = body === null ? "" : JSON.stringify(body);
   // Reads on, so that the client of a refused upload gets to read why.

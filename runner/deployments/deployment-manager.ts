@@ -19,7 +19,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash" | "managers"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -37,12 +37,12 @@ export class DeploymentManager {
   readonly #creations = new Map<string, Promise<HostedDeployment>>();
   readonly #changes = new EventEmitter();
   #isClosing = false;
-  #isPaused = false;
+  #isDrained = false;
 
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash, managers } = options;
+    const { sources, disk, ports, journal, trash, managers, ownProgram } = options;
     this.#host = {
       sources,
       disk,
@@ -50,6 +50,7 @@ export class DeploymentManager {
       journal,
       trash,
       managers,
+      ownProgram,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],
@@ -91,7 +92,7 @@ export class DeploymentManager {
     }
     if (this.#isClosing)
       throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
-    if (this.#isPaused)
+    if (this.#isDrained)
       throw new RunnerError("draining", "An operator drains this runner: it takes no new deployments.");
     const creation = this.#create(key, spec).finally(() => this.#creations.delete(key));
     this.#creations.set(key, creation);
@@ -137,9 +138,9 @@ export class DeploymentManager {
     return true;
   }
 
-  /** While paused, no new deployment is accepted; those that it has go on. */
-  setPaused(paused: boolean): void {
-    this.#isPaused = paused;
+  /** While an operator drains the runner, no new deployment is accepted; those it has go on. */
+  setDrained(isDrained: boolean): void {
+    this.#isDrained = isDrained;
   }
 
   /** Where the tunnel finds a service; only while it is running. */

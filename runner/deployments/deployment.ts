@@ -9,6 +9,8 @@ import { asRunnerError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import { installCommand } from "../packages/install-command.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
+import { inheritedPath } from "../processes/environment.ts";
+import { fits, installedNode, wantedNode } from "../packages/node-version.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
@@ -32,6 +34,8 @@ export interface DeploymentHost {
   readonly journal: ProcessJournal;
   readonly trash: Trash;
   readonly managers: ManagerStore;
+  /** The directory with `signalbox-runner`, which this runner is. */
+  readonly ownProgram: string;
   readonly slots: Slots;
   readonly timing: DeploymentTiming;
   /** Names of further variables of the runner that its processes get. */
@@ -171,6 +175,7 @@ export class Deployment {
     (await disk.reserve(0)).release();
     await this.#say("unpack", `Unpacking source ${spec.source.sha256}.`);
     await sources.unpack(spec.source.sha256, this.workDirectory, signal);
+    await this.#checkNode();
     const install = spec.install ?? (await installCommand(this.workDirectory));
     const binaries = await this.#bringManagers([install ?? "", spec.build ?? "", spec.start], signal);
     if (install !== null) {
@@ -196,6 +201,18 @@ export class Deployment {
     }
     this.#manifest.prepared = true;
     await this.#set("starting");
+  }
+
+  /** Says so where the source asks for another Node than its commands get; they run all the same. */
+  async #checkNode(): Promise<void> {
+    const wanted = await wantedNode(this.workDirectory);
+    const path = inheritedPath();
+    const version = wanted === null ? null : await installedNode(path);
+    if (wanted === null || version === null || fits(wanted, version)) return;
+    await this.#say(
+      "unpack",
+      `Warning: ${wanted.from} asks for Node ${wanted.range}, and this runner has ${version}.`,
+    );
   }
 
   /** Keeps it running. Only returns by throwing: when it is told to stop, or has never become ready. */
@@ -232,7 +249,7 @@ export class Deployment {
     await this.#say("start", `$ ${spec.start}   (PORT=${port})`);
     const server = await startServer({
       ...this.#step("start", spec.start, signal),
-      binaries,
+      binaries: [...binaries, this.#host.ownProgram],
       given: { ...spec.env, PORT: String(port), HOST: "127.0.0.1" },
     });
     const probing = new AbortController();

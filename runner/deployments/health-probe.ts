@@ -1,5 +1,4 @@
 import { type IncomingMessage, request, STATUS_CODES } from "node:http";
-import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ANSWER_START_BYTES, answerLine } from "../../functions/protocol/answer-line.ts";
 import { type HostChoice, localHost } from "../tunnel/hosts.ts";
@@ -9,6 +8,10 @@ import { loopback } from "../tunnel/services.ts";
 const ATTEMPT_LIMIT_MS = 5_000;
 const FIRST_DELAY_MS = 50;
 const DELAY_LIMIT_MS = 1_000;
+/** Asked where there is no health path: paths that begin so are ours, so no app has it and its answer costs nothing. */
+const OWN_PATH = "/_signalbox/ready";
+/** Without a path to ask, one that takes a connection and stays silent is left to those who know what to ask it. */
+const SILENCES_NEEDED = 2;
 /** A server may refuse everything while it starts: only a second refusal in a row counts. */
 const REFUSALS_NEEDED = 2;
 
@@ -26,10 +29,14 @@ export interface ProbeOptions {
 /** `not yet`: the time is up. `never`: waiting longer can't help. */
 export type Readiness = { state: "ready" } | { state: "not yet" | "never"; reason: string };
 
+const SILENT = "said nothing";
 /** What one look saw: an answer, or what came instead of one. */
 type Seen = { kind: "answer"; status: number; line: string } | { kind: "accepted" | "nothing"; why: string };
 
-/** Asks until the port accepts a connection, or the path answers 200 to 399. */
+/**
+ * Asks until the path answers 200 to 399. Without a path, any answer will do: some servers take connections before
+ * they find that they can't start, as Next does without a build.
+ */
 export async function waitUntilReady(options: ProbeOptions): Promise<Readiness> {
   const { port, healthPath, signal } = options;
   const host =
@@ -37,13 +44,17 @@ export async function waitUntilReady(options: ProbeOptions): Promise<Readiness> 
   const deadline = performance.now() + options.limitMs;
   let seen: Seen = { kind: "nothing", why: "" };
   let refusals = 0;
+  let silences = 0;
   for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(2 * delayMs, DELAY_LIMIT_MS)) {
     const remaining = Math.ceil(deadline - performance.now());
     if (remaining <= 0) return { state: "not yet", reason: describe(seen, host, options) };
     const limit = (): AbortSignal =>
       AbortSignal.any([signal, AbortSignal.timeout(Math.min(ATTEMPT_LIMIT_MS, remaining))]);
     if (healthPath === undefined) {
-      if (await accepts(port, limit())) return { state: "ready" };
+      seen = await ask(port, OWN_PATH, visitorHeaders(host, options), limit());
+      if (seen.kind === "answer") return { state: "ready" };
+      silences = seen.kind === "accepted" && seen.why === SILENT ? silences + 1 : 0;
+      if (silences >= SILENCES_NEEDED) return { state: "ready" };
     } else {
       seen = await ask(port, healthPath, visitorHeaders(host, options), limit());
       if (seen.kind === "answer" && isSuccess(seen.status)) return { state: "ready" };
@@ -86,9 +97,9 @@ function describe(seen: Seen, host: string, { port, healthPath, limitMs }: Probe
   const within = `within ${limitMs / 1_000} s`;
   switch (seen.kind) {
     case "answer":
-      return `${answered(healthPath ?? "/", seen)} to Host ${host}, and never with success ${within}`;
+      return `${answered(healthPath ?? OWN_PATH, seen)} to Host ${host}, and never with success ${within}`;
     case "accepted":
-      return `${healthPath} wasn't answered ${within}: the app took the connection on port ${port}, and ${seen.why}`;
+      return `${healthPath ?? OWN_PATH} wasn't answered ${within}: the app took the connection on port ${port}, and ${seen.why}`;
     case "nothing":
       return (
         `Nothing listened on port ${port} of 127.0.0.1 or ::1 ${within}: ` +
@@ -102,16 +113,6 @@ function answered(path: string, seen: Seen): string {
   const name = STATUS_CODES[seen.status];
   const status = name === undefined ? String(seen.status) : `${seen.status} ${name}`;
   return `${path} answered ${status}${seen.line === "" ? "" : ` (${JSON.stringify(seen.line)})`}`;
-}
-
-function accepts(port: number, signal: AbortSignal): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ ...loopback, port, signal });
-    socket.once("connect", () => resolve(true));
-    socket.on("error", () => resolve(false));
-    socket.once("close", () => resolve(false));
-    socket.once("connect", () => socket.destroy());
-  });
 }
 
 function ask(
@@ -136,7 +137,7 @@ function ask(
       if (!hasAnswered) resolve({ kind: isConnected ? "accepted" : "nothing", why });
     };
     asked.on("error", (error) => {
-      if (signal.aborted) fail("said nothing");
+      if (signal.aborted) fail(SILENT);
       else if ("code" in error && String(error.code).startsWith("HPE_"))
         fail("answered something that isn't HTTP");
       else fail("closed it without an answer");

@@ -60,8 +60,11 @@ export function parseSpec(value: unknown): DeploymentSpec {
   );
 }
 
-/** What the control plane says of itself: an app's host or the token may change while its version is built. */
-const SURROUNDINGS = new Set(["PULSE_SERVER_ADDRESS", "PULSE_RAILWAY_INTERNAL_TOKEN"]);
+/**
+ * What the control plane says of itself: an app's host or the token may change while its version is built, and a newer
+ * control plane repeats the id under more names.
+ */
+const SURROUNDINGS = new Set(["PULSE_SERVER_ADDRESS", "PULSE_RAILWAY_INTERNAL_TOKEN", "NEXT_DEPLOYMENT_ID"]);
 
 /** The host that visitors use, as the control plane told it when the deployment was accepted. */
 export function publicHostOf({ env }: DeploymentSpec): string | null {

@@ -17,7 +17,8 @@ export async function installCommand(directory: string): Promise<string | null> 
   const hasDependencies = [dependencies, devDependencies, optionalDependencies].some(
     (group) => Object.keys(group).length > 0,
   );
-  if (!hasDependencies && workspaces === undefined) return null;
+  const isWorkspace = workspaces !== undefined || (await exists(join(directory, "pnpm-workspace.yaml")));
+  if (!hasDependencies && !isWorkspace) return null;
   const detected = await detect({
     cwd: directory,
     stopDir: directory,
@@ -39,11 +40,14 @@ export async function isBerryLock(directory: string): Promise<boolean> {
 async function hasLockfile(directory: string): Promise<boolean> {
   for (const name of Object.keys(LOCKS)) {
     if (/workspace/.test(name)) continue;
-    const exists = await access(join(directory, name)).then(
-      () => true,
-      () => false, // not there, or not readable: the same to the package manager
-    );
-    if (exists) return true;
+    if (await exists(join(directory, name))) return true;
   }
   return false;
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false, // not there, or not readable: the same to the package manager
+  );
 }

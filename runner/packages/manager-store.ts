@@ -86,8 +86,11 @@ function keyOf({ name, version }: Manager): string {
 const NPM_FLAGS =
   "--no-audit --no-fund --no-update-notifier --ignore-scripts --fetch-retries=1 --fetch-retry-mintimeout=2000";
 
-/** Scripts of packages aren't run; bun's is what puts its program in place. */
+/** Scripts of packages aren't run; those of bun and deno put their program in place. */
+const PLACED_BY: Partial<Record<Manager["name"], string>> = { bun: "install.js", deno: "install.cjs" };
+
 function installLine({ name, version, package: source }: Manager): string {
   const install = `npm install --prefix . ${NPM_FLAGS} ${source}@${version}`;
-  return name === "bun" ? `${install} && node node_modules/bun/install.js` : install;
+  const script = PLACED_BY[name];
+  return script === undefined ? install : `${install} && node node_modules/${name}/${script}`;
 }

@@ -3,8 +3,8 @@ import { delimiter, join } from "node:path";
 import { isBerryLock } from "./install-command.ts";
 import { readPackageJson } from "./package-json.ts";
 
-/** A package manager that Node doesn't bring. */
-export type ManagerName = "pnpm" | "yarn" | "bun";
+/** A package manager that Node doesn't bring; two of them are runtimes, too. */
+export type ManagerName = "pnpm" | "yarn" | "bun" | "deno";
 
 export interface Manager {
   name: ManagerName;
@@ -18,11 +18,12 @@ const programs: Record<ManagerName, readonly string[]> = {
   pnpm: ["pnpm", "pnpx"],
   yarn: ["yarn", "yarnpkg"],
   bun: ["bun", "bunx"],
+  deno: ["deno"],
 };
 const names = Object.keys(programs).filter((name): name is ManagerName => name in programs);
 
 /** What is brought where a source names no version: tried with these lockfiles when this list was made. */
-const defaults = { pnpm: "12.21.0", yarn: "1.22.22", berry: "4.18.1", bun: "1.4.5" };
+const defaults = { pnpm: "12.21.0", yarn: "1.22.22", berry: "4.18.1", bun: "1.4.5", deno: "2.9.5" };
 /** The last pnpm that reads a lockfile of these formats; later ones refuse or rewrite it. */
 const oldPnpm: [lockfileVersion: RegExp, version: string][] = [
   [/^5\./, "7.33.7"],

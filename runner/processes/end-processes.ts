@@ -37,11 +37,11 @@ async function waitUntilGone(
 ): Promise<ProcessIdentity[]> {
   // The time of day may be set meanwhile; this clock isn't.
   const deadline = performance.now() + limitMs;
-  for (let pause = FIRST_LOOK_MS; ; pause = Math.min(2 * pause, LOOK_LIMIT_MS)) {
+  for (let delayMs = FIRST_LOOK_MS; ; delayMs = Math.min(2 * delayMs, LOOK_LIMIT_MS)) {
     const left = await look();
     const remaining = Math.ceil(deadline - performance.now());
     if (left.length === 0 || remaining <= 0) return left;
     each(left);
-    await sleep(Math.min(pause, remaining));
+    await sleep(Math.min(delayMs, remaining));
   }
 }

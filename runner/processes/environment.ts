@@ -15,6 +15,7 @@ const TRUST = [
   "CURL_CA_BUNDLE",
   "REQUESTS_CA_BUNDLE",
   "PIP_CERT",
+  "PIP_CONFIG_FILE",
   "GIT_SSL_CAINFO",
 ];
 
@@ -22,10 +23,11 @@ const TRUST = [
 const eitherCase = (name: string): string[] => [name, name.toUpperCase()];
 const npmConfig = (name: string): string[] => [`npm_config_${name}`, `NPM_CONFIG_${name.toUpperCase()}`];
 
-/** The way out of this network and to its npm registry, each a URL. pnpm, yarn and bun read npm's variables too. */
+/** The way out of this network and to its registries, each a URL. pnpm, yarn and bun read npm's variables too. */
 const ADDRESSES = [
   ...["http_proxy", "https_proxy", "all_proxy"].flatMap(eitherCase),
   ...["registry", "proxy", "https_proxy"].flatMap(npmConfig),
+  "PIP_INDEX_URL",
 ];
 /** What belongs to them. No token is among these. */
 const NETWORK = [

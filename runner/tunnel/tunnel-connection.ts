@@ -22,7 +22,7 @@ export interface TunnelConnectionOptions {
   agent: Agent;
   headTimeoutMs: number;
   resolve(service: string): ResolvedTarget | null;
-  draining(): boolean;
+  isShuttingDown(): boolean;
 }
 
 /** WebSocket messages that local servers are slow to take. */
@@ -105,7 +105,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
     if (id <= this.#highest) throw new ProtocolError("A stream's number was used before.");
     this.#highest = id;
     const port = new StreamPort(this, id, head.service, head.webSocket);
-    const target = this.#options.draining() ? null : this.#options.resolve(head.service);
+    const target = this.#options.isShuttingDown() ? null : this.#options.resolve(head.service);
     const refusal = this.#refusal(head, target);
     port.received(body.byteLength, end);
     if (target === null || refusal !== null) {
@@ -125,7 +125,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   }
 
   #refusal(head: OpenHead, target: ResolvedTarget | null): [ResetCode, string] | null {
-    if (this.#options.draining()) return ["draining", "This runner is about to stop."];
+    if (this.#options.isShuttingDown()) return ["draining", "This runner is about to stop."];
     if (this.#ports.size >= STREAMS_LIMIT) return ["overflow", "This runner has too many streams open."];
     if (head.method === "CONNECT") return ["protocol", "CONNECT isn't served."];
     if (!REQUEST_PATH.test(head.path)) return ["protocol", "The request's path has invalid characters."];

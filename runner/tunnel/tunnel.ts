@@ -17,7 +17,7 @@ export class Tunnel {
   readonly #options: TunnelOptions;
   readonly #agent = new Agent({ keepAlive: true, timeout: KEEP_ALIVE_MS });
   readonly #connections = new Set<TunnelConnection>();
-  #draining = false;
+  #isShuttingDown = false;
 
   constructor(options: TunnelOptions) {
     this.#options = options;
@@ -28,7 +28,7 @@ export class Tunnel {
       agent: this.#agent,
       headTimeoutMs: this.#options.headTimeoutMs ?? STREAM_HEAD_TIMEOUT_MS,
       resolve: (service) => this.#options.resolve(service),
-      draining: () => this.#draining,
+      isShuttingDown: () => this.#isShuttingDown,
     });
     this.#connections.add(connection);
     return {
@@ -54,8 +54,8 @@ export class Tunnel {
   }
 
   /** New streams are refused from now on, WebSockets told to go, requests served to their end. */
-  drain(): void {
-    this.#draining = true;
+  shutDown(): void {
+    this.#isShuttingDown = true;
     for (const connection of this.#connections) connection.endWebSockets();
   }
 

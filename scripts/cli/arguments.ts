@@ -1,10 +1,12 @@
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
-import { everywhere, type Command, type Flag, type Flags } from "./command.ts";
+import { commandsBelow, everywhere, type Command, type Flag, type Flags } from "./command.ts";
 import { Failure } from "./failure.ts";
 
 export interface Invocation {
   /** Null: none was named. */
   command: Command | null;
+  /** The first word of several commands, whose help is asked for: `canary --help`. */
+  group: string | null;
   flags: Record<string, unknown>;
   arguments: (string | undefined)[];
   /** Old spellings that were used, each with the new one. */
@@ -17,9 +19,19 @@ export function parseInvocation(argv: readonly string[], commands: readonly Comm
   const command = commands.find(({ name }) => name === words.join(" ")) ?? null;
   if (command === null) {
     const named = rest.filter((word) => !word.startsWith("-"));
+    const [group = ""] = named;
+    const wantsHelp = rest.includes("--help") || rest.includes("-h");
+    if (wantsHelp && named.length === 1 && commandsBelow(group, commands).length > 0)
+      return { command, group, flags: {}, arguments: [], oldSpellings: [] };
     if (words.length > 0 || named.length > 0)
       throw unknownCommand([...words, ...named].slice(0, 2), commands);
-    return { command, flags: parseFlags(rest, everywhere, null).values, arguments: [], oldSpellings: [] };
+    return {
+      command,
+      group: null,
+      flags: parseFlags(rest, everywhere, null).values,
+      arguments: [],
+      oldSpellings: [],
+    };
   }
   const expected = command.arguments ?? [];
   const known = { ...everywhere, ...command.flags, ...formerFlags(command) };
@@ -28,7 +40,7 @@ export function parseInvocation(argv: readonly string[], commands: readonly Comm
     command.nowSpelled === undefined
       ? []
       : [`${command.name} is now spelled: signalbox ${command.nowSpelled}`];
-  if (values["help"] === true) return { command, flags: values, arguments: [], oldSpellings };
+  if (values["help"] === true) return { command, group: null, flags: values, arguments: [], oldSpellings };
   const former = (spelling: string | undefined): string | undefined =>
     spelling === undefined ? undefined : (values[spelling] as string | undefined);
   for (const [name, { formerly }] of Object.entries<Flag>(command.flags)) {
@@ -59,7 +71,7 @@ export function parseInvocation(argv: readonly string[], commands: readonly Comm
   });
   const missing = expected.find(({ optional }, index) => optional !== true && given[index] === undefined);
   if (missing) throw usage(`${command.name} needs ${missing.name}: ${missing.summary}.`, command);
-  return { command, flags: values, arguments: given, oldSpellings };
+  return { command, group: null, flags: values, arguments: given, oldSpellings };
 }
 
 function formerFlags(command: Command): Flags {
@@ -153,9 +165,10 @@ function closest(name: string, flags: Flags): string {
 
 function unknownCommand(words: string[], commands: readonly Command[]): Failure {
   const [first = ""] = words;
-  const below = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name);
+  const below = commandsBelow(first, commands).map(({ name }) => name);
   if (below.length > 0) {
-    return new Failure("usage", "unknown_command", `Say which: ${below.join(", ")}.`);
+    const help = `See signalbox ${first} --help.`;
+    return new Failure("usage", "unknown_command", `Say which: ${below.join(", ")}. ${help}`);
   }
   return new Failure(
     "usage",

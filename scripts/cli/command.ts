@@ -70,6 +70,11 @@ export function command<const F extends Flags>(definition: Definition<F>): Comma
   };
 }
 
+/** The commands of two words that begin with one, without old spellings. */
+export function commandsBelow(word: string, commands: readonly Command[]): Command[] {
+  return commands.filter(({ name, nowSpelled }) => nowSpelled === undefined && name.startsWith(`${word} `));
+}
+
 /** Every command takes these. */
 export const everywhere = {
   json: { type: "boolean", summary: "one JSON document on standard output, for programs" },

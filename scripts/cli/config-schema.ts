@@ -92,8 +92,15 @@ export const configSchema = z
       .describe("Where deployments run; runner by default."),
     url: z.string().optional().describe("With target url: the origin of the backend."),
     install: shell.optional().describe("Installs dependencies; without it the lockfile decides."),
-    build: shell.optional().describe("Runs where the deployment does, after the installation."),
-    start: shell.optional().describe("Starts the server, which listens on PORT."),
+    build: shell
+      .optional()
+      .describe("Runs where the deployment does, after the installation; else the build script."),
+    start: shell
+      .optional()
+      .describe("Starts the server, which listens on PORT; else what the project was recognised as."),
+    static: path
+      .optional()
+      .describe("Instead of start: the runner serves the files of this directory; . for all of the source."),
     healthPath: z
       .string()
       .regex(/^\/[\w\-./~]*$/, "must be an absolute path")

@@ -7,7 +7,7 @@ import { Failure, LOGIN_REMEDY } from "./failure.ts";
 import { loginFile, readLogins } from "./login-file.ts";
 import type { Output } from "./output.ts";
 import { configDirectory } from "./private-file.ts";
-import { findLocalStack, resolveConnection, type Connection } from "./settings.ts";
+import { findLocalStack, resolveConnection, sameServer, type Connection } from "./settings.ts";
 import { approvalsFile, approve, isApproved, type Approval } from "./trust.ts";
 
 /** The process that a command runs in. */
@@ -21,6 +21,9 @@ export interface World {
   /** Aborted by Ctrl-C. */
   signal: AbortSignal;
 }
+
+/** A stack on this machine answers in milliseconds. */
+const LOCAL_STACK_ANSWERS_MS = 1_000;
 
 /** What a command works with: its settings, the control API, its output. */
 export class CommandContext {
@@ -76,9 +79,24 @@ export class CommandContext {
         );
       }
       if (approval !== null) await this.agreeToServer(approval);
-      this.#control = new ControlClient(server.value, token.value, { inOneLine: !this.output.json });
+      const reading = { inOneLine: !this.output.json };
+      this.#control = new ControlClient(server.value, token.value, { ...reading, from: server.from });
     }
     return this.#control;
+  }
+
+  /** The address of a local stack that runs here, where the command speaks to another server; null: there is none. */
+  async otherLocalStack(): Promise<string | null> {
+    const local = findLocalStack(this.cwd, this.env);
+    if (local === null || this.#control === null || sameServer(local.url, this.#control.origin)) return null;
+    const { origin } = new URL(local.url);
+    // No token goes along: the file may be left from a stack whose port is somebody else's now.
+    const answer = await fetch(`${origin}/_signalbox/healthz`, {
+      redirect: "error",
+      signal: AbortSignal.timeout(LOCAL_STACK_ANSWERS_MS),
+    }).catch(() => null);
+    await answer?.body?.cancel();
+    return answer?.ok === true ? origin : null;
   }
 
   /** The app that was named, by flag or configuration; null: none was. */

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseInvocation, type Invocation } from "./arguments.ts";
 import { commands } from "./commands/index.ts";
 import { Failure, failureOf } from "./failure.ts";
-import { commandHelp, overview } from "./help.ts";
+import { commandHelp, groupHelp, overview } from "./help.ts";
 import { Output, type Sink } from "./output.ts";
 import { CommandContext, type World } from "./context.ts";
 import { VERSION } from "./version.ts";
@@ -30,13 +30,18 @@ export async function main(argv: readonly string[], world: World, streams: Strea
       streams.stdout.write(`signalbox ${VERSION}\n`);
       return 0;
     }
-    const { command, flags, arguments: given, oldSpellings }: Invocation = parseInvocation(argv, commands);
+    const invocation: Invocation = parseInvocation(argv, commands);
+    const { command, group, flags, arguments: given, oldSpellings } = invocation;
+    if (group !== null) {
+      streams.stdout.write(groupHelp(group, commands));
+      return 0;
+    }
     if (command === null) {
       (flags["help"] === true ? streams.stdout : streams.stderr).write(overview(commands));
       return flags["help"] === true ? 0 : 2;
     }
     if (flags["help"] === true) {
-      streams.stdout.write(commandHelp(command));
+      streams.stdout.write(commandHelp(command, commands));
       return 0;
     }
     output = new Output({
@@ -61,8 +66,10 @@ export async function main(argv: readonly string[], world: World, streams: Strea
       });
       return 1;
     }
-    if (failure.message !== "") output.failure(failure);
-    return failure.exitCode;
+    const { message, code, exitCode } = failure;
+    const hint = code === "server_unreachable" ? await localStackHint(context) : "";
+    if (message !== "") output.failure({ code, message: message + hint, exitCode });
+    return exitCode;
   }
 }
 
@@ -75,6 +82,12 @@ async function runUntilInterrupted(context: CommandContext, work: Promise<void>)
   context.end();
   await Promise.race([work.catch(() => undefined), sleep(CLEAN_UP_MS)]);
   throw new Failure("interrupted", "interrupted", context.interruption);
+}
+
+/** A saved login outranks the local stack, and nothing falls back to another server by itself. */
+async function localStackHint(context: CommandContext | null): Promise<string> {
+  const url = await context?.otherLocalStack().catch(() => null);
+  return url ? ` A local stack runs here: --server ${url} speaks to it.` : "";
 }
 
 function traceOf(error: unknown): string {

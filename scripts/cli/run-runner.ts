@@ -3,6 +3,9 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { NODE_FLAGS } from "../build/node-flags.ts";
 
+/** Has `node:sqlite` without a flag, which the runner's locks are made of. The rest of the command line needs less. */
+const OLDEST_NODE = { major: 22, minor: 13 };
+
 /**
  * Becomes the runner, whose bundle lies beside this program's. V8 takes its flags at the start of a process only, so this
  * one is replaced: same process id, so signals, standard streams and whoever waits for it see one process.
@@ -22,6 +25,7 @@ export async function runRunner(args: readonly string[]): Promise<void> {
     await import(url.href);
     return;
   }
+  refuseOldNode();
   const words = [...process.execArgv, ...NODE_FLAGS, ...command];
   // Not on Windows, and not before Node 22.15.
   if (process.platform !== "win32" && "execve" in process) {
@@ -30,6 +34,16 @@ export async function runRunner(args: readonly string[]): Promise<void> {
     process.execve(process.execPath, [process.execPath, ...words], definedOnly(process.env));
   }
   follow(process.execPath, words);
+}
+
+function refuseOldNode(): void {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  const { major: wanted, minor: least } = OLDEST_NODE;
+  if (major > wanted || (major === wanted && minor >= least)) return;
+  console.error(
+    `signalbox: the runner needs Node ${wanted}.${least} or later; this is ${process.version}. Its executable, signalbox-runner, brings its own.`,
+  );
+  process.exit(1);
 }
 
 /** Stands before the runner: hands signals on, and ends as it does. */

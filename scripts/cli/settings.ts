@@ -74,7 +74,7 @@ export function resolveConnection({ flags, env, config, logins, local }: Sources
   throw new Failure(
     "usage",
     "no_server",
-    "No server is known. Name one with --server, SIGNALBOX_URL, `server` in signalbox.json or signalbox login, or start a local one with npm start.",
+    "No server is known. Name one with --server, SIGNALBOX_URL, `server` in signalbox.json or signalbox login. In a clone of Signalbox, npm start starts a local one.",
   );
 }
 
@@ -130,7 +130,8 @@ export function isLoopback(origin: string): boolean {
   );
 }
 
-function sameServer(one: string, other: string): boolean {
+/** Whether two addresses lead to one server: those of this machine do when their ports are the same. */
+export function sameServer(one: string, other: string): boolean {
   if (!URL.canParse(one)) return false;
   const origin = new URL(one).origin;
   return (

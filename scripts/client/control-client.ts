@@ -51,11 +51,12 @@ export class ControlClient {
 
   readonly #read: Reading;
 
-  constructor(origin: string, token: string, read: Reading = {}) {
+  /** `from`: who named the server, for the error when it can't be reached. */
+  constructor(origin: string, token: string, { from, ...read }: Reading & { from?: string } = {}) {
     this.origin = origin;
     this.#read = read;
     this.#base = `${origin}/_signalbox/api/v1`;
-    this.#fetch = controlFetch(origin, token);
+    this.#fetch = controlFetch(origin, token, from);
     this.#patient = hc<ControlApi>(this.#base, { fetch: patientFetch(this.#fetch, read) });
     this.#once = hc<ControlApi>(this.#base, { fetch: this.#fetch });
   }

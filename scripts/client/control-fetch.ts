@@ -33,7 +33,8 @@ export class ControlUnreachable extends Error {
  * `fetch` for the control API: sends the token, follows no redirect, and throws {@link ControlProblem} or
  * {@link ControlUnreachable} for anything but success. A call without a signal of its own has a timeout.
  */
-export function controlFetch(origin: string, token: string): typeof fetch {
+export function controlFetch(origin: string, token: string, from?: string): typeof fetch {
+  const server = from === undefined ? origin : `${origin} (from ${from})`;
   return async (url, init = {}) => {
     const headers = new Headers(init.headers);
     headers.set("authorization", `Bearer ${token}`);
@@ -47,9 +48,9 @@ export function controlFetch(origin: string, token: string): typeof fetch {
       });
     } catch (error) {
       if (init.signal?.aborted === true && !(init.signal.reason instanceof DOMException)) throw error;
-      throw new ControlUnreachable(`${origin} can't be reached: ${causeOf(error)}`);
+      throw new ControlUnreachable(`${server} can't be reached: ${causeOf(error)}`);
     }
-    if (!response.ok) throw await problemOf(origin, response);
+    if (!response.ok) throw await problemOf(server, response);
     return response;
   };
 }
@@ -115,22 +116,22 @@ function passes(error: unknown): boolean {
   );
 }
 
-async function problemOf(origin: string, response: Response): Promise<Error> {
+async function problemOf(server: string, response: Response): Promise<Error> {
   const text = await response.text().catch(() => "");
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
-    return notSignalbox(origin, response.status);
+    return notSignalbox(server, response.status);
   }
   const code = field(parsed, "code");
-  if (code === "") return notSignalbox(origin, response.status);
+  if (code === "") return notSignalbox(server, response.status);
   const detail = field(parsed, "detail").replace(/[\r\n]+/g, " ");
   return new ControlProblem(response.status, code, detail, fieldsOf(parsed));
 }
 
-function notSignalbox(origin: string, status: number): ControlUnreachable {
-  return new ControlUnreachable(`${origin} answers ${status}, but not as Signalbox does.`);
+function notSignalbox(server: string, status: number): ControlUnreachable {
+  return new ControlUnreachable(`${server} answers ${status}, but not as Signalbox does.`);
 }
 
 function causeOf(error: unknown): string {

@@ -3,9 +3,9 @@ import { fileURLToPath } from "node:url";
 
 /**
  * The rooms of functions/, from the ground up. A room imports from itself and from the floors below, types included;
- * rooms of one floor don't know each other. docs/architecture.md shows it as a picture.
+ * rooms of one floor don't know each other. docs/architecture.md shows them from the top.
  */
-const FLOORS: readonly (readonly string[])[] = [
+export const FLOORS: readonly (readonly string[])[] = [
   ["protocol", "own-cookies.ts"],
   ["errors.ts", "answer-body.ts", "request-host.ts", "operator-host.ts", "operator-cookie.ts"],
   ["durable-object-call.ts"],

@@ -37,7 +37,7 @@ interface Live {
 const HEALTH_TIMEOUT_SECONDS = 300;
 const HEALTH_PERIOD_MS = 50;
 const WAKE_LIMIT_MS = 10_000;
-const RESTART_PAUSE_MS = 100;
+const RESTART_DELAY_MS = 100;
 
 /** Takes deployments from QUEUED to a process that runs, and away again. */
 export class Rollouts {
@@ -220,7 +220,7 @@ export class Rollouts {
     if (newer === undefined) return;
     const overlapMs = (instance.settings.overlapSeconds ?? 0) * this.#pace.secondMs;
     const leave = async (): Promise<void> => {
-      await pause(overlapMs, this.#stopping.signal);
+      await delay(overlapMs, this.#stopping.signal);
       await this.#retire(newer, this.#drainMs(newer.deployment));
     };
     this.#track(leave());
@@ -273,7 +273,7 @@ export class Rollouts {
       (restartPolicyType === "ON_FAILURE" && code !== 0 && live.restarts < restartPolicyMaxRetries);
     if (again) {
       live.restarts += 1;
-      await pause(Math.min(RESTART_PAUSE_MS, this.#pace.secondMs), this.#stopping.signal);
+      await delay(Math.min(RESTART_DELAY_MS, this.#pace.secondMs), this.#stopping.signal);
       if (!live.ending) await this.#launch(live);
       return;
     }
@@ -304,7 +304,7 @@ export class Rollouts {
       );
       if (isHealthy) return true;
       if (live.crashed) return false;
-      await pause(HEALTH_PERIOD_MS, signal);
+      await delay(HEALTH_PERIOD_MS, signal);
     }
     return false;
   }
@@ -316,7 +316,7 @@ export class Rollouts {
   ) {
     signal.throwIfAborted();
     if (status !== null) setStatus(deployment, status);
-    await pause(this.#pace.stepMs, signal);
+    await delay(this.#pace.stepMs, signal);
     signal.throwIfAborted();
   }
 
@@ -358,7 +358,7 @@ export class Rollouts {
       );
       socket.destroy();
       if (isOpen) return true;
-      await pause(HEALTH_PERIOD_MS, this.#stopping.signal);
+      await delay(HEALTH_PERIOD_MS, this.#stopping.signal);
     }
     return false;
   }
@@ -381,7 +381,7 @@ function logInto(lines: LogLine[]): (message: string, severity?: "info" | "error
 }
 
 /** Waits, or less when the signal comes. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
+async function delay(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await sleep(ms, undefined, { signal });
   } catch {

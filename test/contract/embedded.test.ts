@@ -112,7 +112,7 @@ describe("the embedded store's object", () => {
     expect(await store.findRecords("runner", ["online"], 10)).toEqual([{ id: "r1", body: "after" }]);
   });
 
-  test("a search looks at so many records with the rarest tag and no more", async () => {
+  test("a search reads at most N records with the rarest tag", async () => {
     const store = openStore({ EMBEDDED_STORE: namespace });
     await store.writeRecord("runner", "least", "{}", 1, { tags: ["online", "eu"], rank: 0 });
     await runInDurableObject(stub(), (_store, { storage }) => {

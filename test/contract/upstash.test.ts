@@ -167,7 +167,7 @@ describe("the Upstash store", () => {
     expect(await store.findRecords("runner", ["online"], 10)).toHaveLength(2);
   });
 
-  test("a search looks at so many records with the rarest tag and no more", async () => {
+  test("a search reads at most N records with the rarest tag", async () => {
     const prefix = `${randomUUID()}:`;
     const store = openOnRedis({ prefix, timeoutMs: 30_000 });
     const sdk = new Redis({ url: front.url, token: TOKEN, enableTelemetry: false });

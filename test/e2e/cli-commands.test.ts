@@ -266,7 +266,7 @@ test("runners, drain, credentials and delete", async () => {
   expect((await operator.inTerminal(["runners", "delete", "spare", "--yes"]).ended).code).toBe(6);
 });
 
-test("janitor run and last", async () => {
+test("janitor run reports its decisions, and janitor last shows the report again", async () => {
   expect(await json("janitor", "run", "--dry-run")).toMatchObject({ dryRun: true, outcome: "completed" });
   expect(await screen("janitor", "run")).toContain("DECISION");
   expect(await json("janitor", "last")).toMatchObject({ stale: false, report: { dryRun: false } });

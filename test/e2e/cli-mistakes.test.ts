@@ -54,7 +54,7 @@ const mistakes: Record<string, Mistake> = {
     args: ["status", "--server", "http://127.0.0.1:9", "--control-token", "anything"],
     code: 5,
     error: "server_unreachable",
-    says: /http:\/\/127\.0\.0\.1:9 can't be reached/,
+    says: /http:\/\/127\.0\.0\.1:9 \(from --server\) can't be reached/,
   },
   "an address that isn't one": {
     args: ["status", "--server", "example"],
@@ -204,6 +204,26 @@ test("no settings at all: it says every way to give some", async () => {
     /--server, SIGNALBOX_URL, `server` in signalbox\.json or signalbox login.*npm start/,
   );
   await stranger.remove();
+});
+
+test("a saved server that is away: it says who named it, and where a local stack runs", async () => {
+  const login = join(directory, "config/signalbox/login.json");
+  await mkdir(join(directory, "config/signalbox"), { recursive: true });
+  const away = "http://127.0.0.1:9";
+  await writeFile(login, JSON.stringify({ current: away, servers: { [away]: { token: "saved" } } }), {
+    mode: 0o600,
+  });
+  const env = { XDG_CONFIG_HOME: join(directory, "config") };
+  const { code, stderr } = await operator.run(["status"], { env });
+  expect(code).toBe(5);
+  expect(stderr).toContain(`${away} (from signalbox login) can't be reached`);
+  expect(stderr).toContain(`A local stack runs here: --server ${stack.origin} speaks to it.`);
+
+  const alone = await Operator.create({ url: "http://127.0.0.1:10", controlToken: "left behind" });
+  const { stderr: stopped } = await alone.run(["status"], { env });
+  expect(stopped).toContain("can't be reached");
+  expect(stopped).not.toContain("local stack");
+  await alone.remove();
 });
 
 test("a saved token is sent to its own server only", async () => {

@@ -73,3 +73,16 @@ test("names the app's page in an error for people, and the code in both", async 
   expect(await page.getByRole("heading").textContent()).toBe("Unknown host");
   expect(await page.content()).toContain("404 unknown_host");
 });
+
+test("lists every host that leads to an app, and since when a deployment is in its state", async () => {
+  await stack.api("PUT", "/apps/hostless", { default: true });
+  const page = await browser.newPage();
+  await signIn(page, CONTROL_TOKEN);
+  await page.getByRole("heading", { name: "hostless" }).waitFor();
+  expect(await page.locator("h2 small").allTextContents()).toEqual([
+    "hostless.localhost, default: any host that no app has",
+    "shop.test, shop.localhost",
+  ]);
+  expect(await page.locator("th").allTextContents()).toContain("For");
+  await page.close();
+});

@@ -20,7 +20,7 @@ afterAll(() => stack.stop());
 const SERVER = `import { createServer } from "node:http";
 createServer((request, response) => {
   if (request.url.startsWith("/_pulse/meta")) return response.end(JSON.stringify({ status: "ok", deployment_id: process.env.PULSE_DEPLOYMENT_ID }));
-  if (!request.url.startsWith("/_pulse")) console.log("asked for " + request.url);
+  if (!request.url.startsWith("/_")) console.log("asked for " + request.url);
   if (request.url === "/crash") process.exit(3);
   response.end("served");
 }).listen(process.env.PORT, process.env.HOST, () => console.log("app listens"));`;

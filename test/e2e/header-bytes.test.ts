@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { putApp } from "../helpers/deploy.ts";
-import { byRunner, byUrl } from "../helpers/placement.ts";
+import { byRunner, byUrl } from "../helpers/backend-kind.ts";
 import { HANDSHAKE, header, headers, rawGet, rawRequest, type RawAnswer } from "../helpers/raw-http.ts";
 import { startTestStack, type TestStack } from "../helpers/stack.ts";
 

@@ -338,7 +338,7 @@ describe("a request through the tunnel", () => {
     expect([off.status, JSON.parse(off.body.toString()).code]).toEqual([503, "runner_offline"]);
   });
 
-  test("whose answer can't be HTTP resets its stream, and the session goes on", async () => {
+  test("whose answer can't be HTTP resets its stream, and the connection goes on", async () => {
     handle = (_request, response) => void response.end("fine");
     const bad = [
       { status: 150, statusText: "", headers: [] },
@@ -358,7 +358,7 @@ describe("a request through the tunnel", () => {
     expect((await get("/")).body.toString()).toBe("fine");
   });
 
-  test("with a path that isn't ASCII doesn't end the session", async () => {
+  test("with a path that isn't ASCII doesn't end the connection", async () => {
     handle = (request, response) => void response.end(request.url);
     const answer = await rawRequest(
       world.stack.port,

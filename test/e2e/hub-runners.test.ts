@@ -165,7 +165,7 @@ describe("a runner's socket", () => {
       });
       expect([refused.status, refused.body["detail"]]).toEqual([
         422,
-        "target.runnerId is connecting: connected.",
+        `Runner ${id} is connecting: connected.`,
       ]);
       socket.send(JSON.stringify({ type: "runner-status", payload: {} }));
       expect((await state(id, "online"))["connections"]).toMatchObject([{ epoch: 1, state: "online" }]);

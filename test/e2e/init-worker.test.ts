@@ -45,6 +45,7 @@ test("what it writes deploys with the wrangler that it pins", async () => {
   const { directory, stdout } = await initWorker("dry");
   expect((await readdir(directory)).toSorted()).toEqual(["package.json", "worker.js", "wrangler.toml"]);
   expect(stdout).toMatch(/cd dry\n\s+npm install\n\s+npx wrangler deploy\n/);
+  expect(stdout).toMatch(/\n\s+npx signalbox login --server /);
   await linkWrangler(directory);
   const { devDependencies } = JSON.parse(await readFile(join(directory, "package.json"), "utf8")) as {
     devDependencies: { wrangler: string };
@@ -155,7 +156,7 @@ test.each(["README.md", "package.json", "wrangler.toml"])(
   },
 );
 
-test("an array that can't be added to is said, with what it lacks", async () => {
+test("init-worker names an array it can't extend, and what is missing in it", async () => {
   const { directory } = await initWorker("inline");
   const file = join(directory, "wrangler.toml");
   await writeFile(file, 'name = "x"\nmain = "worker.js"\n[durable_objects]\nbindings = []\n');

@@ -4,7 +4,7 @@ import type { ServerResponse } from "node:http";
 import zlib from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { putApp } from "../helpers/deploy.ts";
-import { byUrl, type Placement } from "../helpers/placement.ts";
+import { byUrl, type Placement } from "../";
 import { startPlainApp, type PlainApp } from "../helpers/plain-app.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 

@@ -7,12 +7,14 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { NODE_FLAGS } from "../../scripts/build/node-flags.ts";
+import { projectRoot } from "../../scripts/build/worker.ts";
 import { type InstalledPackages, installPackages } from "../helpers/installed-packages.ts";
 import { type InstalledRuntime, installRuntime } from "../helpers/runtimes.ts";
 import { RUNNER_SECRET, startTestStack, type TestStack, until } from "../helpers/stack.ts";
 
 const run = promisify(execFile);
-const RUNTIMES = ["node 22", "node 24", "node 26", "deno", "bun"] as const;
+const RUNNER_RUNTIMES = ["node 22", "node 24", "node 26", "deno", "bun"] as const;
+const RUNTIMES = ["node 20", ...RUNNER_RUNTIMES] as const;
 type Runtime = (typeof RUNTIMES)[number];
 
 let installed: InstalledPackages;
@@ -25,6 +27,7 @@ beforeAll(async () => {
   ];
   const [packages, ...entries] = await Promise.all([
     installPackages(),
+    install("node 20"),
     install("node 22"),
     install("node 24"),
     install("deno"),
@@ -66,7 +69,19 @@ describe("signalbox on npm", () => {
       await readFile(join(installed.directory, "node_modules/signalbox/package.json"), "utf8"),
     );
     expect(manifest).not.toHaveProperty("dependencies");
+    const sdk: unknown = JSON.parse(await readFile(join(projectRoot, "sdk/package.json"), "utf8"));
+    for (const each of [manifest, sdk]) expect(each).toHaveProperty("engines.node", ">=20.12");
     expect(manifest).not.toHaveProperty("private");
+  });
+
+  test("isn't packed from the repository's root, which says where it is", async () => {
+    const packed: unknown = await run("npm", ["pack", "--dry-run"], { cwd: projectRoot }).catch(
+      (error: unknown) => error,
+    );
+    expect(packed).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("npm run build, then npm pack ./dist/packages/signalbox"),
+    });
   });
 
   test("is there as npx signalbox", async () => {
@@ -91,7 +106,7 @@ describe("signalbox runner", () => {
   });
   afterAll(() => stack?.stop());
 
-  test.each(RUNTIMES)("connects and drains on %s", async (runtime) => {
+  test.each(RUNNER_RUNTIMES)("connects and drains on %s", async (runtime) => {
     const id = runtime.replace(" ", "-");
     const workspace = join(installed.directory, `workspace-${id}`);
     const [program, ...words] = command(runtime, installed.signalbox);
@@ -131,6 +146,27 @@ describe("signalbox runner", () => {
     expect(await exited).toEqual([0, null]);
     expect(lines.join("\n")).toMatch(/SIGTERM: shutting down[\s\S]*stopped/);
     expect(lines.join("\n")).not.toMatch(/execve/);
+  });
+
+  test.each([["runner"], ["runner", "--help"]])(
+    "says on Node 20 which Node it needs: %j",
+    async (...args) => {
+      const failed: unknown = await output("node 20", installed.signalbox, ...args).catch(
+        (error: unknown) => error,
+      );
+      expect(failed).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(
+          /^signalbox: the runner needs Node 22\.13 or later; this is v20\.12\.0\. .*\n$/,
+        ),
+      });
+    },
+  );
+
+  test("has a help that calls it by the name it was started by", async () => {
+    expect(await output("node 22", installed.signalbox, "runner", "--help")).toMatch(
+      /^Usage: signalbox runner \[FLAGS\]/,
+    );
   });
 
   test.each(["node 22", "node 26"] as const)(

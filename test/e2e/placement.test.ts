@@ -164,7 +164,9 @@ test("a placement on a drained runner is refused; without a runner's id it picks
   await stack.api("POST", "/runners/america/drain", {});
   const drained = await pick({ runnerId: "america" });
   expect([drained.status, drained.body["errors"]]).toMatchObject([422, [{ field: "runnerId" }]]);
-  expect(drained.body["detail"]).toContain("is draining");
+  expect(drained.body["detail"]).toBe("Runner america is draining: an operator asked for it.");
+  const unknown = await pick({ runnerId: "nobody" });
+  expect(unknown.body["detail"]).toBe("There is no runner nobody: it never connected, or was deleted.");
   expect((await pick({})).body).toMatchObject({ runnerId: "europe" });
   await stack.api("POST", "/runners/america/drain", { draining: false });
 });

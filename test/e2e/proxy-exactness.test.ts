@@ -12,13 +12,13 @@ import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "nod
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { putApp } from "../helpers/deploy.ts";
-import { byUrl, type Placement } from "../helpers/placement.ts";
+import { byUrl, type BackendKind } from "../helpers/backend-kind.ts";
 import { header, headers, rawGet, rawRequest, readAnswer, type RawAnswer } from "../helpers/raw-http.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 const HOST = "exact.test";
 /** Where the backends of all tests stand; tunnel-exactness.test.ts has them elsewhere. */
-export const backends: { placement: Placement } = { placement: byUrl };
+export const backends: { kind: BackendKind } = { kind: byUrl };
 
 let stack: TestStack;
 let origin: Server;
@@ -35,7 +35,7 @@ const webSockets = new WebSocketServer({
 
 beforeAll(async () => {
   stack = await startTestStack();
-  await backends.placement.begin(stack);
+  await backends.kind.begin(stack);
   handle = (_, response) => void response.end("ok");
   origin = createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => handle(request, response));
   origin.keepAliveTimeout = 120_000;
@@ -46,7 +46,7 @@ beforeAll(async () => {
   });
   await listen(origin);
   await putApp(stack, "exact", { hosts: [HOST], contract: "none" });
-  await backends.placement.deploy(stack, "exact", "v1", urlOf(origin));
+  await backends.kind.deploy(stack, "exact", "v1", urlOf(origin));
 });
 
 beforeEach(() => {
@@ -61,7 +61,7 @@ afterAll(async () => {
   for (const client of webSockets.clients) client.terminate();
   origin.closeAllConnections();
   origin.close();
-  await backends.placement.end();
+  await backends.kind.end();
   await stack.stop();
 });
 
@@ -281,7 +281,7 @@ describe("an answer", () => {
     });
     await listen(server);
     await putApp(stack, "odd", { hosts: ["odd.test"], contract: "none" });
-    await backends.placement.deploy(stack, "odd", "v1", urlOf(server));
+    await backends.kind.deploy(stack, "odd", "v1", urlOf(server));
     const answer = await rawRequest(stack.port, rawGet("odd.test", "/odd"));
     expect(answer.status).toBe(502);
     expect((await rawRequest(stack.port, rawGet("odd.test", "/"))).status).toBe(200);
@@ -364,7 +364,7 @@ describe("a request", () => {
     ["/a\\b", "/a/b"],
   ])("is at most spelled as the URL standard has it where a client doesn't: %s", async (path, standard) => {
     handle = echo;
-    expect(header(await get(path), "x-url")).toBe(backends.placement.is.verbatim ? path : standard);
+    expect(header(await get(path), "x-url")).toBe(backends.kind.is.verbatim ? path : standard);
   });
 
   test.each(["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "MKCOL"])(
@@ -623,7 +623,7 @@ describe("a backend that fails", () => {
     const answer = await get().catch((error: Error) => error.message);
     if (typeof answer === "string") {
       expect(answer).toContain("ended before a head");
-      expect(backends.placement.is.brokenAtOnce).toBe(true);
+      expect(backends.kind.is.brokenAtOnce).toBe(true);
       return;
     }
     expect(answer.status).toBe(200);
@@ -635,7 +635,7 @@ describe("a backend that fails", () => {
     const server = createServer((_, response) => response.end("ok"));
     await listen(server);
     await putApp(stack, "dead", { hosts: ["dead.test"], contract: "none" });
-    await backends.placement.deploy(stack, "dead", "v1", urlOf(server));
+    await backends.kind.deploy(stack, "dead", "v1", urlOf(server));
     server.closeAllConnections();
     server.close();
     for (const request of [rawGet("dead.test", "/"), rawGet("dead.test", "/").replace("GET", "POST")]) {
@@ -659,7 +659,7 @@ describe("a backend that fails", () => {
     expect(seen).toEqual(["POST"]);
     seen.length = 0;
     expect((await get()).status).toBe(502);
-    expect(seen).toEqual(backends.placement.is.askedAgain ? ["GET", "GET"] : ["GET"]);
+    expect(seen).toEqual(backends.kind.is.askedAgain ? ["GET", "GET"] : ["GET"]);
   });
 
   test("by closing kept-alive connections just as they are used again never shows to a GET", async () => {
@@ -683,7 +683,7 @@ describe("a backend that fails", () => {
     server.keepAliveTimeout = 1;
     await listen(server);
     await putApp(stack, "hasty", { hosts: ["hasty.test"], contract: "none" });
-    await backends.placement.deploy(stack, "hasty", "v1", urlOf(server));
+    await backends.kind.deploy(stack, "hasty", "v1", urlOf(server));
     for (let round = 0; round < 100; round++) {
       const request = (): Promise<RawAnswer> => rawRequest(stack.port, rawGet("hasty.test", "/"));
       const answers = await Promise.all([request(), request(), request()]);
@@ -808,7 +808,7 @@ describe("a WebSocket", () => {
     const socket = await open();
     socket.send("die");
     const [code]: unknown[] = await once(socket, "close");
-    expect(code).toBe(backends.placement.is.brokenCode);
+    expect(code).toBe(backends.kind.is.brokenCode);
   });
 
   test("ends at the backend when the client's connection breaks", async () => {
@@ -850,7 +850,7 @@ test("two apps on two hosts don't mix, whatever runs at the same time", async ()
   const other = createServer((request, response) => response.end(`other ${request.url}`));
   await listen(other);
   await putApp(stack, "other", { hosts: ["other.test"], contract: "none" });
-  await backends.placement.deploy(stack, "other", "v1", urlOf(other));
+  await backends.kind.deploy(stack, "other", "v1", urlOf(other));
   handle = (request, response) => void response.end(`exact ${request.url}`);
   await Promise.all(
     Array.from({ length: 200 }, async (_, index) => {

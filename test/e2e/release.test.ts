@@ -178,7 +178,7 @@ test("npm run release raises both packages together and writes what users notice
   expect(tags).toBe("v0.2.0\n");
   const { stdout: status } = await run("git", ["status", "--porcelain"], { cwd: directory });
   expect(status).toBe("");
-  const check = ["scripts/check-release.ts"];
+  const check = ["scripts/build/check-release.ts"];
   const { stdout: notes } = await run(process.execPath, [...check, "v0.2.0"], { cwd: directory });
   expect(notes).toContain("a thing that users see");
   expect(notes).not.toContain("a thing that they don't");

@@ -5,9 +5,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   parseHostedDeployment,
   parseHostedLogPage,
-  parseRefusal,
+  parseRunnerRefusal,
   parseStoredSource,
-  refusalStatuses,
+  runnerRefusalStatuses,
   runnerPaths,
   SHA256_HEADER,
   SOURCE_BYTES_HEADER,
@@ -101,7 +101,7 @@ test.each([
 ] as const)("%s %s with %j is refused with %s", async (method, path, body, code) => {
   const text = body === null || typeof body === "string" ? body : JSON.stringify(body);
   const answer = await call(method, path, { body: text });
-  expect(answer.status).toBe(refusalStatuses[code]);
-  expect(parseRefusal(answer.body)).toEqual(answer.body);
+  expect(answer.status).toBe(runnerRefusalStatuses[code]);
+  expect(parseRunnerRefusal(answer.body)).toEqual(answer.body);
   expect(answer.body).toMatchObject({ code });
 });

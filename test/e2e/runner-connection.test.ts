@@ -194,7 +194,7 @@ test("a hub that speaks no common version is reported with what it says", async 
 });
 
 test("a replaced runner says so, and comes back later and not at once", async () => {
-  const { hub, runner } = await hubAndRunner({}, { ...quick, replacedPauseMs: 1_500 });
+  const { hub, runner } = await hubAndRunner({}, { ...quick, replacedDelayMs: 1_500 });
   const link = await hub.connection(0);
   const closedAt = Date.now();
   link.socket.close(4009, "replaced");
@@ -282,7 +282,7 @@ test("SIGTERM shuts down in order: work finishes, heartbeats go on, new work is 
   const gate = join(runner.workspace, "gate");
   link.command("start-build", { gate }, "b1");
   await link.event("ack");
-  const socket = link.session.request({ path: "/ws", webSocket: true });
+  const socket = link.streams.request({ path: "/ws", webSocket: true });
   await socket.head();
   runner.signal("SIGTERM");
   await link.event("runner-status", ({ payload }) => JSON.stringify(payload).includes('"draining":true'));
@@ -291,8 +291,8 @@ test("SIGTERM shuts down in order: work finishes, heartbeats go on, new work is 
   expect(await link.event("error", ({ commandId }) => commandId === "b2")).toMatchObject({
     code: "draining",
   });
-  const late = link.session.request({ path: "/held" });
-  expect((await link.session.request({ path: "/meanwhile" }).body()).toString()).toBe("GET /meanwhile ");
+  const late = link.streams.request({ path: "/held" });
+  expect((await link.streams.request({ path: "/meanwhile" }).body()).toString()).toBe("GET /meanwhile ");
   await until(
     () => link.events.length,
     (length) => length > beats + 5,
@@ -300,7 +300,7 @@ test("SIGTERM shuts down in order: work finishes, heartbeats go on, new work is 
   await writeFile(gate, "");
   expect(await link.event("build-completed")).toMatchObject({ commandId: "b1" });
   expect(await socket.over()).toMatchObject({ code: 1001 });
-  const refused = link.session.request({ path: "/too-late" });
+  const refused = link.streams.request({ path: "/too-late" });
   await expect(refused.head()).rejects.toThrow("reset: draining");
   local.release();
   expect((await late.body()).toString()).toBe("held");
@@ -374,7 +374,7 @@ test("a hundred cuts, of every kind, and each time it is back", async () => {
   };
   for (let n = 0; n < 100; n += 1) {
     const { link, running } = await ask(async (link) => {
-      const running = link.session.request({ path: "/blocks?count=400" });
+      const running = link.streams.request({ path: "/blocks?count=400" });
       await running.head();
       return { link, running };
     });
@@ -396,7 +396,7 @@ test("a hundred cuts, of every kind, and each time it is back", async () => {
       (connections) => connections > count,
     );
     slowest[kind] = Math.max(slowest[kind] ?? 0, Date.now() - cutAt);
-    const answer = await ask((next) => next.session.request({ path: `/after-${n}` }).body());
+    const answer = await ask((next) => next.streams.request({ path: `/after-${n}` }).body());
     expect(answer.toString()).toBe(`GET /after-${n} `);
   }
   console.log(

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, type TestContext, vi } from "vitest";
-import { Host, type HostOptions } from "../../runner/deployments/host.ts";
+import { Workspace, type WorkspaceOptions } from "../../runner/workspace.ts";
 import { archive } from "../helpers/archive.ts";
 import { processesWith } from "../helpers/program.ts";
 import { UnconnectedRunner, server, until } from "../helpers/unconnected-runner.ts";
@@ -12,24 +12,24 @@ import { UnconnectedRunner, server, until } from "../helpers/unconnected-runner.
 /** As the product's, only shorter. */
 const timing = { backoffFirstMs: 100, backoffLimitMs: 400, stopGraceMs: 1_000 };
 
-/** A runner's host and its workspace, of one test. */
+/** The runner and the workspace of one test. */
 class World {
   readonly root: string;
-  host: UnconnectedRunner;
+  runner: UnconnectedRunner;
 
-  private constructor(root: string, host: UnconnectedRunner) {
+  private constructor(root: string, runner: UnconnectedRunner) {
     this.root = root;
-    this.host = host;
+    this.runner = runner;
   }
 
   static async open(
     { onTestFinished, expect }: TestContext,
-    options: Partial<HostOptions> = {},
+    options: Partial<WorkspaceOptions> = {},
   ): Promise<World> {
     const root = await mkdtemp(join(tmpdir(), "signalbox-deployments-"));
-    const world = new World(root, await startHost(root, options));
+    const world = new World(root, await startRunner(root, options));
     onTestFinished(async () => {
-      await world.host.stop();
+      await world.runner.stop();
       expect(processesWith(root)).toEqual([]);
       await rm(root, { recursive: true, force: true });
     });
@@ -38,11 +38,11 @@ class World {
 
   /** The next runner in the workspace of one that has ended. */
   async restart(): Promise<void> {
-    this.host = await startHost(this.root);
+    this.runner = await startRunner(this.root);
   }
 }
 
-function startHost(root: string, options: Partial<HostOptions> = {}): Promise<UnconnectedRunner> {
+function startRunner(root: string, options: Partial<WorkspaceOptions> = {}): Promise<UnconnectedRunner> {
   return UnconnectedRunner.start({ root, timing, ...options }, { RUNNER_SHARED_SECRET: "hush" });
 }
 
@@ -57,8 +57,8 @@ test.concurrent(
   "a source becomes a running server, with logs of each phase, and is gone after it is removed",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(app);
-    expect((await fetch(`${world.host.origin}/sources/${sha256}`, { method: "HEAD" })).status).toBe(200);
+    const sha256 = await world.runner.upload(app);
+    expect((await fetch(`${world.runner.origin}/sources/${sha256}`, { method: "HEAD" })).status).toBe(200);
     const spec = {
       source: { sha256 },
       install: "echo installing; mkdir lib",
@@ -67,11 +67,11 @@ test.concurrent(
       env: { GREETING: "hello" },
       healthPath: "/up",
     };
-    const accepted = await world.host.put("shop/v1", spec);
+    const accepted = await world.runner.put("shop/v1", spec);
     expect(accepted).toMatchObject({ status: 202, body: { app: "shop", id: "v1", state: "unpacking" } });
-    const { port } = await world.host.reaches("shop/v1", "running", "failed");
+    const { port } = await world.runner.reaches("shop/v1", "running", "failed");
     expect(await answerOf(port, "/x")).toBe("hello /x");
-    const { body } = await world.host.json("GET", "/deployments/shop/v1/logs?cursor=0&limit=100");
+    const { body } = await world.runner.json("GET", "/deployments/shop/v1/logs?cursor=0&limit=100");
     expect(body).toMatchObject({ truncated: false });
     expect(body["lines"]).toEqual(
       expect.arrayContaining([
@@ -80,23 +80,26 @@ test.concurrent(
         expect.objectContaining({ phase: "start", stream: "stdout", text: `up on ${port}` }),
       ]),
     );
-    const after = await world.host.json("GET", `/deployments/shop/v1/logs?cursor=${String(body["cursor"])}`);
+    const after = await world.runner.json(
+      "GET",
+      `/deployments/shop/v1/logs?cursor=${String(body["cursor"])}`,
+    );
     expect(after.body).toMatchObject({ lines: [], cursor: body["cursor"], truncated: false });
-    expect(await world.host.put("shop/v1", spec)).toMatchObject({
+    expect(await world.runner.put("shop/v1", spec)).toMatchObject({
       status: 202,
       body: { state: "running", port },
     });
-    expect(await world.host.put("shop/v1", { ...spec, start: "other" })).toMatchObject({
+    expect(await world.runner.put("shop/v1", { ...spec, start: "other" })).toMatchObject({
       status: 409,
       body: { code: "deployment_exists" },
     });
-    expect(await world.host.json("DELETE", "/deployments/shop/v1")).toEqual({
+    expect(await world.runner.json("DELETE", "/deployments/shop/v1")).toEqual({
       status: 200,
       body: { removed: true },
     });
     await expect(answerOf(port)).rejects.toThrow("fetch failed");
-    expect(await world.host.json("GET", "/deployments/shop/v1")).toMatchObject({ status: 404 });
-    expect(await world.host.json("DELETE", "/deployments/shop/v1")).toEqual({
+    expect(await world.runner.json("GET", "/deployments/shop/v1")).toMatchObject({ status: 404 });
+    expect(await world.runner.json("DELETE", "/deployments/shop/v1")).toEqual({
       status: 200,
       body: { removed: true },
     });
@@ -108,7 +111,7 @@ test.concurrent(
 
 test.concurrent("what is installed by default is what the lockfile says", async (context) => {
   const world = await World.open(context);
-  const sha256 = await world.host.upload({
+  const sha256 = await world.runner.upload({
     "package.json": JSON.stringify({
       name: "app",
       version: "1.0.0",
@@ -129,11 +132,11 @@ test.concurrent("what is installed by default is what the lockfile says", async 
     "greeting/index.js": "module.exports = 'from a package';",
     "server.mjs": `import greeting from "greeting";\n${server("response.end(greeting)")}`,
   });
-  await world.host.put("shop/v1", { source: { sha256 }, start: "npm start" });
-  const { port, reason } = await world.host.reaches("shop/v1", "running", "failed");
+  await world.runner.put("shop/v1", { source: { sha256 }, start: "npm start" });
+  const { port, reason } = await world.runner.reaches("shop/v1", "running", "failed");
   expect(reason).toBeNull();
   expect(await answerOf(port)).toBe("from a package");
-  expect(await world.host.logs("shop/v1")).toContain("$ npm ci");
+  expect(await world.runner.logs("shop/v1")).toContain("$ npm ci");
 });
 
 test.concurrent.for([
@@ -144,9 +147,9 @@ test.concurrent.for([
   "a failing %s is a failure with a reason and the last lines",
   async ([, more, reason], context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(app);
-    await world.host.put("shop/v1", { source: { sha256 }, start, ...more });
-    const status = await world.host.reaches("shop/v1", "failed", "running");
+    const sha256 = await world.runner.upload(app);
+    await world.runner.put("shop/v1", { source: { sha256 }, start, ...more });
+    const status = await world.runner.reaches("shop/v1", "failed", "running");
     expect(status).toMatchObject({ state: "failed", reason });
     expect(status.lastLines).toContain("no such package");
     expect(processesWith(world.root)).toEqual([]);
@@ -157,9 +160,9 @@ test.concurrent(
   "an install that hangs is ended at its limit, with everything that it started",
   async (context) => {
     const world = await World.open(context, { timing: { ...timing, installLimitMs: 500 } });
-    const sha256 = await world.host.upload(app);
-    await world.host.put("shop/v1", { source: { sha256 }, start, install: "setsid sleep 100 & sleep 100" });
-    const status = await world.host.reaches("shop/v1", "failed");
+    const sha256 = await world.runner.upload(app);
+    await world.runner.put("shop/v1", { source: { sha256 }, start, install: "setsid sleep 100 & sleep 100" });
+    const status = await world.runner.reaches("shop/v1", "failed");
     expect(status.reason).toBe("The install took longer than 0.5 s");
     expect(processesWith(world.root)).toEqual([]);
   },
@@ -170,16 +173,16 @@ test.concurrent(
   async (context) => {
     // Long enough for the sick one to listen, on any machine.
     const world = await World.open(context, { timing: { ...timing, healthLimitMs: 5_000 } });
-    const sha256 = await world.host.upload(app);
-    const sick = await world.host.upload({
+    const sha256 = await world.runner.upload(app);
+    const sick = await world.runner.upload({
       "server.mjs": server("response.writeHead(500).end('no\\u001b[2J database\\nstack')"),
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
-    await world.host.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
-    expect((await world.host.reaches("shop/v1", "failed")).reason).toMatch(
+    await world.runner.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
+    await world.runner.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
+    expect((await world.runner.reaches("shop/v1", "failed")).reason).toMatch(
       /Nothing listened on port \d+ of 127\.0\.0\.1 or ::1 within 5 s: the app must listen on the address in HOST and the port in PORT/,
     );
-    expect((await world.host.reaches("shop/v3", "failed")).reason).toMatch(
+    expect((await world.runner.reaches("shop/v3", "failed")).reason).toMatch(
       /^\/up answered 500 Internal Server Error \("no database"\) to Host localhost:\d+, and never with success within 5 s$/,
     );
   },
@@ -190,26 +193,26 @@ const atShop = { env: { PULSE_SERVER_ADDRESS: "https://shop.test" }, healthPath:
 
 test.concurrent("health is asked by the public host, as visitors ask", async (context) => {
   const world = await World.open(context);
-  const sha256 = await world.host.upload({
+  const sha256 = await world.runner.upload({
     "server.mjs": server(`
       const { host, "x-forwarded-host": forwarded, "x-forwarded-proto": proto } = request.headers;
       response.writeHead(host === "shop.test" && forwarded === host && proto === "https" ? 200 : 403).end();`),
   });
-  await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop });
-  expect((await world.host.reaches("shop/v1", "running", "failed")).reason).toBeNull();
+  await world.runner.put("shop/v1", { source: { sha256 }, start, ...atShop });
+  expect((await world.runner.reaches("shop/v1", "running", "failed")).reason).toBeNull();
 });
 
 test.concurrent(
   "an app that is asked locally gets its own host and no word of the public one",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "server.mjs": server(`
       const { host, "x-forwarded-host": forwarded } = request.headers;
       response.writeHead(host === "localhost:" + process.env.PORT && !forwarded ? 200 : 403).end();`),
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop, host: "local" });
-    expect((await world.host.reaches("shop/v1", "running", "failed")).reason).toBeNull();
+    await world.runner.put("shop/v1", { source: { sha256 }, start, ...atShop, host: "local" });
+    expect((await world.runner.reaches("shop/v1", "running", "failed")).reason).toBeNull();
   },
 );
 
@@ -217,14 +220,14 @@ test.concurrent(
   "an app that refuses the public host fails at once, with its answer and the remedy",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "server.mjs": server(`
       const isKnown = request.headers.host.startsWith("localhost");
       response.writeHead(isKnown ? 200 : 403, { "content-type": "text/plain" }).end("Blocked host");`),
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start, ...atShop });
+    await world.runner.put("shop/v1", { source: { sha256 }, start, ...atShop });
     // The limit is the product's own of 300 s.
-    const { reason, port } = await world.host.reaches("shop/v1", "running", "failed");
+    const { reason, port } = await world.runner.reaches("shop/v1", "running", "failed");
     expect(reason).toBe(
       `/up answered 403 Forbidden ("Blocked host") to Host shop.test, and with success to localhost:${port}: ` +
         `set "host": "local", or have the app answer to shop.test`,
@@ -236,16 +239,16 @@ test.concurrent(
   "a port that takes connections and says nothing is told from one that nobody has",
   async (context) => {
     const world = await World.open(context, { timing: { ...timing, healthLimitMs: 3_000 } });
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "silent.mjs": `import { createServer } from "node:net"; createServer(() => {}).listen(process.env.PORT, process.env.HOST);`,
       "odd.mjs": `import { createServer } from "node:net"; createServer((socket) => socket.end("hello\\n")).listen(process.env.PORT, process.env.HOST);`,
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start: "node silent.mjs", healthPath: "/up" });
-    await world.host.put("shop/v2", { source: { sha256 }, start: "node odd.mjs", healthPath: "/up" });
-    expect((await world.host.reaches("shop/v1", "failed")).reason).toMatch(
+    await world.runner.put("shop/v1", { source: { sha256 }, start: "node silent.mjs", healthPath: "/up" });
+    await world.runner.put("shop/v2", { source: { sha256 }, start: "node odd.mjs", healthPath: "/up" });
+    expect((await world.runner.reaches("shop/v1", "failed")).reason).toMatch(
       /^\/up wasn't answered within 3 s: the app took the connection on port \d+, and said nothing$/,
     );
-    expect((await world.host.reaches("shop/v2", "failed")).reason).toContain(
+    expect((await world.runner.reaches("shop/v2", "failed")).reason).toContain(
       "answered something that isn't HTTP",
     );
   },
@@ -255,11 +258,11 @@ test.concurrent.for([undefined, "/up"])(
   "an app that listens on ::1 alone is found (health path: %s)",
   async (healthPath, context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "server.mjs": server("response.end('six')").replace("process.env.HOST", "'::1'"),
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start, ...(healthPath ? { healthPath } : {}) });
-    const { port, reason } = await world.host.reaches("shop/v1", "running", "failed");
+    await world.runner.put("shop/v1", { source: { sha256 }, start, ...(healthPath ? { healthPath } : {}) });
+    const { port, reason } = await world.runner.reaches("shop/v1", "running", "failed");
     expect(reason).toBeNull();
     expect(await (await fetch(`http://[::1]:${port}/`)).text()).toBe("six");
   },
@@ -269,23 +272,23 @@ test.concurrent(
   "a crashed server is started again for ever, with growing pauses, and only routed while it is up",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "server.mjs": server("if (request.url === '/die') process.exit(3); response.end('up')"),
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start });
+    await world.runner.put("shop/v1", { source: { sha256 }, start });
     for (let crash = 1; crash <= 5; crash++) {
-      const { port } = await world.host.reaches("shop/v1", "running");
+      const { port } = await world.runner.reaches("shop/v1", "running");
       await answerOf(port, "/die").catch(() => undefined);
       const status = await until("the crash is counted", async () => {
-        const status = await world.host.status("shop/v1");
+        const status = await world.runner.status("shop/v1");
         return status.crashes === crash ? status : null;
       });
       if (status.state === "starting")
         expect(status.reason).toMatch(/exited with code 3; it starts again in/);
     }
-    const { port } = await world.host.reaches("shop/v1", "running");
+    const { port } = await world.runner.reaches("shop/v1", "running");
     expect(await answerOf(port)).toBe("up");
-    const pauses = [...(await world.host.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g)].map(
+    const pauses = [...(await world.runner.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g)].map(
       (match) => Number(match[1]),
     );
     expect(pauses.length).toBe(5);
@@ -297,15 +300,17 @@ test.concurrent(
 
 test.concurrent("a crash after a long stable time counts as the first", async (context) => {
   const world = await World.open(context, { timing: { ...timing, stableMs: 0 } });
-  const sha256 = await world.host.upload({ "server.mjs": server("process.exit(3)") });
-  await world.host.put("shop/v1", { source: { sha256 }, start });
+  const sha256 = await world.runner.upload({
+    "server.mjs": server("if (request.url === '/die') process.exit(3); response.end('up')"),
+  });
+  await world.runner.put("shop/v1", { source: { sha256 }, start });
   // A crash is counted before it is written down.
   const pauses = async (): Promise<RegExpExecArray[]> => [
-    ...(await world.host.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g),
+    ...(await world.runner.logs("shop/v1")).matchAll(/starts again in ([\d.]+) s/g),
   ];
   for (let crash = 1; crash <= 4; crash++) {
-    const { port } = await world.host.reaches("shop/v1", "running");
-    await answerOf(port).catch(() => undefined);
+    const { port } = await world.runner.reaches("shop/v1", "running");
+    await answerOf(port, "/die").catch(() => undefined);
     await until("the crash is told of", async () => (await pauses()).length === crash);
   }
   expect((await pauses()).map((match) => Number(match[1]) <= 0.1)).toEqual([true, true, true, true]);
@@ -315,26 +320,26 @@ test.concurrent(
   "restart gives a new process on the same port, and revives what had failed",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({ "server.mjs": server("response.end(String(process.pid))") });
-    await world.host.put("shop/v1", { source: { sha256 }, start });
-    const before = await world.host.reaches("shop/v1", "running");
+    const sha256 = await world.runner.upload({ "server.mjs": server("response.end(String(process.pid))") });
+    await world.runner.put("shop/v1", { source: { sha256 }, start });
+    const before = await world.runner.reaches("shop/v1", "running");
     const pid = await answerOf(before.port);
     const restarts = await Promise.all(
-      [1, 2, 3].map(() => world.host.json("POST", "/deployments/shop/v1/restart")),
+      [1, 2, 3].map(() => world.runner.json("POST", "/deployments/shop/v1/restart")),
     );
     expect(restarts.map(({ status }) => status)).toEqual([202, 202, 202]);
-    const after = await world.host.reaches("shop/v1", "running");
+    const after = await world.runner.reaches("shop/v1", "running");
     expect(after.port).toBe(before.port);
     expect(await answerOf(after.port)).not.toBe(pid);
     const flag = join(world.root, "flag");
-    await world.host.put("shop/v2", {
+    await world.runner.put("shop/v2", {
       source: { sha256 },
       build: `test -e ${flag} || { touch ${flag}; exit 1; }`,
       start,
     });
-    await world.host.reaches("shop/v2", "failed");
-    await world.host.json("POST", "/deployments/shop/v2/restart");
-    await world.host.reaches("shop/v2", "running");
+    await world.runner.reaches("shop/v2", "failed");
+    await world.runner.json("POST", "/deployments/shop/v2/restart");
+    await world.runner.reaches("shop/v2", "running");
   },
 );
 
@@ -342,12 +347,14 @@ test.concurrent(
   "a deployment is removed at any moment of its life, and the id can be used again",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(app);
+    const sha256 = await world.runner.upload(app);
     const spec = { source: { sha256 }, install: "sleep 0.15", build: "sleep 0.15", start };
     for (let delay = 0; delay < 700; delay += 100) {
-      expect((await world.host.put("shop/v1", spec)).status).toBe(202);
+      expect((await world.runner.put("shop/v1", spec)).status).toBe(202);
       await new Promise((resolve) => setTimeout(resolve, delay));
-      const answers = await Promise.all([1, 2].map(() => world.host.json("DELETE", "/deployments/shop/v1")));
+      const answers = await Promise.all(
+        [1, 2].map(() => world.runner.json("DELETE", "/deployments/shop/v1")),
+      );
       expect(answers).toEqual([1, 2].map(() => ({ status: 200, body: { removed: true } })));
       expect(processesWith(world.root)).toEqual([]);
     }
@@ -359,21 +366,21 @@ test.concurrent(
   "a hosted process knows nothing of the runner's secrets, and has its app's home",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "server.mjs": server("response.end(JSON.stringify(process.env))"),
     });
-    await world.host.put("shop/v1", {
+    await world.runner.put("shop/v1", {
       source: { sha256 },
       start,
       env: { PULSE_DEPLOYMENT_ID: "v1", PORT: "1", HOST: "0.0.0.0" },
     });
-    const { port } = await world.host.reaches("shop/v1", "running");
+    const { port } = await world.runner.reaches("shop/v1", "running");
     const text = await answerOf(port);
     expect(text).not.toContain("hush");
     const env = JSON.parse(text) as Record<string, string>;
     expect(env).toMatchObject({ PULSE_DEPLOYMENT_ID: "v1", PORT: String(port), HOST: "127.0.0.1" });
     expect(env["HOME"]).toContain(join(world.root, ".signalbox", "deployments", "shop", ".home"));
-    expect(JSON.stringify(await world.host.json("GET", "/status"))).not.toContain("PULSE_DEPLOYMENT_ID");
+    expect(JSON.stringify(await world.runner.json("GET", "/status"))).not.toContain("PULSE_DEPLOYMENT_ID");
     const record = join(world.root, ".signalbox", "deployments", "shop", "v1", "deployment.json");
     // Its state is known before it is on disk.
     await until("it is recorded", async () => JSON.parse(await readFile(record, "utf8")).state === "running");
@@ -384,12 +391,12 @@ test.concurrent(
   "two deployments of an app run side by side, and the tunnel's lookup knows only what is running",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(app);
-    await world.host.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "one" } });
-    await world.host.put("shop/v2", { source: { sha256 }, start, env: { GREETING: "two" } });
+    const sha256 = await world.runner.upload(app);
+    await world.runner.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "one" } });
+    await world.runner.put("shop/v2", { source: { sha256 }, start, env: { GREETING: "two" } });
     const [one, two] = await Promise.all([
-      world.host.reaches("shop/v1", "running"),
-      world.host.reaches("shop/v2", "running"),
+      world.runner.reaches("shop/v1", "running"),
+      world.runner.reaches("shop/v2", "running"),
     ]);
     expect(one.port).not.toBe(two.port);
     expect(await answerOf(one.port)).toBe("one /");
@@ -401,20 +408,20 @@ test.concurrent(
   "a port that was taken while the runner was away is replaced, and said so",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(app);
-    await world.host.put("shop/v1", { source: { sha256 }, start });
-    const { port } = await world.host.reaches("shop/v1", "running");
-    await world.host.stop();
+    const sha256 = await world.runner.upload(app);
+    await world.runner.put("shop/v1", { source: { sha256 }, start });
+    const { port } = await world.runner.reaches("shop/v1", "running");
+    await world.runner.stop();
     const stranger = createServer();
     await once(stranger.listen(port ?? 0, "127.0.0.1"), "listening");
     try {
       await world.restart();
-      const after = await world.host.reaches("shop/v1", "running");
+      const after = await world.runner.reaches("shop/v1", "running");
       expect(after.port).not.toBe(port);
-      expect(world.host.lines.join("\n")).toContain(
+      expect(world.runner.lines.join("\n")).toContain(
         `"type":"port-conflict","owner":"shop/v1","port":${port}`,
       );
-      expect(world.host.lines.join("\n")).toContain(`"originalPort":${port},"newPort":${after.port}`);
+      expect(world.runner.lines.join("\n")).toContain(`"originalPort":${port},"newPort":${after.port}`);
     } finally {
       await new Promise((resolve) => stranger.close(resolve));
     }
@@ -423,10 +430,10 @@ test.concurrent(
 
 test.concurrent("the internal API refuses what isn't valid, before it costs anything", async (context) => {
   const world = await World.open(context);
-  const sha256 = await world.host.upload(app);
+  const sha256 = await world.runner.upload(app);
   const good = { source: { sha256 }, start };
   const json = (method: string, path: string, body?: string): Promise<Response> =>
-    fetch(`${world.host.origin}${path}`, { method, ...(body === undefined ? {} : { body }) });
+    fetch(`${world.runner.origin}${path}`, { method, ...(body === undefined ? {} : { body }) });
   const refusals: [Promise<Response>, number, string][] = [
     [json("PUT", "/deployments/shop/v1", "{"), 400, "invalid_request"],
     [json("PUT", "/deployments/shop/v1", "x".repeat(70_000)), 413, "too_large"],
@@ -451,13 +458,13 @@ test.concurrent("the internal API refuses what isn't valid, before it costs anyt
     expect([response.status, await response.json()]).toEqual([status, expect.objectContaining({ code })]);
   }
   const { data } = await archive(app);
-  const wrong = await fetch(`${world.host.origin}/sources`, {
+  const wrong = await fetch(`${world.runner.origin}/sources`, {
     method: "PUT",
     headers: { "x-signalbox-sha256": "0".repeat(64) },
     body: new Uint8Array(data),
   });
   expect(await wrong.json()).toMatchObject({ code: "hash_mismatch" });
-  expect((await fetch(`${world.host.origin}/sources/${"0".repeat(64)}`, { method: "HEAD" })).status).toBe(
+  expect((await fetch(`${world.runner.origin}/sources/${"0".repeat(64)}`, { method: "HEAD" })).status).toBe(
     404,
   );
 });
@@ -473,7 +480,7 @@ test.concurrent("a refused upload is answered while the client still sends", asy
       controller.enqueue(new Uint8Array(65_536));
     },
   });
-  const response = await fetch(`${world.host.origin}/sources`, {
+  const response = await fetch(`${world.runner.origin}/sources`, {
     method: "PUT",
     body: endless,
     duplex: "half",
@@ -486,19 +493,21 @@ test.concurrent(
   "a restart that is asked for again while the old process takes its time is one restart",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start });
-    await world.host.reaches("shop/v1", "running");
+    await world.runner.put("shop/v1", { source: { sha256 }, start });
+    await world.runner.reaches("shop/v1", "running");
     const ask = (): Promise<{ status: number; body: Record<string, unknown> }> =>
-      world.host.json("POST", "/deployments/shop/v1/restart?request=7");
+      world.runner.json("POST", "/deployments/shop/v1/restart?request=7");
     const answers = await Promise.all([ask(), ask(), ask()]);
     // Nobody is told that it runs while it is the old one that does.
     expect(answers.map(({ body }) => body["state"])).toEqual(["starting", "starting", "starting"]);
-    await world.host.reaches("shop/v1", "running");
+    await world.runner.reaches("shop/v1", "running");
     expect((await ask()).body["state"]).toBe("running");
-    const starts = (await world.host.logs("shop/v1")).split("\n").filter((line) => line.startsWith("$ node"));
+    const starts = (await world.runner.logs("shop/v1"))
+      .split("\n")
+      .filter((line) => line.startsWith("$ node"));
     expect(starts).toHaveLength(2);
   },
 );
@@ -507,13 +516,13 @@ test.concurrent(
   "a restart that is under way when the runner ends doesn't start a process that nobody ends",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       "server.mjs": `process.on("SIGTERM", () => undefined);\n${server("response.end('up')")}`,
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start });
-    await world.host.reaches("shop/v1", "running");
-    await world.host.stop();
-    const inside = await Host.open({ root: world.root, timing });
+    await world.runner.put("shop/v1", { source: { sha256 }, start });
+    await world.runner.reaches("shop/v1", "running");
+    await world.runner.stop();
+    const inside = await Workspace.open({ root: world.root, timing });
     const { deployments, journal } = inside;
     await until("it runs again", () => deployments.status("shop/v1").state === "running");
     const restarted = deployments.restart("shop/v1").catch(() => undefined);
@@ -531,17 +540,17 @@ test.concurrent(
   "what isn't a deployment, or can't be deleted, doesn't keep a runner from starting",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(app);
-    await world.host.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "hello" } });
-    const { port } = await world.host.reaches("shop/v1", "running");
-    await world.host.kill();
+    const sha256 = await world.runner.upload(app);
+    await world.runner.put("shop/v1", { source: { sha256 }, start, env: { GREETING: "hello" } });
+    const { port } = await world.runner.reaches("shop/v1", "running");
+    await world.runner.kill();
     const own = join(world.root, ".signalbox");
     await writeFile(join(own, "deployments", ".DS_Store"), "a file browser was here");
     await writeFile(join(own, "deployments", "shop", "notes.txt"), "and a person");
     await mkdir(join(own, "deployments", "shop", "broken"));
     await writeFile(join(own, "deployments", "shop", "broken", "deployment.json"), "{}");
     await world.restart();
-    await world.host.reaches("shop/v1", "running");
+    await world.runner.reaches("shop/v1", "running");
     expect(await answerOf(port, "/x")).toBe("hello /x");
   },
 );

@@ -1,7 +1,9 @@
-import { execFile } from "node:child_process";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildExecutable, bundleRunner } from "../../scripts/build/runner.ts";
@@ -44,7 +46,7 @@ test.each(forms)("the %s connects, serves the tunnel and drains", async (form) =
     console.log(
       `${form}: connected after ${(performance.now() - startedAt).toFixed(0)} ms, ${runner.residentMiB().toFixed(0)} MiB`,
     );
-    const stream = link.session.request({ service: "@runner", path: "/nothing" });
+    const stream = link.streams.request({ service: "@runner", path: "/nothing" });
     expect((await stream.head()).status).toBe(404);
     expect(JSON.parse((await stream.body()).toString())).toMatchObject({ code: "not_found" });
     const health = await runner.healthUrl();
@@ -92,4 +94,33 @@ test("a port that is taken and a workspace that can't be made are named", async 
   await taken.remove();
   await homeless.remove();
   await hub.close();
+});
+
+test.each(forms)("the %s puts itself in reach of its deployments, to serve files", async (form) => {
+  const hub = await startHub();
+  const runner = await startRunner(hub, { command: command(form) });
+  const site = join(directory, "site");
+  await mkdir(site, { recursive: true });
+  await writeFile(join(site, "index.html"), "served");
+  let serving: ChildProcess | undefined;
+  try {
+    await hub.connection(0);
+    serving = spawn(join(runner.workspace, ".signalbox/bin/signalbox-runner"), ["static", "."], {
+      cwd: site,
+      env: { PATH: process.env["PATH"] ?? "", HOME: directory, PORT: "0" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const output = serving.stdout;
+    if (output === null) throw new Error("Its output isn't piped.");
+    const [line] = (await once(createInterface({ input: output }), "line")) as [string];
+    const url = /http:\S+/.exec(line)?.[0] ?? "";
+    expect(await (await fetch(url)).text()).toBe("served");
+    const exited = once(serving, "exit");
+    serving.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+  } finally {
+    serving?.kill("SIGKILL");
+    await runner.remove();
+    await hub.close();
+  }
 });

@@ -3,7 +3,7 @@ import { encodeFrame, joinFrames } from "../../functions/protocol/frames.ts";
 import { bundleWithServices, runtimeCommand } from "../helpers/runner.ts";
 import { startTunnelWorld } from "../helpers/tunnel-world.ts";
 
-test("frames that no hub sends end the session and nothing else", async () => {
+test("frames that no hub sends end the connection and nothing else", async () => {
   const fixture = await bundleWithServices();
   const world = await startTunnelWorld(runtimeCommand("node", fixture.bundle));
   const { hub, runner } = world;
@@ -50,14 +50,14 @@ test("frames that no hub sends end the session and nothing else", async () => {
   for (const [name, message] of hostile) {
     const current = await hub.connection(hub.connections.length - 1);
     const index = hub.connections.length;
-    current.session.raw(message);
+    current.streams.raw(message);
     expect(await current.end(), name).toMatchObject({ code: 1002 });
     link = await hub.connection(index);
   }
   link.socket.send("{ this is no command");
   expect(await link.end()).toMatchObject({ code: 1002 });
   link = await hub.connection(hub.connections.length);
-  expect((await link.session.request({ path: "/after-all" }).body()).toString()).toBe("GET /after-all ");
+  expect((await link.streams.request({ path: "/after-all" }).body()).toString()).toBe("GET /after-all ");
   expect(runner.isOver).toBe(false);
   await world.stop();
   await fixture.remove();
@@ -74,12 +74,12 @@ test.each([false, true])(
         ["host", "app.example"],
         ["x-odd", value],
       ];
-      const odd = link.session.request({ path: "/odd", webSocket, headers });
+      const odd = link.streams.request({ path: "/odd", webSocket, headers });
       expect(await odd.over()).toMatchObject({ code: "protocol" });
     }
     // Long enough for what is late: each of them needs the event loop once more at most.
     for (const path of ["/one", "/two", "/three"])
-      expect((await link.session.request({ path }).body()).toString()).toBe(`GET ${path} `);
+      expect((await link.streams.request({ path }).body()).toString()).toBe(`GET ${path} `);
     expect(runner.isOver).toBe(false);
     await world.stop();
     await fixture.remove();

@@ -9,21 +9,21 @@ import { UnconnectedRunner, server, until } from "../helpers/unconnected-runner.
 
 const timing = { backoffFirstMs: 100, stopGraceMs: 500 };
 
-/** A runner's host and its workspace, of one test. */
+/** The runner and the workspace of one test. */
 class World {
   readonly root: string;
-  host: UnconnectedRunner;
+  runner: UnconnectedRunner;
 
-  private constructor(root: string, host: UnconnectedRunner) {
+  private constructor(root: string, runner: UnconnectedRunner) {
     this.root = root;
-    this.host = host;
+    this.runner = runner;
   }
 
   static async open({ onTestFinished, expect }: TestContext): Promise<World> {
     const root = await mkdtemp(join(tmpdir(), "signalbox-kill-"));
     const world = new World(root, await UnconnectedRunner.start({ root, timing }));
     onTestFinished(async () => {
-      await world.host.stop();
+      await world.runner.stop();
       expect(processesWith(root)).toEqual([]);
       await rm(root, { recursive: true, force: true });
     });
@@ -31,8 +31,8 @@ class World {
   }
 
   async killAndRestart(): Promise<void> {
-    await this.host.kill();
-    this.host = await UnconnectedRunner.start({ root: this.root, timing });
+    await this.runner.kill();
+    this.runner = await UnconnectedRunner.start({ root: this.root, timing });
   }
 }
 
@@ -52,7 +52,7 @@ const start = "node server.mjs";
 
 /** Nobody runs but this deployment's one server. */
 async function expectOneServer(world: World, key: string): Promise<void> {
-  const { port, state, reason } = await world.host.reaches(key, "running", "failed");
+  const { port, state, reason } = await world.runner.reaches(key, "running", "failed");
   expect([state, reason]).toEqual(["running", null]);
   expect(await answerOf(port)).toBe("whole");
   const [entry = "", ...others] = await readdir(join(world.root, ".signalbox", "processes"));
@@ -68,18 +68,18 @@ test.concurrent.for(["installing", "building", "starting", "running"])(
   "a runner that is killed while %s goes on with it, from a clean directory and without an orphan",
   async (state, context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(source);
+    const sha256 = await world.runner.upload(source);
     const reached = join(world.root, "reached");
     /** Where it is to be killed it hangs, and only the first time. */
     const hangs = (there: string): string =>
       there === state ? `{ test -e ${reached} || { touch ${reached}; sleep 300; }; }` : "true";
-    await world.host.put("shop/v1", {
+    await world.runner.put("shop/v1", {
       source: { sha256 },
       install: `setsid sleep 300 & ${once("i", hangs("installing"))}`,
       build: `( trap '' TERM; sleep 300 ) & ${once("b", hangs("building"))}`,
       start: `${hangs("starting")} && exec ${start}`,
     });
-    await world.host.reaches("shop/v1", state);
+    await world.runner.reaches("shop/v1", state);
     if (state !== "running")
       await until("it hangs there", async () => (await readdir(world.root)).includes("reached"));
     await world.killAndRestart();
@@ -91,19 +91,19 @@ test.concurrent(
   "a runner that is killed at any moment of a deployment brings it up in the end",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(source);
+    const sha256 = await world.runner.upload(source);
     const spec = {
       source: { sha256 },
       install: once("i", "sleep 0.05"),
       build: once("b", "sleep 0.05"),
       start,
     };
-    await world.host.put("shop/v1", spec);
+    await world.runner.put("shop/v1", spec);
     for (let round = 0; round < 12; round++) {
       await sleep(round * 25);
       await world.killAndRestart();
     }
-    await world.host.put("shop/v1", spec);
+    await world.runner.put("shop/v1", spec);
     await expectOneServer(world, "shop/v1");
   },
 );
@@ -112,18 +112,18 @@ test.concurrent(
   "a running server and its stubborn children survive no killed runner, and the deployment keeps its port",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.host.upload(source);
-    await world.host.put("shop/v1", {
+    const sha256 = await world.runner.upload(source);
+    await world.runner.put("shop/v1", {
       source: { sha256 },
       install: once("i"),
       build: once("b"),
       start: `setsid sh -c 'trap "" TERM; while :; do sleep 1; done' & exec ${start}`,
     });
-    const { port } = await world.host.reaches("shop/v1", "running");
+    const { port } = await world.runner.reaches("shop/v1", "running");
     const before = processesWith(world.root);
     expect(before.length).toBeGreaterThanOrEqual(2);
     await world.killAndRestart();
-    const after = await world.host.reaches("shop/v1", "running");
+    const after = await world.runner.reaches("shop/v1", "running");
     expect(after.port).toBe(port);
     for (const pid of processesWith(world.root)) expect(before).not.toContain(pid);
   },
@@ -131,15 +131,15 @@ test.concurrent(
 
 test.concurrent("a removal that was interrupted is finished by the next runner", async (context) => {
   const world = await World.open(context);
-  const sha256 = await world.host.upload(source);
-  await world.host.put("shop/v1", { source: { sha256 }, start: `trap '' TERM; sleep 300 & ${start}` });
-  await world.host.reaches("shop/v1", "running");
-  const removal = world.host.json("DELETE", "/deployments/shop/v1").catch(() => undefined);
+  const sha256 = await world.runner.upload(source);
+  await world.runner.put("shop/v1", { source: { sha256 }, start: `trap '' TERM; sleep 300 & ${start}` });
+  await world.runner.reaches("shop/v1", "running");
+  const removal = world.runner.json("DELETE", "/deployments/shop/v1").catch(() => undefined);
   const record = join(world.root, ".signalbox", "deployments", "shop", "v1", "deployment.json");
   await until("the removal is on disk", async () => (await readFile(record, "utf8")).includes('"stopping"'));
   await world.killAndRestart();
   await removal;
-  expect(await world.host.json("GET", "/deployments/shop/v1")).toMatchObject({ status: 404 });
+  expect(await world.runner.json("GET", "/deployments/shop/v1")).toMatchObject({ status: 404 });
   expect(await readdir(join(world.root, ".signalbox", "deployments"))).toEqual([]);
   expect(processesWith(world.root)).toEqual([]);
 });
@@ -156,7 +156,7 @@ test.concurrent(
         await never;
       },
     });
-    const sending = fetch(`${world.host.origin}/sources`, {
+    const sending = fetch(`${world.runner.origin}/sources`, {
       method: "PUT",
       body: half,
       duplex: "half",
@@ -166,8 +166,11 @@ test.concurrent(
     await until("the upload has begun", async () => (await readdir(uploads)).length > 0);
     await world.killAndRestart();
     expect(await readdir(uploads)).toEqual([]);
-    expect((await fetch(`${world.host.origin}/sources/${sha256}`, { method: "HEAD" })).status).toBe(404);
-    const again = await fetch(`${world.host.origin}/sources`, { method: "PUT", body: new Uint8Array(data) });
+    expect((await fetch(`${world.runner.origin}/sources/${sha256}`, { method: "HEAD" })).status).toBe(404);
+    const again = await fetch(`${world.runner.origin}/sources`, {
+      method: "PUT",
+      body: new Uint8Array(data),
+    });
     expect(await again.json()).toEqual({ sha256, bytes: data.length });
   },
 );
@@ -179,19 +182,19 @@ test.concurrent(
     const files = Object.fromEntries(
       Array.from({ length: 8_000 }, (_, index) => [`d${index % 50}/f${index}`, "x"]),
     );
-    const sha256 = await world.host.upload({
+    const sha256 = await world.runner.upload({
       ...files,
       "server.mjs": `import { readdirSync } from "node:fs";
 const count = readdirSync(".", { recursive: true }).filter((name) => /f\\d+$/.test(name)).length;
 ${server("response.end(String(count))")}`,
     });
-    await world.host.put("shop/v1", { source: { sha256 }, start });
+    await world.runner.put("shop/v1", { source: { sha256 }, start });
     const directory = join(world.root, ".signalbox", "deployments", "shop", "v1");
     await until("it is being unpacked", async () =>
       (await readdir(directory)).some((name) => name.includes("partial")),
     );
     await world.killAndRestart();
-    const { port } = await world.host.reaches("shop/v1", "running");
+    const { port } = await world.runner.reaches("shop/v1", "running");
     expect(await answerOf(port)).toBe("8000");
     expect((await readdir(directory)).filter((name) => name.includes("partial"))).toEqual([]);
   },
@@ -199,9 +202,9 @@ ${server("response.end(String(count))")}`,
 
 test.concurrent("a second runner in the same workspace is refused and touches nothing", async (context) => {
   const world = await World.open(context);
-  const sha256 = await world.host.upload(source);
-  await world.host.put("shop/v1", { source: { sha256 }, install: once("i"), build: once("b"), start });
-  await world.host.reaches("shop/v1", "running");
+  const sha256 = await world.runner.upload(source);
+  await world.runner.put("shop/v1", { source: { sha256 }, install: once("i"), build: once("b"), start });
+  await world.runner.reaches("shop/v1", "running");
   await expect(UnconnectedRunner.start({ root: world.root, timing })).rejects.toThrow(
     "belongs to the runner with process id",
   );

@@ -10,7 +10,7 @@ import { collect, headerLines, describeTunnel, type Memory } from "../helpers/tu
 
 describeTunnel("the tunnel", (world, runtime) => {
   const get = (path: string, headers: RawHeaders = [["host", "app.example"]]) =>
-    world.link.session.request({ path, headers });
+    world.link.streams.request({ path, headers });
   const lastSeen = (url: string) => world.local.seen.findLast((request) => request.url === url);
 
   test("headers keep their order, spelling and duplicates both ways; hop-by-hop ones go", async () => {
@@ -72,7 +72,7 @@ describeTunnel("the tunnel", (world, runtime) => {
   });
 
   test("an answer to HEAD keeps the length that it doesn't have", async () => {
-    const stream = world.link.session.request({ method: "HEAD", path: "/status?code=200" });
+    const stream = world.link.streams.request({ method: "HEAD", path: "/status?code=200" });
     expect((await stream.head()).headers).toContainEqual(["content-length", "5"]);
     expect((await stream.body()).length).toBe(0);
   });
@@ -95,7 +95,7 @@ describeTunnel("the tunnel", (world, runtime) => {
   });
 
   test("a service that listens on IPv6's localhost only is reached", async () => {
-    const stream = world.link.session.request({ service: "six", path: "/six" });
+    const stream = world.link.streams.request({ service: "six", path: "/six" });
     expect((await stream.body()).toString()).toBe("GET /six ");
   });
 
@@ -114,7 +114,7 @@ describeTunnel("the tunnel", (world, runtime) => {
     ["no body where one is usual", "POST", [["host", "a"]], "", "content-length: 0"],
   ] as const)("%s has one framing", async (_, method, headers, body, framing) => {
     const given = headers.map(([name, value]): [string, string] => [name, value]);
-    const stream = world.link.session.request(
+    const stream = world.link.streams.request(
       { method, path: "/framing", headers: given },
       Buffer.from(body),
     );
@@ -124,7 +124,7 @@ describeTunnel("the tunnel", (world, runtime) => {
   });
 
   test("a body of unknown length is chunked, and a GET may have one", async () => {
-    const stream = world.link.session.request({ method: "GET", path: "/chunked" }, null);
+    const stream = world.link.streams.request({ method: "GET", path: "/chunked" }, null);
     await stream.write(Buffer.from("hel"));
     await stream.write(Buffer.from("lo"));
     stream.finish();
@@ -146,7 +146,7 @@ describeTunnel("the tunnel", (world, runtime) => {
     ["less than it says", [["content-length", "3"]], "xy"],
   ] as const)("a body with %s is refused, and never reaches the service", async (_, headers, body) => {
     const given = headers.map(([name, value]): [string, string] => [name, value]);
-    const stream = world.link.session.request(
+    const stream = world.link.streams.request(
       { method: "POST", path: "/smuggled", headers: given },
       Buffer.from(body),
     );
@@ -159,7 +159,7 @@ describeTunnel("the tunnel", (world, runtime) => {
       ["host", "a"],
       ["content-length", "3"],
     ];
-    const stream = world.link.session.request({ method: "POST", path: "/smuggled2", headers }, null);
+    const stream = world.link.streams.request({ method: "POST", path: "/smuggled2", headers }, null);
     await stream.write(Buffer.from("GET /smuggled3 HTTP/1.1\r\n\r\n"));
     await expect(stream.head()).rejects.toThrow("reset: protocol");
     expect(world.local.seen.some(({ url }) => url.startsWith("/smuggled"))).toBe(false);
@@ -170,7 +170,7 @@ describeTunnel("the tunnel", (world, runtime) => {
       ["host", "a"],
       ["expect", "100-continue"],
     ];
-    const stream = world.link.session.request(
+    const stream = world.link.streams.request(
       { method: "POST", path: "/continue", headers },
       Buffer.from("body"),
     );
@@ -178,7 +178,7 @@ describeTunnel("the tunnel", (world, runtime) => {
   });
 
   test("a service that answers before it has read the body, and hangs up, is heard", async () => {
-    const stream = world.link.session.request({ method: "POST", path: "/early" }, null);
+    const stream = world.link.streams.request({ method: "POST", path: "/early" }, null);
     expect((await stream.head()).status).toBe(413);
     expect((await stream.body()).toString()).toBe("too much");
     await stream.write(Buffer.alloc(300_000));
@@ -194,7 +194,7 @@ describeTunnel("the tunnel", (world, runtime) => {
     ["unknown", "unreachable"],
     ["gone", "unreachable"],
   ])("a service that is %s resets the stream", async (service, code) => {
-    const stream = world.link.session.request({ service, path: "/" });
+    const stream = world.link.streams.request({ service, path: "/" });
     await expect(stream.head()).rejects.toThrow(`reset: ${code}`);
   });
 
@@ -211,7 +211,7 @@ describeTunnel("the tunnel", (world, runtime) => {
       });
       await new Promise<void>((resolve) => odd.listen(0, "127.0.0.1", resolve));
       const port = (odd.address() as AddressInfo).port;
-      const stream = world.link.session.request({ service: `port:${port}`, path: "/" });
+      const stream = world.link.streams.request({ service: `port:${port}`, path: "/" });
       await expect(stream.head()).rejects.toThrow("reset: protocol");
       odd.close();
     }
@@ -256,7 +256,7 @@ describeTunnel("the tunnel", (world, runtime) => {
   test("64 MiB go through whole, in bounded memory", async () => {
     await collect(world.link);
     const before = world.runner.residentMiB();
-    const stream = world.link.session.request({ method: "POST", path: "/hash" }, null);
+    const stream = world.link.streams.request({ method: "POST", path: "/hash" }, null);
     let most = 0;
     const started = performance.now();
     for (let n = 0; n < 256; n += 1) {
@@ -289,13 +289,13 @@ describeTunnel("the tunnel", (world, runtime) => {
   });
 
   test("a service that doesn't read holds back its own upload only", async () => {
-    const deaf = world.link.session.request({ method: "POST", path: "/deaf" }, null);
+    const deaf = world.link.streams.request({ method: "POST", path: "/deaf" }, null);
     const writing = deaf.write(Buffer.alloc(8 * 1024 * 1024)).catch(() => "cut");
     await until(
       () => deaf.sendCredit.bytes,
       (credit) => credit === 0,
     );
-    const stream = world.link.session.request({ method: "POST", path: "/hash" }, null);
+    const stream = world.link.streams.request({ method: "POST", path: "/hash" }, null);
     for (let n = 0; n < 32; n += 1) await stream.write(BLOCK);
     stream.finish();
     expect((await stream.body()).toString()).toBe(blocksHash(32));
@@ -304,7 +304,7 @@ describeTunnel("the tunnel", (world, runtime) => {
   });
 
   test("frames that wait together are one message, and streams take turns", async () => {
-    world.link.session.keepMessages = true;
+    world.link.streams.keepMessages = true;
     const small = Array.from({ length: 50 }, () => get("/held"));
     await until(
       () => world.local.held,
@@ -312,13 +312,13 @@ describeTunnel("the tunnel", (world, runtime) => {
     );
     world.local.release();
     await Promise.all(small.map((stream) => stream.body()));
-    const messages = world.link.session.messages.splice(0);
+    const messages = world.link.streams.messages.splice(0);
     expect(messages.length).toBeLessThan(50);
     await Promise.all([get("/blocks?count=16").body(), get("/blocks?count=16").body()]);
-    const sizes = world.link.session.messages
+    const sizes = world.link.streams.messages
       .splice(0)
       .map((frames) => frames.reduce((sum, size) => sum + size, 0));
-    world.link.session.keepMessages = false;
+    world.link.streams.keepMessages = false;
     expect(Math.max(...sizes)).toBeLessThanOrEqual(512 * 1024);
   });
 
@@ -329,7 +329,7 @@ describeTunnel("the tunnel", (world, runtime) => {
       );
       expect(answers.every((answer, n) => answer === `GET /n${n} `)).toBe(true);
     }
-    expect(world.link.session.open).toBe(0);
+    expect(world.link.streams.open).toBe(0);
   });
 
   test("the runner's own API is a service that nothing but the hub reaches", async () => {
@@ -337,16 +337,16 @@ describeTunnel("the tunnel", (world, runtime) => {
       ["host", "x"],
       ["x-signalbox-internal", "guess"],
     ];
-    const echo = world.link.session.request(
+    const echo = world.link.streams.request(
       { service: "@runner", method: "PUT", path: "/echo/a%20b/c", headers },
       Buffer.from("hi"),
     );
     expect((await echo.head()).headers).toContainEqual(["x-rest", "a b/c"]);
     expect((await echo.body()).toString()).toBe("hi");
-    const unknown = world.link.session.request({ service: "@runner", path: "/nothing" });
+    const unknown = world.link.streams.request({ service: "@runner", path: "/nothing" });
     expect((await unknown.head()).status).toBe(404);
     expect(JSON.parse((await unknown.body()).toString())).toMatchObject({ code: "not_found" });
-    const wrong = world.link.session.request({ service: "@runner", path: "/echo/x" });
+    const wrong = world.link.streams.request({ service: "@runner", path: "/echo/x" });
     expect((await wrong.head()).status).toBe(405);
   });
 
@@ -354,7 +354,7 @@ describeTunnel("the tunnel", (world, runtime) => {
     const streams = [
       get("/events"),
       get("/events"),
-      world.link.session.request({ service: "six", path: "/events" }),
+      world.link.streams.request({ service: "six", path: "/events" }),
     ];
     await Promise.all(streams.map((stream) => stream.head()));
     const asked = world.link.events.length;

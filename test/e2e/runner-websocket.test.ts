@@ -8,7 +8,7 @@ describeTunnel("WebSockets through the tunnel", (world) => {
   const lastSeen = (url: string) => world.local.seen.findLast((request) => request.url === url);
 
   const open = (path: string, headers: RawHeaders = []) =>
-    world.link.session.request({ path, headers: [["host", "app.example"], ...headers], webSocket: true });
+    world.link.streams.request({ path, headers: [["host", "app.example"], ...headers], webSocket: true });
 
   test("carry messages both ways, with subprotocol, headers and path as the client gave them", async () => {
     const socket = open("/ws/%2e%2e/x?token=1", [
@@ -131,7 +131,7 @@ describeTunnel("WebSockets through the tunnel", (world) => {
     const socket = open("/refused");
     expect(await socket.head()).toMatchObject({ status: 403 });
     expect((await socket.body()).toString()).toBe("not you");
-    const gone = world.link.session.request({ service: "gone", path: "/", webSocket: true });
+    const gone = world.link.streams.request({ service: "gone", path: "/", webSocket: true });
     await expect(gone.head()).rejects.toThrow("reset: unreachable");
   });
 });

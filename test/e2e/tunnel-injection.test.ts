@@ -1,4 +1,4 @@
-import { byRunner } from "../helpers/placement.ts";
+import { byRunner } from "../";
 import { backends } from "./injection.test.ts";
 
 /** Every case of a backend with an address, once more with a runner's tunnel in between. */

@@ -5,7 +5,7 @@ import { WebSocketServer, type RawData, type WebSocket } from "ws";
 import { parseEvent, type Fields, type RunnerEvent } from "../../functions/protocol/control.ts";
 import { RUNNER_SUBPROTOCOL } from "../../functions/protocol/limits.ts";
 import { messageBytes } from "../../runner/web-socket.ts";
-import { HubSession } from "./hub-session.ts";
+import { HubStreams } from "./hub-streams.ts";
 
 export const RUNNER_SECRET = "runner-secret-for-tests";
 
@@ -31,7 +31,7 @@ export class HubConnection {
   readonly events: RunnerEvent[] = [];
   /** Text messages that aren't events: pings. */
   readonly texts: string[] = [];
-  readonly session: HubSession;
+  readonly streams: HubStreams;
   closed: { code: number; reason: string } | null = null;
   readonly #wakes = new Set<() => void>();
 
@@ -39,12 +39,12 @@ export class HubConnection {
     this.runnerId = runnerId;
     this.request = request;
     this.socket = socket;
-    this.session = new HubSession((message) => {
+    this.streams = new HubStreams((message) => {
       if (socket.readyState === socket.OPEN) socket.send(message);
     });
     socket.on("message", (data: RawData, isBinary) => {
       const bytes = messageBytes(data);
-      if (isBinary) this.session.receive(bytes);
+      if (isBinary) this.streams.receive(bytes);
       else if (bytes.toString() === "ping") {
         this.texts.push("ping");
         if (answersPings) socket.send("pong");
@@ -57,7 +57,7 @@ export class HubConnection {
     socket.on("error", () => undefined);
     socket.on("close", (code, reason) => {
       this.closed = { code, reason: reason.toString() };
-      this.session.end();
+      this.streams.end();
       this.#changed();
     });
   }

@@ -18,7 +18,7 @@ export interface Outcome {
   nextSteps: string[];
 }
 
-export interface Refusal {
+export interface CliRefusal {
   code: string;
   message: string;
   exitCode: number;
@@ -79,9 +79,9 @@ export class RailwayCli {
   }
 
   /** The error of a command that doesn't, from its last line. */
-  async refused(args: string[], env: Record<string, string> = {}): Promise<Refusal> {
+  async refused(args: string[], env: Record<string, string> = {}): Promise<CliRefusal> {
     const { code, stdout, stderr } = await this.run([...args, "--json"], env);
-    const { error } = JSON.parse(stderr.trim().split("\n").at(-1) ?? "") as { error: Refusal };
+    const { error } = JSON.parse(stderr.trim().split("\n").at(-1) ?? "") as { error: CliRefusal };
     if (stdout !== "" || code !== error.exitCode) throw new Error(`${code}, ${stdout}, ${stderr}`);
     return error;
   }

@@ -8,8 +8,9 @@ const system = `${os}-${process.arch}`;
 // Deno's packages are named after the processors as Rust knows them, but for this pair.
 const denoSystem = os === "linux" ? `${system}-glibc` : system;
 
-/** Packages that bring a binary without a script that downloads it. The oldest Node is the oldest that signalbox runs on. */
+/** Packages that bring a binary without a script that downloads it. Node 20 and 22 are the oldest that signalbox and its runner run on. */
 const PACKAGES = {
+  "node 20": { spec: `node-${system}@20.12.0`, file: "bin/node" },
   "node 22": { spec: `node-${system}@22.13.0`, file: "bin/node" },
   "node 24": { spec: `node-${system}@24.22.3`, file: "bin/node" },
   deno: { spec: `@deno/${denoSystem}@2.9.5`, file: "deno" },

@@ -90,6 +90,6 @@ export interface Memory {
 
 /** The runner's memory after a garbage collection. */
 export async function collect(link: HubConnection): Promise<Memory> {
-  const stream = link.session.request({ service: "@runner", path: "/memory/now" });
+  const stream = link.streams.request({ service: "@runner", path: "/memory/now" });
   return JSON.parse((await stream.body()).toString()) as Memory;
 }

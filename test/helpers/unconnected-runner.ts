@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
-import type { HostOptions } from "../../runner/deployments/host.ts";
+import type { WorkspaceOptions } from "../../runner/workspace.ts";
 import { archive, type Tree } from "./archive.ts";
 import { Program } from "./program.ts";
 
@@ -31,7 +31,10 @@ export class UnconnectedRunner {
     this.origin = origin;
   }
 
-  static async start(options: HostOptions, env: Record<string, string> = {}): Promise<UnconnectedRunner> {
+  static async start(
+    options: WorkspaceOptions,
+    env: Record<string, string> = {},
+  ): Promise<UnconnectedRunner> {
     const program = new Program([process.execPath, PROGRAM, JSON.stringify(options)], {
       env: { ...ownEnvironment(), ...env },
     });

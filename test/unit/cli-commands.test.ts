@@ -12,6 +12,7 @@ import { isNamed } from "../../scripts/cli/commands/delete.ts";
 import { everywhere, type Command } from "../../scripts/cli/command.ts";
 import { completionScript } from "../../scripts/cli/completions.ts";
 import { commandHelp, overview } from "../../scripts/cli/help.ts";
+import { main } from "../../scripts/cli/main.ts";
 import { Output } from "../../scripts/cli/output.ts";
 import { readEvents } from "../../scripts/cli/progress/event-stream.ts";
 import { publicUrl } from "../../scripts/cli/public-url.ts";
@@ -108,6 +109,37 @@ test("every command is in the overview and has a help that fits a terminal", () 
     for (const flag of Object.keys(command.flags)) expect(help).toContain(`--${flag}`);
     expect(Math.max(...help.split("\n").map((line) => line.length)), command.name).toBeLessThanOrEqual(120);
   }
+});
+
+test.each(["canary", "janitor", "railway", "runners"])(
+  "%s has a help that lists what is below",
+  async (word) => {
+    const written = { stdout: "", stderr: "" };
+    const sink = (name: keyof typeof written) => ({ write: (text: string) => (written[name] += text) });
+    const world = {
+      env: {},
+      cwd: tmpdir(),
+      interactive: false,
+      readInput: async () => "",
+      signal: new AbortController().signal,
+    };
+    for (const flag of ["--help", "-h"]) {
+      const code = await main([word, flag], world, { stdout: sink("stdout"), stderr: sink("stderr") });
+      expect([code, written.stderr]).toEqual([0, ""]);
+    }
+    const below = listed.filter(({ name }) => name.startsWith(`${word} `));
+    expect(below.length).toBeGreaterThan(0);
+    for (const { name, summary } of below) {
+      expect(written.stdout).toContain(`  ${name} `);
+      expect(written.stdout).toContain(summary);
+    }
+    expect(written.stdout).not.toContain("forget");
+  },
+);
+
+test("every command that does something says so in the third person", () => {
+  for (const { name, summary } of listed)
+    expect(summary, name).not.toMatch(/^(?:run|make|write|give|set|check|delete|build|list) /);
 });
 
 test("bash completes commands, their second words and their flags", async () => {

@@ -23,7 +23,6 @@ import { buffer } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { unpackTar } from "modern-tar";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { refuseWorkspaceMember } from "../../scripts/cli/deploy/workspace-member.ts";
 import { packTree } from "../../scripts/cli/packing/archive.ts";
 import { identityOf, readSourceTree } from "../../scripts/cli/packing/source-tree.ts";
 import { EntryGuard } from "../../runner/sources/entry-guard.ts";
@@ -269,33 +268,6 @@ describe("secrets of Signalbox", () => {
     await expect(readSourceTree(join(root, "home"), { alone: true })).rejects.toMatchObject({
       code: "secret_directory",
     });
-  });
-});
-
-describe("a workspace's member", () => {
-  const member = (needs: object) => ({
-    "package.json": '{"workspaces":["packages/*"]}',
-    ".git/HEAD": "",
-    "packages/app/package.json": JSON.stringify({ name: "app", dependencies: needs }),
-    "packages/lib/package.json": '{"name":"lib"}',
-  });
-
-  test.each([["workspace:*"], ["file:../lib"], ["link:./../lib"], ["../lib"], ["./../lib"], ["^1.0.0"]])(
-    "that needs another by %s is refused with the remedy",
-    async (version) => {
-      await write(member({ lib: version }));
-      await mkdir(join(root, "node_modules"));
-      await symlink("../packages/lib", join(root, "node_modules/lib"));
-      expect(() => refuseWorkspaceMember(join(root, "packages/app"))).toThrow(
-        /needs lib of it.*--start "npm start --workspace packages\/app"/,
-      );
-    },
-  );
-
-  test("that needs only what a registry has is fine, and so is the root", async () => {
-    await write({ ...member({ zod: "^4.0.0" }), "node_modules/zod/package.json": "{}" });
-    refuseWorkspaceMember(join(root, "packages/app"));
-    refuseWorkspaceMember(root);
   });
 });
 

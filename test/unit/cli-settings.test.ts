@@ -328,6 +328,53 @@ describe("what is deployed", () => {
     expect(plan).toMatchObject({ app: "shop", target: { start: "npm start" } });
   });
 
+  test("files to serve are said by flag or file, and a start command is another answer", async () => {
+    const here = (more: object = {}) => ({ file: null, directory: root, config: { app: "x", ...more } });
+    const startOf = (plan: ReturnType<typeof planDeployment>): string | undefined =>
+      plan.target.kind === "runner" ? plan.target.start : undefined;
+    expect(startOf(planDeployment({ static: "a b" }, here({ start: "node x" }), null))).toBe(
+      "signalbox-runner static 'a b'",
+    );
+    expect(startOf(planDeployment({}, here({ static: "www" }), null))).toBe("signalbox-runner static www");
+    expect(startOf(planDeployment({ start: "node x" }, here({ static: "www" }), null))).toBe("node x");
+    expect(() => planDeployment({ start: "node x", static: "www" }, here(), null)).toThrow(
+      "give one of them",
+    );
+  });
+
+  test("a workspace's member is sent with its workspace, and its commands run where it is", async () => {
+    const member = join(root, "apps/web");
+    await mkdir(member, { recursive: true });
+    await writeFile(join(root, "package.json"), '{"workspaces":["apps/*"]}');
+    await writeFile(join(member, "package.json"), '{"name":"web","scripts":{"build":"x","start":"node x"}}');
+    const loaded = { file: null, directory: member, config: {} };
+    expect(planDeployment({}, loaded, member)).toMatchObject({
+      app: "web",
+      newApp: { contract: "none" },
+      target: {
+        source: { directory: root },
+        start: "cd apps/web && npm start",
+        settings: { build: "cd apps/web && npm run build", env: { NODE_ENV: "production" } },
+      },
+    });
+    const given = planDeployment({ start: "a || b", build: "make", env: ["NODE_ENV=test"] }, loaded, member);
+    expect(given).toMatchObject({
+      target: {
+        start: "cd apps/web || exit; a || b",
+        settings: { build: "cd apps/web && make", env: { NODE_ENV: "test" } },
+      },
+      decisions: [{ what: "root" }],
+    });
+    const alone = { source: { directory: member }, start: "npm start" };
+    expect(planDeployment({ install: "npm i" }, loaded, member).target).toMatchObject(alone);
+    // A repository of its own ends where it begins, and one around both is looked through.
+    await mkdir(join(member, ".git"));
+    expect(planDeployment({}, loaded, member).target).toMatchObject(alone);
+    await rm(join(member, ".git"), { recursive: true });
+    await mkdir(join(root, ".git"));
+    expect(planDeployment({}, loaded, member).target).toMatchObject({ source: { directory: root } });
+  });
+
   test("a variable without a name is a mistake in the flags", () => {
     expect(() => planDeployment({ env: ["=1"], start: "x" }, config({ app: "x" }), null)).toThrow(
       expect.objectContaining({ reason: "usage" }),

@@ -58,7 +58,7 @@ function gone(id: string): AppCommand[] {
 }
 
 describe("a rollout", () => {
-  test("goes from pending over ready to active, and leaves the former one draining until an absolute time", () => {
+  test("goes from pending over ready to active, and the former one drains until its deadline", () => {
     const two = run(app({ drainTtlSeconds: 60, previousRetentionSeconds: 30 }), [
       ...released("v1"),
       ...released("v2"),

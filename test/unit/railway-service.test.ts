@@ -132,7 +132,7 @@ describe("a service's variables", () => {
     redis: true,
   };
 
-  test("are references for the users', and the target's own win", () => {
+  test("refer to the users' variables, and the target's own win", () => {
     const { app, deployment, target: railway } = appWith("shop", "v1", { image: "a", env: { MODE: "test" } });
     expect(variablesOf(app, deployment, railway, given)).toMatchObject({
       API_KEY: "${{pulse-env.API_KEY}}",

@@ -13,7 +13,7 @@ import { STORE_OUTAGE_MS, STORE_TIMEOUT_MS } from "../../functions/protocol/limi
 import { violations } from "../../functions/apps/invariants.ts";
 import { RolloutDriver } from "../../functions/rollouts/driver.ts";
 import type { Verification } from "../../functions/rollouts/steps.ts";
-import type { Provisioned, Step } from "../../functions/providers/provider.ts";
+import type { Provisioned, StepOutcome } from "../../functions/providers/provider.ts";
 import { MemoryStore } from "../helpers/memory-store.ts";
 
 const APP = "shop";
@@ -52,9 +52,9 @@ class World {
   readonly store = new MemoryStore(this.clock.now);
   readonly steps: string[] = [];
   readonly calls: string[] = [];
-  provision: (deployment: Deployment) => Promise<Step<Provisioned>> = () =>
+  provision: (deployment: Deployment) => Promise<StepOutcome<Provisioned>> = () =>
     Promise.resolve({ status: "done", value: { url: "http://backend.test", resources: { service: "s" } } });
-  remove: (deployment: Deployment) => Promise<Step<null>> = () =>
+  remove: (deployment: Deployment) => Promise<StepOutcome<null>> = () =>
     Promise.resolve({ status: "done", value: null });
   verify: (deployment: Deployment) => Promise<Verification> = () =>
     Promise.resolve({ ok: true, contract: "pulse" });
@@ -250,7 +250,7 @@ describe("rolling out", () => {
   });
 
   test.each([
-    ["waits", (): Promise<never> | Promise<Step<Provisioned>> => wait(10_000)],
+    ["waits", (): Promise<never> | Promise<StepOutcome<Provisioned>> => wait(10_000)],
     ["throws", (): Promise<never> => Promise.reject(new Error("broken provider"))],
   ])("a provider that only %s has thirty minutes", async (_, provision) => {
     world.provision = provision;
@@ -683,10 +683,10 @@ function holdNextRead(store: MemoryStore): { resolve: () => void } {
 
 const NOT_YET: Verification = { ok: false, why: "not yet" };
 
-function wait(ms: number): Promise<Step<Provisioned>> {
+function wait(ms: number): Promise<StepOutcome<Provisioned>> {
   return Promise.resolve({ status: "wait", untilMs: world.clock.time + ms, detail: "still building" });
 }
 
-function done(): Promise<Step<Provisioned>> {
+function done(): Promise<StepOutcome<Provisioned>> {
   return Promise.resolve({ status: "done", value: { url: "http://backend.test", resources: {} } });
 }

@@ -3,12 +3,12 @@ import {
   hostedStates,
   parseHostedDeployment,
   parseHostedLogPage,
-  parseRefusal,
+  parseRunnerRefusal,
   parseStoredSource,
   type HostedDeployment,
 } from "../../functions/protocol/runner-api.ts";
 import { printableLine } from "../../functions/protocol/printable.ts";
-import { placementOf } from "../../functions/runners/status-event.ts";
+import { reportedLoadOf } from "../../functions/runners/status-event.ts";
 
 const hosted: HostedDeployment = {
   app: "shop",
@@ -80,7 +80,7 @@ test("a line of a log is cut; its colours stay", () => {
 
 test("labels with control characters or over the limit are left out", () => {
   const labels = { region: "eu", "a\u001b[2J": "b", gpu: "y\nes", wide: "x".repeat(64), lone: "\ud800" };
-  const { labels: kept } = placementOf({ type: "runner-status", timestamp: "", payload: { labels } });
+  const { labels: kept } = reportedLoadOf({ type: "runner-status", timestamp: "", payload: { labels } });
   expect(kept).toEqual({ region: "eu" });
 });
 
@@ -94,7 +94,7 @@ test("a stored source has a SHA-256 and a size", () => {
 });
 
 test("a refusal's texts are cut and lose their control characters", () => {
-  const refusal = parseRefusal({
+  const refusal = parseRunnerRefusal({
     code: "x".repeat(300),
     detail: `\u001b]0;title\u0007${"y".repeat(10_000)}`,
     field: "env\r\nA",
@@ -103,7 +103,7 @@ test("a refusal's texts are cut and lose their control characters", () => {
   expect(refusal?.detail).toHaveLength(500);
   expect(refusal?.detail).toMatch(/^y+…$/);
   expect(refusal?.field).toBe("env A");
-  expect(parseRefusal({ code: "x" })).toBeNull();
+  expect(parseRunnerRefusal({ code: "x" })).toBeNull();
 });
 
 test.each([

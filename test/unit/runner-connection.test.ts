@@ -59,7 +59,7 @@ test("a command is acknowledged before its result, and a drain refuses only what
     { type: "ack", commandId: "c1" },
     { type: "build-summary", commandId: "c1" },
   ]);
-  commands.drain();
+  commands.shutDown();
   for (const type of commandTypes) await commands.dispatch(command(type));
   const refused = sent.filter(({ type }) => type === "error").length;
   expect(refused).toBe(8);

@@ -159,7 +159,7 @@ describe("failed logins", () => {
       looks = 0;
     });
 
-    test("cost only so many looks, one after the other or all at once, and none behind that address then", async () => {
+    test("cost no more look-ups than the limit, one by one or all at once", async () => {
       for (let attempt = 0; attempt < 100; attempt++) await lookUp("9.9.8.1", wrong);
       expect(looks).toBe(AUTH_FAILURES_PER_MINUTE);
       looks = 0;

@@ -1,7 +1,7 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect, test } from "vitest";
-import { REPLACED_PAUSE_MS, RUNNER_SUBPROTOCOL } from "../../functions/protocol/limits.ts";
+import { REPLACED_DELAY_MS, RUNNER_SUBPROTOCOL } from "../../functions/protocol/limits.ts";
 import { hubOf } from "../../functions/runners/reach-hub.ts";
 import { Presence } from "../../functions/runners/presence.ts";
 import { openStore } from "../../functions/state/open.ts";
@@ -11,7 +11,7 @@ test("two runners that politely take turns with one id are flagged, and no longe
     const presence = new Presence(storage.kv, openStore(env));
     const start = Date.now();
     // Each comes back when it has waited, which takes a little longer than it says.
-    const turnMs = REPLACED_PAUSE_MS + 2_000;
+    const turnMs = REPLACED_DELAY_MS + 2_000;
     for (let turn = 0; turn < 6; turn++) {
       presence.connected("twins", RUNNER_SUBPROTOCOL, turn > 0, start + turn * turnMs);
       if (turn === 1) expect(presence.record?.conflict).toBe(false);

@@ -76,7 +76,7 @@ test("one that drains is connected and not placed on, and neither is a SentryVib
   expect(await placeable()).toEqual([]);
 });
 
-test("one that is replaced is there once, one that is lost or whose hub was moved no more, one that is forgotten never", async () => {
+test("the index lists a replaced runner once, and no lost, moved or forgotten one", async () => {
   await connect("r1");
   say(await connect("r1"), { labels: { region: "eu" } });
   await until(placeable, ["r1"]);
@@ -137,7 +137,7 @@ test("a load that goes up and down is published once in a while, and a change of
   await runInDurableObject(hubOf(env, "r1"), async (_, { storage }) => {
     const presence = new Presence(storage.kv, store);
     const start = Date.now();
-    const says = (deployments: number, at: number) => presence.told({ deployments, labels: undefined }, at);
+    const says = (deployments: number, at: number) => presence.reportLoad({ deployments, labels: undefined }, at);
     presence.connected("r1", RUNNER_SUBPROTOCOL, false, start);
     says(0, start);
     presence.heard(start);

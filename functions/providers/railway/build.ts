@@ -7,7 +7,7 @@ import {
   latestDeployment,
   type RailwayDeploymentStatus,
 } from "../../railway/operations.ts";
-import type { BuildLog, Provisioned, Step } from "../provider.ts";
+import type { BuildLog, Provisioned, StepOutcome } from "../provider.ts";
 import { linesOf } from "./log.ts";
 import { failed, wait, type RailwayStep } from "./step.ts";
 
@@ -40,7 +40,7 @@ const meanings: Record<RailwayDeploymentStatus, Meaning> = {
 };
 
 /** Looks at the build or start that is under way, and passes on what it wrote. */
-export async function followBuild(step: RailwayStep, log: BuildLog): Promise<Step<Provisioned>> {
+export async function followBuild(step: RailwayStep, log: BuildLog): Promise<StepOutcome<Provisioned>> {
   const { memory } = step;
   const { environment } = await step.place();
   const { service, railwayDeployment: deployment } = memory;
@@ -79,12 +79,12 @@ async function finish(
   railwayDeployment: string,
   known: string | undefined,
   log: BuildLog,
-): Promise<Step<Provisioned>> {
+): Promise<StepOutcome<Provisioned>> {
   const { access, memory, target } = step;
   const place = await step.place();
   if (target.repo) await stopAutoDeploys(step, service, log);
   // A creation that was repeated may have come true twice; of two services, the look leaves one.
-  if (memory.doubtedAt !== null) await step.findAndTidy();
+  if (memory.lastUnansweredAt !== null) await step.findAndTidy();
   const domain = known ?? (await step.createDomain(service));
   const resources = { service, railwayDeployment, ...place };
   return { status: "done", value: { url: access.originOf(domain), resources } };

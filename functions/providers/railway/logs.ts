@@ -1,6 +1,6 @@
 import { isFinished } from "../../apps/app-document.ts";
 import { RailwayError } from "../../railway/error.ts";
-import { pause } from "../../railway/pause.ts";
+import { delay } from "../../railway/delay.ts";
 import { deploymentOutput, deploymentLogs, type RailwayLogLine } from "../../railway/operations.ts";
 import type { LogPage, LogQuery } from "../provider.ts";
 import { dateOf, linesOf, microseconds } from "./log.ts";
@@ -16,8 +16,8 @@ const ASKED = 1_000;
 /** Younger lines wait for the next look: others may still come that belong before them. */
 const SETTLED_MS = 500;
 /** Each reader of a log costs a call every few seconds, and Railway limits calls by the hour. */
-const FIRST_PAUSE_MS = 2_000;
-const PAUSE_LIMIT_MS = 10_000;
+const FIRST_DELAY_MS = 2_000;
+const DELAY_LIMIT_MS = 10_000;
 /** How long to believe which Railway deployment is the newest. */
 const LOOK_AGE_MS = 15_000;
 
@@ -35,14 +35,14 @@ export async function readLogs(step: RailwayStep, query: LogQuery): Promise<LogP
   if (isFinished(step.deployment)) return { ...none, complete: true, detail: GONE_WITH_IT };
   const deadline = Date.now() + waitMs;
   // A reader at the log's end waits before it asks; one that catches up doesn't.
-  const isAtEnd = cursor > (Date.now() - PAUSE_LIMIT_MS) * LINES_OF_A_MS;
-  if (isAtEnd) await pause(Math.min(FIRST_PAUSE_MS, waitMs), signal);
-  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(PAUSE_LIMIT_MS, pauseMs * 1.5)) {
+  const isAtEnd = cursor > (Date.now() - DELAY_LIMIT_MS) * LINES_OF_A_MS;
+  if (isAtEnd) await delay(Math.min(FIRST_DELAY_MS, waitMs), signal);
+  for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(DELAY_LIMIT_MS, delayMs * 1.5)) {
     const deployment = await newest(step);
     const page = deployment === null ? null : await readPage(step, deployment, cursor, limit);
     if (page !== null && page.lines.length > 0) return page;
-    if (Date.now() + pauseMs > deadline || signal.aborted) return { ...none, complete: false };
-    await pause(pauseMs, signal);
+    if (Date.now() + delayMs > deadline || signal.aborted) return { ...none, complete: false };
+    await delay(delayMs, signal);
   }
 }
 

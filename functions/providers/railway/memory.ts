@@ -2,7 +2,7 @@ import type { AppDocument, Deployment } from "../../apps/app-document.ts";
 import { LogFollower } from "./log.ts";
 
 /**
- * What a rollout knows from its last step. All of it can be found on Railway: a process that loses it looks again.
+ * What a rollout remembers of its last step. All of it can be read from Railway again if it is lost.
  */
 export interface RolloutMemory {
   service: string | null;
@@ -20,10 +20,10 @@ export interface RolloutMemory {
   grouped: boolean;
   /** What the service ran before a redeploy. */
   former: string | null;
-  /** When the service's creation was sent without an answer; null once an answer comes. */
-  doubtSince: number | null;
-  /** The same, kept for good: Railway may carry out both the creation and its repetition. */
-  doubtedAt: number | null;
+  /** When a creation got no answer; null once one did. */
+  unansweredSince: number | null;
+  /** The last time that happened, never cleared: Railway may carry out both the creation and its repetition. */
+  lastUnansweredAt: number | null;
   /** Steps in a row that Railway answered with an error. */
   failures: number;
 }
@@ -49,8 +49,8 @@ export class RolloutMemories {
         awaitsSource: false,
         grouped: false,
         former: null,
-        doubtSince: null,
-        doubtedAt: null,
+        unansweredSince: null,
+        lastUnansweredAt: null,
         failures: 0,
       };
       this.#memories.set(key, memory);

@@ -63,7 +63,7 @@ export function phaseOf(found: Found | null, memory: RolloutMemory, now: number)
       ? { kind: "not-listed" }
       : { kind: "service-gone", name: names.usual };
   }
-  if (memory.doubtSince !== null && now - memory.doubtSince < DOUBT_MS) return { kind: "in-doubt" };
+  if (memory.unansweredSince !== null && now - memory.unansweredSince < DOUBT_MS) return { kind: "in-doubt" };
   return { kind: "create", name, env };
 }
 

@@ -7,7 +7,7 @@ import { projectServices, serviceVariables } from "../../railway/operations.ts";
 import { sortVariables } from "../../railway/reserved.ts";
 import { installationIdOf } from "../../state/installation-id.ts";
 import type { StateStore } from "../../state/store.ts";
-import type { Provider, Step } from "../provider.ts";
+import type { Provider, StepOutcome } from "../provider.ts";
 import { RailwayAccess } from "./access.ts";
 import { RolloutMemories, type RolloutMemory } from "./memory.ts";
 import { readLogs } from "./logs.ts";
@@ -35,8 +35,8 @@ export function railwayProvider(parts: {
     app: AppDocument,
     deployment: Deployment,
     redeploy: number | null,
-    work: (step: RailwayStep) => Promise<Step<T>>,
-  ): Promise<Step<T>> {
+    work: (step: RailwayStep) => Promise<StepOutcome<T>>,
+  ): Promise<StepOutcome<T>> {
     if (deployment.target.kind !== "railway") throw new Error(`Deployment ${deployment.id} isn't Railway's`);
     if (access === null) return failed(NO_TOKEN);
     const memory = memories.of(app, deployment, redeploy);
@@ -104,7 +104,7 @@ const NO_TOKEN =
   "RAILWAY_PROJECT_ID and RAILWAY_ENVIRONMENT_ID.";
 
 /** An error that passes is waited out, longer each time; after a lost answer the next step looks what happened. */
-function judge(error: RailwayError, memory: RolloutMemory): Step<never> {
+function judge(error: RailwayError, memory: RolloutMemory): StepOutcome<never> {
   if (error.kind === "not_found" && memory.railwayDeployment !== null) {
     // What was followed is gone; the next step finds out whether the service is.
     memory.railwayDeployment = null;

@@ -1,5 +1,5 @@
 import { serviceVariables } from "../../railway/operations.ts";
-import type { Step } from "../provider.ts";
+import type { StepOutcome } from "../provider.ts";
 import { SOON_MS, unlessGone, wait, type RailwayStep } from "./step.ts";
 
 /** Railway may carry out a creation this long after its answer was lost. Source: twice the longest call. */
@@ -7,7 +7,7 @@ const LATE_MS = 40_000;
 const LATE_LOOK_MS = 5_000;
 
 /** Deletes every service with this deployment's mark; done once it finds none. */
-export async function removeService(step: RailwayStep): Promise<Step<null>> {
+export async function removeService(step: RailwayStep): Promise<StepOutcome<null>> {
   const place = await step.place();
   let isBusy = false;
   for (const { id, name } of (await step.services()).candidates) {
@@ -20,8 +20,8 @@ export async function removeService(step: RailwayStep): Promise<Step<null>> {
     isBusy = true;
   }
   if (isBusy) return wait(SOON_MS / 2, "Railway deletes the service");
-  const { doubtedAt } = step.memory;
-  if (doubtedAt !== null && Date.now() - doubtedAt < LATE_MS) {
+  const { lastUnansweredAt } = step.memory;
+  if (lastUnansweredAt !== null && Date.now() - lastUnansweredAt < LATE_MS) {
     return wait(LATE_LOOK_MS, "a service may still appear whose creation was never answered");
   }
   return { status: "done", value: null };

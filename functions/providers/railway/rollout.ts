@@ -13,7 +13,7 @@ import {
   type RailwayServiceState,
 } from "../../railway/operations.ts";
 import { REDIS_VARIABLE, sortVariables } from "../../railway/reserved.ts";
-import type { BuildLog, Provisioned, Step } from "../provider.ts";
+import type { BuildLog, Provisioned, StepOutcome } from "../provider.ts";
 import { followBuild } from "./build.ts";
 import { phaseOf, redeployPhaseOf } from "./phase.ts";
 import { isSet, reservedOnEnvService, settingsOf, variablesOf } from "./service.ts";
@@ -23,7 +23,7 @@ import { failed, SOON_MS, wait, type RailwayStep } from "./step.ts";
 const CLOCK_TOLERANCE_MS = 2_000;
 
 /** Makes what is missing of a deployment's service, and follows what is under way. */
-export async function provisionService(step: RailwayStep, log: BuildLog): Promise<Step<Provisioned>> {
+export async function provisionService(step: RailwayStep, log: BuildLog): Promise<StepOutcome<Provisioned>> {
   const { memory } = step;
   let phase = phaseOf(null, memory, Date.now());
   if (phase.kind === "look") {
@@ -67,7 +67,7 @@ export async function redeployService(
   step: RailwayStep,
   requestedAt: number,
   log: BuildLog,
-): Promise<Step<Provisioned>> {
+): Promise<StepOutcome<Provisioned>> {
   const { service, railwayDeployment: former } = step.deployment.resources;
   const since = requestedAt + step.access.client.clockAheadMs - CLOCK_TOLERANCE_MS;
   const known = redeployPhaseOf(null, step.memory, { service, former, since });
@@ -101,13 +101,17 @@ function follow(
   step: RailwayStep,
   { service, railwayDeployment }: { service: string; railwayDeployment: string },
   log: BuildLog,
-): Promise<Step<Provisioned>> {
+): Promise<StepOutcome<Provisioned>> {
   Object.assign(step.memory, { service, railwayDeployment });
   return followBuild(step, log);
 }
 
 /** The upload itself starts the build, so that it shows as the newest Railway deployment. */
-async function awaitSource(step: RailwayStep, service: string, log: BuildLog): Promise<Step<Provisioned>> {
+async function awaitSource(
+  step: RailwayStep,
+  service: string,
+  log: BuildLog,
+): Promise<StepOutcome<Provisioned>> {
   const { environment } = await step.place();
   const { serviceInstance } = await step.call(latestDeployment, { environment, service });
   const railwayDeployment = serviceInstance.latestDeployment?.id;
@@ -127,7 +131,7 @@ async function lookAtService(
 async function beginRedeploy(
   step: RailwayStep,
   { service, former }: { service: string; former: string },
-): Promise<Step<never>> {
+): Promise<StepOutcome<never>> {
   Object.assign(step.memory, { service, former });
   const { deploymentRedeploy: begun } = await step.call(deploymentRedeploy, { deployment: former });
   step.memory.railwayDeployment = begun.id;
@@ -138,7 +142,7 @@ async function create(
   step: RailwayStep,
   { name, env }: { name: string; env: RailwayService },
   log: BuildLog,
-): Promise<Step<Provisioned>> {
+): Promise<StepOutcome<Provisioned>> {
   const place = await step.place();
   const { variables } = await step.call(serviceVariables, { ...place, service: env.id }, env.name);
   const { users, reserved } = sortVariables(Object.keys(variables));
@@ -169,15 +173,15 @@ async function createService(
   const { memory } = step;
   try {
     const { serviceCreate: service } = await step.call(serviceCreate, { input });
-    memory.doubtSince = null;
+    memory.unansweredSince = null;
     memory.name = service.name;
     return service;
   } catch (error) {
     if (await isTaken(step, input.name, error)) return null;
     // It may have been made although nobody said so. Another refusal doesn't settle an earlier doubt.
     if (!(error instanceof RailwayError) || error.uncertain) {
-      memory.doubtSince = Date.now();
-      memory.doubtedAt = memory.doubtSince;
+      memory.unansweredSince = Date.now();
+      memory.lastUnansweredAt = memory.unansweredSince;
     }
     throw error;
   }
@@ -195,7 +199,7 @@ async function setUp(
   state: RailwayServiceState,
   env: RailwayService,
   log: BuildLog,
-): Promise<Step<Provisioned>> {
+): Promise<StepOutcome<Provisioned>> {
   step.memory.service = state.service.id;
   step.memory.seenAt = Date.now();
   await configure(step, state, env, log);
@@ -232,7 +236,7 @@ async function configure(
 async function start(
   step: RailwayStep,
   { service, serviceInstance }: RailwayServiceState,
-): Promise<Step<Provisioned>> {
+): Promise<StepOutcome<Provisioned>> {
   const { environment } = await step.place();
   const { repo } = step.target;
   if (repo && repo.commit === undefined && serviceInstance.source?.repo !== repo.repo) {

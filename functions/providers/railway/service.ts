@@ -127,6 +127,7 @@ export function variablesOf(
     ...(given.redis ? { [REDIS_VARIABLE]: reference(REDIS_VARIABLE) } : {}),
     ...guardOf(app, target),
     PULSE_DEPLOYMENT_ID: deployment.id,
+    NEXT_DEPLOYMENT_ID: deployment.id,
     PULSE_RAILWAY_INTERNAL_TOKEN: given.internalToken,
     PULSE_SERVER_ADDRESS: host === undefined ? "" : `https://${host}`,
     PORT: String(SERVICE_PORT),

@@ -9,7 +9,7 @@ import {
   type RailwayService,
   type RailwayServiceState,
 } from "../../railway/operations.ts";
-import type { Step } from "../provider.ts";
+import type { StepOutcome } from "../provider.ts";
 import type { RailwayAccess, RailwayPlace } from "./access.ts";
 import type { RolloutMemory } from "./memory.ts";
 import type { Found } from "./phase.ts";
@@ -160,11 +160,11 @@ export class RailwayStep {
   }
 }
 
-export function wait(ms: number, detail: string): Step<never> {
+export function wait(ms: number, detail: string): StepOutcome<never> {
   return { status: "wait", untilMs: Date.now() + ms, detail };
 }
 
-export function failed(reason: string): Step<never> {
+export function failed(reason: string): StepOutcome<never> {
   return { status: "failed", reason: reason.slice(0, 4_000) };
 }
 

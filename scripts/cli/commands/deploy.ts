@@ -5,10 +5,11 @@ import type { DeploymentView } from "../../client/control-types.ts";
 import { age, bytes } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { planDeployment, type Plan } from "../deploy/plan.ts";
+import { planOrAsk } from "../deploy/plan-or-ask.ts";
+import { showDecisions } from "../deploy/show-decisions.ts";
 import { followRollout } from "../deploy/rollout.ts";
 import { packSource } from "../deploy/source.ts";
 import { submit, uploadToRailway } from "../deploy/submit.ts";
-import { refuseWorkspaceMember } from "../deploy/workspace-member.ts";
 import { Failure } from "../failure.ts";
 import { Display } from "../progress/display.ts";
 import { readSourceTree } from "../packing/source-tree.ts";
@@ -59,8 +60,13 @@ export const deploy = command({
       value: "COMMAND",
       summary: "installs dependencies; else the lockfile decides",
     },
-    build: { type: "string", value: "COMMAND", summary: "runs after the installation" },
+    build: {
+      type: "string",
+      value: "COMMAND",
+      summary: "runs after the installation; else the build script",
+    },
     start: { type: "string", value: "COMMAND", summary: "starts the server, which listens on PORT" },
+    static: { type: "string", value: "DIR", summary: "no server: the runner serves the files in DIR" },
     "health-path": { type: "string", value: "PATH", summary: "path of the health check" },
     env: { type: "string", multiple: true, value: "NAME=VALUE", summary: "a variable of the deployment" },
     contract: {
@@ -87,11 +93,9 @@ Ctrl-C ends only this command: the rollout goes on.`,
       const { id, promote } = deployment;
       return followRollout(context, display, { app, id, promote, startedAt });
     }
-    const plan = planDeployment(flags, loaded, named);
-    if (plan.target.kind === "runner" && plan.target.settings.install === undefined) {
-      const { source } = plan.target;
-      if (source.prepare === null) refuseWorkspaceMember(source.directory);
-    }
+    const plan = await planOrAsk(context, flags, loaded, named);
+    // A dry run has them in its result.
+    if (!flags["dry-run"] || !context.output.json) showDecisions(context.output, plan.decisions);
     if (flags["dry-run"]) return dryRun(context, plan);
     context.interruption = "Interrupted. Nothing was deployed.";
     // Strict, as pulse-railway's: what is missing isn't made here.
@@ -178,6 +182,7 @@ async function dryRun(context: CommandContext, plan: Plan): Promise<void> {
       name,
       promote,
       target: target.kind,
+      decisions: plan.decisions,
       prepare: prepare?.command ?? null,
       files,
       bytes: tree?.bytes ?? 0,

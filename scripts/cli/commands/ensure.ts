@@ -7,7 +7,7 @@ import { updateBaseline, openBaseline, refuseIncomplete } from "../railway/updat
 
 export const ensure = command({
   name: "ensure",
-  summary: "make the Railway baseline, or bring a complete one up to date",
+  summary: "makes the Railway baseline, or brings a complete one up to date",
   notes:
     "On an empty project it makes what scaffold makes. On a complete baseline it sets what Signalbox owns: the runner's\n" +
     "variables, health check and deploy settings, and the canvas group. It refuses a partial one, and never switches\n" +

@@ -5,6 +5,7 @@ import { deleteDeployment, removeDeployment } from "./delete.ts";
 import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
 import { ensure } from "./ensure.ts";
+import { init } from "./init.ts";
 import { initWorker } from "./init-worker.ts";
 import { lastJanitor, runJanitor } from "./janitor.ts";
 import { login } from "./login.ts";
@@ -22,6 +23,7 @@ import { status } from "./status.ts";
 
 /** Every command, in the order of the overview. */
 export const commands: readonly Command[] = [
+  init,
   initWorker,
   scaffold,
   ensure,

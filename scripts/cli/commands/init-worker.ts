@@ -17,7 +17,7 @@ type Manifest = z.infer<typeof manifestSchema>;
 
 export const initWorker = command({
   name: "init-worker",
-  summary: "write the Worker and its wrangler.toml into a directory, to deploy the edge without a clone",
+  summary: "writes the Worker and its wrangler.toml into a directory, to deploy the edge without a clone",
   notes:
     "The directory must be new or empty, or one that init-worker has made: there it brings the Worker and wrangler up to\n" +
     "this version of signalbox, and leaves what you wrote into wrangler.toml.",
@@ -110,6 +110,6 @@ function stepsFor(directory: string, first: boolean): string[] {
     "npx wrangler secret put CONTROL_TOKEN                 # who may deploy; make one: openssl rand -hex 32",
     "npx wrangler secret put PULSE_RAILWAY_INTERNAL_TOKEN  # what backends know Signalbox by",
     "npx wrangler secret put RUNNER_SHARED_SECRET          # what runners connect with",
-    "signalbox login --server https://signalbox.YOUR-SUBDOMAIN.workers.dev",
+    "npx signalbox login --server https://signalbox.YOUR-SUBDOMAIN.workers.dev",
   ];
 }

@@ -4,7 +4,7 @@ import { Failure } from "../failure.ts";
 /** Stands in the table for help and completions; the entry starts the runner before any command line is read. */
 export const runner = command({
   name: "runner",
-  summary: "run a runner on this machine",
+  summary: "runs a runner on this machine",
   notes: "signalbox runner --help lists its settings; they are flags or environment variables.",
   flags: {},
   run() {

@@ -10,7 +10,7 @@ import type { RailwayPlace } from "../railway/token.ts";
 
 export const scaffold = command({
   name: "scaffold",
-  summary: "make the baseline in an empty Railway project, and the Worker's secrets",
+  summary: "makes the baseline in an empty Railway project, and the Worker's secrets",
   notes:
     "Makes the env service (yours to fill with variables) and the runner service with its volume. The Worker's secrets\n" +
     "are made once and kept on this machine, readable by you only; --apply hands them to wrangler on its standard input\n" +

@@ -6,17 +6,24 @@ import { parseUserJson } from "../../../functions/protocol/user-json.ts";
 import type { AppBody } from "../../client/control-types.ts";
 import type { LoadedConfig } from "../config-file.ts";
 import type { Config } from "../config-schema.ts";
+import type { Decision } from "../detect/detect.ts";
+import { serveCommand } from "../detect/static-files.ts";
 import { Failure } from "../failure.ts";
+import { commandsFor, lookAt, type Project } from "./project.ts";
 
 /** What is to be deployed, from flags and configuration. */
 export interface Plan {
   app: string;
   /** What of the app's configuration is named here; the rest stays as it is. */
   appConfig: Pick<AppBody, "contract" | "hosts" | "healthPath">;
+  /** What an app gets beside that when this deploy makes it. */
+  newApp: Pick<AppBody, "contract">;
   name: string;
   id: string | undefined;
   promote: boolean;
   target: TargetPlan;
+  /** What wasn't given and was concluded from the files. */
+  decisions: Decision[];
 }
 
 export type TargetPlan =
@@ -58,6 +65,7 @@ export interface DeployFlags {
   runner: string | undefined;
   label: string[];
   start: string | undefined;
+  static: string | undefined;
   build: string | undefined;
   install: string | undefined;
   "health-path": string | undefined;
@@ -76,6 +84,8 @@ export function planDeployment(
   const directory = named ?? loaded.directory;
   const source = (): SourcePlan => sourceOf(config, loaded, directory);
   const { contract, hosts, healthPath } = config;
+  const { target, decisions, isMadeBy } = targetOf(config, source);
+  const isNew = contract === undefined && isMadeBy?.detected.contract === "none";
   return {
     app: flags.app ?? config.app ?? nameOf(directory),
     appConfig: {
@@ -83,10 +93,12 @@ export function planDeployment(
       ...(hosts === undefined ? {} : { hosts }),
       ...(contract !== "pulse" && healthPath !== undefined ? { healthPath } : {}),
     },
+    newApp: isNew ? { contract: "none" } : {},
     name: flags.name ?? config.deploymentName ?? "prod",
     id: flags.id,
     promote: flags["no-promote"] !== true,
-    target: targetOf(config, source),
+    target,
+    decisions,
   };
 }
 
@@ -96,6 +108,7 @@ function override(config: Config, flags: Partial<DeployFlags>): Config {
     url: flags.url,
     runnerId: flags.runner,
     start: flags.start,
+    static: flags.static,
     build: flags.build,
     install: flags.install,
     healthPath: flags["health-path"],
@@ -106,11 +119,30 @@ function override(config: Config, flags: Partial<DeployFlags>): Config {
     railway:
       flags.image === undefined ? undefined : { ...config.railway, repo: undefined, image: flags.image },
   };
+  if (flags.start !== undefined && flags.static !== undefined) {
+    throw new Failure(
+      "usage",
+      "wrong_usage",
+      "--start and --static are two answers to one question: give one of them.",
+    );
+  }
   const named = Object.entries(given).filter(([, value]) => value !== undefined);
-  return { ...config, ...(Object.fromEntries(named) as Partial<Config>) };
+  const { start, static: directory, ...rest } = config;
+  const base =
+    flags.start !== undefined || flags.static !== undefined ? rest : { ...rest, start, static: directory };
+  return { ...base, ...(Object.fromEntries(named) as Partial<Config>) };
 }
 
-function targetOf(config: Config, source: () => SourcePlan): TargetPlan {
+/** A target, and how it came to be. */
+interface Planned {
+  target: TargetPlan;
+  decisions: Decision[];
+  /** Null: nothing was looked at. */
+  isMadeBy: Project | null;
+}
+
+function targetOf(config: Config, source: () => SourcePlan): Planned {
+  const nothing = { decisions: [], isMadeBy: null };
   switch (config.target ?? "runner") {
     case "url":
       if (config.url === undefined) {
@@ -120,28 +152,67 @@ function targetOf(config: Config, source: () => SourcePlan): TargetPlan {
           "Target url needs the backend's address: --url, or `url` in signalbox.json.",
         );
       }
-      return { kind: "url", url: config.url };
-    case "runner": {
-      const planned = source();
-      return {
-        kind: "runner",
-        source: planned,
-        runnerId: config.runnerId,
-        labels: config.labels ?? {},
-        start: config.start ?? defaultStart(planned),
-        settings: pick(config, ["install", "build", "env", "healthPath"]),
-      };
-    }
+      return { ...nothing, target: { kind: "url", url: config.url } };
+    case "runner":
+      return runnerTarget(config, source());
     case "railway": {
+      if (config.static !== undefined) {
+        throw new Failure(
+          "config",
+          "bad_config",
+          "`static` is for runners, which serve the files themselves: on Railway give a start command or a Dockerfile.",
+        );
+      }
       const { image, repo, dockerfile } = config.railway ?? {};
-      return {
+      const target: TargetPlan = {
         kind: "railway",
         from: image !== undefined ? { image } : repo !== undefined ? { repo } : { source: source() },
         dockerfile,
         settings: pick(config, ["start", "build", "env", "healthPath"]),
       };
+      return { ...nothing, target };
     }
   }
+}
+
+function runnerTarget(config: Config, source: SourcePlan): Planned {
+  const target = {
+    kind: "runner",
+    source,
+    runnerId: config.runnerId,
+    labels: config.labels ?? {},
+    settings: pick(config, ["install", "build", "env", "healthPath"]),
+  } as const;
+  // What a local build leaves can't be looked at before it has run.
+  if (source.prepare !== null) {
+    return { target: { ...target, start: givenStart(config, source) }, decisions: [], isMadeBy: null };
+  }
+  const project = lookAt(source.directory, config.install !== undefined);
+  const { decisions, ...commands } = commandsFor(project, config);
+  const { install, build, start, env } = commands;
+  const given = { ...target.settings, install, build, env: Object.keys(env).length === 0 ? undefined : env };
+  const settings: Pick<Config, "install" | "build" | "env" | "healthPath"> = pick(given, [
+    "install",
+    "build",
+    "env",
+    "healthPath",
+  ]);
+  return {
+    target: { ...target, source: { ...source, directory: project.root }, start, settings },
+    decisions,
+    isMadeBy: project,
+  };
+}
+
+function givenStart({ start, static: directory }: Config, source: SourcePlan): string {
+  if (start !== undefined) return start;
+  if (directory !== undefined) return serveCommand({ directories: [directory] });
+  throw new Failure(
+    "config",
+    "no_start",
+    `Nothing says how to start the server in ${source.directory}, which \`prepare\` makes: give --start COMMAND, or ` +
+      "--static DIR for files to serve (. for all of it), or the same in signalbox.json.",
+  );
 }
 
 function sourceOf({ prepare }: Config, loaded: LoadedConfig, directory: string): SourcePlan {
@@ -171,10 +242,7 @@ function real(path: string): string {
   return existsSync(path) ? realpathSync(path) : join(real(dirname(path)), basename(path));
 }
 
-const manifest = z.object({
-  name: z.string().optional(),
-  scripts: z.record(z.string(), z.string()).optional(),
-});
+const manifest = z.object({ name: z.string().optional() });
 
 function readManifest(directory: string): z.infer<typeof manifest> {
   const file = join(directory, "package.json");
@@ -186,17 +254,8 @@ function readManifest(directory: string): z.infer<typeof manifest> {
   }
 }
 
-function defaultStart({ directory, prepare }: SourcePlan): string {
-  if (prepare === null && readManifest(directory).scripts?.["start"] !== undefined) return "npm start";
-  throw new Failure(
-    "config",
-    "no_start",
-    `Nothing says how to start the server in ${directory}: give --start COMMAND, \`start\` in signalbox.json, or a start script in package.json.`,
-  );
-}
-
 /** An app's name from a package's or a directory's. */
-function nameOf(directory: string): string {
+export function nameOf(directory: string): string {
   for (const name of [readManifest(directory).name ?? "", basename(resolve(directory))]) {
     const slug = name
       .toLowerCase()

@@ -129,7 +129,13 @@ export async function uploadToRailway(
 async function settleApp(context: CommandContext, display: Display, plan: Plan): Promise<void> {
   const control = await context.control();
   const change = await ensureApp(control, plan);
-  if (change !== null) display.step("app", "done", `${plan.app} ${change}`);
+  if (change === null) return;
+  const pipe = change === "created" && plan.newApp.contract === "none";
+  display.step(
+    "app",
+    "done",
+    `${plan.app} ${change}${pipe ? ", contract none: it doesn't use the sdk" : ""}`,
+  );
 }
 
 async function create(context: CommandContext, plan: Plan, target: object): Promise<DeploymentView> {

@@ -14,7 +14,7 @@ import type { RailwayPlace } from "./token.ts";
 
 /** After a call whose answer was lost everything is looked at again, so often. */
 const ATTEMPTS = 5;
-const FIRST_PAUSE_MS = 500;
+const FIRST_DELAY_MS = 500;
 
 export interface Reconciliation {
   client: RailwayClient;
@@ -56,7 +56,7 @@ export async function reconcileBaseline(work: Reconciliation): Promise<Change[]>
     } catch (error) {
       if (!(error instanceof RailwayError) || attempt === ATTEMPTS || !mayHaveHappened(error, attempt))
         throw error;
-      await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE_MS * 2 ** (attempt - 1)));
+      await new Promise((resolve) => setTimeout(resolve, FIRST_DELAY_MS * 2 ** (attempt - 1)));
       baseline = await inspectBaseline(client, place, baseline.names);
     }
   }

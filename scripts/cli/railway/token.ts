@@ -58,7 +58,7 @@ export async function findToken(
   );
 }
 
-/** Finds the token and out what it is for. Costs one call, none for an account's token. */
+/** Finds the token and its kind. Costs one call; none for an account's token. */
 export async function openRailway(
   flag: string | undefined,
   env: Record<string, string | undefined>,

@@ -1,15 +1,15 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createInternalApi } from "../../../runner/deployments/api.ts";
-import { Host, type HostOptions } from "../../../runner/deployments/host.ts";
+import { Workspace, type WorkspaceOptions } from "../../../runner/workspace.ts";
 
-/** A runner without its connection, as a process that tests can kill: the host, and its internal API on loopback. */
-const options = JSON.parse(process.argv[2] ?? "{}") as HostOptions;
-const host = await Host.open({
+/** A runner without its connection, as a process that tests can kill: the workspace, and its internal API on loopback. */
+const options = JSON.parse(process.argv[2] ?? "{}") as WorkspaceOptions;
+const workspace = await Workspace.open({
   ...options,
   onPortEvent: (event) => console.error(JSON.stringify(event)),
 });
-const { deployments, sources, disk } = host;
+const { deployments, sources, disk } = workspace;
 const ending = new AbortController().signal;
 const server = createServer(createInternalApi({ deployments, sources, disk, ending }));
 server.listen(0, "127.0.0.1", () => {
@@ -18,5 +18,5 @@ server.listen(0, "127.0.0.1", () => {
 process.once("SIGTERM", () => {
   server.closeAllConnections();
   server.close();
-  void host.close().then(() => process.exit(0));
+  void workspace.close().then(() => process.exit(0));
 });

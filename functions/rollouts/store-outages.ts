@@ -1,7 +1,7 @@
 import { StoreUnavailable } from "../state/store.ts";
 
 /** What one app's driver knows of the store's outages, from its own calls. */
-export class StoreHealth {
+export class StoreOutages {
   #isAway = false;
   /** When the store came back from its last outage, epoch milliseconds; 0 where it had none. */
   backAt = 0;

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 
 /**
- * For the release workflow: `node scripts/check-release.ts v0.2.0` fails unless both packages and the lock have the tag's
+ * For the release workflow: `node scripts/build/check-release.ts v0.2.0` fails unless both packages and the lock have the tag's
  * version and the changelog has an entry for it, which it prints.
  */
 const version = (process.argv[2] ?? "").replace(/^v/, "");
@@ -27,7 +27,7 @@ if (wrong.length > 0) {
 console.log(entry);
 
 function read(file: string): Promise<string> {
-  return readFile(new URL(`../${file}`, import.meta.url), "utf8");
+  return readFile(new URL(`../../${file}`, import.meta.url), "utf8");
 }
 
 /** From the version's heading to the next. */

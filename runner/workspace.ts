@@ -1,18 +1,19 @@
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { ProjectLogs } from "../logs/project-logs.ts";
-import { type PortEvent, type PortRange, Ports } from "../ports.ts";
-import { ProcessJournal } from "../processes/journal.ts";
-import { RunnerError } from "../runner-error.ts";
-import { complain } from "../terminal/complain.ts";
-import { FileLock } from "../processes/file-lock.ts";
-import { SourceStore } from "../sources/source-store.ts";
-import { Disk } from "../workspaces/disk.ts";
-import { Trash } from "../workspaces/trash.ts";
-import { Workspaces } from "../workspaces/workspaces.ts";
-import { ManagerStore } from "../packages/manager-store.ts";
-import { DeploymentManager } from "./deployment-manager.ts";
-import type { DeploymentTiming } from "./timing.ts";
+import { ProjectLogs } from "./logs/project-logs.ts";
+import { type PortEvent, type PortRange, Ports } from "./ports.ts";
+import { ProcessJournal } from "./processes/journal.ts";
+import { installOwnProgram } from "./processes/own-program.ts";
+import { RunnerError } from "./runner-error.ts";
+import { complain } from "./terminal/complain.ts";
+import { FileLock } from "./processes/file-lock.ts";
+import { SourceStore } from "./sources/source-store.ts";
+import { Disk } from "./workspaces/disk.ts";
+import { Trash } from "./workspaces/trash.ts";
+import { Workspaces } from "./workspaces/workspaces.ts";
+import { ManagerStore } from "./packages/manager-store.ts";
+import { DeploymentManager } from "./deployments/deployment-manager.ts";
+import type { DeploymentTiming } from "./deployments/timing.ts";
 
 /** What nobody refers to any more is kept for a week: to the day is near enough. */
 const SWEEP_INTERVAL_MS = 24 * 60 * 60 * 1_000;
@@ -20,7 +21,7 @@ const SWEEP_INTERVAL_MS = 24 * 60 * 60 * 1_000;
 /** The runner's own directory in WORKSPACE_ROOT; no project's slug begins with a dot. */
 const OWN_DIRECTORY = ".signalbox";
 
-export interface HostOptions {
+export interface WorkspaceOptions {
   /** WORKSPACE_ROOT. */
   root: string;
   /** What everything in the workspace may occupy; without one the file system is the limit. */
@@ -37,7 +38,7 @@ export interface HostOptions {
 }
 
 /** Everything that a runner keeps in its workspace, opened in the order in which a crash has to be cleaned up. */
-export class Host {
+export class Workspace {
   readonly workspaces: Workspaces;
   readonly trash: Trash;
   readonly disk: Disk;
@@ -49,7 +50,7 @@ export class Host {
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
-  private constructor(parts: Omit<Host, "close">, lock: FileLock) {
+  private constructor(parts: Omit<Workspace, "close">, lock: FileLock) {
     this.workspaces = parts.workspaces;
     this.trash = parts.trash;
     this.disk = parts.disk;
@@ -65,7 +66,7 @@ export class Host {
   }
 
   /** Ends what a killed runner left running, then resumes its deployments. Errors: `workspace_in_use`. */
-  static async open(options: HostOptions): Promise<Host> {
+  static async open(options: WorkspaceOptions): Promise<Workspace> {
     await mkdir(options.root, { recursive: true });
     const root = await realpath(options.root);
     const own = join(root, OWN_DIRECTORY);
@@ -95,13 +96,14 @@ export class Host {
         journal,
         trash,
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
+        ownProgram: await installOwnProgram(join(own, "bin")),
         timing,
         inheritEnvironment,
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
       const logs = new ProjectLogs(join(own, "logs"));
-      return new Host({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
+      return new Workspace({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
     } catch (error) {
       disk?.close();
       lock.release();

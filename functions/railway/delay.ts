@@ -1,5 +1,5 @@
-/** Resolves after so long, or at once when aborted; leaves nothing behind on the signal. */
-export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+/** Resolves after `ms`, or at once when aborted; leaves no listener on the signal. */
+export function delay(ms: number, signal: AbortSignal | undefined): Promise<void> {
   if (signal?.aborted === true) return Promise.resolve();
   return new Promise((resolve) => {
     const end = (): void => {

@@ -5,7 +5,7 @@ import { deploy, uploadSource } from "./runner-deployments.ts";
 import type { TestStack } from "./stack.ts";
 
 /** How tests that have a backend of their own put it behind the edge. */
-export interface Placement {
+export interface BackendKind {
   begin(stack: TestStack): Promise<void>;
   /** Deploys a backend by its URL on loopback, and waits until it serves. */
   deploy(stack: TestStack, app: string, id: string, url: string): Promise<void>;
@@ -24,7 +24,7 @@ export interface Placement {
 }
 
 /** The edge asks it directly. */
-export const byUrl: Placement = {
+export const byUrl: BackendKind = {
   begin: () => Promise.resolve(),
   deploy: (stack, app, id, url) => deployUrl(stack, app, id, url),
   end: () => Promise.resolve(),
@@ -45,7 +45,7 @@ createServer({ allowHalfOpen: true }, (from) => {
 `;
 
 /** A runner hosts a relay to it, so that everything passes through the tunnel. */
-export function byRunner(): Placement {
+export function byRunner(): BackendKind {
   let runner: RunnerProcess | undefined;
   let sha256 = "";
   return {

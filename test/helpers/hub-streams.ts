@@ -11,7 +11,7 @@ import { frameBudget, ReceiveCredit, SendCredit } from "../../functions/protocol
 import { CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES } from "../../functions/protocol/limits.ts";
 
 /** The hub's side of the streams of one connection; every rule that the runner must keep is checked. */
-export class HubSession {
+export class HubStreams {
   readonly #send: (message: Uint8Array) => void;
   readonly #streams = new Map<number, HubStream>();
   readonly sendCredit = new SendCredit(CONNECTION_WINDOW_BYTES);
@@ -104,7 +104,7 @@ export class HubStream {
   readonly id: number;
   readonly sendCredit = new SendCredit(STREAM_WINDOW_BYTES);
   readonly #receiveCredit = new ReceiveCredit(STREAM_WINDOW_BYTES);
-  readonly #session: HubSession;
+  readonly #hub: HubStreams;
   #head: AnswerHead | undefined;
   readonly #chunks: Uint8Array[] = [];
   readonly #messages: HubMessage[] = [];
@@ -120,8 +120,8 @@ export class HubStream {
   frames = 0;
   readonly #wakes = new Set<() => void>();
 
-  constructor(session: HubSession, id: number) {
-    this.#session = session;
+  constructor(streams: HubStreams, id: number) {
+    this.#hub = streams;
     this.id = id;
   }
 
@@ -137,9 +137,9 @@ export class HubStream {
     await this.#until(() => this.#chunks.length > 0 || this.#ended || this.failure !== null);
     const chunk = this.#chunks.shift();
     if (chunk !== undefined) {
-      this.#session.consumed(chunk.byteLength);
+      this.#hub.consumed(chunk.byteLength);
       const grant = this.#receiveCredit.consume(chunk.byteLength);
-      if (grant > 0 && !this.#ended) this.#session.frame({ type: "window", stream: this.id, bytes: grant });
+      if (grant > 0 && !this.#ended) this.#hub.frame({ type: "window", stream: this.id, bytes: grant });
       return chunk;
     }
     if (this.failure !== null) throw new Error(`reset: ${this.failure.code}: ${this.failure.reason}`);
@@ -155,28 +155,28 @@ export class HubStream {
   /** Sends a part of the request's body as there is credit. */
   async write(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.byteLength;) {
-      const budget = (): number => frameBudget(this.sendCredit, this.#session.sendCredit);
+      const budget = (): number => frameBudget(this.sendCredit, this.#hub.sendCredit);
       await this.#until(() => budget() > 0 || this.failure !== null);
       if (this.failure !== null) throw new Error(`reset: ${this.failure.code}: ${this.failure.reason}`);
       const body = bytes.subarray(at, at + budget());
       this.sendCredit.take(body.byteLength);
-      this.#session.sendCredit.take(body.byteLength);
-      this.#session.frame({ type: "data", stream: this.id, body, end: false });
+      this.#hub.sendCredit.take(body.byteLength);
+      this.#hub.frame({ type: "data", stream: this.id, body, end: false });
       at += body.byteLength;
     }
   }
 
   finish(): void {
-    this.#session.frame({ type: "data", stream: this.id, body: new Uint8Array(0), end: true });
+    this.#hub.frame({ type: "data", stream: this.id, body: new Uint8Array(0), end: true });
     this.requestEnded = true;
     this.#settle();
   }
 
   cancel(): void {
-    this.#session.frame({ type: "reset", stream: this.id, code: "cancelled", reason: "the client is gone" });
+    this.#hub.frame({ type: "reset", stream: this.id, code: "cancelled", reason: "the client is gone" });
     this.cut();
-    this.#session.remove(this);
-    this.#session.consumed(this.#chunks.splice(0).reduce((sum, chunk) => sum + chunk.byteLength, 0));
+    this.#hub.remove(this);
+    this.#hub.consumed(this.#chunks.splice(0).reduce((sum, chunk) => sum + chunk.byteLength, 0));
   }
 
   // As a WebSocket.
@@ -188,7 +188,7 @@ export class HubStream {
     do {
       const body = bytes.subarray(at, at + partBytes);
       at += partBytes;
-      this.#session.frame({ type, stream: this.id, body, end: at >= bytes.byteLength });
+      this.#hub.frame({ type, stream: this.id, body, end: at >= bytes.byteLength });
     } while (at < bytes.byteLength);
   }
 
@@ -200,7 +200,7 @@ export class HubStream {
   }
 
   close(code: number, reason = ""): void {
-    this.#session.frame({ type: "close", stream: this.id, code, reason });
+    this.#hub.frame({ type: "close", stream: this.id, code, reason });
   }
 
   /** How the WebSocket or stream ended. */
@@ -209,7 +209,7 @@ export class HubStream {
     return this.closed ?? this.failure ?? { code: "", reason: "" };
   }
 
-  // From the session.
+  // From the connection.
 
   receive(frame: Frame): void {
     this.frames += 1;
@@ -228,7 +228,7 @@ export class HubStream {
         break;
       case "reset":
         this.failure = { code: frame.code, reason: frame.reason };
-        this.#session.remove(this);
+        this.#hub.remove(this);
         break;
       case "text":
       case "binary":
@@ -240,7 +240,7 @@ export class HubStream {
         break;
       case "close":
         this.closed = { code: frame.code, reason: frame.reason };
-        this.#session.remove(this);
+        this.#hub.remove(this);
         break;
       case "open":
         throw new Error("The runner opened a stream.");
@@ -268,7 +268,7 @@ export class HubStream {
   }
 
   #settle(): void {
-    if (this.#ended && this.requestEnded) this.#session.remove(this);
+    if (this.#ended && this.requestEnded) this.#hub.remove(this);
   }
 
   async #until(reached: () => boolean): Promise<void> {
