@@ -29,6 +29,8 @@ const statuses = {
   config_invalid: 500,
   upstream_unreachable: 502,
   app_paused: 503,
+  /** A browser may load a page ahead, but not one of another version than the open page. */
+  prefetch_refused: 503,
   store_unavailable: 503,
   object_unavailable: 503,
   hold_timeout: 504,

@@ -1,16 +1,22 @@
+import type { AppDocument } from "./apps/app-document.ts";
 import { configOf, type ConfigEnv } from "./config.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
 import { callController, type ControllerBinding } from "./control/context.ts";
 import { isTransient, objectUnavailable } from "./durable-object-call.ts";
 import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
-import { servePublic } from "./edge/serve.ts";
+import { setPageCookie } from "./edge/page-cookie.ts";
+import { placeOf, servePublic } from "./edge/serve.ts";
 import { sharedTables } from "./edge/shared-tables.ts";
+import { ReadBudget } from "./edge/read-budget.ts";
 import { RouteTables } from "./edge/table.ts";
 import { readUrl } from "./edge/url.ts";
 import { ConfigError, Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { servicesSweep } from "./janitor/sweep-services.ts";
 import { serveMetrics } from "./control/metrics.ts";
+import type { PageHubBinding } from "./pages/hub.ts";
+import { pageLayer } from "./pages/layer.ts";
+import { isPagePath, servePages, type PagesContext } from "./pages/serve.ts";
 import { openProviders } from "./providers/open.ts";
 import { requestHost, type RequestHost } from "./request-host.ts";
 import { isBrokerPath, serveBroker } from "./control/broker.ts";
@@ -19,16 +25,22 @@ import { fetchTarget } from "./runners/tunnel.ts";
 import { openStore, type StoreEnv } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
+export { PageHub } from "./pages/hub.ts";
 export { AppController } from "./rollouts/controller.ts";
 export { RunnerHub } from "./runners/hub.ts";
 export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
 /** The Worker's bindings, variables and secrets, as the platform hands them over. */
-export type Env = ConfigEnv & StoreEnv & HubBinding & ControllerBinding;
+export type Env = ConfigEnv & StoreEnv & HubBinding & PageHubBinding & ControllerBinding;
 
 /** How often the cron looks for orphaned services on Railway; each look costs API calls. */
 const SERVICES_EVERY_MINUTES = 15;
+
+/** Reads of the store for pages whose deployment the table doesn't have: it may be a moment old, or made up. */
+const PAGE_READS_BURST = 50;
+const PAGE_READS_PER_SECOND = 5;
+const pageReads = new ReadBudget(PAGE_READS_BURST, PAGE_READS_PER_SECOND);
 
 /** One for each isolate: it is the cache that keeps the store off the path of requests. */
 let tables: RouteTables | undefined;
@@ -42,16 +54,34 @@ export default {
       if (url === null || host === null) throw notAHost();
       const path = url.pathname;
       const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
+      const isOperatorHost = host.name === config.operatorHost?.name;
+      if (isPagePath(path) && !isOperatorHost) {
+        const routes = tablesOf(env);
+        const { key, appName, deployment } = await placeOf(host.name, { config, tables: routes, waitUntil });
+        const app = async (fresh: boolean): Promise<AppDocument | null> => {
+          if (!fresh) return (await routes.get(key, appName, waitUntil)).app;
+          if (!pageReads.take(Date.now()))
+            throw new Problem("store_unavailable", "Too many pages ask at once.");
+          return (await routes.fresh(key, appName, waitUntil)).app;
+        };
+        const follow: PagesContext["follow"] = (headers, { config: { stickiness } }, { id }) => {
+          if (stickiness === "off" || deployment !== null) return;
+          const loadedAt = stickiness === "visitor" ? Math.floor(Date.now() / 1_000) : null;
+          setPageCookie(headers, { id, loadedAt }, url);
+        };
+        return await servePages(request, new URL(request.url), { env, app, follow });
+      }
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
         return await serveOwn(request, { url: new URL(request.url), host }, env, waitUntil);
       }
-      if (host.name === config.operatorHost?.name) return serveOperatorHost(request, path);
-      tables ??= new RouteTables({
-        store: () => openStore(env),
-        ttlMs: config.routeTtlMs,
-        sharedCache: sharedTables(config.routeTtlMs),
-      });
-      const context = { config, tables, waitUntil, fetchTarget: fetchTarget(env) };
+      if (isOperatorHost) return serveOperatorHost(request, path);
+      const context = {
+        config,
+        tables: tablesOf(env),
+        waitUntil,
+        fetchTarget: fetchTarget(env),
+        pageLayer: pageLayer(env, waitUntil),
+      };
       return await servePublic(request, url, host.name, context);
     } catch (error) {
       return problemResponse(problemOf(error), request);
@@ -72,6 +102,16 @@ export default {
     for (const { app, message } of report.errors) console.error(`Sweeping ${app} failed: ${message}`);
   },
 } satisfies ExportedHandler<Env>;
+
+function tablesOf(env: Env): RouteTables {
+  const { routeTtlMs } = configOf(env);
+  tables ??= new RouteTables({
+    store: () => openStore(env),
+    ttlMs: routeTtlMs,
+    sharedCache: sharedTables(routeTtlMs),
+  });
+  return tables;
+}
 
 async function serveOwn(
   request: Request,

@@ -44,6 +44,10 @@ const variables = z
     "sets a variable that Signalbox sets: PORT, HOST or one that starts with PULSE_ or SIGNALBOX_",
   );
 
+export const contracts = ["edge", "none", "pulse"] as const;
+/** What one deployment keeps to. */
+export type Contract = (typeof contracts)[number];
+
 /** What an operator sets for an app. `PUT` replaces it whole: what is left out returns to its default. */
 export const appConfig = z.strictObject({
   /** Host names whose requests go to this app. */
@@ -52,8 +56,12 @@ export const appConfig = z.strictObject({
     .max(100)
     .refine((hosts) => new Set(hosts).size === hosts.length, "names a host twice")
     .default([]),
-  /** `pulse`: the app answers the contract of `contract.ts`; `none`: it knows nothing of Signalbox. */
-  contract: z.enum(["pulse", "none"]).default("pulse"),
+  /**
+   * What is asked of a backend, decided for each deployment as it is verified: `pulse`, the app answers the contract of `contract.ts`;
+   * `edge`, nothing: the edge keeps pages on their version and counts them; `none`, a pure pipe; `auto`, `pulse` where the
+   * backend has it, else `edge`.
+   */
+  contract: z.enum(["auto", ...contracts]).default("auto"),
   /** Where the backend answers the contract. */
   paths: z
     .strictObject({
@@ -63,7 +71,7 @@ export const appConfig = z.strictObject({
       reload: absolutePath.default("/_pulse/internal/railway/reload"),
     })
     .prefault({}),
-  /** What verification asks of an app with contract `none`: any answer below 400 is healthy. */
+  /** What verification asks where the contract isn't `pulse`: any answer below 400 is healthy; see `rollouts/verify.ts`. */
   healthPath: absolutePath.default("/"),
   /** A superseded deployment is retired at this age of its drain at the latest. */
   drainTtlSeconds: seconds(1, 30 * 86_400).default(86_400),
@@ -75,6 +83,13 @@ export const appConfig = z.strictObject({
   verifyTimeoutSeconds: seconds(1, 1_800).default(180),
   /** Between telling browsers to reload and unrouting the deployment that they leave. */
   reloadGraceSeconds: seconds(0, 3_600).default(30),
+  /**
+   * `page`: what a page asks for reaches the version that it was loaded from; `visitor`: the next page, too, which
+   * sessions in memory need; `off`: only pins count.
+   */
+  stickiness: z.enum(["page", "visitor", "off"]).default("page"),
+  /** With `visitor`: how long after the last page the next one still comes from its version. */
+  visitIdleSeconds: seconds(1, 30 * 86_400).default(1_800),
 });
 export type AppConfig = z.infer<typeof appConfig>;
 
@@ -191,6 +206,8 @@ const deployment = z.strictObject({
   createdAt: time,
   target,
   promoteWhenReady: z.boolean(),
+  /** Null until it is verified. */
+  contract: z.enum(contracts).nullable().default(null),
   /** Origin that requests go to, once the provider has one. */
   url: z.string().nullable(),
   /** What the provider needs to find its own resources again; never a secret. */
@@ -237,7 +254,20 @@ export type AppDocument = z.infer<typeof appDocument>;
 
 /** Reads a stored document. Throws when it isn't one, which means that somebody else wrote to this store. */
 export function parseAppDocument(body: string): AppDocument {
-  return appDocument.parse(JSON.parse(body));
+  const app = appDocument.parse(JSON.parse(body));
+  const { contract } = app.config;
+  if (contract === "auto") return app;
+  // Earlier documents have one contract for all.
+  for (const deployment of Object.values(app.deployments)) {
+    if (deployment.state !== "pending") deployment.contract ??= contract;
+  }
+  return app;
+}
+
+/** What a deployment keeps to; null while its verification has to find out. */
+export function contractOf(app: AppDocument, { contract }: Pick<Deployment, "contract">): Contract | null {
+  if (contract !== null) return contract;
+  return app.config.contract === "auto" ? null : app.config.contract;
 }
 
 /** A document from which no deployment has been made yet; above version 1 where an app of this name was deleted. */
@@ -272,6 +302,11 @@ export function isRoutable(deployment: Deployment): boolean {
     deployment.retirement?.unroutedAt == null &&
     (deployment.state === "ready" || deployment.state === "active" || deployment.state === "draining")
   );
+}
+
+/** Rule 9: nobody stays on it, whatever its state. */
+export function isTooOld(app: AppDocument, deployment: Deployment): boolean {
+  return app.minimum !== null && deployment.sequence < app.minimum.sequence;
 }
 
 export function isFinished(deployment: Deployment): boolean {

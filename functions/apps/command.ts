@@ -1,12 +1,12 @@
 import type { ProblemCode } from "../errors.ts";
-import type { AppConfig, AppDocument, Target } from "./app-document.ts";
+import type { AppConfig, AppDocument, Contract, Target } from "./app-document.ts";
 
 /** Everything that can happen to an app. Times come from the caller, so that a transition is a pure function. */
 export type AppCommand =
   | { type: "configure"; config: AppConfig }
   | { type: "create"; id: string; name: string; target: Target; promote: boolean }
   | { type: "provisioned"; id: string; url: string; resources: Record<string, string> }
-  | { type: "verified"; id: string }
+  | { type: "verified"; id: string; contract: Contract }
   | { type: "fail"; id: string; code: string; reason: string }
   | { type: "cleaned-up"; id: string }
   | { type: "promote"; id: string }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { AnswerTooLarge, textWithin } from "../answer-body.ts";
 import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protocol/limits.ts";
-import type { AppDocument, Deployment } from "./app-document.ts";
+import { contractOf, type AppDocument, type Deployment } from "./app-document.ts";
 
 /**
  * `fetch`, but it also reaches backends that have no address on the network. `whole`: the request to send a copy of,
@@ -27,7 +27,7 @@ export async function probeSessions(
   deployment: Deployment,
   caller: ContractCaller,
 ): Promise<SessionProbe> {
-  if (app.config.contract === "none") {
+  if (contractOf(app, deployment) === "none") {
     return { kind: "unknown", why: "the app has no contract that says how many sessions there are" };
   }
   const answer = await call(deployment, app.config.paths.sessions, "GET", caller);
@@ -43,7 +43,7 @@ export async function tellReload(
   deployment: Deployment,
   caller: ContractCaller,
 ): Promise<{ sockets: number | null; why: string }> {
-  if (app.config.contract === "none") return { sockets: null, why: "the app has no contract" };
+  if (contractOf(app, deployment) === "none") return { sockets: null, why: "the app has no contract" };
   const answer = await call(deployment, app.config.paths.reload, "POST", caller);
   if (!answer.ok) return { sockets: null, why: answer.why };
   const parsed = reloadAnswer.safeParse(answer.json);

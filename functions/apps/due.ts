@@ -1,5 +1,5 @@
 import { STORE_OUTAGE_MS, STORE_TIMEOUT_MS } from "../protocol/limits.ts";
-import type { AppDocument, Deployment } from "./app-document.ts";
+import { contractOf, type AppDocument, type Deployment } from "./app-document.ts";
 
 /** How old what edge locations know can be. */
 export interface Freshness {
@@ -40,7 +40,7 @@ export function dueTime(app: AppDocument, deployment: Deployment, freshness: Fre
       if (retirement.unroutedAt === null) {
         // An old table may have sent a visitor here a moment ago, whose page has no socket to be told through yet.
         const lastVisitorAt = deployment.stateSince + tableAgeLimitMs;
-        return Math.max(graceEnd(app, retirement.reload), lastVisitorAt);
+        return Math.max(graceEnd(app, deployment, retirement.reload), lastVisitorAt);
       }
       return Math.max(
         retirement.unroutedAt + tableAgeLimitMs,
@@ -52,7 +52,11 @@ export function dueTime(app: AppDocument, deployment: Deployment, freshness: Fre
 }
 
 /** Where nobody was told, nobody needs time to leave; a lost answer may have been told all the same. */
-function graceEnd(app: AppDocument, reload: { at: number; sockets: number | null }): number {
-  const nobody = reload.sockets === 0 || app.config.contract === "none";
+function graceEnd(
+  app: AppDocument,
+  deployment: Deployment,
+  reload: { at: number; sockets: number | null },
+): number {
+  const nobody = reload.sockets === 0 || contractOf(app, deployment) === "none";
   return nobody ? reload.at : reload.at + app.config.reloadGraceSeconds * 1_000;
 }

@@ -143,6 +143,7 @@ function applyTo(
       if (deployment.state !== "pending" || deployment.url === null)
         return wrongState(deployment, "verified");
       enter(deployment, "ready", now);
+      deployment.contract = command.contract;
       deployment.deadline = now + app.config.readyTtlSeconds * 1_000;
       return undefined;
     case "fail":
@@ -240,6 +241,7 @@ function create(
     createdAt: now,
     target: command.target,
     promoteWhenReady: command.promote,
+    contract: null,
     url: null,
     resources: {},
     deadline: now + PROVISION_LIMIT_MS,

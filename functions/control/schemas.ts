@@ -2,6 +2,7 @@ import { z } from "@hono/zod-openapi";
 import {
   appConfig,
   appName,
+  contracts,
   deploymentId,
   deploymentStates,
   pause,
@@ -82,6 +83,8 @@ export const deploymentView = z
     sequence: z.number(),
     target,
     promote: z.boolean(),
+    /** What it keeps to, as its verification found out; null until then, and in answers that earlier builds kept. */
+    contract: z.enum(contracts).nullable().default(null),
     url: z.string().nullable(),
     drainDeadline: timestamp.nullable(),
     retirement: z
@@ -198,6 +201,7 @@ export function viewDeployment(app: AppDocument, deployment: Deployment): z.infe
     sequence: deployment.sequence,
     target: deployment.target,
     promote: deployment.promoteWhenReady,
+    contract: deployment.contract,
     url: deployment.url,
     drainDeadline: isoOrNull(deployment.drainDeadline),
     retirement: retirement && {

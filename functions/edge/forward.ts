@@ -1,16 +1,19 @@
 import type { FetchTarget } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
-import { refuseOperatorCookie } from "../operator-cookie.ts";
+import { refuseOwnCookies } from "../own-cookies.ts";
 import { addVary, dropHopByHop } from "./answer-headers.ts";
+import { isReusedAcrossVersions } from "./cache-rules.ts";
+import { dropConditions, markTag, unmarkTags } from "./document-tags.ts";
 import { askUnderOwnHost, redirectToPublic } from "./origins.ts";
 import { requestHeaders, TOKEN_HEADER, type Caller } from "./request-headers.ts";
+import type { Via } from "./resolve.ts";
 import { pathAndQuery, type RequestUrl } from "./url.ts";
 
 export interface Destination {
   /** Origin of the backend. */
   url: string;
   deploymentId: string;
-  via: "pinned" | "active" | "canary" | "fallback";
+  via: Via;
   /** What a backend with an address of its own knows us by, so that it can turn away who comes past us. */
   internalToken?: string;
   /** Whether the backend sees requests as if it had been opened under its own host. */
@@ -32,6 +35,12 @@ export interface Arrival {
   caller: Caller;
   /** Headers that could have led it to another deployment. */
   varies: readonly string[];
+  /** The header that led it here and that browsers send with everything: named only where a cache could mix versions. */
+  ledBy?: "cookie" | "referer" | null;
+  /** The answer may be the document of a tab or a frame. */
+  isPage?: boolean;
+  /** Only a whole answer will do. */
+  isUnconditional?: boolean;
 }
 
 /**
@@ -55,6 +64,12 @@ export function forward(
   if (destination.ownHost === true && overNetwork)
     askUnderOwnHost(headers, { url, backendOrigin: destination.url });
 
+  const isPage = arrival.isPage === true;
+  let hasOwnTag = false;
+  if (arrival.isUnconditional === true) dropConditions(headers);
+  else if (names.has("if-none-match")) hasOwnTag = unmarkTags(headers, destination.deploymentId, isPage);
+  else if (isPage && names.has("if-modified-since")) dropConditions(headers);
+
   const init: RequestInit = { headers, redirect: "manual" };
   if (signal) init.signal = signal;
   const { method, body } = request;
@@ -72,7 +87,7 @@ export function forward(
     throw badGateway(destination, "didn't answer. Check that its backend is running and reachable");
   };
   const finish = (upstream: Response): Response | Promise<Response> =>
-    answerOf(upstream, arrival, destination);
+    answerOf(upstream, arrival, destination, hasOwnTag);
   return send().then(finish, (error: unknown) => {
     // A kept-alive connection can be closed by the backend just as it is used again, which looks like an outage and is
     // none: what can be repeated is, once.
@@ -83,8 +98,9 @@ export function forward(
 
 function answerOf(
   upstream: Response,
-  { url, varies }: Arrival,
+  { url, varies, ledBy }: Arrival,
   destination: Destination,
+  hasOwnTag: boolean,
 ): Response | Promise<Response> {
   const { status, webSocket } = upstream;
   if (webSocket === null && (status < 200 || status > 599)) return refuseStatus(upstream, destination);
@@ -97,11 +113,14 @@ function answerOf(
   // The handshake of a WebSocket is made of hop-by-hop headers.
   if (webSocket === null) {
     dropHopByHop(headers);
-    if (varies.length > 0) addVary(headers, varies);
+    const isMixable = ledBy != null && isReusedAcrossVersions(status, headers, url.pathname);
+    if (isMixable) addVary(headers, [...varies, ledBy]);
+    else if (varies.length > 0) addVary(headers, varies);
+    if (hasOwnTag && status === 304) markTag(headers, destination.deploymentId);
     if (destination.url.startsWith("http"))
       redirectToPublic(headers, status, { url, backendOrigin: destination.url });
   }
-  refuseOperatorCookie(headers);
+  refuseOwnCookies(headers);
   headers.set("x-pulse-selected-deployment", destination.deploymentId);
   headers.set("x-signalbox-route", destination.via);
   return response;

@@ -1,4 +1,4 @@
-import { withholdOperatorCookie } from "../operator-cookie.ts";
+import { withholdOwnCookies } from "../own-cookies.ts";
 
 /** Who is asking, as far as somebody trustworthy says it. */
 export interface Caller {
@@ -70,7 +70,7 @@ export function requestHeaders(
     if (overNetwork && DROPPED_BY_PLATFORM.has(name)) continue;
     if (isOurs(name, caller)) headers.delete(name);
   }
-  if (names.has("cookie")) withholdOperatorCookie(headers);
+  if (names.has("cookie")) withholdOwnCookies(headers);
   if (names.has("upgrade") && isWebSocket(request)) headers.set("upgrade", "websocket");
   if (caller.address !== null) headers.set("x-forwarded-for", caller.address);
   headers.set("x-forwarded-host", host);

@@ -1,15 +1,30 @@
 import { sameSecret } from "../auth.ts";
 import { clientAddress } from "../client-address.ts";
 import type { Config } from "../config.ts";
-import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
+import { contractOf, deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
 import { URL_LIMIT_BYTES } from "../protocol/limits.ts";
-import { forward, type Destination, type ForwardOptions } from "./forward.ts";
+import { askedOf, type Asked } from "./asked.ts";
+import { AssetFallback, assetKindOf, isMissing, othersAlive } from "./asset-fallback.ts";
+import { deploymentHostOf, tableKeyOf, type DeploymentHost } from "./deployment-host.ts";
+import { forward, type Arrival, type Destination, type ForwardOptions } from "./forward.ts";
 import type { RouteTable } from "./hosts.ts";
 import { isInternalPath } from "./internal-paths.ts";
+import { keepPage, mayBePage, refuseAhead } from "./page-answer.ts";
+import { pageCookieOf, type PageCookie } from "./page-cookie.ts";
+import type { PageLayer } from "./page-layer.ts";
 import { whilePaused } from "./pause.ts";
 import { headerNames, isWebSocket, TOKEN_HEADER } from "./request-headers.ts";
-import { pinOf, resolveRoute, stickyDraw } from "./resolve.ts";
+import {
+  frameworkPinsOf,
+  pinOf,
+  refererPin,
+  resolveRoute,
+  routeToHost,
+  stickyDraw,
+  type PageStay,
+  type Via,
+} from "./resolve.ts";
 import { staleResponse } from "./stale.ts";
 import type { RouteTables } from "./table.ts";
 import { pathOf, queryValue, type RequestUrl } from "./url.ts";
@@ -18,6 +33,7 @@ export interface EdgeContext {
   config: Config;
   tables: RouteTables;
   fetchTarget: ForwardOptions["fetchTarget"];
+  pageLayer?: PageLayer;
   waitUntil: (work: Promise<unknown>) => void;
 }
 
@@ -33,7 +49,9 @@ export function servePublic(
   }
   const names = headerNames(request);
   const app = context.tables.cached(host)?.app;
-  if (!app || app.paused || names.has(TOKEN_HEADER)) return serveWithCare(request, url, host, names, context);
+  const isOfDeployment = host.includes("--") && deploymentAt(host, context.config) !== null;
+  if (!app || app.paused || isOfDeployment || names.has(TOKEN_HEADER))
+    return serveWithCare(request, url, host, names, context);
   const { pin, varies } = pinOf(url.search, request.headers, names);
   return serveApp(request, url, app, { ...context, names, internal: false, pin, varies });
 }
@@ -46,26 +64,54 @@ async function serveWithCare(
   names: ReadonlySet<string>,
   context: EdgeContext,
 ): Promise<Response> {
-  const { config, tables, waitUntil, fetchTarget } = context;
+  const { config, tables, waitUntil } = context;
   // Before anything is looked up, so that no state of the store lets it through.
   if (isInternalPath(pathOf(request.url))) return notFound(request);
-  const appName = nameInDomain(host, config.appDomain);
-  const read = (): Promise<RouteTable> => tables.get(host, appName, waitUntil);
+  const place = await placeOf(host, context);
+  const read = (): Promise<RouteTable> => tables.get(place.key, place.appName, waitUntil);
   let { app } = await read();
   if (app === null) return unknownHost(request, host);
 
   const internal = names.has(TOKEN_HEADER) && (await hasInternalToken(request, config.internalToken));
   const { pin, varies } = pinOf(url.search, request.headers, names);
-  if (internal && pin !== null && (deploymentOf(app, pin)?.url ?? null) === null) {
+  const wanted = place.deployment ?? pin;
+  if (internal && wanted !== null && (deploymentOf(app, wanted)?.url ?? null) === null) {
     // A rollout pins what was written a moment ago; anybody else gets there within the time to live.
-    app = (await tables.fresh(host, appName, waitUntil)).app ?? app;
+    app = (await tables.fresh(place.key, place.appName, waitUntil)).app ?? app;
   }
   // A pause doesn't stop a rollout: it must reach the app to verify what comes after the pause.
   if (app.paused && !internal) {
     app = await whilePaused(app.name, app.paused, read);
     if (app === null) return unknownHost(request, host);
   }
-  return serveApp(request, url, app, { config, names, internal, pin, varies, fetchTarget });
+  return serveApp(request, url, app, { ...context, names, internal, pin, varies, host: place.deployment });
+}
+
+/** What a host stands for: what the tables know its app by, and the one deployment that it is for, if it is. */
+interface Place {
+  key: string;
+  appName: string | null;
+  deployment: string | null;
+}
+
+export async function placeOf(
+  host: string,
+  { config, tables, waitUntil }: Pick<EdgeContext, "config" | "tables" | "waitUntil">,
+): Promise<Place> {
+  const appName = nameInDomain(host, config.appDomain);
+  const place = { key: host, appName, deployment: null };
+  const named = deploymentAt(host, config);
+  if (named === null) return place;
+  const { app } = await tables.get(host, appName, waitUntil);
+  if (app !== null && (app.name === appName || app.config.hosts.includes(host))) return place;
+  const key = tableKeyOf(named);
+  const owner = (await tables.get(key, named.app, waitUntil)).app;
+  return owner?.name === named.app ? { key, appName: named.app, deployment: named.id } : place;
+}
+
+function deploymentAt(host: string, { appDomain }: Config): DeploymentHost | null {
+  const label = nameInDomain(host, appDomain);
+  return label === null ? null : deploymentHostOf(label);
 }
 
 interface Given extends ForwardOptions {
@@ -74,7 +120,13 @@ interface Given extends ForwardOptions {
   pin: string | null;
   varies?: readonly string[];
   names?: ReadonlySet<string>;
+  /** The deployment that the request's host is for. */
+  host?: string | null;
+  pageLayer?: PageLayer;
 }
+
+/** One for each isolate: it limits what 404s cost. */
+const assetFallback = new AssetFallback();
 
 /** The routing rules on a known table; a rollout verifies through here too. */
 export function serveApp(
@@ -83,19 +135,32 @@ export function serveApp(
   app: AppDocument,
   given: Given,
 ): Promise<Response> {
-  if (isInternalPath(pathOf(request.url), app.config.paths)) return Promise.resolve(notFound(request));
-  const { config, internal, pin, signal, fetchTarget, varies = [], names = headerNames(request) } = given;
+  const path = pathOf(request.url);
+  if (isInternalPath(path, app.config.paths)) return Promise.resolve(notFound(request));
+  const { config, internal, pin, host = null, names = headerNames(request) } = given;
   const address = clientAddress(request, config);
   // Asked for by the canary only, so that other apps don't pay for it.
   let known: string | null = null;
   const client = (): string => (known ??= clientId(request, address));
-  const route = resolveRoute(app, {
-    pin,
-    internal,
-    webSocket: names.has("upgrade") && isWebSocket(request),
-    reloadOnStale: queryValue(url.search, "pulse_reload_on_stale_affinity") === "1",
-    canaryDraw: () => stickyDraw(client(), app.canary?.id ?? ""),
-  });
+
+  const asked = askedOf(request, names);
+  const hasPages = app.config.contract !== "none" && !internal;
+  const cookie =
+    hasPages && host === null && app.config.stickiness !== "off" ? pageCookieOf(request, names) : undefined;
+  const pins = pin === null ? frameworkPinsOf(app, url.search, request.headers, names) : NONE;
+  const route =
+    host !== null
+      ? routeToHost(app, host, internal)
+      : resolveRoute(app, {
+          pin,
+          framework: pins.framework,
+          referer: () => (mayFollow(asked) && names.has("referer") ? refererPin(request, url.host) : null),
+          page: () => (cookie ? stayOf(app, cookie, asked) : null),
+          internal,
+          webSocket: names.has("upgrade") && isWebSocket(request),
+          reloadOnStale: queryValue(url.search, "pulse_reload_on_stale_affinity") === "1",
+          canaryDraw: () => stickyDraw(client(), app.canary?.id ?? ""),
+        });
   switch (route.kind) {
     case "none":
       return Promise.resolve(
@@ -105,20 +170,89 @@ export function serveApp(
       return Promise.resolve(staleResponse(request));
     case "forward": {
       const { deployment, via } = route;
-      const destination: Destination = { url: route.url, deploymentId: deployment.id, via };
-      if (isGuarded(app, deployment)) destination.internalToken = config.internalToken;
-      if (deployment.target.host === "own") destination.ownHost = true;
-      const caller = { address, throughCloudflare: config.trustClientAddress };
-      const answer = forward({ request, url, names, caller, varies }, destination, { signal, fetchTarget });
+      // Versions of one app may differ in it.
+      const isKept = hasPages && contractOf(app, deployment) !== "none";
+      const byCookie = isKept && cookie !== undefined && CHOSEN_LAST.has(via);
+      if (asked.ahead) refuseAhead(app, deployment, asked, cookie);
+      const arrival: Arrival = {
+        request,
+        url,
+        names,
+        caller: { address, throughCloudflare: config.trustClientAddress },
+        varies: host === null ? (pin === null ? pins.varies : (given.varies ?? [])) : [],
+        ledBy: via === "referer" ? via : byCookie ? "cookie" : null,
+        isPage: isKept && mayBePage(asked, path),
+      };
+      let answer = send(arrival, app, deployment, via, given);
+      const kind = byCookie ? assetKindOf(request, path, asked, names) : null;
+      const others = kind === null ? [] : othersAlive(app, deployment);
+      if (kind !== null && others.length > 0) {
+        const isRange = names.has("range");
+        const again = { ...arrival, isUnconditional: true };
+        answer = answer.then((first) =>
+          isMissing(first)
+            ? assetFallback.find(
+                first,
+                { app: app.name, path: url.pathname + url.search, kind, isRange, others },
+                (other, signal) => send(again, app, other, "asset", { ...given, signal }),
+              )
+            : first,
+        );
+      }
+      // What is prefetched by a link is shown later as it came, though it isn't asked for as a document.
+      if (isKept && (asked.navigation || asked.ahead)) {
+        const { pageLayer } = given;
+        answer = answer.then((response) =>
+          keepPage(response, { request, url, app, deployment, cookie, pageLayer }),
+        );
+      }
       if (!app.canary || pin !== null || !isNavigation(request)) return answer;
       return answer.then((response) => rememberClient(request, response, client()));
     }
   }
 }
 
-/** A service on Railway has a public address of its own; with the app contract it answers to nobody but us. */
-function isGuarded(app: AppDocument, { target }: Deployment): boolean {
-  return target.kind === "railway" && app.config.contract === "pulse";
+const NONE = { framework: [], varies: [] };
+
+function send(
+  arrival: Arrival,
+  app: AppDocument,
+  deployment: Deployment,
+  via: Via,
+  { config, signal, fetchTarget }: Given,
+): Promise<Response> {
+  const destination: Destination = { url: deployment.url ?? "", deploymentId: deployment.id, via };
+  if (isGuarded(app, deployment)) destination.internalToken = config.internalToken;
+  if (deployment.target.host === "own") destination.ownHost = true;
+  return forward(arrival, destination, { signal, fetchTarget });
+}
+
+/** A page of its own belongs to nothing that was there before, and a service worker outlives every page. */
+function mayFollow(asked: Asked): boolean {
+  return !(asked.document && !asked.frame) && !asked.serviceWorker;
+}
+
+/** Where a request with this cookie belongs. */
+function stayOf(app: AppDocument, cookie: PageCookie, asked: Asked): PageStay | null {
+  if (mayFollow(asked)) return { id: cookie.id, via: "page" };
+  if (asked.serviceWorker || app.config.stickiness !== "visitor" || cookie.loadedAt === null) return null;
+  const idleSeconds = Date.now() / 1_000 - cookie.loadedAt;
+  return idleSeconds <= app.config.visitIdleSeconds ? { id: cookie.id, via: "visitor" } : null;
+}
+
+/**
+ * Where another page cookie could have led a request for the same URL. A page's own load, too: a page from the browser's
+ * cache would come without its cookie.
+ */
+const CHOSEN_LAST: ReadonlySet<Via> = new Set(["page", "visitor", "active", "canary"]);
+
+/**
+ * A service on Railway has a public address of its own; with the app contract it answers to nobody but us. Null: the
+ * verification asks whether it has the contract.
+ */
+function isGuarded(app: AppDocument, deployment: Deployment): boolean {
+  const contract = contractOf(app, deployment);
+  return deployment.target.kind === "railway" && (contract === "pulse" || contract === null);
 }
 
 const CLIENT_COOKIE = "signalbox-client";

@@ -19,6 +19,8 @@ export function staleResponse(request: Request): Response {
     ? reloadPage(url)
     : problemResponse(new Problem("stale_affinity", "stale affinity"), request);
   for (const [name, value] of headers) response.headers.set(name, value);
+  // Next's client tells the page that the action is gone, which apps can handle, rather than of an unexpected answer.
+  if (request.headers.has("next-action")) response.headers.set("x-nextjs-action-not-found", "1");
   return response;
 }
 

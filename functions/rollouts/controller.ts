@@ -7,7 +7,16 @@ import type { HubBinding } from "../runners/reach-hub.ts";
 import { fetchTarget } from "../runners/tunnel.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
-import { deploymentOf, hasWork, parseAppDocument, type Deployment } from "../apps/app-document.ts";
+import {
+  contractOf,
+  deploymentOf,
+  hasWork,
+  parseAppDocument,
+  type AppDocument,
+  type Deployment,
+} from "../apps/app-document.ts";
+import type { PageHubBinding } from "../pages/hub.ts";
+import { endPages, reloadPages } from "../pages/hubs.ts";
 import { tellReload } from "../apps/contract.ts";
 import { tableAgeLimitMs } from "../apps/due.ts";
 import { RolloutDriver, type DriverParts } from "./driver.ts";
@@ -16,7 +25,7 @@ import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
 import { verify } from "./verify.ts";
 
-type ControllerEnv = ConfigEnv & StoreEnv & HubBinding;
+type ControllerEnv = ConfigEnv & StoreEnv & HubBinding & PageHubBinding;
 
 /**
  * One for each app: keeps the alarm that wakes its driver, and its rollouts' progress. It holds no state that matters:
@@ -34,14 +43,22 @@ export class AppController extends DurableObject<ControllerEnv> {
     this.#store = openStore(env);
     const caller = { internalToken: config.internalToken, fetchTarget: fetchTarget(env) };
     const providers = openProviders({ env, store: this.#store, ...config });
+    const limitMs = tableAgeLimitMs(config.routeTtlMs);
     this.#progress = new ProgressLog(ctx.storage.sql, Date.now);
     this.#parts = {
       store: this.#store,
       providers,
       verify: (app, deployment) => verify(app, deployment, { config, fetchTarget: caller.fetchTarget }),
-      tellReload: (app, deployment) => tellReload(app, deployment, caller),
-      probeSessions: (app, deployment) => evidence(app, deployment, caller, providers),
-      tableAgeLimitMs: tableAgeLimitMs(config.routeTtlMs),
+      tellReload: (app, deployment) =>
+        contractOf(app, deployment) === "edge"
+          ? tellPages(env, app, deployment)
+          : tellReload(app, deployment, caller),
+      probeSessions: (app, deployment) =>
+        evidence(app, deployment, { caller, providers, pages: env, tableAgeLimitMs: limitMs, now: Date.now }),
+      endPages: async (app, deployment) => {
+        if (contractOf(app, deployment) === "edge") await endPages(env, { app: app.name, deployment });
+      },
+      tableAgeLimitMs: limitMs,
       progress: this.#progress,
       now: Date.now,
       sleep,
@@ -101,6 +118,18 @@ export class AppController extends DurableObject<ControllerEnv> {
   async #driverOf(app: string): Promise<RolloutDriver> {
     if (this.#driver === null) await this.ctx.storage.put("app", app);
     return (this.#driver ??= new RolloutDriver(app, this.#parts));
+  }
+}
+
+async function tellPages(
+  env: PageHubBinding,
+  app: AppDocument,
+  deployment: Deployment,
+): Promise<{ sockets: number | null; why: string }> {
+  try {
+    return { sockets: await reloadPages(env, { app: app.name, deployment }), why: "" };
+  } catch {
+    return { sockets: null, why: "their hub couldn't be asked" };
   }
 }
 

@@ -1,4 +1,4 @@
-import type { AppDocument, Deployment } from "../apps/app-document.ts";
+import type { AppDocument, Contract, Deployment } from "../apps/app-document.ts";
 import { applyCommand } from "../apps/commit.ts";
 import type { AppCommand } from "../apps/command.ts";
 import type { SessionProbe } from "../apps/contract.ts";
@@ -15,6 +15,8 @@ export interface StepParts {
   verify: (app: AppDocument, deployment: Deployment) => Promise<Verification>;
   tellReload: (app: AppDocument, deployment: Deployment) => Promise<{ sockets: number | null; why: string }>;
   probeSessions: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
+  /** Forgets what was kept of a deployment's pages. */
+  endPages: (app: AppDocument, deployment: Deployment) => Promise<void>;
   progress: Progress;
   now: () => number;
 }
@@ -23,8 +25,8 @@ interface StepContext extends StepParts {
   waits: Waits;
 }
 
-/** Whether a deployment answers through the router as the one that it should be. */
-export type Verification = { ok: true } | { ok: false; why: string };
+/** Whether a deployment answers through the router as the one that it should be, and the contract that it keeps. */
+export type Verification = { ok: true; contract: Contract } | { ok: false; why: string };
 
 /** A provider that says "wait" is asked again after at least this, and at most the next. */
 const SHORTEST_WAIT_MS = 100;
@@ -115,8 +117,12 @@ async function verifyPending(
   context.progress.step(id, "verify", "started", "");
   const outcome = await verifyOnce(app, deployment, "verify", deadline, context);
   if (outcome === "waiting") return;
-  if (outcome === "verified") {
-    return commit(app, deployment, { type: "verified", id }, context, { step: "verify", status: "done" });
+  if ("contract" in outcome) {
+    const { contract } = outcome;
+    const command = { type: "verified", id, contract } as const;
+    const detail = contract === "edge" ? "contract edge" : "";
+    const done = { step: "verify", status: "done", detail } as const;
+    return commit(app, deployment, command, context, done);
   }
   const command = { type: "fail", id, code: "verification_failed", reason: outcome.late } as const;
   return commit(app, deployment, command, context, {
@@ -133,9 +139,9 @@ async function verifyOnce(
   step: StepName,
   deadline: number,
   context: StepContext,
-): Promise<"verified" | "waiting" | { late: string }> {
+): Promise<"waiting" | { contract: Contract } | { late: string }> {
   const result = await context.verify(app, deployment);
-  if (result.ok) return "verified";
+  if (result.ok) return { contract: result.contract };
   if (context.now() >= deadline) return { late: `Not verified in time: ${result.why}.` };
   context.progress.step(deployment.id, step, "waiting", result.why);
   context.waits.putOff(deployment, context.now() + VERIFY_INTERVAL_MS);
@@ -163,7 +169,7 @@ async function redeploy(
   if (job.provisioned) {
     const outcome = await verifyOnce(app, deployment, "redeploy", job.deadline, context);
     if (outcome === "waiting") return;
-    return outcome === "verified" ? finish("done", "") : finish("failed", outcome.late);
+    return "contract" in outcome ? finish("done", "") : finish("failed", outcome.late);
   }
   if (isTooLate(deployment, job.deadline, context)) return finish("failed", NOT_THERE_IN_TIME);
   context.progress.step(id, "redeploy", "started", "");
@@ -208,6 +214,7 @@ async function remove(
   const step = await providerOf(context, deployment).remove(deployment, app);
   if (step.status === "wait") return waitFor(step, deployment, "remove", Infinity, context);
   if (step.status === "failed") return backOffCleanUp(deployment, "remove", step.reason, context);
+  await context.endPages(app, deployment);
   return commit(app, deployment, { type: "removed", id }, context, { step: "remove", status: "done" });
 }
 

@@ -1,10 +1,11 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { build, type Plugin } from "esbuild";
+import { bundleScript, writeChanged } from "./page-script.ts";
 import { projectRoot } from "./worker.ts";
 
 const source = join(projectRoot, "sdk");
@@ -36,15 +37,7 @@ export async function buildSdk({ types = true } = {}): Promise<string> {
 
 /** Makes the browser helper a text that the sdk's source imports, for a server has to send it. */
 async function writeClientScript(): Promise<void> {
-  const { outputFiles } = await build({
-    entryPoints: [join(source, "browser/client.ts")],
-    bundle: true,
-    format: "iife",
-    target: "es2022",
-    minify: true,
-    write: false,
-  });
-  const text = JSON.stringify(outputFiles[0]?.text ?? "");
+  const text = JSON.stringify(await bundleScript(join(source, "browser/client.ts")));
   await writeChanged(
     join(source, "client-script.generated.ts"),
     `/** The browser helper as a classic script, built from \`browser/client.ts\`. */\nexport const CLIENT_SCRIPT: string =\n  ${text};\n`,
@@ -98,14 +91,4 @@ async function declarations(output: string): Promise<void> {
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
-}
-
-/** Whole or not at all, and not if it is the same: another process may be reading it, or building it too. */
-async function writeChanged(file: string, contents: string | Buffer): Promise<void> {
-  const before = await readFile(file).catch(() => null);
-  if (before?.equals(Buffer.from(contents)) === true) return;
-  await mkdir(dirname(file), { recursive: true });
-  const temporary = join(dirname(file), `.${process.pid}-${relative(dirname(file), file)}`);
-  await writeFile(temporary, contents);
-  await rename(temporary, file);
 }

@@ -1,11 +1,13 @@
 import { build } from "esbuild";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
+import { writePageScript } from "./page-script.ts";
 
 export const projectRoot = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Bundles the Worker into one module, as `wrangler deploy` does. Returns the file's path. */
 export async function buildWorker(directory = join(projectRoot, "dist")): Promise<string> {
+  await writePageScript();
   const outfile = join(directory, "worker.js");
   await build({
     entryPoints: [join(projectRoot, "functions/index.ts")],

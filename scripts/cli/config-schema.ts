@@ -81,7 +81,10 @@ export const configSchema = z
       .regex(DEPLOYMENT_ID_PATTERN, "must be lower-case letters, digits and hyphens, at most 24")
       .optional()
       .describe("What generated ids begin with; prod by default."),
-    contract: z.enum(["pulse", "none"]).optional().describe("none: an app that knows nothing of Signalbox."),
+    contract: z
+      .enum(["auto", "edge", "none", "pulse"])
+      .optional()
+      .describe("What is asked of the app: auto (default) finds out, edge: nothing, none: a pure pipe."),
     hosts: z.array(z.string().min(1).max(253)).max(100).optional().describe("Host names of the app."),
     target: z
       .enum(["runner", "railway", "url"])

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
  * rooms of one floor don't know each other. docs/architecture.md shows them from the top.
  */
 export const FLOORS: readonly (readonly string[])[] = [
-  ["protocol"],
+  ["protocol", "own-cookies.ts"],
   ["errors.ts", "answer-body.ts", "request-host.ts", "operator-host.ts", "operator-cookie.ts"],
   ["durable-object-call.ts"],
   ["auth.ts"],

@@ -172,7 +172,7 @@ function capnp(
   const settings = Object.keys(options.settings).map(
     (name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`,
   );
-  const objects = ["AppController", "EmbeddedStore", "RunnerHub"];
+  const objects = ["AppController", "EmbeddedStore", "RunnerHub", "PageHub"];
   const bindings = objects.map((name) => {
     const binding = name.replace(/(?!^)[A-Z]/g, "_$&").toUpperCase();
     return `(name = ${text(binding)}, durableObjectNamespace = ${text(name)})`;

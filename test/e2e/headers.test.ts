@@ -280,7 +280,8 @@ describe("what a backend says", () => {
       headers(await get("vary", path, pin), "vary");
     const byHeader = { "x-pulse-deployment": "v2" };
     for (const path of ["/", "/304"]) {
-      expect(await vary(path)).toEqual(["x-pulse-deployment"]);
+      expect(await vary(path)).toEqual(["x-pulse-deployment, x-deployment-id, x-netlify-deploy-id"]);
+      expect(await vary(`${path}?dpl=v2`, { "x-deployment-id": "v1" })).toEqual(["x-pulse-deployment"]);
       expect(await vary(path, byHeader)).toEqual(["x-pulse-deployment"]);
       expect(await vary(`${path}?pulse_deployment=v2`, { "x-pulse-deployment": "v1" })).toEqual([]);
     }

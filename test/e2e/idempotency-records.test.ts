@@ -26,7 +26,7 @@ function released(app: AppDocument, id: string): AppDocument {
   const commands: AppCommand[] = [
     { type: "create", id, name: "prod", target, promote: false },
     { type: "provisioned", id, url, resources: {} },
-    { type: "verified", id },
+    { type: "verified", id, contract: "pulse" },
     { type: "promote", id },
   ];
   return commands.reduce((document, command) => {

@@ -136,7 +136,7 @@ describe("an answer", () => {
     const answer = await get("/", { "if-none-match": '"x"' });
     expect(answer).toMatchObject({ status: 304, complete: true });
     expect(header(answer, "etag")).toBe('"x"');
-    expect(header(answer, "vary")).toBe("Accept, x-pulse-deployment");
+    expect(header(answer, "vary")).toBe("Accept, x-pulse-deployment, x-deployment-id, x-netlify-deploy-id");
   });
 
   test.each([204, 205, 304])("of %i leaves the connection in order for the next request", async (status) => {

@@ -74,7 +74,7 @@ async function newApp(context: TestContext, config: Record<string, unknown> = {}
 test.concurrent(
   "an image becomes a service of its own that serves, with its variables, settings and domain",
   async (context) => {
-    const { world, app, visit, deploy } = await newApp(context);
+    const { world, app, visit, deploy } = await newApp(context, { contract: "pulse" });
     const callsBefore = world.railway.faults.calls.length;
     expect(await deploy("v1", { image: "shop:1", env: { EXTRA: "yes" } })).toMatchObject({ state: "active" });
     expect((await visit()).text).toBe("one v1");
@@ -251,7 +251,7 @@ test.concurrent("a build that fails says why, and nothing of it stays", async (c
 });
 
 test.concurrent("an app that crashes again and again fails with what it said last", async (context) => {
-  const { world, app, ours, deploy } = await newApp(context);
+  const { world, app, ours, deploy } = await newApp(context, { contract: "pulse" });
   world.railway.faults.crashing.add(`${app}-v1`);
   const { state, reason } = await deploy("v1", { image: "shop:1" });
   expect(state).toBe("failed");

@@ -18,6 +18,7 @@ export async function putRunnerApp(
     createdAt: now,
     target: { kind: "url", url: "https://runner.invalid" },
     promoteWhenReady: true,
+    contract: "none",
     url: runnerOrigin(runnerId, service),
     resources: {},
     deadline: null,

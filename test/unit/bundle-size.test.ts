@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { bundleCli } from "../../scripts/build/cli.ts";
+import { bundleScript } from "../../scripts/build/page-script.ts";
 import { buildWorker } from "../../scripts/build/worker.ts";
 
 test.each([
@@ -18,4 +19,10 @@ test.each([
   const size = gzipSync(bundle).length;
   console.log(`The bundle of the ${name}: ${(size / 1024).toFixed(1)} KiB gzipped`);
   expect(size).toBeLessThan(ceilingBytes);
+});
+
+test("the page helper costs a page less than 4 KB", async () => {
+  const size = gzipSync(await bundleScript("sdk/browser/page/edge.ts")).length;
+  console.log(`The page helper: ${size} bytes gzipped`);
+  expect(size).toBeLessThan(4_000);
 });

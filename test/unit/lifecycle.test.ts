@@ -40,7 +40,7 @@ function ready(id: string): AppCommand[] {
   return [
     { type: "create", id, name: "prod", target, promote: false },
     { type: "provisioned", id, url: "https://backend.example", resources: {} },
-    { type: "verified", id },
+    { type: "verified", id, contract: "pulse" },
   ];
 }
 
@@ -169,7 +169,7 @@ describe("an app at its size limit", () => {
   const release = (id: string): AppCommand[] => [
     heavy(id, 90_000),
     { type: "provisioned", id, url: "https://backend.example", resources: { runnerId: "r1" } },
-    { type: "verified", id },
+    { type: "verified", id, contract: "pulse" },
     { type: "promote", id },
   ];
   const full = run(app(), ["a", "b", "c", "d", "e", "f"].flatMap(release));
@@ -270,7 +270,7 @@ describe("commands that make no sense are refused", () => {
     ["lifting no canary", one, { type: "clear-canary" }, "no_canary"],
     ["a minimum newer than the active one", two, { type: "set-minimum", id: "v2" }, "below_minimum"],
     ["resuming what runs", one, { type: "resume" }, "not_paused"],
-    ["verifying twice", two, { type: "verified", id: "v2" }, "wrong_state"],
+    ["verifying twice", two, { type: "verified", id: "v2", contract: "pulse" }, "wrong_state"],
     ["draining what isn't superseded", two, { type: "retire", id: "v2", reason: "drained" }, "wrong_state"],
     [
       "unrouting before browsers were told",
@@ -342,7 +342,7 @@ const id = fc.constantFrom(...ids);
 const rollout: fc.Arbitrary<AppCommand> = fc.oneof(
   id.map((id) => ({ type: "create", id, name: "prod", target, promote: true }) as const),
   id.map((id) => ({ type: "provisioned", id, url: "https://b.example", resources: {} }) as const),
-  id.map((id) => ({ type: "verified", id }) as const),
+  id.map((id) => ({ type: "verified", id, contract: "pulse" }) as const),
   id.map((id) => ({ type: "promote", id }) as const),
   fc.constant({ type: "rollback" } as const),
 );
@@ -374,7 +374,7 @@ function shrinking(id: fc.Arbitrary<string>, reason = "y"): fc.Arbitrary<AppComm
     id.map((id) => ({ type: "unroute", id }) as const),
     id.map((id) => ({ type: "removed", id }) as const),
     id.map((id) => ({ type: "provisioned", id, url: "https://b.example", resources: {} }) as const),
-    id.map((id) => ({ type: "verified", id }) as const),
+    id.map((id) => ({ type: "verified", id, contract: "pulse" }) as const),
     id.map((id) => ({ type: "promote", id }) as const),
     fc.constant({ type: "rollback" } as const),
     fc.constant({ type: "delete-app" } as const),

@@ -19,6 +19,7 @@ function deployment(id: string, state: DeploymentState, sequence: number): Deplo
     createdAt: 0,
     target: { kind: "url", url: `https://${id}.example.com` },
     promoteWhenReady: false,
+    contract: null,
     url: state === "removed" ? null : `https://${id}.example.com`,
     resources: {},
     deadline: null,

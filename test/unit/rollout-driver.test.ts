@@ -56,7 +56,8 @@ class World {
     Promise.resolve({ status: "done", value: { url: "http://backend.test", resources: { service: "s" } } });
   remove: (deployment: Deployment) => Promise<StepOutcome<null>> = () =>
     Promise.resolve({ status: "done", value: null });
-  verify: (deployment: Deployment) => Promise<Verification> = () => Promise.resolve({ ok: true });
+  verify: (deployment: Deployment) => Promise<Verification> = () =>
+    Promise.resolve({ ok: true, contract: "pulse" });
   probe: (deployment: Deployment) => Promise<SessionProbe> = () =>
     Promise.resolve({ kind: "known", sessions: 0 });
   tell: (deployment: Deployment) => Promise<{ sockets: number | null; why: string }> = () =>
@@ -81,6 +82,7 @@ class World {
       verify: (_, deployment) => this.#called("verify", deployment, this.verify),
       tellReload: (_, deployment) => this.#called("reload", deployment, this.tell),
       probeSessions: (_, deployment) => this.#called("probe", deployment, this.probe),
+      endPages: () => Promise.resolve(),
       tableAgeLimitMs: TABLE_AGE_MS,
       progress: {
         observe: () => undefined,
@@ -312,7 +314,11 @@ describe("rolling out", () => {
 
   test("of two rollouts the newer wins even where it is ready first", async () => {
     world.verify = (deployment) =>
-      Promise.resolve(deployment.id === "v1" && world.clock.time < START + 10_000 ? NOT_YET : { ok: true });
+      Promise.resolve(
+        deployment.id === "v1" && world.clock.time < START + 10_000
+          ? NOT_YET
+          : { ok: true, contract: "pulse" },
+      );
     await world.deploy("v1");
     await world.deploy("v2");
     await world.runUntil(START + MINUTE);
@@ -341,7 +347,9 @@ describe("rolling out", () => {
 describe("many deployments at once", () => {
   test("a step that throws starves no other deployment and is tried again ever more rarely", async () => {
     world.verify = (deployment) =>
-      deployment.id === "v1" ? Promise.reject(new Error("a bug")) : Promise.resolve({ ok: true });
+      deployment.id === "v1"
+        ? Promise.reject(new Error("a bug"))
+        : Promise.resolve({ ok: true, contract: "pulse" });
     for (const id of ["v1", "v2", "v3"]) await world.deploy(id);
     expect(await world.run()).toBe(START + 1_000);
     expect(world.document.active).toBe("v3");
@@ -365,7 +373,7 @@ describe("many deployments at once", () => {
       return answer;
     };
     world.provision = async () => slowly(await done());
-    world.verify = () => slowly({ ok: true });
+    world.verify = () => slowly({ ok: true, contract: "pulse" });
     for (let index = 0; index < 12; index++) await world.deploy(`v${index}`, false);
     await world.run();
     expect(most).toBe(4);
@@ -375,7 +383,8 @@ describe("many deployments at once", () => {
 
   test("a change is seen while a slow step is under way", async () => {
     const slow = Promise.withResolvers<Verification>();
-    world.verify = (deployment) => (deployment.id === "v1" ? slow.promise : Promise.resolve({ ok: true }));
+    world.verify = (deployment) =>
+      deployment.id === "v1" ? slow.promise : Promise.resolve({ ok: true, contract: "pulse" });
     await world.deploy("v1");
     const running = world.driver.lookAgain();
     await settle();
@@ -383,7 +392,7 @@ describe("many deployments at once", () => {
     void world.driver.lookAgain();
     await settle();
     expect(world.document.active).toBe("v2");
-    slow.resolve({ ok: true });
+    slow.resolve({ ok: true, contract: "pulse" });
     await running;
     expect(world.document.active).toBe("v2");
     expect(world.count("verify v1")).toBe(1);
@@ -421,7 +430,7 @@ describe("what overlaps", () => {
     void world.driver.lookAgain();
     await settle();
     expect(over).toBe(false);
-    slow.resolve({ ok: true });
+    slow.resolve({ ok: true, contract: "pulse" });
     await running;
     const inMs = (world.alarm ?? 0) - world.clock.time;
     expect(inMs).toBeGreaterThanOrEqual(750);
@@ -435,7 +444,7 @@ describe("what overlaps", () => {
     const running = world.driver.lookAgain();
     await settle();
     expect(world.alarm).toBe(START + 1_000);
-    slow.resolve({ ok: true });
+    slow.resolve({ ok: true, contract: "pulse" });
     await running;
     expect(world.alarm).toBeNull();
   });

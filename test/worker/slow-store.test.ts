@@ -116,7 +116,7 @@ async function makeApp(store: MemoryStore): Promise<void> {
     const target = { kind: "url", url: `http://${id}.test` } as const;
     await command(store, { type: "create", id, name: "prod", target, promote: false });
     await command(store, { type: "provisioned", id, url: target.url, resources: {} });
-    await command(store, { type: "verified", id });
+    await command(store, { type: "verified", id, contract: "pulse" });
     await command(store, { type: "promote", id });
   }
   vi.setSystemTime(Date.now() + 60_000);
@@ -150,6 +150,7 @@ function driverOf(
     verify: never,
     tellReload: () => Promise.resolve({ sockets: 0, why: "" }),
     probeSessions: () => Promise.resolve({ kind: "known", sessions: 0 }),
+    endPages: () => Promise.resolve(),
     tableAgeLimitMs: tableAgeLimitMs(TTL_MS),
     progress: {
       observe: () => undefined,

@@ -44,9 +44,10 @@ export async function ownerOf(internalToken: string): Promise<string> {
 
 /** Makes the sdk turn away requests that didn't come through the edge, but for Railway's own health check. */
 function guardOf(app: AppDocument, target: RailwayTarget): RailwayVariables {
-  const path = healthPathOf(app, target);
-  if (app.config.contract !== "pulse" || path === undefined) return {};
-  return { PULSE_RAILWAY_GUARD: "1", PULSE_RAILWAY_HEALTH_PATH: path };
+  const { contract, paths } = app.config;
+  // With `auto` nobody knows yet; what has no sdk doesn't read these.
+  if (contract !== "pulse" && contract !== "auto") return {};
+  return { PULSE_RAILWAY_GUARD: "1", PULSE_RAILWAY_HEALTH_PATH: target.healthPath ?? paths.health };
 }
 
 function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefined {

@@ -37,7 +37,7 @@ export const deploy = command({
     detach: { type: "boolean", summary: "don't wait for the rollout" },
     resume: {
       type: "boolean",
-      summary: "follow a rollout that is under way; with DIRECTORY, send the source that it waits for",
+      summary: "follow a rollout under way; with DIRECTORY, send the source that it waits for",
     },
     "dry-run": { type: "boolean", summary: "say what would be packed; runs nothing and changes nothing" },
     "allow-prepare": {
@@ -71,8 +71,8 @@ export const deploy = command({
     env: { type: "string", multiple: true, value: "NAME=VALUE", summary: "a variable of the deployment" },
     contract: {
       type: "string",
-      choices: ["pulse", "none"],
-      summary: "none: an app that knows nothing of Signalbox",
+      choices: ["auto", "edge", "none", "pulse"],
+      summary: "what is asked of the app (auto: finds out)",
     },
     host: { type: "string", multiple: true, value: "HOST", summary: "a host name of the app" },
   },

@@ -34,6 +34,8 @@ function configOf(app: AppView): AppBody {
     readyTtlSeconds,
     verifyTimeoutSeconds,
     reloadGraceSeconds,
+    stickiness,
+    visitIdleSeconds,
   } = app;
   return {
     hosts,
@@ -45,6 +47,8 @@ function configOf(app: AppView): AppBody {
     readyTtlSeconds,
     verifyTimeoutSeconds,
     reloadGraceSeconds,
+    stickiness,
+    visitIdleSeconds,
     default: app.default,
   };
 }

@@ -94,7 +94,7 @@ export function planDeployment(
     appConfig: {
       ...(contract === undefined ? {} : { contract }),
       ...(hosts === undefined ? {} : { hosts }),
-      ...(contract === "none" && healthPath !== undefined ? { healthPath } : {}),
+      ...(contract !== "pulse" && healthPath !== undefined ? { healthPath } : {}),
     },
     newApp: isNew ? { contract: "none" } : {},
     name: flags.name ?? config.deploymentName ?? "prod",

@@ -1,0 +1,69 @@
+import zlib from "node:zlib";
+
+/** The content codings that documents come in. The runtime decodes gzip and br by itself. */
+export type Coding = "gzip" | "br" | "zstd";
+
+/** Quality that a proxy can afford: a document is coded once more, while somebody waits for it. */
+const BROTLI_QUALITY = 4;
+const GZIP_LEVEL = 5;
+
+type Engine = ReturnType<typeof zlib.createZstdDecompress>;
+
+export function zstdDecoded(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  return through(body, zlib.createZstdDecompress(), null);
+}
+
+/** Flushes after each chunk, so that what streams goes on streaming. */
+export function encoded(body: ReadableStream<Uint8Array>, coding: Coding): ReadableStream<Uint8Array> {
+  return through(body, ENCODERS[coding](), FLUSHES[coding]);
+}
+
+const ENCODERS: Record<Coding, () => Engine> = {
+  gzip: () => zlib.createGzip({ level: GZIP_LEVEL }),
+  br: () => zlib.createBrotliCompress({ params: { [zlib.constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY } }),
+  zstd: () => zlib.createZstdCompress(),
+};
+
+const FLUSHES: Record<Coding, number> = {
+  gzip: zlib.constants.Z_SYNC_FLUSH,
+  br: zlib.constants.BROTLI_OPERATION_FLUSH,
+  zstd: zlib.constants.ZSTD_e_flush,
+};
+
+function through(
+  body: ReadableStream<Uint8Array>,
+  engine: Engine,
+  flush: number | null,
+): ReadableStream<Uint8Array> {
+  let ended: Promise<void>;
+  const stream = new TransformStream<Uint8Array, Uint8Array>({
+    start(controller) {
+      engine.on("data", (chunk: Uint8Array) => controller.enqueue(new Uint8Array(chunk)));
+      ended = new Promise((resolve, reject) => {
+        engine.on("end", resolve);
+        engine.on("error", (error) => {
+          controller.error(error);
+          reject(error);
+        });
+      });
+      ended.catch(() => undefined); // the stream carries it
+    },
+    transform(chunk) {
+      return new Promise((resolve) => {
+        if (flush === null) engine.write(chunk, () => resolve());
+        else {
+          engine.write(chunk);
+          engine.flush(flush, () => resolve());
+        }
+      });
+    },
+    flush() {
+      engine.end();
+      return ended;
+    },
+    cancel() {
+      engine.destroy();
+    },
+  });
+  return body.pipeThrough(stream);
+}
