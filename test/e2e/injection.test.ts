@@ -4,12 +4,12 @@ import type { ServerResponse } from "node:http";
 import zlib from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { putApp } from "../helpers/deploy.ts";
-import { byUrl, type Placement } from "../";
+import { byUrl, type BackendKind } from "../helpers/backend-kind.ts";
 import { startPlainApp, type PlainApp } from "../helpers/plain-app.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
-/** How the backend is placed; `tunnel-injection.test.ts` runs every case once more behind a runner. */
-export const backends: { placement: Placement } = { placement: byUrl };
+/** Where the backend stands; `tunnel-injection.test.ts` runs every case once more behind a runner. */
+export const backends: { kind: BackendKind } = { kind: byUrl };
 
 let stack: TestStack;
 let backend: PlainApp;
@@ -22,15 +22,15 @@ beforeAll(async () => {
     handler?.(request, response);
     return handler !== undefined;
   };
-  await backends.placement.begin(stack);
+  await backends.kind.begin(stack);
   for (const contract of ["edge", "none"]) {
     await putApp(stack, contract, { contract, hosts: [`${contract}.test`] });
-    await backends.placement.deploy(stack, contract, "v1", backend.url);
+    await backends.kind.deploy(stack, contract, "v1", backend.url);
   }
 });
 
 afterAll(async () => {
-  await backends.placement.end();
+  await backends.kind.end();
   await backend.close();
   await stack.stop();
 });
