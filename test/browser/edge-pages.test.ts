@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, afterEach, expect, test } from "vitest
 import { CLIENT_SCRIPT } from "../../sdk/client-script.generated.ts";
 import { deployUrl, putApp } from "../helpers/deploy.ts";
 import { startPlainApp, type PlainApp } from "../helpers/plain-app.ts";
-import { launchChromium, reaches, showsVersion } from "../helpers/sdk-browser.ts";
+import { launchChromium, showsVersion } from "../helpers/sdk-browser.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;
@@ -27,6 +27,14 @@ beforeEach(async () => {
   context = await browser.newContext();
 });
 afterEach(() => context.close());
+
+/** Asked from outside the page, whose policy may forbid a script's text. */
+async function reaches(page: Page, state: string): Promise<void> {
+  await until(
+    () => page.evaluate(`window.signalbox?.state`).catch(() => null),
+    (seen) => seen === state,
+  );
+}
 
 async function deploy(app: string, id: string): Promise<PlainApp> {
   const backend = await startPlainApp(id);
