@@ -9,7 +9,7 @@ import { Failure } from "../failure.ts";
 
 export const init = command({
   name: "init",
-  summary: `write what deploy would do with a directory to ${CONFIG_FILE}, to be changed there`,
+  summary: `writes what deploy would do with a directory to ${CONFIG_FILE}, to be changed there`,
   arguments: [{ name: "DIRECTORY", summary: "what is to be deployed; here", optional: true }],
   flags: {},
   async run(context, { arguments: [given = "."] }) {
