@@ -211,7 +211,6 @@ test("init writes what deploy would do, and deploy goes by it", async () => {
   expect((await newcomer.operator.run(["init", directory])).code).toBe(0);
   expect(JSON.parse(await readFile(join(directory, "signalbox.json"), "utf8"))).toEqual({
     app: "written",
-    contract: "none",
     build: "npm run build",
     start: "npm start",
     env: { NODE_ENV: "production" },

@@ -269,15 +269,6 @@ test.each([
   expect(detect(tree({ "package.json": manifest }), "").env).toHaveProperty(variable);
 });
 
-test.each<[files: Tree, contract: string]>([
-  [{ "package.json": app(["express"], { start: "x" }) }, "none"],
-  [{ "package.json": app(["@signalbox/sdk"], { start: "x" }) }, "pulse"],
-  [{ "index.html": "" }, "none"],
-  [{ "requirements.txt": "pulse-framework==1\n" }, "pulse"],
-])("the contract of a new app of %j is %s", (files, contract) => {
-  expect(detect(tree(files), "").contract).toBe(contract);
-});
-
 test.each<[files: Tree, name: string]>([
   [{}, "npm"],
   [{ "package-lock.json": "" }, "npm"],

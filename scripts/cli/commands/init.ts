@@ -21,11 +21,10 @@ export const init = command({
     if (!existsSync(directory))
       throw new Failure("usage", "no_directory", `There is no directory ${directory}.`);
     const project = lookAt(directory);
-    const { install, build, start, env, contract } = project.detected;
+    const { install, build, start, env } = project.detected;
     if (start === null) throw undecided(project);
     const config: Config = {
       app: nameOf(directory),
-      ...(contract === "none" ? { contract } : {}),
       ...(install === null ? {} : { install: install.command }),
       ...(build === null ? {} : { build: build.command }),
       start: start.command,

@@ -5,13 +5,13 @@ import type { Plan } from "./plan.ts";
 /** Creates the app, or changes what the plan says differently; null: it is as it should be. */
 export async function ensureApp(
   control: ControlClient,
-  { app: name, appConfig, newApp }: Plan,
+  { app: name, appConfig }: Plan,
 ): Promise<"created" | "changed" | null> {
   const app = await control.findApp(name);
   if (app === null) {
     const others = await control.apps();
     // The first app of a server answers wherever nothing else does.
-    await control.putApp(name, { ...newApp, ...appConfig, default: others.length === 0 });
+    await control.putApp(name, { ...appConfig, default: others.length === 0 });
     return "created";
   }
   const same = Object.entries(appConfig).every(

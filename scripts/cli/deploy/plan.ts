@@ -16,8 +16,6 @@ export interface Plan {
   app: string;
   /** What of the app's configuration is named here; the rest stays as it is. */
   appConfig: Pick<AppBody, "contract" | "hosts" | "healthPath">;
-  /** What an app gets beside that when this deploy makes it. */
-  newApp: Pick<AppBody, "contract">;
   name: string;
   id: string | undefined;
   promote: boolean;
@@ -87,8 +85,7 @@ export function planDeployment(
   const directory = named ?? loaded.directory;
   const source = (): SourcePlan => sourceOf(config, loaded, directory);
   const { contract, hosts, healthPath } = config;
-  const { target, decisions, isMadeBy } = targetOf(config, source);
-  const isNew = contract === undefined && isMadeBy?.detected.contract === "none";
+  const { target, decisions } = targetOf(config, source);
   return {
     app: flags.app ?? config.app ?? nameOf(directory),
     appConfig: {
@@ -96,7 +93,6 @@ export function planDeployment(
       ...(hosts === undefined ? {} : { hosts }),
       ...(contract !== "pulse" && healthPath !== undefined ? { healthPath } : {}),
     },
-    newApp: isNew ? { contract: "none" } : {},
     name: flags.name ?? config.deploymentName ?? "prod",
     id: flags.id,
     promote: flags["no-promote"] !== true,
@@ -140,8 +136,6 @@ function override(config: Config, flags: Partial<DeployFlags>): Config {
 interface Planned {
   target: TargetPlan;
   decisions: Decision[];
-  /** Null: nothing was looked at. */
-  isMadeBy: Project | null;
 }
 
 function targetOf(config: Config, source: () => SourcePlan): Planned {
@@ -154,7 +148,7 @@ function targetOf(config: Config, source: () => SourcePlan): Planned {
       `host ${config.host} isn't for target ${kind}: write ${other}, or leave it out.`,
     );
   }
-  const nothing = { decisions: [], isMadeBy: null };
+  const nothing = { decisions: [] };
   switch (kind) {
     case "url":
       if (config.url === undefined) {
@@ -197,7 +191,7 @@ function runnerTarget(config: Config, source: SourcePlan): Planned {
   } as const;
   // What a local build leaves can't be looked at before it has run.
   if (source.prepare !== null) {
-    return { target: { ...target, start: givenStart(config, source) }, decisions: [], isMadeBy: null };
+    return { target: { ...target, start: givenStart(config, source) }, decisions: [] };
   }
   const project = lookAt(source.directory, config.install !== undefined);
   const { decisions, ...commands } = commandsFor(project, config);
@@ -207,7 +201,6 @@ function runnerTarget(config: Config, source: SourcePlan): Planned {
   return {
     target: { ...target, source: { ...source, directory: project.root }, start, settings },
     decisions,
-    isMadeBy: project,
   };
 }
 

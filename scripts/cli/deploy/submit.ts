@@ -130,12 +130,7 @@ async function settleApp(context: CommandContext, display: Display, plan: Plan):
   const control = await context.control();
   const change = await ensureApp(control, plan);
   if (change === null) return;
-  const pipe = change === "created" && plan.newApp.contract === "none";
-  display.step(
-    "app",
-    "done",
-    `${plan.app} ${change}${pipe ? ", contract none: it doesn't use the sdk" : ""}`,
-  );
+  display.step("app", "done", `${plan.app} ${change}`);
 }
 
 async function create(context: CommandContext, plan: Plan, target: object): Promise<DeploymentView> {

@@ -1,5 +1,4 @@
 import { posix } from "node:path";
-import { contractOf } from "./contract.ts";
 import { denoProject } from "./deno.ts";
 import { nodeProject } from "./node-project.ts";
 import { readPackageJson } from "./package-json.ts";
@@ -14,7 +13,7 @@ import { membersOf, neededMembers, workspacePatterns } from "./workspace.ts";
 
 /** One thing that was decided, and what it was concluded from. */
 export interface Decision {
-  what: "kind" | "root" | "install" | "build" | "start" | "env" | "contract";
+  what: "kind" | "root" | "install" | "build" | "start" | "env";
   value: string;
   why: string;
 }
@@ -26,7 +25,6 @@ export interface Detected {
   build: Guess | null;
   start: Guess | null;
   env: Record<string, string>;
-  contract: "pulse" | "none";
   /** Why there is no start command. */
   missing: string;
   /** In a workspace's root that starts nothing itself: the members that could be deployed. */
@@ -46,7 +44,6 @@ export function detect(root: ProjectFiles, member: string): Detected {
     build: withNeeded(root, member, manager, recognised.build),
     start: members.length > 0 ? null : recognised.start,
     env: recognised.env ?? {},
-    contract: contractOf(files),
     missing: recognised.missing ?? "it has no server and no index.html",
     members,
   };
