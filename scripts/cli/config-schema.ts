@@ -103,6 +103,13 @@ export const configSchema = z
       .regex(/^\/[\w\-./~]*$/, "must be an absolute path")
       .max(256)
       .optional(),
+    host: z
+      .enum(["public", "local", "own"])
+      .optional()
+      .describe(
+        "The host that the server is told it is opened at: on a runner public (the visitors', by default) or local " +
+          "(localhost, for development servers), for other targets public or own.",
+      ),
     env: z.record(z.string(), z.string()).optional().describe("Variables of the deployment; no secrets."),
     labels: z.record(z.string(), z.string()).optional().describe("What the runner must say of itself."),
     runnerId: z.string().regex(RUNNER_ID_PATTERN, "isn't a runner's id").optional(),

@@ -263,6 +263,21 @@ describe("what is deployed", () => {
     expect(planDeployment({}, loaded, null).name).toBe("main");
   });
 
+  test.each([
+    [{ start: "node a.mjs", host: "local" }, "local"],
+    [{ target: "url", url: "https://backend.test", host: "own" }, "own"],
+    [{ target: "railway", railway: { image: "a/b:1" }, host: "own" }, "own"],
+  ] as const)("host says under which name the server is asked: %j", (file, host) => {
+    expect(planDeployment({}, config(file), null).target.settings).toMatchObject({ host });
+  });
+
+  test.each([
+    [{ start: "node a.mjs", host: "own" }, "isn't for target runner: write local"],
+    [{ target: "url", url: "https://backend.test", host: "local" }, "isn't for target url: write own"],
+  ] as const)("a host that the target doesn't have is refused: %j", (file, message) => {
+    expect(() => planDeployment({}, config(file), null)).toThrow(message);
+  });
+
   test("without any file: the directory's name, and its start script", async () => {
     const directory = join(root, "My Shop_1");
     await mkdir(directory);

@@ -26,15 +26,18 @@ export interface Plan {
   decisions: Decision[];
 }
 
+const RUNNER_SETTINGS = ["install", "build", "env", "healthPath", "host"] as const;
+type RunnerSetting = (typeof RUNNER_SETTINGS)[number];
+
 export type TargetPlan =
-  | { kind: "url"; url: string }
+  | { kind: "url"; url: string; settings: Pick<Config, "host"> }
   | {
       kind: "runner";
       source: SourcePlan;
       runnerId: string | undefined;
       labels: Record<string, string>;
       start: string;
-      settings: Pick<Config, "install" | "build" | "env" | "healthPath">;
+      settings: Pick<Config, RunnerSetting>;
     }
   | {
       kind: "railway";
@@ -44,7 +47,7 @@ export type TargetPlan =
         | { repo: NonNullable<NonNullable<Config["railway"]>["repo"]> }
         | { source: SourcePlan };
       dockerfile: string | undefined;
-      settings: Pick<Config, "start" | "build" | "env" | "healthPath">;
+      settings: Pick<Config, "start" | "build" | "env" | "healthPath" | "host">;
     };
 
 export interface SourcePlan {
@@ -142,8 +145,17 @@ interface Planned {
 }
 
 function targetOf(config: Config, source: () => SourcePlan): Planned {
+  const kind = config.target ?? "runner";
+  if (config.host === (kind === "runner" ? "own" : "local")) {
+    const other = kind === "runner" ? "local" : "own";
+    throw new Failure(
+      "config",
+      "bad_config",
+      `host ${config.host} isn't for target ${kind}: write ${other}, or leave it out.`,
+    );
+  }
   const nothing = { decisions: [], isMadeBy: null };
-  switch (config.target ?? "runner") {
+  switch (kind) {
     case "url":
       if (config.url === undefined) {
         throw new Failure(
@@ -152,7 +164,7 @@ function targetOf(config: Config, source: () => SourcePlan): Planned {
           "Target url needs the backend's address: --url, or `url` in signalbox.json.",
         );
       }
-      return { ...nothing, target: { kind: "url", url: config.url } };
+      return { ...nothing, target: { kind: "url", url: config.url, settings: pick(config, ["host"]) } };
     case "runner":
       return runnerTarget(config, source());
     case "railway": {
@@ -168,7 +180,7 @@ function targetOf(config: Config, source: () => SourcePlan): Planned {
         kind: "railway",
         from: image !== undefined ? { image } : repo !== undefined ? { repo } : { source: source() },
         dockerfile,
-        settings: pick(config, ["start", "build", "env", "healthPath"]),
+        settings: pick(config, ["start", "build", "env", "healthPath", "host"]),
       };
       return { ...nothing, target };
     }
@@ -181,7 +193,7 @@ function runnerTarget(config: Config, source: SourcePlan): Planned {
     source,
     runnerId: config.runnerId,
     labels: config.labels ?? {},
-    settings: pick(config, ["install", "build", "env", "healthPath"]),
+    settings: pick(config, RUNNER_SETTINGS),
   } as const;
   // What a local build leaves can't be looked at before it has run.
   if (source.prepare !== null) {
@@ -191,12 +203,7 @@ function runnerTarget(config: Config, source: SourcePlan): Planned {
   const { decisions, ...commands } = commandsFor(project, config);
   const { install, build, start, env } = commands;
   const given = { ...target.settings, install, build, env: Object.keys(env).length === 0 ? undefined : env };
-  const settings: Pick<Config, "install" | "build" | "env" | "healthPath"> = pick(given, [
-    "install",
-    "build",
-    "env",
-    "healthPath",
-  ]);
+  const settings: Pick<Config, RunnerSetting> = pick(given, RUNNER_SETTINGS);
   return {
     target: { ...target, source: { ...source, directory: project.root }, start, settings },
     decisions,

@@ -21,7 +21,7 @@ export async function submit(context: CommandContext, display: Display, plan: Pl
   switch (target.kind) {
     case "url":
       await settleApp(context, display, plan);
-      return create(context, plan, { kind: "url", url: target.url });
+      return create(context, plan, { kind: "url", url: target.url, ...target.settings });
     case "runner":
       return submitToRunner(context, display, plan, target);
     case "railway":
