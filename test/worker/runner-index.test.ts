@@ -137,7 +137,8 @@ test("a load that goes up and down is published once in a while, and a change of
   await runInDurableObject(hubOf(env, "r1"), async (_, { storage }) => {
     const presence = new Presence(storage.kv, store);
     const start = Date.now();
-    const says = (deployments: number, at: number) => presence.reportLoad({ deployments, labels: undefined }, at);
+    const says = (deployments: number, at: number) =>
+      presence.reportLoad({ deployments, labels: undefined }, at);
     presence.connected("r1", RUNNER_SUBPROTOCOL, false, start);
     says(0, start);
     presence.heard(start);
