@@ -9,10 +9,20 @@ import { projectRoot } from "../../scripts/build/worker.ts";
 const homes: string[] = [];
 const children: ChildProcess[] = [];
 
-/** Ends what was started and deletes every home. */
+/** Longer than a stack takes to end with its runner and all that it hosts. */
+const END_TIMEOUT_MS = 30_000;
+
+/** Ends what was started, with what that hosts, and deletes every home. */
 export async function removeHomes(): Promise<void> {
-  for (const child of children) child.kill("SIGKILL");
+  await Promise.all(children.map(end));
   await Promise.all(homes.map((home) => rm(home, { recursive: true, force: true })));
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit", { signal: AbortSignal.timeout(END_TIMEOUT_MS) });
+  child.kill("SIGTERM");
+  await exited.catch(() => child.kill("SIGKILL"));
 }
 
 export async function newHome(): Promise<string> {

@@ -9,7 +9,7 @@ import type { Config } from "../config-schema.ts";
 import type { Decision } from "../detect/detect.ts";
 import { serveCommand } from "../detect/static-files.ts";
 import { Failure } from "../failure.ts";
-import { commandsFor, lookAt, type Project } from "./project.ts";
+import { commandsFor, lookAt } from "./project.ts";
 
 /** What is to be deployed, from flags and configuration. */
 export interface Plan {
