@@ -50,7 +50,12 @@ export async function startRailwayShop(): Promise<RailwayShop> {
     () => running.map((name) => state.deployments(name)[0]?.status),
     (statuses) => statuses.every((status) => status === "SUCCESS"),
   );
-  await putApp(stack, APP, { hosts: [HOST], previousRetentionSeconds: 0, reloadGraceSeconds: 0 });
+  await putApp(stack, APP, {
+    contract: "pulse",
+    hosts: [HOST],
+    previousRetentionSeconds: 0,
+    reloadGraceSeconds: 0,
+  });
 
   const look = async (id: string): Promise<Settled> => {
     const { status, body } = await stack.api("GET", `/apps/${APP}/deployments/${id}`);
