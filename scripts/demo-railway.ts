@@ -99,6 +99,8 @@ async function story({ url: api, state, accountToken, projectToken }: RailwaySta
   );
 
   await control.call("PUT", `/apps/${APP}`, {
+    // Railway asks its health path then, also before a redeploy takes over.
+    contract: "pulse",
     default: true,
     drainTtlSeconds: DRAIN_SECONDS,
     previousRetentionSeconds: 0,

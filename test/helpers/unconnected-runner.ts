@@ -113,8 +113,11 @@ createServer((request, response) => { ${body} }).listen(process.env.PORT, proces
 `;
 }
 
+/** Without what npm tells its scripts: a machine's own registry and certificates would count more than a test's. */
 function ownEnvironment(): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+    Object.entries(process.env).flatMap(([name, value]) =>
+      value === undefined || /^npm_/i.test(name) ? [] : [[name, value]],
+    ),
   );
 }

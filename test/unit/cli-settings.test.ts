@@ -365,7 +365,6 @@ describe("what is deployed", () => {
     const loaded = { file: null, directory: member, config: {} };
     expect(planDeployment({}, loaded, member)).toMatchObject({
       app: "web",
-      newApp: { contract: "none" },
       target: {
         source: { directory: root },
         start: "cd apps/web && npm start",
