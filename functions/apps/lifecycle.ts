@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: every transition of an app stands in this one file, so that they can be read against each other.
+
 import {
   APP_DOCUMENT_LIMIT_BYTES,
   FINISHED_DEPLOYMENTS_KEPT,

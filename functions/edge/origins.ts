@@ -1,3 +1,4 @@
+import { publicLocation, publicRefresh } from "../protocol/redirects.ts";
 import type { RequestUrl } from "./url.ts";
 
 /** Where a request came in, and where it goes. */
@@ -22,31 +23,27 @@ export function askUnderOwnHost(headers: Headers, { url, backendOrigin }: Addres
 }
 
 /** `Location` and `Refresh` are where a browser goes next: one at the backend's own host would lead past the edge. */
-export function redirectToPublic(headers: Headers, status: number, addresses: Addresses): void {
+export function redirectToPublic(headers: Headers, status: number, { url, backendOrigin }: Addresses): void {
   const redirects = status === 201 || (status >= 300 && status < 400);
   const location = redirects ? headers.get("location") : null;
-  if (location !== null && isAtBackend(location, addresses))
-    headers.set("location", atPublic(location, addresses));
-
   const refresh = headers.get("refresh");
-  if (refresh === null) return;
-  const [, start = "", url = ""] = /^(\s*[\d.]*\s*[;,]\s*(?:url\s*=\s*)?["']?)(.*)$/is.exec(refresh) ?? [];
-  if (isAtBackend(url, addresses)) headers.set("refresh", start + atPublic(url, addresses));
-}
-
-/** By its host: behind a TLS proxy a backend takes its scheme for another one. */
-function isAtBackend(url: string, { backendOrigin }: Addresses): boolean {
-  if (isNoText(url) || !/^\s*(?:https?:)?[\\/]{2}/i.test(url)) return false;
-  return URL.parse(url, backendOrigin)?.host === new URL(backendOrigin).host;
+  if (location === null && refresh === null) return;
+  const backend = new URL(backendOrigin).host;
+  const isOwn = (host: string): boolean => host === backend;
+  const origin = `${url.protocol}//${url.host}`;
+  if (location !== null && !isNoText(location)) {
+    const moved = publicLocation(location, isOwn, origin);
+    if (moved !== location) headers.set("location", moved);
+  }
+  if (refresh !== null && !isNoText(refresh)) {
+    const moved = publicRefresh(refresh, isOwn, origin);
+    if (moved !== refresh) headers.set("refresh", moved);
+  }
 }
 
 /** Bytes that aren't UTF-8 pass as they are, but can't be spelled in a new value. */
 function isNoText(value: string): boolean {
   return value.includes("\ufffd");
-}
-
-function atPublic(value: string, { url }: Addresses): string {
-  return atOrigin(value, `${url.protocol}//${url.host}`);
 }
 
 /** The rest of the URL stays as it is spelled. */

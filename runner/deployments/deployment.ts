@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: one hosted deployment from its source to its end, whose steps share one state.
+
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
