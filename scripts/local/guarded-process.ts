@@ -6,8 +6,10 @@ import { once } from "node:events";
  * pipe from here, and when that closes it kills the command.
  */
 const GUARD = `exec 4<&0
+child=; asked=
+trap 'if [ -n "$child" ]; then kill -TERM $child 2>/dev/null; else asked=1; fi' TERM INT HUP
 "$@" </dev/null 4<&- & child=$!
-trap 'kill -TERM $child 2>/dev/null' TERM INT HUP
+[ -z "$asked" ] || kill -TERM $child 2>/dev/null
 { cat <&4 >/dev/null; kill -KILL $child 2>/dev/null; } & watch=$!
 exec 4<&-
 wait $child; status=$?
