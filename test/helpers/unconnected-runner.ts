@@ -2,9 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { WorkspaceOptions } from "../../runner/workspace.ts";
 import { archive, type Tree } from "./archive.ts";
+import { unconnectedRunnerFile } from "./build-worker.ts";
 import { Program } from "./program.ts";
-
-const PROGRAM = new URL("runner-programs/unconnected.ts", import.meta.url).pathname;
 
 /** Resolves with the first value that isn't null or false; fails with what was waited for. */
 export async function until<T>(
@@ -35,7 +34,7 @@ export class UnconnectedRunner {
     options: WorkspaceOptions,
     env: Record<string, string> = {},
   ): Promise<UnconnectedRunner> {
-    const program = new Program([process.execPath, PROGRAM, JSON.stringify(options)], {
+    const program = new Program([process.execPath, unconnectedRunnerFile, JSON.stringify(options)], {
       env: { ...ownEnvironment(), ...env },
     });
     const port = /\d+$/.exec(await program.line("listening on port"))?.[0];
