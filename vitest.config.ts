@@ -10,8 +10,8 @@ export default defineConfig({
     testTimeout: soak ? 900_000 : 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 60_000 } },
-    // Most of them wait most of the time, for more than two cores could do.
-    maxWorkers: 6,
+    // On two cores, too: most of them wait most of the time.
+    maxWorkers: 8,
     sequence: { sequencer: LongestFirst },
     projects: [
       {
