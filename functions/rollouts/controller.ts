@@ -4,7 +4,7 @@ import type { Decision } from "../janitor/report.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
 import { openProviders } from "../providers/open.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
-import { fetchTarget } from "../runners/tunnel.ts";
+import { fetchBackend } from "../runners/tunnel.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
 import {
@@ -41,14 +41,14 @@ export class AppController extends DurableObject<ControllerEnv> {
     super(ctx, env);
     const config = configOf(env);
     this.#store = openStore(env);
-    const caller = { internalToken: config.internalToken, fetchTarget: fetchTarget(env) };
+    const caller = { internalToken: config.internalToken, fetchBackend: fetchBackend(env) };
     const providers = openProviders({ env, store: this.#store, ...config });
     const limitMs = tableAgeLimitMs(config.routeTtlMs);
     this.#progress = new ProgressLog(ctx.storage.sql, Date.now);
     this.#parts = {
       store: this.#store,
       providers,
-      verify: (app, deployment) => verify(app, deployment, { config, fetchTarget: caller.fetchTarget }),
+      verify: (app, deployment) => verify(app, deployment, { config, fetchBackend: caller.fetchBackend }),
       tellReload: (app, deployment) =>
         contractOf(app, deployment) === "edge"
           ? tellPages(env, app, deployment)
