@@ -69,7 +69,7 @@ export class AppController extends DurableObject<ControllerEnv> {
 
   /** Does what is due for the app. A round that is under way looks again at once. */
   async reconcile(app: string): Promise<void> {
-    return (await this.#driverOf(app)).lookAgain();
+    return (await this.#driverOf(app)).reconcile();
   }
 
   /** Takes a deployment's next step now, whatever it was put off for. */

@@ -19,7 +19,7 @@ export interface DriverParts extends StepParts {
   tableAgeLimitMs: number;
   /** Resolves after `ms`, or at once when aborted. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** Schedules a call of `lookAgain`, which survives this process; null: none. */
+  /** Schedules a call of `reconcile`, which survives this process; null: none. */
   wakeAt: (time: number | null) => Promise<void>;
 }
 
@@ -57,7 +57,7 @@ export class RolloutDriver {
   }
 
   /** Does what is due. A round that is under way reads the app again at once. */
-  lookAgain(): Promise<void> {
+  reconcile(): Promise<void> {
     this.#isOutdated = true;
     this.#onOutdated();
     this.#running ??= this.#run();
@@ -67,7 +67,7 @@ export class RolloutDriver {
   /** Takes a deployment's next step now, whatever it was put off for. */
   hurry(deployment: string): Promise<void> {
     this.#waits.end(deployment);
-    return this.lookAgain();
+    return this.reconcile();
   }
 
   /** Takes all steps until none is due, and returns when the next one is (null: none, unless something changes). */
