@@ -20,7 +20,7 @@ import { endPages, reloadPages } from "../pages/hubs.ts";
 import { tellReload } from "../apps/contract.ts";
 import { tableAgeLimitMs } from "../apps/due.ts";
 import { RolloutDriver, type DriverParts } from "./driver.ts";
-import { evidence } from "./evidence.ts";
+import { sessionsLeft } from "./sessions-left.ts";
 import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
 import { verify } from "./verify.ts";
@@ -53,8 +53,14 @@ export class AppController extends DurableObject<ControllerEnv> {
         contractOf(app, deployment) === "edge"
           ? tellPages(env, app, deployment)
           : tellReload(app, deployment, caller),
-      probeSessions: (app, deployment) =>
-        evidence(app, deployment, { caller, providers, pages: env, tableAgeLimitMs: limitMs, now: Date.now }),
+      sessionsLeft: (app, deployment) =>
+        sessionsLeft(app, deployment, {
+          caller,
+          providers,
+          pages: env,
+          tableAgeLimitMs: limitMs,
+          now: Date.now,
+        }),
       endPages: async (app, deployment) => {
         if (contractOf(app, deployment) === "edge") await endPages(env, { app: app.name, deployment });
       },
@@ -81,7 +87,7 @@ export class AppController extends DurableObject<ControllerEnv> {
   async sweep(app: string, dryRun: boolean): Promise<Decision[]> {
     const decisions = await sweepApp(app, {
       store: this.#store,
-      probeSessions: this.#parts.probeSessions,
+      sessionsLeft: this.#parts.sessionsLeft,
       now: Date.now,
       dryRun,
     });

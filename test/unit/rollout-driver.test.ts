@@ -81,7 +81,7 @@ class World {
       providers: { url: provider, runner: provider, railway: provider },
       verify: (_, deployment) => this.#called("verify", deployment, this.verify),
       tellReload: (_, deployment) => this.#called("reload", deployment, this.tell),
-      probeSessions: (_, deployment) => this.#called("probe", deployment, this.probe),
+      sessionsLeft: (_, deployment) => this.#called("probe", deployment, this.probe),
       endPages: () => Promise.resolve(),
       tableAgeLimitMs: TABLE_AGE_MS,
       progress: {

@@ -149,7 +149,7 @@ function driverOf(
     providers: { url: provider, runner: provider, railway: provider },
     verify: never,
     tellReload: () => Promise.resolve({ sockets: 0, why: "" }),
-    probeSessions: () => Promise.resolve({ kind: "known", sessions: 0 }),
+    sessionsLeft: () => Promise.resolve({ kind: "known", sessions: 0 }),
     endPages: () => Promise.resolve(),
     tableAgeLimitMs: tableAgeLimitMs(TTL_MS),
     progress: {
