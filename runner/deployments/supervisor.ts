@@ -301,10 +301,10 @@ export class Supervisor {
     return port;
   }
 
-  #step(phase: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
+  #step(step: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
     const { journal, disk, timing, inheritEnvironment } = this.#parts;
     return {
-      phase,
+      step,
       command,
       signal,
       journal,
@@ -401,8 +401,8 @@ export class Supervisor {
     return saved;
   }
 
-  #say(phase: string, text: string): Promise<void> {
-    return this.#log.append([systemLine(text, phase)]);
+  #say(step: string, text: string): Promise<void> {
+    return this.#log.append([systemLine(text, step)]);
   }
 
   #refuseStopping(): void {
