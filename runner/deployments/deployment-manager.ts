@@ -18,13 +18,8 @@ import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
 const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
-<<<<<<< HEAD
-  DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement"
-=======
   SupervisorParts,
-  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram"
->>>>>>> 04abf901ca771bb179267972aeb8fa39de8f4b0b
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -47,13 +42,8 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-<<<<<<< HEAD
     const { sources, disk, ports, journal, trash, managers, ownProgram, confinement } = options;
-    this.#host = {
-=======
-    const { sources, disk, ports, journal, trash, managers, ownProgram } = options;
     this.#parts = {
->>>>>>> 04abf901ca771bb179267972aeb8fa39de8f4b0b
       sources,
       disk,
       ports,

@@ -110,7 +110,7 @@ export class Supervisor {
       port,
       crashes,
       source: spec.source,
-      confinement: this.#host.confinement.status,
+      confinement: this.#parts.confinement.status,
       logCursor: this.#log.cursor,
       createdAt,
       updatedAt,
