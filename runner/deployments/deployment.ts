@@ -1,6 +1,6 @@
 // Over 400 lines on purpose: one hosted deployment from its source to its end, whose steps share one state.
 
-import { readdir } from "node:fs/promises";
+import { chmod, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
@@ -76,7 +76,10 @@ export class Deployment {
     directory: string,
     manifest: DeploymentManifest,
   ): Promise<Deployment> {
-    return new Deployment(host, directory, manifest, await LogFile.open(join(directory, "log")));
+    const log = await LogFile.open(join(directory, "log"));
+    const deployment = new Deployment(host, directory, manifest, log);
+    await deployment.#admit();
+    return deployment;
   }
 
   get manifest(): Readonly<DeploymentManifest> {
@@ -170,6 +173,18 @@ export class Deployment {
     } finally {
       if (!signal.aborted) this.#host.ports.release(this.key);
     }
+  }
+
+  /** Gives it its system user, where guests have one, before any other may be given the same. */
+  async #admit(): Promise<void> {
+    const before = this.#manifest.user;
+    const user = await this.#host.confinement.admit(this.key, before);
+    if (user === null) return;
+    // An earlier runner may have been less open.
+    for (const path of [join(this.#directory, ".."), this.#directory]) await chmod(path, 0o711);
+    if (user.uid === before?.uid && user.gid === before.gid) return;
+    this.#manifest = { ...this.#manifest, user };
+    await this.#save();
   }
 
   async #prepare(signal: AbortSignal): Promise<void> {
@@ -306,7 +321,7 @@ export class Deployment {
   }
 
   #step(phase: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
-    const { journal, disk, timing, inheritEnvironment, confinement } = this.#host;
+    const { journal, disk, timing, inheritEnvironment, confinement, managers, ownProgram } = this.#host;
     return {
       phase,
       command,
@@ -318,6 +333,7 @@ export class Deployment {
       work: this.workDirectory,
       // The app's deployments share it, and with it the package manager's cache.
       home: join(this.#directory, "..", ".home"),
+      isHomeShared: true,
       temporary: join(this.#directory, "tmp"),
       inherit: inheritEnvironment,
       graceMs: timing.stopGraceMs,
@@ -325,8 +341,8 @@ export class Deployment {
       binaries: [],
       given: {},
       confinement,
-      user: null,
-      readable: [],
+      user: this.#manifest.user,
+      readable: [managers.directory, ownProgram],
       port: null,
     };
   }
@@ -373,6 +389,7 @@ export class Deployment {
     this.#host.ports.release(this.key);
     await this.#log.close();
     await this.#host.trash.discard(this.#directory);
+    await this.#host.confinement.dismiss(this.key);
     this.#host.disk.touch(this.#directory);
   }
 
