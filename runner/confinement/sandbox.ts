@@ -98,7 +98,7 @@ function networkCommand(
     ...["--no-map-gw", "-u", "none", "-U", "none"],
     // Without addresses and routes only the ports below lead out.
     ...(isOpen ? ["--config-net", "--dns-forward", NAME_SERVER] : []),
-    ...["-t", port === null ? "none" : `127.0.0.1/${port}`],
+    ...["-t", port === null ? "none" : `%lo/${port}`],
     ...["-T", ports.length === 0 ? "none" : ports.join(",")],
     "--",
   ];
@@ -111,6 +111,8 @@ function mounts({ files, readable, tools }: SandboxOptions, place: GuestPlace): 
     (path) => !SYSTEM.some((one) => isInside(path, one)),
   );
   return [
+    // Bubblewrap would make the ways to what follows for root alone.
+    ...["/etc", "/run", "/var"].flatMap(way),
     // Programs and libraries.
     ...SYSTEM.flatMap(system),
     ...ETC.flatMap((name) => ["--ro-bind-try", `/etc/${name}`, `/etc/${name}`]),
@@ -130,9 +132,9 @@ function mounts({ files, readable, tools }: SandboxOptions, place: GuestPlace): 
     ...["/dev/shm", "/tmp"].flatMap((path) => [
       ...["--perms", "1777", "--size", String(MEMORY_FILES_BYTES), "--tmpfs", path],
     ]),
-    ...["--symlink", "../tmp", "/var/tmp", "--dir", "/run"],
-    // The ways to what follows, which bubblewrap would make for root alone.
-    ...waysTo([...own, ...shown]).flatMap((path) => ["--perms", "0755", "--dir", path]),
+    ...["--symlink", "../tmp", "/var/tmp"],
+    // The ways to what follows.
+    ...waysTo([...own, ...shown]).flatMap(way),
     // Programs of the runner's PATH, its certificates, and what this guest was given to read.
     ...shown.flatMap((path) => ["--ro-bind-try", path, path]),
     // Its own directories. None is inside another: a guest could put a link where a mount belongs.
@@ -153,6 +155,10 @@ function system(path: string): string[] {
     : ["--ro-bind", path, path];
 }
 
+function way(path: string): string[] {
+  return ["--perms", "0755", "--dir", path];
+}
+
 /** The directories that lead to these, each before what is in it. */
 function waysTo(paths: readonly string[]): string[] {
   const ways = new Set<string>();
@@ -160,7 +166,7 @@ function waysTo(paths: readonly string[]): string[] {
     const parts = dirname(path).split("/").slice(1);
     for (const [index] of parts.entries()) ways.add(`/${parts.slice(0, index + 1).join("/")}`);
   }
-  const made = [...SYSTEM, "/etc", "/dev", "/proc", "/tmp", "/run", "/"];
+  const made = [...SYSTEM, "/etc", "/dev", "/proc", "/tmp", "/run", "/var", "/"];
   return [...ways].filter((way) => !made.includes(way) && !SYSTEM.some((one) => isInside(way, one)));
 }
 

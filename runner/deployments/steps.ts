@@ -117,7 +117,8 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
   return HostedProcess.start({
     command,
     owner,
-    uid: user?.uid ?? null,
+    // A sandbox's end is that of all in it.
+    uid: confinement.status.level === "user" ? (user?.uid ?? null) : null,
     journal,
     cwd: work,
     env: cleanEnvironment({
