@@ -98,7 +98,7 @@ function networkCommand(
     ...["--no-map-gw", "-u", "none", "-U", "none"],
     // Without addresses and routes only the ports below lead out.
     ...(isOpen ? ["--config-net", "--dns-forward", NAME_SERVER] : []),
-    ...["-t", port === null ? "none" : `%lo/${port}`],
+    ...["-t", port === null ? "none" : `127.0.0.1/${port}`],
     ...["-T", ports.length === 0 ? "none" : ports.join(",")],
     "--",
   ];
