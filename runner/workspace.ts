@@ -1,11 +1,8 @@
 import { chmod, mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { Confinement } from "./confinement/confinement.ts";
-import {
-  confinementSettings,
-  type ConfinementSettings,
-  openConfinement,
-} from "./confinement/open-confinement.ts";
+import { openConfinement } from "./confinement/open-confinement.ts";
+import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -87,13 +84,13 @@ export class Workspace {
     let confinement: Confinement | null = null;
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
-      await journal.reapOrphans();
-      const trash = await Trash.open(join(own, "trash"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
       confinement = await openConfinement(
         { ...confinementSettings, ...options.confinement },
         { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
       );
+      await journal.reapOrphans(confinement.ownsUser);
+      const trash = await Trash.open(join(own, "trash"));
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
       const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });

@@ -25,6 +25,8 @@ export interface Confinement {
   admit(key: string, before: GuestUser | null): Promise<GuestUser | null>;
   /** Once nothing of it is left. */
   dismiss(key: string): Promise<void>;
+  /** Whether no guest of another runner can have this number. */
+  ownsUser(uid: number): Promise<boolean>;
   /** Makes a tree a guest's, its app's, or one that all may read. Nothing of the guest may be running. */
   give(path: string, user: GuestUser | null, whose: "guest" | "app" | "everybody"): Promise<void>;
   /** How to start a command of a guest. */
@@ -39,6 +41,7 @@ export const noConfinement = (why: string | null = null): Confinement => ({
   status: { level: "none", network: "shared", allowed: null, why },
   admit: () => Promise.resolve(null),
   dismiss: nothing,
+  ownsUser: () => Promise.resolve(false),
   give: nothing,
   confine: () => unconfined,
   close: nothing,

@@ -1,5 +1,6 @@
-import { chmod, lchown, lstat, readdir, readFile, rm } from "node:fs/promises";
+import { chmod, lchown, lstat, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { FileLock } from "../processes/file-lock.ts";
 import type { GuestUser } from "./confinement.ts";
 
 export interface UserRange {
@@ -10,43 +11,52 @@ export interface UserRange {
 /** Every user may write here: what a removed guest left would be found by the next one with its number. */
 const FOR_EVERYBODY = ["/tmp", "/var/tmp", "/dev/shm"];
 
+/** Runners on one machine never give away the same number: each holds what it gives from, in blocks. */
+const BLOCK = 100;
+const LOCKS = "/run/signalbox";
+
 /** Hands out system users to guests: a number for each, and a group for each app, whose deployments share a home. */
 export class GuestUsers {
   readonly #range: UserRange;
   readonly #users = new Map<string, GuestUser>();
-  readonly #reserved: ReadonlySet<number>;
-  #next: number;
+  /** Numbers that this machine has given to somebody. */
+  readonly #reserved = new Set<number>();
+  /** By their first number; null: another runner's. */
+  readonly #blocks = new Map<number, FileLock | null>();
+  #last = 0;
 
-  private constructor(range: UserRange, reserved: ReadonlySet<number>) {
+  private constructor(range: UserRange) {
     this.#range = range;
-    this.#reserved = reserved;
-    this.#next = range.first;
   }
 
-  /** Leaves out the numbers that this machine has given to somebody. */
   static async open(range: UserRange): Promise<GuestUsers> {
-    const reserved = new Set<number>();
+    await mkdir(LOCKS, { recursive: true, mode: 0o700 });
+    const users = new GuestUsers(range);
     for (const file of ["/etc/passwd", "/etc/group"]) {
       const text = await readFile(file, "utf8").catch(() => ""); // nobody has a name here
-      for (const line of text.split("\n")) reserved.add(Number(line.split(":")[2]));
+      for (const line of text.split("\n")) users.#reserved.add(Number(line.split(":")[2]));
     }
-    return new GuestUsers(range, reserved);
+    return users;
   }
 
   /** The same for a key until it is released. What it had before this runner started, it keeps if nobody else has it. */
-  assign(key: string, before: GuestUser | null): GuestUser {
+  async assign(key: string, before: GuestUser | null): Promise<GuestUser> {
     const known = this.#users.get(key);
     if (known !== undefined) return known;
     const app = key.split("/", 1)[0];
     const sibling = [...this.#users].find(([other]) => other.split("/", 1)[0] === app)?.[1];
-    const gid = sibling?.gid ?? (before !== null && this.#isFree(before.gid) ? before.gid : this.#take());
-    const user = {
-      uid: before !== null && before.uid !== gid && this.#isFree(before.uid) ? before.uid : 0,
-      gid,
-    };
+    const gid = sibling?.gid ?? (await this.#take(before?.gid));
+    // Two at the same time must not find the same number: what is found counts as taken at once.
+    const user = { uid: 0, gid };
     this.#users.set(key, user);
-    if (user.uid === 0) user.uid = this.#take();
+    user.uid = await this.#take(before?.uid);
     return user;
+  }
+
+  /** Whether a number is this runner's to give, so that no other runner's guest has it. */
+  async owns(number: number): Promise<boolean> {
+    const { first, last } = this.#range;
+    return number >= first && number <= last && (await this.#hasBlock(number));
   }
 
   release(key: string): GuestUser | null {
@@ -55,21 +65,40 @@ export class GuestUsers {
     return user;
   }
 
+  close(): void {
+    for (const lock of this.#blocks.values()) lock?.release();
+    this.#blocks.clear();
+  }
+
   /** In turn, not the lowest, so that a number comes back as late as can be. */
-  #take(): number {
+  async #take(wanted: number | undefined): Promise<number> {
+    if (wanted !== undefined && this.#isFree(wanted) && (await this.owns(wanted)) && this.#isFree(wanted))
+      return wanted;
     const { first, last } = this.#range;
-    for (let tried = first; tried <= last; tried++) {
-      const number = this.#next;
-      this.#next = number === last ? first : number + 1;
-      if (this.#isFree(number)) return number;
+    const count = last - first + 1;
+    for (let step = 1; step <= count; step++) {
+      const number = first + ((this.#last + step) % count);
+      if (!this.#isFree(number) || !(await this.#hasBlock(number)) || !this.#isFree(number)) continue;
+      this.#last = number - first;
+      return number;
     }
     throw new Error(`All users from ${first} to ${last} are taken: set RUNNER_GUEST_USERS to more of them.`);
   }
 
   #isFree(number: number): boolean {
-    const { first, last } = this.#range;
-    if (number < first || number > last || this.#reserved.has(number)) return false;
+    if (this.#reserved.has(number)) return false;
     return ![...this.#users.values()].some(({ uid, gid }) => uid === number || gid === number);
+  }
+
+  async #hasBlock(number: number): Promise<boolean> {
+    const block = number - (number % BLOCK);
+    if (!this.#blocks.has(block)) {
+      const lock = await FileLock.take(join(LOCKS, `guest-users-${block}.lock`));
+      // Somebody else here may have asked at the same time.
+      if (this.#blocks.get(block) instanceof FileLock) return true;
+      this.#blocks.set(block, lock instanceof FileLock ? lock : null);
+    }
+    return this.#blocks.get(block) !== null;
   }
 }
 

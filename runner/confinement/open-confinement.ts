@@ -4,34 +4,12 @@ import type { ConfinementLevel, HostedConfinement } from "../../functions/protoc
 import { SettingError } from "../config.ts";
 import { AllowListProxy } from "./allow-list-proxy.ts";
 import { type Confinement, noConfinement } from "./confinement.ts";
-import { giveTree, GuestUsers, sweepFilesOf, type UserRange } from "./guest-users.ts";
+import { giveTree, GuestUsers, sweepFilesOf } from "./guest-users.ts";
+import type { ConfinementSettings } from "./settings.ts";
 import { wrapped } from "./launch.ts";
 import { findProgram, neededPaths, ownLoopbackPorts } from "./programs.ts";
 import { findFault } from "./prove.ts";
 import { asUser, NAME_SERVER, passwdOf, sandboxCommand, type SandboxOptions } from "./sandbox.ts";
-
-export interface ConfinementSettings {
-  /** `auto`: the strongest that this host is proved to offer. */
-  level: "auto" | ConfinementLevel;
-  /** The hosts that guests may reach; null: all. */
-  allowed: string[] | null;
-  /** Ports of this machine's loopback that guests may reach. */
-  ports: number[];
-  /** What guests may read besides the system. */
-  paths: string[];
-  users: UserRange;
-}
-
-/** Free on Debian unless an administrator has counted that far, and within what rootless containers map. */
-export const GUEST_USERS: UserRange = { first: 40_000, last: 49_999 };
-
-export const confinementSettings: ConfinementSettings = {
-  level: "auto",
-  allowed: null,
-  ports: [],
-  paths: [],
-  users: GUEST_USERS,
-};
 
 /** Whose files these are, and where the runner keeps its own. */
 export interface ConfinementPlace {
@@ -119,10 +97,14 @@ async function trySandbox(
         { ...command, env: { ...command.env, ...proxy?.environment } },
         isRoot ? "007" : "022",
       ),
-    close: async () => proxy?.close(),
+    close: async () => {
+      users?.close();
+      await proxy?.close();
+    },
   };
   const fault = await prove(sandbox, place.directory);
   if (fault === null) return sandbox;
+  users?.close();
   const what = network === "own" ? "own network" : "sandbox";
   return refuse(faults, `${what}: ${fault}${remedy(network, fault)}`);
 }
@@ -151,30 +133,35 @@ async function tryUser(
         if (user === null) throw new Error("A guest without a user can't be started.");
         return wrapped(asUser(setpriv, user), command, "007");
       },
-    close: () => Promise.resolve(),
+    close: () => Promise.resolve(users.close()),
   };
   const fault = await prove(confinement, place.directory);
   if (fault === null) return confinement;
+  users.close();
   return refuse(
     faults,
     `user: ${fault}: WORKSPACE_ROOT and the programs on PATH must be where every user may go, which a home isn't`,
   );
 }
 
-function withUsers(users: GuestUsers | null, files: string): Pick<Confinement, "admit" | "dismiss" | "give"> {
+function withUsers(
+  users: GuestUsers | null,
+  files: string,
+): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser"> {
   if (users === null) {
-    const { admit, dismiss, give } = noConfinement();
-    return { admit, dismiss, give };
+    const { admit, dismiss, give, ownsUser } = noConfinement();
+    return { admit, dismiss, give, ownsUser };
   }
   return {
     async admit(key, before) {
-      const user = users.assign(key, before);
+      const user = await users.assign(key, before);
       await writeFile(
         passwdOf(files, { user }),
         `root:x:0:0::/:/bin/sh\nguest:x:${user.uid}:${user.gid}::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n`,
       );
       return user;
     },
+    ownsUser: (uid) => users.owns(uid),
     async dismiss(key) {
       const user = users.release(key);
       if (user === null) return;

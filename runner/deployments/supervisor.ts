@@ -262,7 +262,7 @@ export class Supervisor {
 
   /** One process from its start to its end; returns why it ended. */
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
-    const { timing } = this.#parts;
+    const { timing, confinement } = this.#parts;
     const { spec } = this.#manifest;
     const binaries = await this.#bringManagers([spec.start], signal);
     const port = await this.#reservePort();
@@ -280,6 +280,7 @@ export class Supervisor {
         healthPath: spec.healthPath,
         host: spec.host ?? "public",
         publicHost: publicHostOf(spec),
+        isForwarded: confinement.status.network === "own",
         limitMs: timing.healthLimitMs,
         signal: probing.signal,
       });

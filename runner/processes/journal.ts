@@ -46,8 +46,9 @@ export class ProcessJournal {
     await rm(this.#file(marker), { force: true });
   }
 
-  /** Ends what an earlier runner left running, by identity. Returns the owners of what was found in the journal. */
-  async reapOrphans(): Promise<string[]> {
+  /** Ends what an earlier runner left running, by identity. `ownsUser`: nobody else's process has this
+   * user. Returns the owners of what was found in the journal. */
+  async reapOrphans(ownsUser: (uid: number) => Promise<boolean> = async () => false): Promise<string[]> {
     const owners: string[] = [];
     const work: Promise<void>[] = [];
     for (const name of await readdir(this.#directory)) {
