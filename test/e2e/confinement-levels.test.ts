@@ -14,6 +14,7 @@ const barren = [
     "/",
     "/",
     "--unshare-user",
+    "--die-with-parent",
     "--disable-userns",
     "--uid",
     "47123",

@@ -188,10 +188,13 @@ test.for(levels)(
     ]) {
       const path = join(directory, name);
       const answer = await world.tell("shop/v1", `require("fs").writeFileSync(${JSON.stringify(path)}, "")`);
-      expect([path, answer]).toEqual([
-        path,
-        { error: expect.stringMatching(/^(?:ENOENT|EACCES|EROFS)$/) as string },
-      ]);
+      // What leads to its directories below /tmp is of its own memory, if it isn't another user's.
+      const isMemory = level === "sandbox" && as === "another user" && path.startsWith("/tmp/");
+      if (!isMemory)
+        expect([path, answer]).toEqual([
+          path,
+          { error: expect.stringMatching(/^(?:ENOENT|EACCES|EROFS)$/) as string },
+        ]);
       await expect(access(path)).rejects.toMatchObject({ code: "ENOENT" });
     }
     const own = await world.tell(
@@ -279,8 +282,8 @@ test.for(levels)(
     await world.tell(
       "shop/v1",
       `const { spawnSync } = require("child_process");
-    spawnSync("sh", ["-c", "env -i setsid sh -c 'sleep 4321 & sleep 4321 &' &"]);
-    spawnSync("redis-server", ["--daemonize", "yes", "--port", "0", "--unixsocket", process.env.TMPDIR + "/redis"]);
+    spawnSync("sh", ["-c", "env -i setsid sh -c 'sleep 4321 & sleep 4321 &' &"], { stdio: "ignore" });
+    spawnSync("redis-server", ["--daemonize", "yes", "--port", "0", "--unixsocket", process.env.TMPDIR + "/redis"], { stdio: "ignore" });
     require("fs").writeFileSync("/tmp/left-by-a-guest-${process.pid}", "");`,
     );
     const left = await until("they are there", async () => {
