@@ -3,7 +3,7 @@ import { runnerId, runnerTarget } from "../apps/app-document.ts";
 import { commandTypes } from "../protocol/control.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { HubView } from "../runners/hub-view.ts";
-import { isConnected, protocols, runnerStates, type RunnerRecord } from "../runners/registry.ts";
+import { isConnected, isEnrolled, protocols, runnerStates, type RunnerRecord } from "../runners/registry.ts";
 
 const timestamp = z.iso.datetime();
 /** What a runner says in its own words. */
@@ -91,6 +91,8 @@ export const runnerView = z
     conflict: z.boolean(),
     drainRequested: z.boolean(),
     ownCredential: z.boolean(),
+    /** Whether it has used its own credential, so that the shared secret no longer opens it. */
+    enrolled: z.boolean(),
   })
   .openapi("Runner");
 
@@ -127,6 +129,7 @@ export function viewRunner(record: RunnerRecord): z.infer<typeof runnerView> {
     conflict: record.conflict,
     drainRequested: record.drainRequested,
     ownCredential: record.credentialSha256 !== null,
+    enrolled: isEnrolled(record),
   };
 }
 

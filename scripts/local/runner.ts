@@ -1,8 +1,12 @@
 import { once } from "node:events";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { printable } from "../../functions/protocol/printable.ts";
+import { credentialFile } from "../../runner/connection/credential-file.ts";
 import { networkVariables, pick } from "../../runner/processes/environment.ts";
+import { writeFileAtomically } from "../../runner/workspaces/atomic-file.ts";
 import { NODE_FLAGS } from "../build/node-flags.ts";
 import { projectRoot } from "../build/worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
@@ -30,6 +34,7 @@ export interface LocalRunner {
 export async function startLocalRunner(stack: Stack, home: string): Promise<LocalRunner> {
   const runner = [...NODE_FLAGS, join(projectRoot, "runner/index.ts"), "runner"];
   const workspace = join(home, "workspace");
+  await giveCredential(stack, workspace);
   const network = pick(process.env, networkVariables);
   const guarded = new GuardedProcess(process.execPath, runner, {
     env: {
@@ -39,7 +44,6 @@ export async function startLocalRunner(stack: Stack, home: string): Promise<Loca
       PATH: process.env["PATH"] ?? "",
       HOME: process.env["HOME"] ?? home,
       RUNNER_ID: LOCAL_RUNNER,
-      RUNNER_SHARED_SECRET: stack.secrets.runnerSharedSecret,
       RUNNER_BROKER_URL: `ws://127.0.0.1:${stack.workerd.port}/_signalbox/socket`,
       API_BASE_URL: stack.url,
       WORKSPACE_ROOT: workspace,
@@ -71,6 +75,19 @@ export async function startLocalRunner(stack: Stack, home: string): Promise<Loca
     throw error;
   }
   return { exited, lastLines: () => lines, stop: () => guarded.stop() };
+}
+
+/** The runner needs no more than a secret of its own, which is kept in its workspace and in no environment. */
+async function giveCredential({ control }: Stack, workspace: string): Promise<void> {
+  const file = credentialFile(workspace, LOCAL_RUNNER);
+  const runners = await control.runners();
+  const isKnown = runners.some(({ id, ownCredential }) => id === LOCAL_RUNNER && ownCredential);
+  if (isKnown && existsSync(file)) return;
+  // A start that ends between the two next steps leaves none, and not a former one.
+  await rm(file, { force: true });
+  const { secret } = await control.issueCredential(LOCAL_RUNNER);
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await writeFileAtomically(file, `${JSON.stringify({ secret, next: null })}\n`);
 }
 
 /** Puts the example's source on the local runner; returns what a deployment names it by. */
