@@ -92,7 +92,7 @@ export const runnerView = z
     drainRequested: z.boolean(),
     ownCredential: z.boolean(),
     /** Whether it has used its own credential, so that the shared secret no longer opens it. */
-    enrolled: z.boolean(),
+    enrolled: z.boolean().default(false),
   })
   .openapi("Runner");
 
