@@ -115,7 +115,7 @@ test("the shared secret alone doesn't open the id of an enrolled runner, whoever
 test("of two that enrol under one id at once, one is let in", async () => {
   const id = fresh();
   const both = await Promise.all([enrol(id, secretOf("1")), enrol(id, secretOf("2"))]);
-  expect(both.map(({ status }) => status).sort()).toEqual([101, 403]);
+  expect(both.map(({ status }) => status).toSorted((one, other) => one - other)).toEqual([101, 403]);
   const again = await enrol(id, secretOf(both[0]?.status === 101 ? "1" : "2"));
   expect([again.status, again.enrolled]).toEqual([101, "1"]);
   for (const { socket } of [...both, again]) socket.terminate();
