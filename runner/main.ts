@@ -67,7 +67,7 @@ function takeSecretsAway(config: RunnerConfig): string[] {
     ...(failure === null ? [] : [`the environment that it was started with can't be hidden: ${failure}`]),
     ...(parents.length === 0
       ? []
-      : [`its secrets can be read in the environment of ${parents.join(", ")}, which started it`]),
+      : [`others can read its secrets from ${parents.join(", ")}, which started it`]),
   ];
 }
 

@@ -26,11 +26,12 @@ try {
 }
 
 async function main(): Promise<void> {
-  const settings = readSettings(process.env);
+  const env = { ...process.env };
+  const settings = readSettings(env);
   hideOwnSecrets();
   const stopped = askedToStop();
   const home = resolve(settings.home);
-  const stack = await startStack(settings);
+  const stack = await startStack(settings, env);
   const started: { runner?: LocalRunner } = {};
   const starting = async (): Promise<LocalRunner> => {
     const runner = (started.runner = await startLocalRunner(stack, home));
@@ -69,6 +70,8 @@ function hideOwnSecrets(): void {
   const given = names.filter((name) => process.env[name] !== undefined);
   const failure = hideSecrets([]);
   const parents = exposingParents(given.map((name) => process.env[name] ?? ""));
+  // Or what builds the Worker would show them.
+  for (const name of given) delete process.env[name];
   if (failure !== null && given.length > 0)
     console.error(`${given.join(", ")} can be read in this process's environment: ${failure}.`);
   if (parents.length > 0)
