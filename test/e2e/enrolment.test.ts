@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { CREDENTIAL_HEADER, ENROLLED_HEADER } from "../../functions/protocol/enrolment.ts";
@@ -239,6 +239,21 @@ test("a runner that isn't to enrol connects by the shared secret as ever", async
   expect(await view(id)).toMatchObject({ ownCredential: false, enrolled: false });
   await connectRunner(world.stack, id).then((other) => other.close());
   await expect(kept(runner)).rejects.toThrow("ENOENT");
+});
+
+test("a hub that lost what it kept takes from the registry who has enrolled", async () => {
+  const id = fresh();
+  const first = await enrol(id, secretOf("9"));
+  first.socket.terminate();
+  const isOffline = (record: string | null): boolean => record?.includes('"state":"offline"') === true;
+  await until(() => world.store.readRecord("runner", id), isOffline);
+  await world.stack.kill();
+  await rm(join(world.stack.stateDirectory, "signalbox-RunnerHub"), { recursive: true });
+  await world.stack.restart();
+  expect((await refusal(runnerSocket(world.stack, id))).status).toBe(403);
+  await world.stack.api("POST", `/runners/${id}/drain`);
+  expect(await view(id)).toMatchObject({ enrolled: true, drainRequested: true });
+  await (await connectRunner(world.stack, id, {}, { secret: secretOf("9") })).close();
 });
 
 test("with enrolment required the shared secret enrols and does nothing else; without one, enrolled runners connect", async () => {
