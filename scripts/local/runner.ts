@@ -13,6 +13,7 @@ import { GuardedProcess } from "./guarded-process.ts";
 import { upload } from "../cli/deploy/upload.ts";
 import type { Upload } from "../client/control-client.ts";
 import { packExample } from "./example-source.ts";
+import { SettingError } from "./settings.ts";
 import type { Stack } from "./stack.ts";
 
 export const LOCAL_RUNNER = "local";
@@ -83,10 +84,15 @@ async function giveCredential({ control }: Stack, workspace: string): Promise<vo
   const runners = await control.runners();
   const isKnown = runners.some(({ id, ownCredential }) => id === LOCAL_RUNNER && ownCredential);
   if (isKnown && existsSync(file)) return;
-  // A start that ends between the two next steps leaves none, and not a former one.
-  await rm(file, { force: true });
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    // A start that ends between this and the next steps leaves none, and not a former one.
+    await rm(file, { force: true });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new SettingError(`The local runner's workspace ${workspace} can't be used: ${why}`);
+  }
   const { secret } = await control.issueCredential(LOCAL_RUNNER);
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   await writeFileAtomically(file, `${JSON.stringify({ secret, next: null })}\n`);
 }
 

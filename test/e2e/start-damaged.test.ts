@@ -124,16 +124,17 @@ test.concurrent("SIGTERM ends a start that waits for the example", async () => {
   stack.child.kill("SIGTERM");
   expect(await stack.exited).toBe(0);
   expect(stack.lines.join()).not.toContain("is ready");
-  expect(await living(runner)).toEqual([]);
+  await until(
+    () => living(runner),
+    (left) => left.length === 0,
+  );
 });
 
 test.concurrent("a runner that can't start says why, and which workspace", async () => {
   const home = await newHome();
   await writeFile(join(home, "workspace"), "a file in its place");
-  expect(await complaint(home)).toMatch(
-    new RegExp(
-      `the local runner, whose workspace is ${home}/workspace, ended with code 1\n +.*${home}/workspace`,
-    ),
+  expect(await complaint(home)).toContain(
+    `The local runner's workspace ${home}/workspace can't be used: ENOTDIR`,
   );
   await rm(join(home, "workspace"));
   await mkdir(join(home, "workspace/.signalbox"), { recursive: true });
@@ -176,7 +177,9 @@ test.concurrent("the local runner gets what its caller reaches the outside with"
     ),
   );
   const runner = environments.find((text) => text.includes("RUNNER_ID=local"))?.split("\0") ?? [];
-  for (const [name, value] of Object.entries(network)) expect(runner).toContain(`${name}=${value}`);
+  // A running runner shows no values.
+  for (const [name, value] of Object.entries(network))
+    expect(runner).toContain(`${name}=${"*".repeat(value.length)}`);
   expect(runner).toContain(
     `RUNNER_INHERIT_ENV=${["https_proxy", "npm_config_registry", "NODE_EXTRA_CA_CERTS"].join(",")}`,
   );
