@@ -10,6 +10,8 @@ export interface Config {
   internalToken: string;
   /** What any runner may connect with, newest first; none while RUNNER_SHARED_SECRET isn't set. */
   runnerSecrets: string[];
+  /** Whether the shared secret is good for nothing but enrolling a new runner. */
+  requireEnrolment: boolean;
   /** A runner that was silent for so long is lost. */
   runnerLostAfterMs: number;
   routeTtlMs: number;
@@ -47,6 +49,7 @@ const schema = z.object({
   PULSE_RAILWAY_INTERNAL_TOKEN: secret,
   RUNNER_SHARED_SECRET: secret.optional(),
   RUNNER_SHARED_SECRET_PREVIOUS: secret.optional(),
+  RUNNER_ENROLMENT: z.enum(["optional", "required"], "must be optional or required").default("optional"),
   RUNNER_LOST_AFTER_MS: z
     .string()
     .regex(/^\d{3,7}$/, "must be milliseconds from 100 to 9999999")
@@ -103,6 +106,7 @@ export function configOf(env: ConfigEnv): Config {
     runnerSecrets: [result.data.RUNNER_SHARED_SECRET, result.data.RUNNER_SHARED_SECRET_PREVIOUS].filter(
       (value) => value !== undefined,
     ),
+    requireEnrolment: result.data.RUNNER_ENROLMENT === "required",
     runnerLostAfterMs: Number(result.data.RUNNER_LOST_AFTER_MS),
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,

@@ -46,6 +46,9 @@ const statuses = {
   runner_overloaded: 503,
   runner_draining: 503,
   runner_secret_unset: 503,
+  /** The runner has a credential of its own: RUNNER_SHARED_SECRET alone opens nothing of it. */
+  runner_enrolled: 403,
+  enrolment_required: 403,
   stream_timeout: 504,
   command_timeout: 504,
 

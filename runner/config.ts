@@ -4,11 +4,15 @@ import { parseArgs } from "node:util";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
+import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 
 export interface RunnerConfig {
   runnerId: string;
-  sharedSecret: string;
+  /** Null: the runner has a credential of its own. */
+  sharedSecret: string | null;
+  /** Whether it may get one. */
+  enrols: boolean;
   brokerUrl: URL;
   apiBaseUrl: string;
   workspaceRoot: string;
@@ -44,6 +48,7 @@ export type Invocation =
 interface Setting {
   env: readonly [string, ...string[]];
   about: string;
+  /** The shared secret is, too, until the runner has a credential. */
   required?: true;
 }
 
@@ -52,9 +57,9 @@ const settings = {
   runnerId: { env: ["RUNNER_ID", "RAILWAY_REPLICA_ID"], about: "this runner's id (runner-<hostname>)" },
   sharedSecret: {
     env: ["RUNNER_SHARED_SECRET"],
-    about: "what the edge or broker knows it by",
-    required: true,
+    about: "what the edge or broker knows it by; not needed once the runner has enrolled",
   },
+  enrol: { env: ["RUNNER_ENROL"], about: "0: never get a credential of its own (1)" },
   brokerUrl: {
     env: ["RUNNER_BROKER_URL", "RUNNER_WS_URL"],
     about: "where it connects, ws:// or wss://",
@@ -111,6 +116,13 @@ const settings = {
   sentryRelease: { env: ["SENTRY_RELEASE"], about: "the release of these reports" },
 } as const satisfies Record<string, Setting>;
 
+/** Variables that no process of the runner's may get, unless RUNNER_INHERIT_ENV names them. */
+export const secretVariables: readonly string[] = [
+  ...settings.sharedSecret.env,
+  ...settings.anthropicApiKey.env,
+  ...settings.sentryDsn.env,
+];
+
 type SettingName = keyof typeof settings;
 const names = Object.keys(settings).filter((name): name is SettingName => name in settings);
 const DEBUG_FLAG = "debugBuild" satisfies SettingName;
@@ -120,7 +132,11 @@ const DRAIN_TIMEOUT_MS = 45_000;
 const HEALTH_PORT = 8080;
 
 /** Reads command line and environment. Throws {@link SettingError}, once, for everything that is wrong. */
-export function readInvocation(args: readonly string[], env: NodeJS.ProcessEnv): Invocation {
+export function readInvocation(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  isEnrolled: (workspaceRoot: string, runnerId: string) => boolean = hasCredential,
+): Invocation {
   if (args[0] === "static") return { kind: "static", args: args.slice(1) };
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
@@ -130,7 +146,7 @@ export function readInvocation(args: readonly string[], env: NodeJS.ProcessEnv):
     throw new SettingError(
       `Unknown command "${positionals.join(" ")}". The only one is "runner"; see --help.`,
     );
-  return { kind: "run", config: readConfig(values, env) };
+  return { kind: "run", config: readConfig(values, env, isEnrolled) };
 }
 
 export function helpText(): string {
@@ -156,7 +172,11 @@ signalbox-runner static DIR… [--spa] [--immutable DIR]…
 NODE_ENV=production or RAILWAY_ENVIRONMENT makes it a service: health server, plain logs.`;
 }
 
-function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
+function readConfig(
+  flags: Flags,
+  env: NodeJS.ProcessEnv,
+  isEnrolled: (workspaceRoot: string, runnerId: string) => boolean,
+): RunnerConfig {
   const problems: string[] = [];
   const railway = given(env["RAILWAY_ENVIRONMENT"]) !== null;
   const serviceMode = railway || env["NODE_ENV"] === "production";
@@ -179,7 +199,16 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     return parsed;
   };
 
-  const missing = names.filter((name) => "required" in settings[name] && read(name) === null);
+  const text = (name: SettingName): string | null => read(name)?.value ?? null;
+  const runnerId =
+    check("runnerId", id, "up to 128 letters, digits, dots, dashes and underscores") ??
+    `runner-${hostname().replace(/[^A-Za-z0-9._-]/g, "-")}`;
+  const workspaceRoot = resolve(
+    text("workspaceRoot") ?? (railway ? "/data/workspace" : `${homedir()}/signalbox-workspace`),
+  );
+  const needed = (name: SettingName): boolean =>
+    name === "sharedSecret" ? !isEnrolled(workspaceRoot, runnerId) : "required" in settings[name];
+  const missing = names.filter((name) => needed(name) && read(name) === null);
   if (missing.length > 0) {
     const list = missing.map(
       (name) => `${settings[name].env.join(" (or ")}${settings[name].env[1] ? ")" : ""}`,
@@ -187,11 +216,9 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     problems.push(`Missing: ${list.join(", ")}. Set each in the environment or by its flag; see --help.`);
   }
   const wholeNumber = (least: number, most: number) => (value: string) => integer(value, least, most);
-  const text = (name: SettingName): string | null => read(name)?.value ?? null;
 
   const brokerUrl = check("brokerUrl", webSocketUrl, "a ws:// or wss:// URL without user name or fragment");
   const sharedSecret = check("sharedSecret", headerValue, "printable ASCII without spaces around it");
-  const runnerId = check("runnerId", id, "up to 128 letters, digits, dots, dashes and underscores");
   const apiBaseUrl = check("apiBaseUrl", httpUrl, "an http:// or https:// URL");
   // Railway's health checks come to PORT unless the service says otherwise.
   const railwayPort = railway ? integer(env["PORT"] ?? "", 1, 65_535) : null;
@@ -210,19 +237,18 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
   const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
+  const enrols = check("enrol", flag, "0 or 1");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
-  if (problems.length > 0 || brokerUrl === null || sharedSecret === null)
-    throw new SettingError(problems.join("\n"));
+  if (problems.length > 0 || brokerUrl === null) throw new SettingError(problems.join("\n"));
 
   return {
-    runnerId: runnerId ?? `runner-${hostname().replace(/[^A-Za-z0-9._-]/g, "-")}`,
+    runnerId,
     sharedSecret,
+    enrols: enrols ?? true,
     brokerUrl,
     apiBaseUrl: apiBaseUrl ?? brokerUrl.origin.replace(/^ws/, "http"),
-    workspaceRoot: resolve(
-      text("workspaceRoot") ?? (railway ? "/data/workspace" : `${homedir()}/signalbox-workspace`),
-    ),
+    workspaceRoot,
     healthPort: healthPort ?? railwayPort ?? HEALTH_PORT,
     healthServer: serviceMode || healthPort !== null,
     serviceMode,

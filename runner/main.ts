@@ -1,12 +1,16 @@
-import { helpText, readInvocation, SettingError, type RunnerConfig } from "./config.ts";
+import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
 import { LockError } from "./processes/file-lock.ts";
+import { exposingParents, hideSecrets } from "./processes/hide-secrets.ts";
 import { hasSystemCode, RunnerError } from "./runner-error.ts";
 import { Runner, type RunnerOptions } from "./runner.ts";
 import { serveStatic } from "./static/serve.ts";
 import { createLog, type Log } from "./terminal/log.ts";
 import { complain } from "./terminal/complain.ts";
 import { version } from "./version.ts";
+
+/** Shorter ones stand in other words of a command line, too, and hide nothing. */
+const HIDDEN_FROM_LENGTH = 6;
 
 export type Attach = (runner: Runner, config: RunnerConfig) => void;
 
@@ -39,14 +43,32 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   const { config } = invocation;
   // The log's reader may leave. An unhandled error would be logged, and that would fail again, for ever.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
-  const secrets = [config.sharedSecret, config.anthropicApiKey ?? ""];
+  const exposure = takeSecretsAway(config);
+  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? ""];
   const log = createLog({ debug: config.debugBuild, secrets });
+  for (const line of exposure) log.warn(`[runner] ${line}`);
   const reporter = makeReporter(config, secrets);
   endOnUncaught(log, reporter);
-  const runner = new Runner({ config, log, reporter, timings });
+  const runner = new Runner({ config, log, reporter, timings, onSecret: (secret) => secrets.push(secret) });
   attach(runner, config);
   endOnSignal(runner, log, reporter);
   await runner.start();
+}
+
+/** From now on neither this process's environment nor its command line shows them. Answers what still does. */
+function takeSecretsAway(config: RunnerConfig): string[] {
+  const { sharedSecret, anthropicApiKey, sentry, brokerUrl, inheritEnvironment } = config;
+  const known = [sharedSecret, anthropicApiKey].filter((secret) => secret !== null);
+  const shown = [...known, sentry?.dsn.username ?? "", brokerUrl.search.slice(1)];
+  const failure = hideSecrets(shown.filter(({ length }) => length >= HIDDEN_FROM_LENGTH));
+  for (const name of secretVariables) if (!inheritEnvironment.includes(name)) delete process.env[name];
+  const parents = exposingParents(known);
+  return [
+    ...(failure === null ? [] : [`the environment that it was started with can't be hidden: ${failure}`]),
+    ...(parents.length === 0
+      ? []
+      : [`others can read its secrets from ${parents.join(", ")}, which started it`]),
+  ];
 }
 
 function makeReporter({ sentry, runnerId }: RunnerConfig, secrets: string[]): Reporter {

@@ -10,6 +10,7 @@ import {
 import { STOP_GRACE_MS } from "../functions/protocol/limits.ts";
 import { SettingError, type RunnerConfig } from "./config.ts";
 import { Commands, type CommandHandler } from "./connection/commands.ts";
+import { Credential } from "./connection/credential.ts";
 import {
   Connection,
   connectionTimings,
@@ -51,6 +52,8 @@ export interface RunnerOptions {
   log: Log;
   reporter: Reporter;
   timings?: Partial<ConnectionTimings>;
+  /** Told each secret that the runner gets later, for no log to show it. */
+  onSecret?: (secret: string) => void;
 }
 
 /** How often a shutdown checks for unfinished work. */
@@ -62,6 +65,7 @@ export class Runner {
   readonly connection: Connection;
   readonly tunnel: Tunnel;
   readonly #options: RunnerOptions;
+  readonly #credential: Credential;
   readonly #commands: Commands;
   readonly #parts: RunnerPart[] = [];
   #health: HealthServer | undefined;
@@ -81,10 +85,11 @@ export class Runner {
       (event) => this.send(event),
       (error, command) => this.#failed(command.type, error),
     );
+    this.#credential = new Credential({ ...config, log, onSecret: options.onSecret ?? (() => undefined) });
     this.connection = new Connection({
       url: config.brokerUrl,
       runnerId: config.runnerId,
-      sharedSecret: config.sharedSecret,
+      credential: this.#credential,
       timings: { ...connectionTimings, heartbeatIntervalMs: config.heartbeatIntervalMs, ...options.timings },
       log,
       openStreams: (link) => this.tunnel.openConnection(link),
@@ -124,6 +129,7 @@ export class Runner {
       await part.start?.();
       for (const note of part.notes?.() ?? []) log.info(`[runner] ${note}`);
     }
+    await this.#credential.open();
     this.connection.start();
   }
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Visitor } from "./demo/visitor.ts";
 import { EXAMPLE_START } from "./local/example-source.ts";
-import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
+import { giveCredential, LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
 import { readSettings } from "./local/settings.ts";
 import { startStack, type Stack } from "./local/stack.ts";
 import { check, seen, tell } from "./demo/story.ts";
@@ -21,6 +21,7 @@ let runner: LocalRunner | undefined;
 try {
   const settings = readSettings({ ...process.env, PORT: "0", SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0" });
   stack = await startStack(settings, process.env, "ignore");
+  await giveCredential(stack, home);
   runner = startLocalRunner(stack, home);
   await runner.online;
   await story(stack);

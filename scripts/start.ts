@@ -1,9 +1,10 @@
 import { join, resolve } from "node:path";
 import { printable } from "../functions/protocol/printable.ts";
+import { exposingParents, hideSecrets } from "../runner/processes/hide-secrets.ts";
 import { ControlProblem } from "./client/control-client.ts";
 import { askedToStop } from "./local/asked-to-stop.ts";
 import { EXAMPLE_START } from "./local/example-source.ts";
-import { LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
+import { giveCredential, LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
 import { readSettings, SettingError } from "./local/settings.ts";
 import { startStack, type Stack } from "./local/stack.ts";
 
@@ -25,12 +26,15 @@ try {
 }
 
 async function main(): Promise<void> {
-  const settings = readSettings(process.env);
+  const env = { ...process.env };
+  const settings = readSettings(env);
+  hideOwnSecrets();
   const stopped = askedToStop();
   const home = resolve(settings.home);
-  const stack = await startStack(settings);
+  const stack = await startStack(settings, env);
   const started: { runner?: LocalRunner } = {};
   const starting = async (): Promise<LocalRunner> => {
+    await giveCredential(stack, home);
     const runner = (started.runner = startLocalRunner(stack, home));
     await runner.online;
     if (settings.demo) await deployDemo(stack, runner);
@@ -55,6 +59,28 @@ async function main(): Promise<void> {
     await started.runner?.stop();
     await stack.stop();
   }
+}
+
+/** What is hosted here runs as the same user, who may look at this process. */
+function hideOwnSecrets(): void {
+  const names = [
+    "CONTROL_TOKEN",
+    "RUNNER_SHARED_SECRET",
+    "PULSE_RAILWAY_INTERNAL_TOKEN",
+    "UPSTASH_REDIS_REST_TOKEN",
+  ];
+  const given = names.filter((name) => process.env[name] !== undefined);
+  const failure = hideSecrets([]);
+  const parents = exposingParents(given.map((name) => process.env[name] ?? ""));
+  // Or what builds the Worker would show them.
+  for (const name of given) delete process.env[name];
+  if (failure !== null && given.length > 0)
+    console.error(`${given.join(", ")} can be read in this process's environment: ${failure}.`);
+  if (parents.length > 0)
+    console.error(
+      `${given.join(", ")} can be read in the environment of ${parents.join(", ")} by what runs here as the same user. ` +
+        "Without them, npm start makes its own and keeps them in local.json.",
+    );
 }
 
 /** Deploys the example unless an earlier start did: then its runner brings it back by itself. */

@@ -5,6 +5,7 @@ import { commandRunner } from "../control/runner-command.ts";
 import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
 import { DRAIN_MESSAGE } from "../protocol/control.ts";
+import { ENROLLED_HEADER, FIRST_TIME } from "../protocol/enrolment.ts";
 import {
   CONTROL_MESSAGE_LIMIT_BYTES,
   RUNNER_ID_PATTERN,
@@ -12,8 +13,8 @@ import {
   STATUS_CONNECTIONS_LIMIT,
 } from "../protocol/limits.ts";
 import { fetchHub, hubOf } from "../runners/reach-hub.ts";
-import { connectedRunners, type RunnerProtocol } from "../runners/registry.ts";
-import { requireRunner, requireSharedSecret } from "../runners/runner-auth.ts";
+import { connectedRunners, isEnrolled, type RunnerProtocol } from "../runners/registry.ts";
+import { requireBrokerClient, requireRunner } from "../runners/runner-auth.ts";
 
 /**
  * The SentryVibe broker's endpoints, with its names and its JSON: the runners' socket, and three for its web app.
@@ -67,7 +68,7 @@ async function acceptRunner(request: Request, context: ControlContext): Promise<
     );
   }
   const client = clientAddress(request, config) ?? "";
-  const { ownCredential } = await requireRunner(request, runnerId, { config, store, client });
+  const login = await requireRunner(request, runnerId, { env, config, store, client });
   if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     return json({ error: "This address takes WebSockets only." }, 426);
   }
@@ -79,7 +80,25 @@ async function acceptRunner(request: Request, context: ControlContext): Promise<
     );
   }
   const headers = { upgrade: "websocket" };
-  return fetchHub(env, { kind: "socket", runnerId, protocol, ownCredential }, { headers });
+  const mustEnrol = config.requireEnrolment;
+  const answer = await fetchHub(
+    env,
+    { kind: "socket", runnerId, protocol, ...login, mustEnrol },
+    { headers },
+  );
+  if (answer.headers.get(ENROLLED_HEADER) === FIRST_TIME)
+    context.waitUntil(auditEnrolment(context, runnerId));
+  return answer;
+}
+
+/** The runner is enrolled by then, so a store that is away only costs the entry; the record keeps when it was. */
+async function auditEnrolment({ store, now }: ControlContext, runner: string): Promise<void> {
+  const entry = { at: now(), app: null, actor: "runner", action: "runner.enrol", details: { runner } };
+  try {
+    await store.writeAudit({ ...entry, fromVersion: null, toVersion: null }, null);
+  } catch (error) {
+    console.error(`The enrolment of runner ${runner} isn't in the audit log: ${String(error)}`);
+  }
 }
 
 /** Null if none of the offered protocols is ours. */
@@ -101,7 +120,8 @@ const projectId = z.string().max(200);
 
 async function takeCommand(request: Request, context: ControlContext): Promise<Response> {
   const { config } = context;
-  await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
+  const by = await requireBrokerClient(request, config, clientAddress(request, config) ?? "");
+  const who = by === "operator" ? {} : { actor: SECRET_HOLDER, bySharedSecret: true };
   const body = commandBody.safeParse(JSON.parse(await readJson(request, CONTROL_MESSAGE_LIMIT_BYTES)));
   if (!body.success) return json({ error: "Malformed command payload" }, 400);
   const { runnerId, command } = body.data;
@@ -113,9 +133,10 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
   const project = projectId.safeParse(command["projectId"]).data ?? null;
   const sent = { timestamp, ...command, id };
   try {
-    await commandRunner(context, null, { runnerId, sent, projectId: project, wait: 0, actor: SECRET_HOLDER });
+    await commandRunner(context, null, { runnerId, sent, projectId: project, wait: 0, ...who });
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
+    if (error.code === "runner_enrolled") return json({ error: error.message }, 403);
     if (error.code === "runner_draining") return json({ error: "Runner is draining" }, 503);
     if (error.code === "runner_offline") return notConnected();
     throw error;
@@ -125,9 +146,10 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
 
 async function status(request: Request, context: ControlContext): Promise<Response> {
   const { config, store, env } = context;
-  await requireSharedSecret(request, config, clientAddress(request, config) ?? "");
+  const by = await requireBrokerClient(request, config, clientAddress(request, config) ?? "");
   const connected = await connectedRunners(store, STATUS_CONNECTIONS_LIMIT);
-  const ids = connected.map(({ id }) => id).sort();
+  const shown = connected.filter((record) => by === "operator" || !isEnrolled(record));
+  const ids = shown.map(({ id }) => id).sort();
   // Only the hubs know the heartbeats, and each costs a call: so the number of runners is limited.
   const connections = await Promise.all(
     ids.map(async (id) => {

@@ -19,6 +19,7 @@ export interface RunnerCommand {
   /** Seconds; 0 doesn't wait for its result. */
   wait: number;
   actor?: string;
+  bySharedSecret?: boolean;
 }
 
 export type Ran = { commandId: string } & (
@@ -29,14 +30,14 @@ export type Ran = { commandId: string } & (
 export function commandRunner(
   context: ControlContext,
   idempotency: Idempotency,
-  { runnerId, sent, projectId, wait, ...who }: RunnerCommand,
+  { runnerId, sent, projectId, wait, bySharedSecret = false, ...who }: RunnerCommand,
 ): Promise<Ran> {
   const { id: commandId, type } = sent;
   return actThenRecord<Ran, z.infer<typeof remembered>>(context, idempotency, {
     ...who,
     subject: { kind: "runner", id: runnerId },
     action: "runner.command",
-    act: () => run(context, runnerId, sent, wait),
+    act: () => run(context, runnerId, sent, { waitMs: wait * 1_000, bySharedSecret }),
     details: ({ outcome }) => ({
       command: printableLine(commandId, NAME_LIMIT),
       type: printableLine(type, NAME_LIMIT),
@@ -56,12 +57,17 @@ async function run(
   { env }: ControlContext,
   runnerId: string,
   sent: RunnerCommand["sent"],
-  wait: number,
+  how: Parameters<typeof sendCommand>[3],
 ): Promise<Ran> {
-  const answer = await sendCommand(env, runnerId, sent, wait * 1_000);
+  const answer = await sendCommand(env, runnerId, sent, how);
   switch (answer.kind) {
     case "offline":
       throw runnerOffline(runnerId);
+    case "enrolled":
+      throw new Problem(
+        "runner_enrolled",
+        `Runner ${runnerId} has enrolled: RUNNER_SHARED_SECRET doesn't command it. Send CONTROL_TOKEN.`,
+      );
     case "draining":
       throw new Problem("runner_draining", `Runner ${runnerId} is draining and takes no new work.`);
     case "result":

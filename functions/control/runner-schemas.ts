@@ -6,6 +6,7 @@ import type { HubView } from "../runners/hub-view.ts";
 import {
   confinementSchema,
   isConnected,
+  isEnrolled,
   protocols,
   runnerStates,
   type RunnerRecord,
@@ -101,6 +102,8 @@ export const runnerView = z
     ownCredential: z.boolean(),
     /** What it keeps its guests in; null: it has never said, as runners before confinement. */
     confinement: confinementView.nullable().default(null),
+    /** Whether it has used its own credential, so that the shared secret no longer opens it. */
+    enrolled: z.boolean().default(false),
   })
   .openapi("Runner");
 
@@ -138,6 +141,7 @@ export function viewRunner(record: RunnerRecord): z.infer<typeof runnerView> {
     drainRequested: record.drainRequested,
     ownCredential: record.credentialSha256 !== null,
     confinement: record.confinement,
+    enrolled: isEnrolled(record),
   };
 }
 

@@ -115,7 +115,7 @@ export const runners = controlRouter()
       act: async () => {
         const record = await requireRunnerRecord(store, id);
         if (!(await hubOf(env, id).setCredential(id, null))) throw notWritten(id);
-        return viewRunner({ ...record, credentialSha256: null });
+        return viewRunner({ ...record, credentialSha256: null, enrolledAt: null });
       },
     });
     return c.json(answer, 200);

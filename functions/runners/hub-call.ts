@@ -9,6 +9,10 @@ const socketCall = z.object({
   runnerId: z.string(),
   protocol: z.enum(protocols),
   ownCredential: z.boolean(),
+  /** Of the runner's own secret: the one that it came with, or with the shared secret the one that it enrols. */
+  credentialSha256: z.string().optional(),
+  /** The shared secret alone isn't enough. */
+  mustEnrol: z.boolean().optional(),
 });
 export type SocketCall = z.infer<typeof socketCall>;
 

@@ -1,7 +1,9 @@
 import { DurableObject } from "cloudflare:workers";
+import { sameSecret } from "../auth.ts";
 import { configOf, type ConfigEnv } from "../config.ts";
 import { Problem, problemResponse } from "../errors.ts";
 import { DRAIN_MESSAGE, parseEvent, type RunnerEvent } from "../protocol/control.ts";
+import { ENROLLED_HEADER, FIRST_TIME } from "../protocol/enrolment.ts";
 import { ProtocolError } from "../protocol/frames.ts";
 import {
   CLOSE_LOST,
@@ -21,8 +23,9 @@ import { socketCallOf, type SocketCall } from "./hub-call.ts";
 import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
-import { isConnected, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
+import { isConnected, isEnrolled, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { RunnerConnection } from "./runner-connection.ts";
+import { admit } from "./admission.ts";
 import { askedThrough, connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, reportedLoadOf, statusText } from "./status-event.ts";
 import { parseTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
@@ -32,9 +35,10 @@ const REASON_LIMIT = 100;
 
 type HubEnv = ConfigEnv & StoreEnv;
 
-/** `offline`: nothing was sent. An event is JSON text. */
+/** `offline`, `draining`, `enrolled`: nothing was sent. An event is JSON text. */
 export type CommandAnswer =
-  { kind: "offline" | "draining" | "sent" | "timeout" | "lost" } | { kind: "result"; event: string };
+  | { kind: "offline" | "draining" | "enrolled" | "sent" | "timeout" | "lost" }
+  | { kind: "result"; event: string };
 
 /**
  * One for each runner: holds its socket and the public ones that lead to it, all hibernatable. What must last is in
@@ -78,7 +82,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
   /** Accepts a runner's socket, or forwards a request to it; `TUNNEL_CALL_HEADER` tells which. */
   override async fetch(request: Request): Promise<Response> {
     const text = request.headers.get(TUNNEL_CALL_HEADER);
-    if (text === null) return this.#accept(socketCallOf(request));
+    if (text === null) return this.#accept(socketCallOf(request), request);
     const call = parseTunnelCall(text);
     try {
       const connection = this.#connection;
@@ -98,10 +102,11 @@ export class RunnerHub extends DurableObject<HubEnv> {
 
   /** Sends a command, given as JSON; with a time to wait, answers with its result. */
   async command(
-    command: { text: string; id: string; type: string; isNewWork: boolean },
+    command: { text: string; id: string; type: string; isNewWork: boolean; bySharedSecret?: boolean },
     waitMs: number,
   ): Promise<CommandAnswer> {
     const connection = this.#connection;
+    if (command.bySharedSecret && isEnrolled(this.#presence.record)) return { kind: "enrolled" };
     if (!connection) return { kind: "offline" };
     if (command.isNewWork && this.#presence.record?.state === "draining") return { kind: "draining" };
     const outcome = waitMs > 0 ? this.#waits.wait(command.id, command.type, waitMs) : null;
@@ -137,7 +142,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
     drainRequested: boolean,
   ): Promise<{ record: RunnerRecord | null; published: boolean }> {
     const now = Date.now();
-    this.#presence.setByOperator(id, { drainRequested }, now);
+    await this.#adopt(id);
+    this.#presence.set(id, { drainRequested }, now);
     if (this.#connection) {
       tellDrain(this.#connection.socket, this.#connection.facts.protocol, drainRequested);
       if (drainRequested) this.#presence.moved("draining", "an operator asked for it", now);
@@ -151,10 +157,18 @@ export class RunnerHub extends DurableObject<HubEnv> {
    * store is away: it is written later then.
    */
   async setCredential(id: string, credentialSha256: string | null): Promise<boolean> {
-    this.#presence.setByOperator(id, { credentialSha256 }, Date.now());
+    // An enrolled runner stays closed to the shared secret while it changes over to a new credential.
+    const enrolment = credentialSha256 === null ? { enrolledAt: null } : {};
+    this.#presence.set(id, { credentialSha256, ...enrolment }, Date.now());
     if (this.#connection?.facts.ownCredential)
       this.#cut(CLOSE_REVOKED, "offline", "its credential was revoked");
     return this.#settle();
+  }
+
+  /** Whether a secret with this hash is the runner's own. The registry may not know it yet. */
+  async knowsCredential(credentialSha256: string): Promise<boolean> {
+    const known = this.#presence.record?.credentialSha256 ?? null;
+    return known !== null && (await sameSecret(credentialSha256, known));
   }
 
   /** `unavailable`: the store is away, so that its copy is still there. */
@@ -217,7 +231,10 @@ export class RunnerHub extends DurableObject<HubEnv> {
     await this.#settle();
   }
 
-  #accept(call: SocketCall): Response {
+  async #accept(call: SocketCall, request: Request): Promise<Response> {
+    await this.#adopt(call.runnerId);
+    const admission = admit(call, this.#presence.record);
+    if (admission instanceof Problem) return problemResponse(admission, request);
     const former = this.#connection;
     if (former) {
       this.#connection = null;
@@ -227,6 +244,10 @@ export class RunnerHub extends DurableObject<HubEnv> {
     }
     const now = Date.now();
     const epoch = this.#presence.connected(call.runnerId, call.protocol, former !== null, now);
+    if (admission.enrols) {
+      const { credentialSha256 = null } = call;
+      this.#presence.set(call.runnerId, { credentialSha256, enrolledAt: now }, now);
+    }
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server, [RUNNER_TAG]);
     const attachment: RunnerAttachment = {
@@ -234,7 +255,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       epoch,
       protocol: call.protocol,
       connectedAt: now,
-      ownCredential: call.ownCredential,
+      ownCredential: admission.ownCredential,
       lastHeardAt: now,
       status: null,
       nextStream: 1,
@@ -245,9 +266,19 @@ export class RunnerHub extends DurableObject<HubEnv> {
     if (this.#presence.record?.drainRequested) tellDrain(server, call.protocol, true);
     // Its first message follows at once: waiting for it saves one of two registry writes.
     this.ctx.waitUntil(this.#presence.record?.state === "connecting" ? this.#arm() : this.#settle());
-    const headers: Record<string, string> =
-      call.protocol === RUNNER_SUBPROTOCOL ? { "sec-websocket-protocol": RUNNER_SUBPROTOCOL } : {};
+    const headers = new Headers();
+    if (call.protocol === RUNNER_SUBPROTOCOL) headers.set("sec-websocket-protocol", RUNNER_SUBPROTOCOL);
+    if (admission.ownCredential) headers.set(ENROLLED_HEADER, admission.enrols ? FIRST_TIME : "1");
     return new Response(null, { status: 101, webSocket: client, headers });
+  }
+
+  /** While the store is away, what this hub itself knows must do. */
+  async #adopt(id: string): Promise<void> {
+    try {
+      await this.#presence.adopt(id, Date.now());
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable)) throw error;
+    }
   }
 
   #text(connection: RunnerConnection, text: string): void {

@@ -13,6 +13,7 @@ import {
   isConnected,
   newRunner,
   parseRunner,
+  readRunner,
   writeRunner,
   type RunnerProtocol,
   type RunnerRecord,
@@ -126,10 +127,22 @@ export class Presence {
     this.#retryAt = pending ?? this.#placementDueAt;
   }
 
-  /** Writes an operator's setting; the runner needn't have connected before. */
-  setByOperator(
+  /**
+   * A hub that lost its storage, or is new to a store that isn't, takes from the registry what an operator or an
+   * enrolment decided. Rejects with `StoreUnavailable`.
+   */
+  async adopt(id: string, now: number): Promise<void> {
+    if (this.#record) return;
+    const stored = await readRunner(this.#store, id);
+    if (stored === null || this.#record !== null) return;
+    const { credentialSha256, enrolledAt, drainRequested } = stored;
+    this.#record = { ...newRunner(id, now), credentialSha256, enrolledAt, drainRequested };
+  }
+
+  /** Writes what an operator or an enrolment decided; the runner needn't have connected before. */
+  set(
     id: string,
-    setting: Partial<Pick<RunnerRecord, "drainRequested" | "credentialSha256">>,
+    setting: Partial<Pick<RunnerRecord, "drainRequested" | "credentialSha256" | "enrolledAt">>,
     now: number,
   ): void {
     this.#change({ ...(this.#record ?? newRunner(id, now)), ...setting });

@@ -47,6 +47,11 @@ const runnerRecord = z.object({
   drainRequested: z.boolean(),
   /** Hex, of the runner's own secret, which is stored nowhere. */
   credentialSha256: z.string().nullable(),
+  /**
+   * When its own secret was first used. From then on the shared secret doesn't open this id, until the credential is
+   * revoked. Records from before enrolment lack it.
+   */
+  enrolledAt: z.number().nullable().default(null),
   /** For placement, from the runner's last status. Records from before the index lack both. */
   deployments: z.number().default(0),
   labels: z.record(z.string(), z.string()).default({}),
@@ -70,6 +75,7 @@ export function newRunner(id: string, now: number): RunnerRecord {
     conflict: false,
     drainRequested: false,
     credentialSha256: null,
+    enrolledAt: null,
     deployments: 0,
     labels: {},
     confinement: null,
@@ -79,6 +85,11 @@ export function newRunner(id: string, now: number): RunnerRecord {
 /** Whether it has a socket. */
 export function isConnected(record: Pick<RunnerRecord, "state">): boolean {
   return record.state === "connecting" || record.state === "online" || record.state === "draining";
+}
+
+/** Whether it has used a secret of its own, so that the shared one no longer opens it. */
+export function isEnrolled(record: Pick<RunnerRecord, "enrolledAt"> | null): boolean {
+  return record !== null && record.enrolledAt !== null;
 }
 
 /** Whether it takes new deployments. */

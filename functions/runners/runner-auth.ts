@@ -1,13 +1,16 @@
 import { bearerToken, refuseLogin, requireLookedUp, sameSecret } from "../auth.ts";
 import type { Config } from "../config.ts";
 import { Problem } from "../errors.ts";
-import type { StateStore } from "../state/store.ts";
+import {
+  CREDENTIAL_BYTES,
+  CREDENTIAL_HEADER,
+  CREDENTIAL_PATTERN,
+  CREDENTIAL_PREFIX,
+} from "../protocol/enrolment.ts";
+import { StoreUnavailable, type StateStore } from "../state/store.ts";
+import type { SocketCall } from "./hub-call.ts";
+import { hubOf, type HubBinding } from "./reach-hub.ts";
 import { readRunner } from "./registry.ts";
-
-/** Marks a runner's own credential: only these cost a read of the store. */
-const CREDENTIAL_PREFIX = "sbr_";
-const CREDENTIAL_BYTES = 32;
-const CREDENTIAL_PATTERN = new RegExp(`^${CREDENTIAL_PREFIX}[0-9a-f]{${2 * CREDENTIAL_BYTES}}$`);
 
 const RUNNER_REMEDY = "Send RUNNER_SHARED_SECRET, or the runner's own credential, as a Bearer token.";
 
@@ -18,37 +21,75 @@ export async function newCredential(): Promise<{ secret: string; sha256: string 
   return { secret, sha256: await sha256(secret) };
 }
 
-/** Lets holders of a shared secret through; throws as `requireBearer` does. */
-export async function requireSharedSecret(request: Request, config: Config, client: string): Promise<void> {
-  requireConfigured(config);
+/** Who commands runners by the broker's endpoints. */
+export type BrokerClient = "operator" | "shared-secret";
+
+/** Lets holders of a shared secret or of the control token through; throws as `requireBearer` does. */
+export async function requireBrokerClient(
+  request: Request,
+  config: Config,
+  client: string,
+): Promise<BrokerClient> {
   const given = bearerToken(request);
-  if (given !== null && (await isShared(given, config))) return;
-  refuseLogin(client, "Send RUNNER_SHARED_SECRET as a Bearer token.");
+  if (given !== null && (await sameSecret(given, config.controlToken))) return "operator";
+  requireConfigured(config);
+  if (given !== null && (await isShared(given, config))) return "shared-secret";
+  refuseLogin(client, "Send CONTROL_TOKEN or RUNNER_SHARED_SECRET as a Bearer token.");
 }
 
-/** Lets a runner through, and says whether it came with its own credential. */
+/** What a runner came with; the hub has the last word. */
+export type RunnerLogin = Pick<SocketCall, "ownCredential" | "credentialSha256">;
+
+/** Lets a runner through that comes with its own credential or with a shared secret. */
 export async function requireRunner(
   request: Request,
   runnerId: string,
-  context: { config: Config; store: StateStore; client: string },
-): Promise<{ ownCredential: boolean }> {
-  requireConfigured(context.config);
+  context: { env: HubBinding; config: Config; store: StateStore; client: string },
+): Promise<RunnerLogin> {
   const given = bearerToken(request);
-  if (given !== null && (await isShared(given, context.config))) return { ownCredential: false };
-  if (given === null || !CREDENTIAL_PATTERN.test(given)) refuseLogin(context.client, RUNNER_REMEDY);
-  await requireLookedUp(context.client, RUNNER_REMEDY, async () => {
-    const record = await readRunner(context.store, runnerId);
-    const expected = record?.credentialSha256 ?? null;
-    return expected !== null && (await sameSecret(await sha256(given), expected));
-  });
-  return { ownCredential: true };
+  if (given !== null && CREDENTIAL_PATTERN.test(given)) {
+    const credentialSha256 = await sha256(given);
+    await requireLookedUp(context.client, RUNNER_REMEDY, () => isKnown(runnerId, credentialSha256, context));
+    return { ownCredential: true, credentialSha256 };
+  }
+  requireConfigured(context.config);
+  if (given === null || !(await isShared(given, context.config))) refuseLogin(context.client, RUNNER_REMEDY);
+  const enrols = request.headers.get(CREDENTIAL_HEADER);
+  if (enrols === null) return { ownCredential: false };
+  if (!CREDENTIAL_PATTERN.test(enrols)) {
+    throw new Problem("invalid_request", `${CREDENTIAL_HEADER} must be sbr_ and 64 hexadecimal digits.`, {
+      errors: [{ field: `header.${CREDENTIAL_HEADER}`, message: "is malformed" }],
+    });
+  }
+  return { ownCredential: false, credentialSha256: await sha256(enrols) };
+}
+
+/**
+ * The hub is asked only where the registry can't say: the store is away, or has an older record. So made-up ids wake no
+ * hubs.
+ */
+async function isKnown(
+  runnerId: string,
+  credentialSha256: string,
+  { env, store }: { env: HubBinding; store: StateStore },
+): Promise<boolean> {
+  try {
+    const record = await readRunner(store, runnerId);
+    if (record === null) return false;
+    const { credentialSha256: known } = record;
+    if (known !== null && (await sameSecret(credentialSha256, known))) return true;
+  } catch (error) {
+    if (!(error instanceof StoreUnavailable)) throw error;
+  }
+  return hubOf(env, runnerId).knowsCredential(credentialSha256);
 }
 
 function requireConfigured(config: Config): void {
   if (config.runnerSecrets.length > 0) return;
   throw new Problem(
     "runner_secret_unset",
-    "RUNNER_SHARED_SECRET is not set, so no runner can connect: `npx wrangler secret put` it.",
+    "RUNNER_SHARED_SECRET is not set, so only runners with a credential of their own can connect: " +
+      "`npx wrangler secret put` it.",
   );
 }
 

@@ -7,12 +7,12 @@ import type { CommandAnswer } from "./hub.ts";
 /** Not for a draining runner: this would outlast it. */
 const NEW_WORK = new Set(["analyze-project", "start-build", "start-dev-server", "start-tunnel"]);
 
-/** `waitMs` 0 doesn't wait for the result. */
+/** `waitMs` 0 doesn't wait for the result. By the shared secret only runners that haven't enrolled are commanded. */
 export async function sendCommand(
   env: HubBinding,
   runnerId: string,
   command: { id: string; type: string } & Record<string, unknown>,
-  waitMs: number,
+  { waitMs, bySharedSecret = false }: { waitMs: number; bySharedSecret?: boolean },
 ): Promise<CommandAnswer> {
   const { id, type } = command;
   const text = JSON.stringify(command);
@@ -23,5 +23,6 @@ export async function sendCommand(
       `The command would be a message of more than ${CONTROL_MESSAGE_LIMIT_BYTES} bytes.`,
     );
   }
-  return await hubOf(env, runnerId).command({ text, id, type, isNewWork: NEW_WORK.has(type) }, waitMs);
+  const isNewWork = NEW_WORK.has(type);
+  return await hubOf(env, runnerId).command({ text, id, type, isNewWork, bySharedSecret }, waitMs);
 }

@@ -20,6 +20,7 @@ import {
 import type { Log } from "../terminal/log.ts";
 import { Backoff } from "./backoff.ts";
 import { EventQueue } from "./event-queue.ts";
+import type { Login } from "./credential.ts";
 import { HANDSHAKE_TIMEOUT_MS, Link, type LinkEnd } from "./link.ts";
 
 /** An event as its source raises it: `timestamp` is added where it is missing. */
@@ -78,10 +79,19 @@ export const connectionTimings: ConnectionTimings = {
   replacedDelayMs: REPLACED_DELAY_MS,
 };
 
+/** What the runner comes with, which changes with the answers that it gets. */
+export interface Logins {
+  login(): Promise<Login>;
+  /** `enrolled`: as the hub said. */
+  accepted(enrolled: boolean): Promise<void>;
+  /** Answers what to do about it, or nothing. */
+  refused(): Promise<string>;
+}
+
 export interface ConnectionOptions {
   url: URL;
   runnerId: string;
-  sharedSecret: string;
+  credential: Logins;
   timings: ConnectionTimings;
   log: Log;
   random?: () => number;
@@ -133,7 +143,7 @@ export class Connection {
     const { log, url, timings } = this.#options;
     log.info(`🤝 Connecting to broker: ${url.origin}${url.pathname}`);
     this.#heartbeats = setInterval(() => this.#heartbeat(), timings.heartbeatIntervalMs);
-    this.#connect();
+    void this.#connect();
   }
 
   /** Sends an event, or keeps it until there is a connection. */
@@ -166,25 +176,28 @@ export class Connection {
     this.#become("offline", reason);
   }
 
-  #connect(): void {
-    const { url, runnerId, sharedSecret, timings } = this.#options;
+  async #connect(): Promise<void> {
+    const { url, runnerId, credential, timings } = this.#options;
     this.#become("connecting", "");
+    const login = await credential.login();
+    if (this.#stopped) return;
     const link = new Link(
-      { url, runnerId, sharedSecret, ...timings },
+      { url, runnerId, login, ...timings },
       {
         opened: () => this.#opened(link),
         text: (text) => this.#text(link, text),
         delay: (ms) => this.#peer?.delay(ms),
         binary: (bytes) => this.#binary(link, bytes),
-        ended: (end) => this.#ended(end),
+        ended: (end) => void this.#ended(end),
       },
     );
     this.#link = link;
   }
 
   #opened(link: Link): void {
-    const { log, openStreams, timings } = this.#options;
+    const { log, openStreams, timings, credential } = this.#options;
     this.#open = true;
+    void credential.accepted(link.enrolled);
     this.#become("online", link.streams ? "" : "the other side is a broker: control messages only");
     log.info("🎉 Connected to broker!");
     if (link.streams) {
@@ -223,8 +236,8 @@ export class Connection {
     }
   }
 
-  #ended(end: LinkEnd): void {
-    const { log, timings, runnerId } = this.#options;
+  async #ended(end: LinkEnd): Promise<void> {
+    const { log, timings, runnerId, credential } = this.#options;
     clearTimeout(this.#stable);
     this.#peer?.close();
     this.#peer = undefined;
@@ -232,14 +245,17 @@ export class Connection {
     this.#open = false;
     this.#gone?.();
     if (this.#stopped) return;
-    this.#become(end.kind === "closed" ? "lost" : end.kind, end.reason);
+    const remedy = end.unauthorized === true ? await credential.refused() : "";
+    if (this.#stopped) return;
+    const reason = remedy === "" ? end.reason : `${end.reason}: ${remedy}`;
+    this.#become(end.kind === "closed" ? "lost" : end.kind, reason);
     const pauseMs = end.kind === "replaced" ? timings.replacedDelayMs : this.#backoff.nextMs();
     const again = `trying again in ${(pauseMs / 1_000).toFixed(1)} s`;
-    if (end.kind === "refused") log.error(`❌ Broker refused the connection: ${end.reason}; ${again}`);
+    if (end.kind === "refused") log.error(`❌ Broker refused the connection: ${reason}; ${again}`);
     else if (end.kind === "replaced")
       log.error(`❌ Replaced: ${end.reason} (${runnerId}); each runner needs its own RUNNER_ID; ${again}`);
     else log.warn(`🔌 Disconnected from broker: ${end.reason}; ${again}`);
-    this.#retry = setTimeout(() => this.#connect(), pauseMs);
+    this.#retry = setTimeout(() => void this.#connect(), pauseMs);
   }
 
   #heartbeat(first = false): void {

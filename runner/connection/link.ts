@@ -6,6 +6,8 @@ import {
   CONTROL_MESSAGE_LIMIT_BYTES,
   RUNNER_SUBPROTOCOL,
 } from "../../functions/protocol/limits.ts";
+import { ENROLLED_HEADER } from "../../functions/protocol/enrolment.ts";
+import type { Login } from "./credential.ts";
 import { messageBytes, openWebSocket } from "../web-socket.ts";
 
 /**
@@ -24,7 +26,7 @@ const CLOSE_POLICY = 1_008;
 export interface LinkOptions {
   url: URL;
   runnerId: string;
-  sharedSecret: string;
+  login: Login;
   /** From dialling to the complete answer. */
   handshakeTimeoutMs: number;
   pingIntervalMs: number;
@@ -45,6 +47,8 @@ export interface LinkEvents {
 export interface LinkEnd {
   kind: "refused" | "replaced" | "lost" | "closed";
   reason: string;
+  /** Refused for what the runner came with. */
+  unauthorized?: boolean;
 }
 
 /** One socket to the hub, from its handshake to its end. Owns its timers. */
@@ -53,6 +57,7 @@ export class Link {
   readonly #events: LinkEvents;
   readonly #socket: WebSocket;
   #streams = false;
+  #enrolled = false;
   /** On the monotonic clock. */
   #heardAt = 0;
   #pingedAt = 0;
@@ -71,11 +76,12 @@ export class Link {
     this.#socket = openWebSocket({
       url,
       headers: [
-        ["authorization", `Bearer ${options.sharedSecret}`],
+        ...options.login.headers,
         ["sec-websocket-protocol", `${CONTROL_ONLY_SUBPROTOCOL}, ${RUNNER_SUBPROTOCOL}`],
       ],
       messageLimitBytes: CONTROL_MESSAGE_LIMIT_BYTES,
-      agreed: (_, subprotocol) => {
+      agreed: ({ headers }, subprotocol) => {
+        this.#enrolled = headers[ENROLLED_HEADER] !== undefined;
         this.#streams = subprotocol === RUNNER_SUBPROTOCOL;
         if (subprotocol !== null && !this.#streams && subprotocol !== CONTROL_ONLY_SUBPROTOCOL)
           this.#finish({ kind: "refused", reason: "it answered with a subprotocol that wasn't offered" });
@@ -91,6 +97,11 @@ export class Link {
   /** Whether the other side speaks binary frames; known once opened. */
   get streams(): boolean {
     return this.#streams;
+  }
+
+  /** Whether the hub says that what it was given is the runner's own now. */
+  get enrolled(): boolean {
+    return this.#enrolled;
   }
 
   get bufferedBytes(): number {
@@ -155,9 +166,10 @@ export class Link {
   }
 
   async #refused(response: IncomingMessage): Promise<void> {
-    const reason = await readRefusal(response);
+    const reason = await readRefusal(response, this.#options.login.name);
     response.destroy();
-    this.#finish({ kind: "refused", reason });
+    const unauthorized = response.statusCode === 401 || response.statusCode === 403;
+    this.#finish({ kind: "refused", reason, unauthorized });
   }
 
   /** A broker answers pings of the WebSocket protocol, a hub text, which doesn't wake it. */
@@ -192,7 +204,7 @@ export class Link {
 function closed(code: number, reason: string): LinkEnd {
   if (code === CLOSE_REPLACED)
     return { kind: "replaced", reason: "another runner connected with the same id" };
-  if (code === CLOSE_POLICY) return { kind: "refused", reason: reason || "policy" };
+  if (code === CLOSE_POLICY) return { kind: "refused", reason: reason || "policy", unauthorized: true };
   const what = code === 1006 ? "the connection broke" : `closed with ${code}`;
   return { kind: "lost", reason: reason === "" ? what : `${what}: ${reason}` };
 }
@@ -203,16 +215,19 @@ function describe(error: Error): string {
   return error.message || code || error.name;
 }
 
+const secretHints: Record<number, string> = {
+  401: "the secret is wrong",
+  403: "the secret isn't allowed here",
+};
+
 const statusHints: Record<number, string> = {
-  401: "the secret is wrong (RUNNER_SHARED_SECRET)",
-  403: "the secret isn't allowed here (RUNNER_SHARED_SECRET)",
   404: "there is no runner socket at this path (RUNNER_BROKER_URL)",
   426: "no version that this runner speaks is spoken there",
   429: "too many attempts with a wrong secret",
 };
 
 /** The status in words, and what the body says in its `error` or `detail`. */
-async function readRefusal(response: IncomingMessage): Promise<string> {
+async function readRefusal(response: IncomingMessage, secretName: string): Promise<string> {
   const status = response.statusCode ?? 0;
   const chunks: Buffer[] = [];
   let length = 0;
@@ -229,7 +244,8 @@ async function readRefusal(response: IncomingMessage): Promise<string> {
   } finally {
     clearTimeout(timeout);
   }
-  const hint = statusHints[status];
+  const secretHint = secretHints[status];
+  const hint = secretHint === undefined ? statusHints[status] : `${secretHint} (${secretName})`;
   const detail = refusalDetail(Buffer.concat(chunks).toString());
   return [`HTTP ${status}`, hint, detail].filter((part) => part !== undefined && part !== "").join(": ");
 }
@@ -239,7 +255,7 @@ function refusalDetail(body: string): string {
     const parsed: unknown = JSON.parse(body);
     if (typeof parsed !== "object" || parsed === null) return "";
     const text = "error" in parsed ? parsed.error : "detail" in parsed ? parsed.detail : "";
-    return typeof text === "string" ? text.replace(/[\u0000-\u001f\u007f]/g, " ").slice(0, 200) : "";
+    return typeof text === "string" ? text.replace(/[\u0000-\u001f\u007f]/g, " ").slice(0, 400) : "";
   } catch {
     return "";
   }

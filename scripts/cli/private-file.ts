@@ -22,6 +22,7 @@ export async function readPrivate(file: string): Promise<string | null> {
 /** Readable by its owner only. Written whole or not at all. */
 export async function writePrivate(file: string, content: unknown): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await chmod(dirname(file), 0o700);
   const temporary = `${file}.${process.pid}`;
   await writeFile(temporary, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
   await chmod(temporary, 0o600);

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { hideSecrets } from "../../runner/processes/hide-secrets.ts";
 import { NODE_FLAGS } from "../build/node-flags.ts";
 
 /** Has `node:sqlite` without a flag, which the runner's locks are made of. The rest of the command line needs less. */
@@ -33,7 +34,7 @@ export async function runRunner(args: readonly string[]): Promise<void> {
     process.emitWarning = () => {};
     process.execve(process.execPath, [process.execPath, ...words], definedOnly(process.env));
   }
-  follow(process.execPath, words);
+  follow(process.execPath, words, args);
 }
 
 function refuseOldNode(): void {
@@ -47,8 +48,10 @@ function refuseOldNode(): void {
 }
 
 /** Stands before the runner: hands signals on, and ends as it does. */
-function follow(program: string, words: string[]): void {
+function follow(program: string, words: string[], given: readonly string[]): void {
   const child = spawn(program, words, { stdio: "inherit" });
+  // It waits as long as the runner runs, whose guests may look at it.
+  hideSecrets(given.map((word) => word.replace(/^--[^=]*=?/, "")).filter((value) => value.length >= 6));
   // A terminal interrupts its whole foreground itself; the second SIGINT would end the runner without draining.
   process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
   process.on("SIGTERM", () => child.kill("SIGTERM"));

@@ -1,14 +1,19 @@
 import { once } from "node:events";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { printable } from "../../functions/protocol/printable.ts";
+import { credentialFile } from "../../runner/connection/credential-file.ts";
 import { networkVariables, pick } from "../../runner/processes/environment.ts";
+import { writeFileAtomically } from "../../runner/workspaces/atomic-file.ts";
 import { NODE_FLAGS } from "../build/node-flags.ts";
 import { projectRoot } from "../build/worker.ts";
 import { GuardedProcess } from "./guarded-process.ts";
 import { upload } from "../cli/deploy/upload.ts";
 import type { Upload } from "../client/control-client.ts";
 import { packExample } from "./example-source.ts";
+import { SettingError } from "./settings.ts";
 import type { Stack } from "./stack.ts";
 
 export const LOCAL_RUNNER = "local";
@@ -28,7 +33,7 @@ export interface LocalRunner {
   stop(): Promise<void>;
 }
 
-/** Starts the runner that comes with the local stack. The caller stops it, also while it isn't online yet. */
+/** Starts the runner that comes with the local stack, after {@link giveCredential}. The caller stops it, also while it isn't online yet. */
 export function startLocalRunner(stack: Stack, home: string): LocalRunner {
   const runner = [...NODE_FLAGS, join(projectRoot, "runner/index.ts"), "runner"];
   const workspace = join(home, "workspace");
@@ -41,7 +46,6 @@ export function startLocalRunner(stack: Stack, home: string): LocalRunner {
       PATH: process.env["PATH"] ?? "",
       HOME: process.env["HOME"] ?? home,
       RUNNER_ID: LOCAL_RUNNER,
-      RUNNER_SHARED_SECRET: stack.secrets.runnerSharedSecret,
       RUNNER_BROKER_URL: `ws://127.0.0.1:${stack.workerd.port}/_signalbox/socket`,
       API_BASE_URL: stack.url,
       WORKSPACE_ROOT: workspace,
@@ -71,6 +75,25 @@ export function startLocalRunner(stack: Stack, home: string): LocalRunner {
     throw error;
   });
   return { online, exited, lastLines: () => lines, stop: () => guarded.stop() };
+}
+
+/** The runner needs no more than a secret of its own, which is kept in its workspace and in no environment. */
+export async function giveCredential({ control }: Stack, home: string): Promise<void> {
+  const workspace = join(home, "workspace");
+  const file = credentialFile(workspace, LOCAL_RUNNER);
+  const runners = await control.runners();
+  const isKnown = runners.some(({ id, ownCredential }) => id === LOCAL_RUNNER && ownCredential);
+  if (isKnown && existsSync(file)) return;
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    // A start that ends between this and the next steps leaves none, and not a former one.
+    await rm(file, { force: true });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new SettingError(`The local runner's workspace ${workspace} can't be used: ${why}`);
+  }
+  const { secret } = await control.issueCredential(LOCAL_RUNNER);
+  await writeFileAtomically(file, `${JSON.stringify({ secret, next: null })}\n`);
 }
 
 /** Puts the example's source on the local runner; returns what a deployment names it by. */

@@ -25,8 +25,8 @@ export interface Workerd {
 }
 
 /**
- * Runs the built Worker in workerd itself, with its Durable Objects on disk. Settings reach it through its
- * environment, so no secret is ever in a file.
+ * Runs the built Worker in workerd itself, with its Durable Objects on disk. Settings reach it through files that only this
+ * user can read and that are deleted once it has started: an environment can be read for as long as its process runs.
  */
 export async function startWorkerd(options: {
   worker: string;
@@ -44,6 +44,8 @@ export async function startWorkerd(options: {
   const configFile = join(directory, "workerd.capnp");
   await writeFile(configFile, capnp(options, await compatibility()));
   await writeFile(join(directory, "cron.js"), CRON_WORKER);
+  for (const [name, value] of Object.entries(options.settings))
+    await writeFile(join(directory, settingFile(name)), value, { mode: 0o600 });
   const isPassedOn = (options.stdout ?? "inherit") === "inherit";
   const guarded = new GuardedProcess(
     workerdBinary(),
@@ -57,7 +59,7 @@ export async function startWorkerd(options: {
     ],
     {
       // workerd takes what the settings name and nothing of this process's own secrets.
-      env: { ...options.settings, PATH: process.env["PATH"] ?? "", TZ: "UTC" },
+      env: { PATH: process.env["PATH"] ?? "", TZ: "UTC" },
       stdout: isPassedOn ? "pipe" : (options.stdout ?? "pipe"),
       controlPipe: true,
     },
@@ -92,6 +94,10 @@ export async function startWorkerd(options: {
     // workerd has read its configuration by the time that it listens.
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+function settingFile(name: string): string {
+  return `setting-${name}`;
 }
 
 /** What workerd calls the event of its inspector's port. */
@@ -170,7 +176,7 @@ function capnp(
 ): string {
   const text = (value: string): string => JSON.stringify(value);
   const settings = Object.keys(options.settings).map(
-    (name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`,
+    (name) => `(name = ${text(name)}, text = embed ${text(settingFile(name))})`,
   );
   const objects = ["AppController", "EmbeddedStore", "RunnerHub", "PageHub"];
   const bindings = objects.map((name) => {

@@ -6,6 +6,7 @@ import { projectRoot } from "../../scripts/build/worker.ts";
 import { jsonLines, Operator, type CliResult } from "../helpers/cli.ts";
 import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { CONTROL_TOKEN, OPERATOR_NAME, startTestStack, until, type TestStack } from "../helpers/stack.ts";
+import { connectRunner } from "../helpers/tunnel-client.ts";
 
 /** Every command once with `--json` and pipes, and once in a pseudo-terminal, on a real stack with a real runner. */
 
@@ -257,11 +258,15 @@ test("delete --wait ends when the deployment is gone", async () => {
 
 test("runners, drain, credentials and delete", async () => {
   expect(await json("runners")).toMatchObject({ runners: [{ id: "builder", state: "online" }] });
-  expect(await screen("runners")).toMatch(/builder +online/);
+  expect(await screen("runners")).toMatch(/builder +online.*enrolled/);
   expect(await json("runners", "drain", "builder")).toMatchObject({ drainRequested: true });
   expect(await screen("runners", "drain", "builder", "--undo")).toContain("takes new work again");
   expect(await json("runners", "credentials", "spare", "--yes")).toMatchObject({ id: "spare" });
   expect(await screen("runners", "credentials", "spare", "--yes")).toMatch(/RUNNER_SHARED_SECRET=\S+/);
+  expect(await screen("runners")).toMatch(/spare .*own credential, not used yet/);
+  const old = await connectRunner(stack, "old", {}, { subprotocol: null });
+  expect(await screen("runners")).toMatch(/old .*sentryvibe.*shared secret/);
+  await old.close();
   expect(await screen("runners", "credentials", "spare", "--revoke", "--yes")).toContain(
     "no secret of its own",
   );

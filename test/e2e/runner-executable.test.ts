@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,6 +55,27 @@ test.each(forms)("the %s connects, serves the tunnel and drains", async (form) =
     runner.signal("SIGTERM");
     expect(await link.end()).toMatchObject({ code: 1001 });
     expect(await runner.exited).toBe(0);
+  } finally {
+    await runner.remove();
+    await hub.close();
+  }
+});
+
+test.each(forms)("the %s shows its secrets in neither environment nor command line", async (form) => {
+  const hub = await startHub();
+  const env = { RUNNER_SHARED_SECRET: "", OTHER_SECRET: "a-secret-that-nobody-named" };
+  const args = ["runner", "--sharedSecret", RUNNER_SECRET, "--anthropic-api-key=another-agent-key"];
+  const runner = await startRunner(hub, { command: command(form), args, env });
+  try {
+    await hub.connection(0);
+    const shown = ["environ", "cmdline"].map((file) =>
+      readFileSync(`/proc/${runner.program.pid}/${file}`, "latin1"),
+    );
+    for (const secret of [RUNNER_SECRET, "another-agent-key", "agent-key-for-tests", env.OTHER_SECRET])
+      expect(shown.join("\0").includes(secret), secret).toBe(false);
+    expect(shown[0]).toMatch(/OTHER_SECRET=\*+\0/);
+    expect(shown[0]).toContain(`RUNNER_ID=${runner.id}`);
+    expect(runner.output()).not.toContain("can't be hidden");
   } finally {
     await runner.remove();
     await hub.close();

@@ -118,13 +118,12 @@ test.concurrent("SIGTERM ends a start that waits for the example", async () => {
   const manifest = "workspace/.signalbox/deployments/live-counter/v1/deployment.json";
   await truncate(join(home, manifest), 0);
   const stack = start({ SIGNALBOX_HOME: home });
-  const runner = (): number[] => processesWith("RUNNER_ID=local", `WORKSPACE_ROOT=${home}/workspace`);
-  await until(runner, (found) => found.length > 0);
-  const started = await descendants(stack.child.pid ?? 0);
+  const started = await until(
+    () => descendants(stack.child.pid ?? 0),
+    (found) => found.length > 4,
+  );
   stack.child.kill("SIGTERM");
   expect(await stack.exited).toBe(0);
-  // It was waited for. What is killed with its parent may take a moment more.
-  expect(runner()).toEqual([]);
   expect(stack.lines.join()).not.toContain("is ready");
   await until(
     () => living(started),
@@ -135,10 +134,8 @@ test.concurrent("SIGTERM ends a start that waits for the example", async () => {
 test.concurrent("a runner that can't start says why, and which workspace", async () => {
   const home = await newHome();
   await writeFile(join(home, "workspace"), "a file in its place");
-  expect(await complaint(home)).toMatch(
-    new RegExp(
-      `the local runner, whose workspace is ${home}/workspace, ended with code 1\n +.*${home}/workspace`,
-    ),
+  expect(await complaint(home)).toContain(
+    `The local runner's workspace ${home}/workspace can't be used: ENOTDIR`,
   );
   await rm(join(home, "workspace"));
   await mkdir(join(home, "workspace/.signalbox"), { recursive: true });
@@ -181,7 +178,9 @@ test.concurrent("the local runner gets what its caller reaches the outside with"
     ),
   );
   const runner = environments.find((text) => text.includes("RUNNER_ID=local"))?.split("\0") ?? [];
-  for (const [name, value] of Object.entries(network)) expect(runner).toContain(`${name}=${value}`);
+  // A running runner shows no values.
+  for (const [name, value] of Object.entries(network))
+    expect(runner).toContain(`${name}=${"*".repeat(value.length)}`);
   expect(runner).toContain(
     `RUNNER_INHERIT_ENV=${["https_proxy", "npm_config_registry", "NODE_EXTRA_CA_CERTS"].join(",")}`,
   );

@@ -6,6 +6,11 @@ import { RUNNER_SECRET, startHub } from "../helpers/hub-client.ts";
 
 const limits = { handshakeTimeoutMs: 10_000, pingIntervalMs: 10_000, silenceLimitMs: 10_000 };
 
+const login = {
+  name: "RUNNER_SHARED_SECRET",
+  headers: [["authorization", `Bearer ${RUNNER_SECRET}`]],
+} as const;
+
 function dial(
   url: string,
   more: Partial<typeof limits>,
@@ -13,7 +18,7 @@ function dial(
   const opened = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<LinkEnd>();
   const link = new Link(
-    { url: new URL(url), runnerId: "r1", sharedSecret: RUNNER_SECRET, ...limits, ...more },
+    { url: new URL(url), runnerId: "r1", login, ...limits, ...more },
     {
       opened: () => opened.resolve(),
       text: () => undefined,

@@ -92,13 +92,20 @@ export function confinement(kept: RunnerView["confinement"]): string {
   return kept.level === "sandbox" && kept.network === "shared" ? "sandbox, shared network" : kept.level;
 }
 
+/** What opens its id. */
+function credentialOf({ enrolled, ownCredential, protocol }: RunnerView): string {
+  if (enrolled) return "enrolled";
+  if (ownCredential) return "own credential, not used yet";
+  return protocol === null ? "" : "shared secret";
+}
+
 function row(runner: RunnerView, { style }: Output): string[] {
   const state = runner.state === "online" ? style.green(runner.state) : style.yellow(runner.state);
   const remarks = [
     runner.state === "online" ? "" : runner.reason,
     runner.conflict ? style.red("two runners use this id") : "",
     runner.drainRequested && runner.state !== "draining" ? "drain requested" : "",
-    runner.ownCredential ? "own credential" : "",
+    credentialOf(runner),
   ].filter((remark) => remark !== "");
   return [
     runner.id,

@@ -14,7 +14,7 @@ import { createLog } from "../../../runner/terminal/log.ts";
 const invocation = readInvocation(process.argv.slice(2), process.env);
 if (invocation.kind !== "run") throw new Error("This one only runs.");
 const { config } = invocation;
-const log = createLog({ debug: false, secrets: [config.sharedSecret] });
+const log = createLog({ debug: false, secrets: [config.sharedSecret ?? ""] });
 const runner = new Runner({ config, log, reporter: noReporter, timings: { stableMs: 200 } });
 runner.attach(new Hosting({ root: config.workspaceRoot }, runner.internalApi));
 setFlagsFromString("--expose-gc");
