@@ -7,7 +7,9 @@ import { STOP_GRACE_MS } from "../../functions/protocol/limits.ts";
 import { endProcesses } from "./end-processes.ts";
 import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
-import { startTimeOf } from "./process-table.ts";
+import { entering } from "./entering.ts";
+import type { ProcessGroups } from "./process-group.ts";
+import { type Quarry, startTimeOf } from "./process-table.ts";
 
 /** What a command leaves running gets this long to finish its files. */
 const LEFTOVER_GRACE_MS = 2_000;
@@ -31,6 +33,12 @@ export interface StartOptions {
   /** Who it is for, in the journal. */
   owner: string;
   journal: ProcessJournal;
+  /** Keep together what it starts, where the host can. */
+  groups?: ProcessGroups;
+  /** Used by nobody else: what still uses it when the command ends is its own, too. */
+  directory?: string;
+  /** Processes that its user may have at a time; null: no limit. */
+  userProcesses?: number | null;
   output: OutputSink;
   graceMs?: number;
   /** Aborting ends a start midway and a running process alike. */
@@ -47,10 +55,19 @@ export class HostedProcess {
    * if something can't be killed.
    */
   readonly finished: Promise<Exit>;
-  readonly #end: () => Promise<void>;
+  /** What finds all of it. */
+  readonly quarry: Quarry;
+  readonly #end: (graceMs?: number) => Promise<void>;
 
-  private constructor(pid: number, exited: Promise<Exit>, finished: Promise<Exit>, end: () => Promise<void>) {
+  private constructor(
+    pid: number,
+    quarry: Quarry,
+    exited: Promise<Exit>,
+    finished: Promise<Exit>,
+    end: (graceMs?: number) => Promise<void>,
+  ) {
     this.pid = pid;
+    this.quarry = quarry;
     this.exited = exited;
     this.finished = finished;
     this.#end = end;
@@ -62,12 +79,17 @@ export class HostedProcess {
     const { journal, owner, signal } = options;
     const marker = randomUUID();
     signal?.throwIfAborted();
-    await journal.record({ marker, owner, leader: null });
+    const directory = options.directory ?? null;
+    const group = (await options.groups?.make(marker)) ?? null;
+    const entry = { marker, owner, directory, group: group?.path ?? null };
+    await journal.record({ ...entry, leader: null });
     let child: ChildProcessByStdio<null, Readable, Readable>;
     let pid: number | undefined;
     try {
       signal?.throwIfAborted();
-      child = spawn("/bin/sh", ["-c", options.command], {
+      const command = ["/bin/sh", "-c", options.command];
+      const [program = "", ...args] = entering(command, group, options.userProcesses ?? null);
+      child = spawn(program, args, {
         cwd: options.cwd,
         env: { ...options.env, [MARKER_VARIABLE]: marker },
         stdio: ["ignore", "pipe", "pipe"],
@@ -76,6 +98,7 @@ export class HostedProcess {
       pid = child.pid;
       if (pid === undefined) await once(child, "spawn"); // rejects with the reason
     } catch (error) {
+      await group?.remove();
       await journal.forget(marker);
       throw error;
     }
@@ -88,12 +111,12 @@ export class HostedProcess {
     ]);
     // Gone already: its group may still live.
     const leader = { pid, startTime: (await startTimeOf(pid)) ?? "gone" };
-    const quarry = { marker, leader, isOwnChild: true };
-    const recorded = journal.record({ marker, owner, leader });
+    const quarry: Quarry = { marker, leader, isOwnChild: true, group, directory };
+    const recorded = journal.record({ ...entry, leader });
     recorded.catch(() => undefined);
     let ending: Promise<void> | null = null;
     const end = (graceMs: number): Promise<void> => (ending ??= endProcesses(quarry, graceMs));
-    const stop = (): Promise<void> => end(options.graceMs ?? STOP_GRACE_MS);
+    const stop = (graceMs?: number): Promise<void> => end(graceMs ?? options.graceMs ?? STOP_GRACE_MS);
     const onAbort = (): void => void stop().catch(() => undefined); // `finished` rejects with the same reason
     const finished = (async () => {
       const exit = await exited;
@@ -105,10 +128,11 @@ export class HostedProcess {
       child.stderr.destroy();
       // An entry written after its deletion would stay.
       await recorded.catch(() => undefined);
+      await group?.remove();
       await journal.forget(marker);
       return exit;
     })();
-    const hosted = new HostedProcess(pid, exited, finished, stop);
+    const hosted = new HostedProcess(pid, quarry, exited, finished, stop);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       signal?.throwIfAborted();
@@ -124,6 +148,12 @@ export class HostedProcess {
   /** SIGTERM to all of it, the grace, SIGKILL; resolves when nothing of it is left. */
   async stop(): Promise<Exit> {
     await this.#end();
+    return this.finished;
+  }
+
+  /** As `stop`, but at once: it takes what others need. */
+  async kill(): Promise<Exit> {
+    await this.#end(0);
     return this.finished;
   }
 }
