@@ -5,8 +5,8 @@
 export interface ProcessGroup {
   /** For the journal: a killed runner's successor opens it by this. */
   readonly path: string;
-  /** A command line that joins the group and becomes the given one. */
-  entering(command: readonly string[]): string[];
+  /** At once, for a process that waits for it: see `entering`. */
+  admit(pid: number): void;
   members(): Promise<number[]>;
   /** SIGKILL to all at once, so that none forks meanwhile; false where the system can't. */
   kill(): Promise<boolean>;

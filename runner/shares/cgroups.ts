@@ -1,9 +1,11 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { entering } from "../processes/entering.ts";
 import type { ProcessGroup, ProcessGroups } from "../processes/process-group.ts";
 import { isSystemError } from "../runner-error.ts";
 
@@ -77,14 +79,17 @@ export class Cgroups implements ProcessGroups {
   }
 
   async #prove(): Promise<void> {
-    const group = await this.make(`probe-${process.pid}`);
+    const name = `probe-${process.pid}`;
+    const group = await this.make(name);
     try {
-      const [program = "", ...args] = group.entering(["/bin/sh", "-c", "cat /proc/self/cgroup"]);
-      const child = spawn(program, args, { stdio: ["ignore", "pipe", "ignore"] });
+      const cat = { file: "/bin/cat", args: ["/proc/self/cgroup"], cwd: "/", env: {} };
+      const { file, args } = entering(cat, name, null);
+      const child = spawn(file, args, { stdio: ["ignore", "pipe", "ignore"] });
+      if (child.pid !== undefined) group.admit(child.pid);
       let output = "";
       child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
       await once(child, "close");
-      if (!output.includes(`/probe-${process.pid}`)) throw new Error("can't be entered");
+      if (!output.includes(`/${name}`)) throw new Error("can't be entered");
     } finally {
       await group.remove();
     }
@@ -98,8 +103,14 @@ export class Cgroup implements ProcessGroup {
     this.path = path;
   }
 
-  entering(command: readonly string[]): string[] {
-    return ["/bin/sh", "-c", `echo $$ > "$0/cgroup.procs" && exec "$@" || exit 126`, this.path, ...command];
+  /** The runner does it: a guest of another user may not. */
+  admit(pid: number): void {
+    try {
+      writeFileSync(join(this.path, "cgroup.procs"), String(pid));
+    } catch (error) {
+      // It has ended already.
+      if (!isSystemError(error, "ESRCH")) throw error;
+    }
   }
 
   /** Also those of the groups that it has made inside: a container engine, say. */
