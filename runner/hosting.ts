@@ -83,6 +83,7 @@ export class Hosting implements RunnerPart {
       disk: this.#disk,
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
+      limits: this.#workspace?.shares.status() ?? {},
     };
   }
 

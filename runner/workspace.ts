@@ -1,5 +1,8 @@
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
+import { Cgroups } from "./shares/cgroups.ts";
+import { type GuestLimits, guestLimits } from "./shares/guest-limits.ts";
+import { Shares } from "./shares/shares.ts";
 import { noConfinement } from "./confinement/confinement.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
@@ -33,6 +36,10 @@ export interface WorkspaceOptions {
   /** Names of further variables of the runner that hosted processes get: a proxy's, a registry's. */
   inheritEnvironment?: readonly string[];
   timing?: Partial<DeploymentTiming>;
+  /** What one deployment may take. */
+  limits?: Partial<GuestLimits>;
+  /** Without them, processes are found by what they inherit and hold. */
+  cgroups?: boolean;
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
@@ -48,6 +55,7 @@ export class Workspace {
   readonly ports: Ports;
   readonly sources: SourceStore;
   readonly deployments: DeploymentManager;
+  readonly shares: Shares;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -60,6 +68,7 @@ export class Workspace {
     this.ports = parts.ports;
     this.sources = parts.sources;
     this.deployments = parts.deployments;
+    this.shares = parts.shares;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -74,12 +83,16 @@ export class Workspace {
     await mkdir(own, { recursive: true, mode: 0o700 });
     const lock = await takeRoot(join(own, "runner.lock"));
     let disk: Disk | null = null;
+    let shares: Shares | null = null;
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
-      await journal.reapOrphans();
+      const limits = { ...guestLimits(), ...options.limits };
+      const cgroups = options.cgroups === false ? "they are switched off" : await Cgroups.open(root, limits);
+      await journal.reapOrphans(typeof cgroups === "string" ? undefined : cgroups);
       const trash = await Trash.open(join(own, "trash"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment } = options;
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
+      shares = Shares.open(limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
       const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
       const keptMs = options.sourceKeptMs;
@@ -99,14 +112,17 @@ export class Workspace {
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
         ownProgram: await installOwnProgram(join(own, "bin")),
         confinement: noConfinement,
+        shares,
         timing,
         inheritEnvironment,
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
       const logs = new ProjectLogs(join(own, "logs"));
-      return new Workspace({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
+      const parts = { workspaces, trash, disk, logs, journal, ports, sources, deployments, shares };
+      return new Workspace(parts, lock);
     } catch (error) {
+      await shares?.close();
       disk?.close();
       lock.release();
       throw error;
@@ -118,6 +134,7 @@ export class Workspace {
     clearInterval(this.#sweeps);
     await this.deployments.close();
     await this.logs.close();
+    await this.shares.close();
     this.disk.close();
     this.#lock.release();
   }

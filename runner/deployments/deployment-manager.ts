@@ -19,7 +19,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement" | "shares"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -42,7 +42,7 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash, managers, ownProgram, confinement } = options;
+    const { sources, disk, ports, journal, trash, managers, ownProgram, confinement, shares } = options;
     this.#host = {
       sources,
       disk,
@@ -52,6 +52,7 @@ export class DeploymentManager {
       managers,
       ownProgram,
       confinement,
+      shares,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],

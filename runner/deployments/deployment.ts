@@ -14,7 +14,9 @@ import type { ManagerStore } from "../packages/manager-store.ts";
 import type { Confinement } from "../confinement/confinement.ts";
 import { inheritedPath } from "../processes/environment.ts";
 import { fits, installedNode, wantedNode } from "../packages/node-version.ts";
+import { findHolders } from "../processes/directory-holders.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
+import type { Shares } from "../shares/shares.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
@@ -23,7 +25,7 @@ import { waitUntilReady } from "./health-probe.ts";
 import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
 import { publicHostOf } from "./spec.ts";
-import { runStep, startServer, StepFailure } from "./steps.ts";
+import { runStep, ShareExceeded, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
 
 /** Before it has ever been ready, a deployment that ends by itself is tried again so often, then it has failed. */
@@ -40,6 +42,7 @@ export interface DeploymentHost {
   /** The directory with `signalbox-runner`, which this runner is. */
   readonly ownProgram: string;
   readonly confinement: Confinement;
+  readonly shares: Shares;
   readonly slots: Slots;
   readonly timing: DeploymentTiming;
   /** Names of further variables of the runner that its processes get. */
@@ -76,7 +79,8 @@ export class Deployment {
     directory: string,
     manifest: DeploymentManifest,
   ): Promise<Deployment> {
-    return new Deployment(host, directory, manifest, await LogFile.open(join(directory, "log")));
+    const log = await LogFile.open(join(directory, "log"), { bytes: host.shares.limits.logBytes });
+    return new Deployment(host, directory, manifest, log);
   }
 
   get manifest(): Readonly<DeploymentManifest> {
@@ -160,6 +164,15 @@ export class Deployment {
     return join(this.#directory, "work");
   }
 
+  /** The app's deployments share it, and with it the package manager's cache. */
+  get #home(): string {
+    return join(this.#directory, "..", ".home");
+  }
+
+  get #temporary(): string {
+    return join(this.#directory, "tmp");
+  }
+
   async #live(signal: AbortSignal): Promise<void> {
     try {
       if (!this.#manifest.prepared) await this.#host.slots.run(signal, () => this.#prepare(signal));
@@ -235,6 +248,10 @@ export class Deployment {
       signal.throwIfAborted();
       if (attempt.readyAt !== null && performance.now() - attempt.readyAt >= timing.stableMs) failures = 0;
       failures++;
+      if (end instanceof ShareExceeded) {
+        if (!this.#manifest.wasReady) throw end;
+        await this.#waitForRoom(end, signal);
+      }
       this.#manifest.crashes++;
       if (!this.#manifest.wasReady && failures >= FIRST_ATTEMPTS) throw end;
       const delayMs = backoffMs(failures, timing);
@@ -243,6 +260,15 @@ export class Deployment {
       await this.#say("start", reason);
       await sleep(delayMs, undefined, { signal });
     }
+  }
+
+  /** It took more than its share: it starts again once that can last. What it only kept for a while goes. */
+  async #waitForRoom({ message, lastLines }: ShareExceeded, signal: AbortSignal): Promise<void> {
+    const { trash, disk, shares } = this.#host;
+    await this.#set("starting", { reason: `${message}; it starts again when there is room.`, lastLines });
+    await trash.discard(this.#temporary);
+    disk.touch(this.#directory);
+    await shares.untilRoom([this.#directory, this.#home], signal);
   }
 
   /** One process from its start to its end; returns why it ended. */
@@ -306,7 +332,7 @@ export class Deployment {
   }
 
   #step(phase: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
-    const { journal, disk, timing, inheritEnvironment, confinement } = this.#host;
+    const { journal, disk, timing, inheritEnvironment, confinement, shares } = this.#host;
     return {
       phase,
       command,
@@ -315,10 +341,11 @@ export class Deployment {
       disk,
       owner: this.key,
       log: this.#log,
+      directory: this.#directory,
       work: this.workDirectory,
-      // The app's deployments share it, and with it the package manager's cache.
-      home: join(this.#directory, "..", ".home"),
-      temporary: join(this.#directory, "tmp"),
+      home: this.#home,
+      temporary: this.#temporary,
+      shares,
       inherit: inheritEnvironment,
       graceMs: timing.stopGraceMs,
       diskCheckMs: timing.diskCheckMs,
@@ -372,6 +399,10 @@ export class Deployment {
     await this.#restarts;
     this.#host.ports.release(this.key);
     await this.#log.close();
+    // What isn't known to be hosted is left alone, a person's shell above all; whoever wonders finds it in the log.
+    for (const { pid, name, why } of (await findHolders(this.#directory, null)).strangers) {
+      complain(`deployment ${this.key}: process ${pid} (${name}) uses its directory and isn't ended: ${why}`);
+    }
     await this.#host.trash.discard(this.#directory);
     this.#host.disk.touch(this.#directory);
   }

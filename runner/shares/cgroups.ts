@@ -54,7 +54,9 @@ export class Cgroups implements ProcessGroups {
       return cgroups;
     } catch (error) {
       await rmdir(root).catch(() => undefined); // another runner's groups are in it, or it was never made
-      const why = isSystemError(error, "EROFS", "EACCES", "EPERM", "ENOENT") ? "isn't writable" : String(error);
+      const why = isSystemError(error, "EROFS", "EACCES", "EPERM", "ENOENT")
+        ? "isn't writable"
+        : String(error);
       return `the cgroup ${own} ${why}`;
     }
   }
@@ -78,6 +80,11 @@ export class Cgroups implements ProcessGroups {
     return dirname(path).endsWith(relative(dirname(this.#root), this.#root)) ? new Cgroup(path) : null;
   }
 
+  /** When no group is left. */
+  async close(): Promise<void> {
+    await rmdir(this.#root).catch(() => undefined); // what is left in it is the next runner's
+  }
+
   async #prove(): Promise<void> {
     const name = `probe-${process.pid}`;
     const group = await this.make(name);
@@ -98,6 +105,8 @@ export class Cgroups implements ProcessGroups {
 
 export class Cgroup implements ProcessGroup {
   readonly path: string;
+  /** What is read of it before it goes. */
+  #last: GroupEvents | null = null;
 
   constructor(path: string) {
     this.path = path;
@@ -129,6 +138,7 @@ export class Cgroup implements ProcessGroup {
   }
 
   async remove(): Promise<void> {
+    this.#last = await this.events();
     const deadline = performance.now() + REMOVAL_LIMIT_MS;
     for (;;) {
       try {
@@ -145,6 +155,7 @@ export class Cgroup implements ProcessGroup {
   }
 
   async events(): Promise<GroupEvents> {
+    if (this.#last !== null) return this.#last;
     return {
       memory: await this.#count("memory.events", "oom_kill"),
       processes: await this.#count("pids.events", "max"),
@@ -168,9 +179,7 @@ export class Cgroup implements ProcessGroup {
 
   async #inner(): Promise<Cgroup[]> {
     const entries = await readdir(this.path, { withFileTypes: true }).catch(() => []);
-    return entries.flatMap((entry) =>
-      entry.isDirectory() ? [new Cgroup(join(this.path, entry.name))] : [],
-    );
+    return entries.flatMap((entry) => (entry.isDirectory() ? [new Cgroup(join(this.path, entry.name))] : []));
   }
 }
 
