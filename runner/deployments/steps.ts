@@ -29,7 +29,7 @@ export class ShareExceeded extends StepFailure {}
 
 export interface StepOptions {
   /** Said in logs and failures: install, build, start. */
-  phase: string;
+  step: string;
   command: string;
   signal: AbortSignal;
   owner: string;
@@ -58,11 +58,11 @@ export interface StepOptions {
 
 /** Runs a command to its end. Throws {@link StepFailure} if it fails, `disk_full`, or the abort. */
 export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
-  const { phase, signal, disk, limitMs } = options;
-  const capture = new Capture(options.log, phase, LAST_LINES);
+  const { step, signal, disk, limitMs } = options;
+  const capture = new Capture(options.log, step, LAST_LINES);
   const limits = new AbortController();
   const timer = setTimeout(() => {
-    limits.abort(new StepFailure(`The ${phase} took longer than ${limitMs / 1_000} s`, capture.lastLines));
+    limits.abort(new StepFailure(`The ${step} took longer than ${limitMs / 1_000} s`, capture.lastLines));
   }, limitMs);
   // The command writes without asking: stop it while others still have room.
   const watch = setInterval(() => {
@@ -79,7 +79,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     limits.signal.throwIfAborted();
     const exceeded = excess();
     if (exceeded !== null) throw exceeded;
-    if (exit.code !== 0) throw new StepFailure(`The ${phase} ${describeExit(exit)}`, capture.lastLines);
+    if (exit.code !== 0) throw new StepFailure(`The ${step} ${describeExit(exit)}`, capture.lastLines);
   } finally {
     clearTimeout(timer);
     clearInterval(watch);
@@ -98,11 +98,11 @@ export interface Server {
 
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
-  const capture = new Capture(options.log, options.phase, LAST_LINES);
+  const capture = new Capture(options.log, options.step, LAST_LINES);
   const { process, excess } = await host(options, capture, options.signal);
   const ended = process.finished.then(
     (exit) =>
-      excess() ?? new StepFailure(`The ${options.phase} command ${describeExit(exit)}`, capture.lastLines),
+      excess() ?? new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
   ended.catch(() => undefined);
   return {
@@ -123,7 +123,7 @@ interface Hosted {
 
 async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<Hosted> {
   const { command, owner, journal, work, home, temporary, graceMs, confinement, user } = options;
-  const { shares, directory, log, phase } = options;
+  const { shares, directory, log, step } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(temporary, { recursive: true, mode: 0o700 });
   const process = await HostedProcess.start({
@@ -152,7 +152,7 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
     signal,
   });
   let excess: ShareExceeded | null = null;
-  const say = (text: string): void => void log.append([systemLine(text, phase)]);
+  const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
     key: owner,
     directories: [directory, home],

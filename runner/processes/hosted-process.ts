@@ -160,7 +160,7 @@ export class HostedProcess {
 
 /** The leader of a group of its own. */
 function spawnDetached(
-  { file, args, input, isWrapped: _, ...options }: Launch,
+  { file, args, input, isWrapped: _isWrapped, ...options }: Launch,
   marker: string,
 ): ChildProcessByStdio<Writable | null, Readable, Readable> {
   const how = { ...options, env: { ...options.env, [MARKER_VARIABLE]: marker }, detached: true };
