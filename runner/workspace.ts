@@ -92,7 +92,7 @@ export class Workspace {
       const trash = await Trash.open(join(own, "trash"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment } = options;
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
-      shares = Shares.open(limits, cgroups, disk);
+      shares = await Shares.open(own, limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
       const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
       const keptMs = options.sourceKeptMs;

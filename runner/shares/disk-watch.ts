@@ -1,4 +1,5 @@
 import { complain } from "../terminal/complain.ts";
+import type { Ballast } from "./ballast.ts";
 import type { Disk, Room } from "../workspaces/disk.ts";
 import { measureTree, type TreeSize } from "../workspaces/disk-usage.ts";
 import type { Guest } from "./guest.ts";
@@ -38,16 +39,21 @@ interface Watched {
 export class DiskWatch {
   readonly #disk: Disk;
   readonly #limits: GuestLimits;
+  readonly #ballast: Ballast;
   readonly #guests = new Set<Watched>();
+  /** Told to end, and still there. */
+  readonly #ending = new Set<Guest>();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
   /** When its trees were last measured, or now if there was more room since. */
   #most: Room | null = null;
   #shortAt: Room | null = null;
+  #hasComplained = false;
 
-  constructor(disk: Disk, limits: GuestLimits) {
+  constructor(disk: Disk, limits: GuestLimits, ballast: Ballast) {
     this.#disk = disk;
     this.#limits = limits;
+    this.#ballast = ballast;
     this.#schedule(0);
   }
 
@@ -55,7 +61,10 @@ export class DiskWatch {
     const watched: Watched = { guest, samples: [], tookMs: 0 };
     this.#guests.add(watched);
     this.#measure(watched).catch((error: unknown) => complain(`disk: can't measure ${guest.key}`, error));
-    return () => void this.#guests.delete(watched);
+    return () => {
+      this.#guests.delete(watched);
+      this.#ending.delete(guest);
+    };
   }
 
   /** Why a deployment with these directories can't start now; null if it can. */
@@ -88,12 +97,16 @@ export class DiskWatch {
   /** Returns when to look again. */
   async #look(): Promise<number> {
     const room = await this.#disk.room();
+    // Whoever filled it would take that, too.
+    if (this.#ballast.isNeeded(room.bytes) && this.#ending.size === 0) await this.#ballast.give();
     if (room.isReserve) await this.#defend(room);
     else {
       this.#shortAt = null;
       await this.#checkShares(room);
     }
-    const spare = room.bytes - (await this.#disk.status().then(({ reserveBytes }) => reserveBytes));
+    if (!room.isFull) this.#hasComplained = false;
+    if (room.isPlenty && !this.#ballast.isWhole) await this.#ballast.fill();
+    const spare = room.bytes - this.#disk.reserveBytes;
     return Math.min(LOOK_MOST_MS, Math.max(LOOK_LEAST_MS, (1_000 * spare) / FASTEST_BYTES_PER_SECOND));
   }
 
@@ -135,7 +148,8 @@ export class DiskWatch {
         first.watched,
         `Stopped: the runner's disk is nearly full, and this deployment has grown by ${what} lately, more than any other`,
       );
-    } else {
+    } else if (!this.#hasComplained) {
+      this.#hasComplained = true;
       complain("disk: nearly full, and no hosted app grows. Delete projects or deployments, or enlarge it.");
     }
     await this.#disk.relieve();
@@ -143,6 +157,7 @@ export class DiskWatch {
 
   #end(watched: Watched, reason: string): void {
     this.#guests.delete(watched);
+    this.#ending.add(watched.guest);
     complain(`deployment ${watched.guest.key}: ${reason}`);
     watched.guest.exceeded(reason);
   }

@@ -1,14 +1,18 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Fields } from "../../functions/protocol/control.ts";
 import { noProcessGroups, type ProcessGroups } from "../processes/process-group.ts";
 import type { Disk } from "../workspaces/disk.ts";
+import { Ballast } from "./ballast.ts";
 import type { Cgroups } from "./cgroups.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestLimits } from "./guest-limits.ts";
 import { ProcessWatch } from "./process-watch.ts";
 
+/** Hours of a local Worker's writes. */
+const BALLAST_BYTES = 64 * 1024 * 1024;
 /** How often a stopped deployment looks whether there is room again; measuring a large tree takes seconds. */
 const ROOM_LOOK_MS = 2_000;
 const ROOM_REST_FACTOR = 20;
@@ -21,17 +25,24 @@ export class Shares {
   readonly #disk: DiskWatch;
   readonly #processes: ProcessWatch;
 
-  private constructor(limits: GuestLimits, cgroups: Cgroups | string, disk: Disk) {
+  private constructor(limits: GuestLimits, cgroups: Cgroups | string, disk: Disk, ballast: Ballast) {
     this.limits = limits;
     this.groups = typeof cgroups === "string" ? noProcessGroups : cgroups;
     this.#cgroups = cgroups;
-    this.#disk = new DiskWatch(disk, limits);
+    this.#disk = new DiskWatch(disk, limits, ballast);
     const keeps = typeof cgroups === "string" ? { memory: false, processes: false } : cgroups.keeps;
     this.#processes = new ProcessWatch(limits, keeps);
   }
 
-  static open(limits: GuestLimits, cgroups: Cgroups | string, disk: Disk): Shares {
-    return new Shares(limits, cgroups, disk);
+  /** `directory` is the runner's own. */
+  static async open(
+    directory: string,
+    limits: GuestLimits,
+    cgroups: Cgroups | string,
+    disk: Disk,
+  ): Promise<Shares> {
+    const size = Math.min(BALLAST_BYTES, Math.floor(disk.reserveBytes));
+    return new Shares(limits, cgroups, disk, await Ballast.open(join(directory, "ballast"), size));
   }
 
   /** Watches a guest until the returned function is called. */

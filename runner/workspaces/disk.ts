@@ -51,6 +51,8 @@ export interface Room {
   isReserve: boolean;
   /** So little that new work is refused. */
   isFull: boolean;
+  /** Twice that: nothing is evicted. */
+  isPlenty: boolean;
 }
 
 /** Room promised to one piece of work. */
@@ -107,6 +109,11 @@ export class Disk {
     return new Disk(options, mark, Math.min(LOW_WATER_INODES, Math.floor(files * LOW_WATER_SHARE)));
   }
 
+  /** Below it, hosted apps that grow are stopped. */
+  get reserveBytes(): number {
+    return RESERVE_SHARE * this.#lowWaterBytes;
+  }
+
   /** Evictors are asked in the order in which they were added. */
   addEvictor(evictor: Evictor): void {
     this.#evictors.push(evictor);
@@ -147,7 +154,7 @@ export class Disk {
       freeBytes: free,
       reservedBytes: this.#reserved,
       lowWaterBytes: this.#lowWaterBytes,
-      reserveBytes: RESERVE_SHARE * this.#lowWaterBytes,
+      reserveBytes: this.reserveBytes,
       freeInodes: Number.isFinite(inodes) ? inodes : null,
       lowWaterInodes: this.#lowWaterInodes,
       quotaBytes: this.#quotaBytes,
@@ -162,7 +169,7 @@ export class Disk {
     const { bytes, inodes } = await this.#left();
     const isBelow = (share: number): boolean =>
       bytes < share * this.#lowWaterBytes || inodes < share * this.#lowWaterInodes;
-    return { bytes, inodes, isReserve: isBelow(RESERVE_SHARE), isFull: isBelow(1) };
+    return { bytes, inodes, isReserve: isBelow(RESERVE_SHARE), isFull: isBelow(1), isPlenty: !isBelow(2) };
   }
 
   /** Evicts what can be made again, if room is short. */
