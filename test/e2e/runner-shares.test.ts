@@ -70,12 +70,12 @@ async function visits(
   port: number,
   done: Promise<unknown>,
 ): Promise<{ lost: number; p99: number; count: number }> {
-  let isOver = false;
-  const over = done.finally(() => (isOver = true));
+  const over = new AbortController();
+  const finished = done.finally(() => over.abort());
   const times: number[] = [];
   let lost = 0;
   const asked: Promise<void>[] = [];
-  while (!isOver) {
+  while (!over.signal.aborted) {
     const at = performance.now();
     asked.push(
       fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(20_000) })
@@ -90,7 +90,7 @@ async function visits(
     await sleep(20);
   }
   await Promise.all(asked);
-  await over;
+  await finished;
   times.sort((a, b) => a - b);
   const p99 = times[Math.floor(times.length * 0.99)] ?? 0;
   return { lost, p99, count: times.length };
