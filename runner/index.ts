@@ -1,11 +1,11 @@
 import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
-await main((runner, { workspaceRoot, diskQuotaBytes, inheritEnvironment, guestLimits }) => {
+await main((runner, { workspaceRoot, diskQuotaBytes, inheritEnvironment, confinement, guestLimits }) => {
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   runner.attach(
     new Hosting(
-      { root: workspaceRoot, inheritEnvironment, limits: guestLimits, ...quota },
+      { root: workspaceRoot, inheritEnvironment, confinement, limits: guestLimits, ...quota },
       runner.internalApi,
     ),
   );

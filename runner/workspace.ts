@@ -1,9 +1,11 @@
-import { mkdir, realpath } from "node:fs/promises";
+import { chmod, mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { Cgroups } from "./shares/cgroups.ts";
 import { type GuestLimits, guestLimits } from "./shares/guest-limits.ts";
 import { Shares } from "./shares/shares.ts";
-import { noConfinement } from "./confinement/confinement.ts";
+import type { Confinement } from "./confinement/confinement.ts";
+import { openConfinement } from "./confinement/open-confinement.ts";
+import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -35,6 +37,7 @@ export interface WorkspaceOptions {
   onPortEvent?: (event: PortEvent) => void;
   /** Names of further variables of the runner that hosted processes get: a proxy's, a registry's. */
   inheritEnvironment?: readonly string[];
+  confinement?: Partial<ConfinementSettings>;
   timing?: Partial<DeploymentTiming>;
   /** What one deployment may take. */
   limits?: Partial<GuestLimits>;
@@ -56,6 +59,7 @@ export class Workspace {
   readonly sources: SourceStore;
   readonly deployments: DeploymentManager;
   readonly shares: Shares;
+  readonly confinement: Confinement;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -69,6 +73,7 @@ export class Workspace {
     this.sources = parts.sources;
     this.deployments = parts.deployments;
     this.shares = parts.shares;
+    this.confinement = parts.confinement;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -80,17 +85,24 @@ export class Workspace {
     await mkdir(options.root, { recursive: true });
     const root = await realpath(options.root);
     const own = join(root, OWN_DIRECTORY);
-    await mkdir(own, { recursive: true, mode: 0o700 });
+    await mkdir(own, { recursive: true });
+    // Guests with users of their own pass through it. What they mustn't see has a narrower mode.
+    await chmod(own, 0o711);
     const lock = await takeRoot(join(own, "runner.lock"));
     let disk: Disk | null = null;
+    let confinement: Confinement | null = null;
     let shares: Shares | null = null;
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
+      const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
+      confinement = await openConfinement(
+        { ...confinementSettings, ...options.confinement },
+        { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
+      );
       const limits = { ...guestLimits(), ...options.limits };
       const cgroups = options.cgroups === false ? "they are switched off" : await Cgroups.open(root, limits);
-      await journal.reapOrphans(typeof cgroups === "string" ? undefined : cgroups);
+      await journal.reapOrphans(confinement.ownsUser, typeof cgroups === "string" ? undefined : cgroups);
       const trash = await Trash.open(join(own, "trash"));
-      const { quotaBytes, lowWaterBytes, timing, inheritEnvironment } = options;
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       shares = await Shares.open(own, limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
@@ -111,7 +123,7 @@ export class Workspace {
         trash,
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
         ownProgram: await installOwnProgram(join(own, "bin")),
-        confinement: noConfinement,
+        confinement,
         shares,
         timing,
         inheritEnvironment,
@@ -119,10 +131,22 @@ export class Workspace {
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
       const logs = new ProjectLogs(join(own, "logs"));
-      const parts = { workspaces, trash, disk, logs, journal, ports, sources, deployments, shares };
+      const parts = {
+        workspaces,
+        trash,
+        disk,
+        logs,
+        journal,
+        ports,
+        sources,
+        deployments,
+        confinement,
+        shares,
+      };
       return new Workspace(parts, lock);
     } catch (error) {
       await shares?.close();
+      await confinement?.close();
       disk?.close();
       lock.release();
       throw error;
@@ -135,6 +159,7 @@ export class Workspace {
     await this.deployments.close();
     await this.logs.close();
     await this.shares.close();
+    await this.confinement.close();
     this.disk.close();
     this.#lock.release();
   }

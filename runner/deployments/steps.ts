@@ -41,6 +41,8 @@ export interface StepOptions {
   directory: string;
   work: string;
   home: string;
+  /** By all deployments of its app. */
+  isHomeShared: boolean;
   temporary: string;
   /** Directories of programs, after the source's own. */
   binaries: readonly string[];
@@ -126,9 +128,14 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
   const { shares, directory, log, step } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(temporary, { recursive: true, mode: 0o700 });
+  await confinement.give(work, user, "guest");
+  await confinement.give(temporary, user, "guest");
+  await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
   const process = await HostedProcess.start({
     command,
     owner,
+    // A sandbox's end is that of all in it.
+    uid: confinement.status.level === "user" ? (user?.uid ?? null) : null,
     journal,
     groups: shares.groups,
     directory,
@@ -143,7 +150,7 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
     }),
     confine: confinement.confine({
       writable: [work, home, temporary],
-      readable: [...options.readable, ...options.binaries],
+      readable: options.readable,
       port: options.port,
       user,
     }),

@@ -1,6 +1,6 @@
 // Over 400 lines on purpose: one hosted deployment from its source to its end, whose steps share one state.
 
-import { readdir } from "node:fs/promises";
+import { chmod, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
@@ -80,7 +80,9 @@ export class Supervisor {
     manifest: DeploymentManifest,
   ): Promise<Supervisor> {
     const log = await LogFile.open(join(directory, "log"), { bytes: parts.shares.limits.logBytes });
-    return new Supervisor(parts, directory, manifest, log);
+    const supervisor = new Supervisor(parts, directory, manifest, log);
+    await supervisor.#admit();
+    return supervisor;
   }
 
   get manifest(): Readonly<DeploymentManifest> {
@@ -185,6 +187,18 @@ export class Supervisor {
     }
   }
 
+  /** Gives it its system user, where guests have one, before any other may be given the same. */
+  async #admit(): Promise<void> {
+    const before = this.#manifest.user;
+    const user = await this.#parts.confinement.admit(this.key, before);
+    if (user === null) return;
+    // An earlier runner may have been less open.
+    for (const path of [join(this.#directory, ".."), this.#directory]) await chmod(path, 0o711);
+    if (user.uid === before?.uid && user.gid === before.gid) return;
+    this.#manifest = { ...this.#manifest, user };
+    await this.#save();
+  }
+
   async #prepare(signal: AbortSignal): Promise<void> {
     const { spec } = this.#manifest;
     const { sources, disk, timing } = this.#parts;
@@ -273,7 +287,7 @@ export class Supervisor {
 
   /** One process from its start to its end; returns why it ended. */
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
-    const { timing } = this.#parts;
+    const { timing, confinement } = this.#parts;
     const { spec } = this.#manifest;
     const binaries = await this.#bringManagers([spec.start], signal);
     const port = await this.#reservePort();
@@ -291,6 +305,7 @@ export class Supervisor {
         healthPath: spec.healthPath,
         host: spec.host ?? "public",
         publicHost: publicHostOf(spec),
+        isForwarded: confinement.status.network === "own",
         limitMs: timing.healthLimitMs,
         signal: probing.signal,
       });
@@ -332,7 +347,8 @@ export class Supervisor {
   }
 
   #step(step: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
-    const { journal, disk, timing, inheritEnvironment, confinement, shares } = this.#parts;
+    const { journal, disk, timing, inheritEnvironment, confinement, managers, ownProgram, shares } =
+      this.#parts;
     return {
       step,
       command,
@@ -344,6 +360,7 @@ export class Supervisor {
       directory: this.#directory,
       work: this.workDirectory,
       home: this.#home,
+      isHomeShared: true,
       temporary: this.#temporary,
       shares,
       inherit: inheritEnvironment,
@@ -352,8 +369,8 @@ export class Supervisor {
       binaries: [],
       given: {},
       confinement,
-      user: null,
-      readable: [],
+      user: this.#manifest.user,
+      readable: [managers.directory, ownProgram],
       port: null,
     };
   }
@@ -404,6 +421,7 @@ export class Supervisor {
       complain(`deployment ${this.key}: process ${pid} (${name}) uses its directory and isn't ended: ${why}`);
     }
     await this.#parts.trash.discard(this.#directory);
+    await this.#parts.confinement.dismiss(this.key);
     this.#parts.disk.touch(this.#directory);
   }
 

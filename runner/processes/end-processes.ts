@@ -27,7 +27,10 @@ export async function endProcesses(quarry: Quarry, graceMs: number): Promise<voi
   const ask = (processes: ProcessIdentity[]): void => {
     const fresh = processes.filter((one) => !asked.some((other) => isSame(one, other)));
     asked.push(...fresh);
-    signalAll(fresh, "SIGTERM");
+    signalAll(
+      fresh.filter(({ isWrapper }) => isWrapper !== true),
+      "SIGTERM",
+    );
   };
   let left = await look();
   if (graceMs > 0 && left.length > 0) left = await waitUntilGone(look, graceMs, ask, left);

@@ -14,7 +14,7 @@ is_in() { while read -r line; do case $line in *"/$1") return 0;; esac; done < /
 left=1000
 [ -z "$1" ] || until is_in "$1"; do
   [ $left -gt 0 ] || { echo "It can't enter its cgroup." >&2; exit 126; }
-  left=$((left - 1)); sleep 0.01
+  left=$((left - 1)); /bin/sleep 0.01
 done
 shift 2
 exec "$@"`;

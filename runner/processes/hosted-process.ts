@@ -4,7 +4,7 @@ import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { STOP_GRACE_MS } from "../../functions/protocol/limits.ts";
-import { type Confine, exitInside, type Launch, unconfined } from "../confinement/launch.ts";
+import { type Confine, exitInside, type Launch, unconfined, withoutWrappers } from "../confinement/launch.ts";
 import { endProcesses } from "./end-processes.ts";
 import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
@@ -33,6 +33,8 @@ export interface StartOptions {
   env: Readonly<Record<string, string>>;
   /** Who it is for, in the journal. */
   owner: string;
+  /** The system user that is its alone. */
+  uid?: number | null;
   journal: ProcessJournal;
   /** Keep together what it starts, where the host can. */
   groups?: ProcessGroups;
@@ -79,12 +81,12 @@ export class HostedProcess {
 
   /** Resolves once it is on its way and in the journal. Rejects, with nothing left running, if `signal` aborts first. */
   static async start(options: StartOptions): Promise<HostedProcess> {
-    const { journal, owner, signal } = options;
+    const { journal, owner, signal, uid = null } = options;
     const marker = randomUUID();
     signal?.throwIfAborted();
     const { command, cwd, env, confine = unconfined, directory = null } = options;
     const group = (await options.groups?.make(marker)) ?? null;
-    const entry = { marker, owner, directory, group: group?.path ?? null };
+    const entry = { marker, owner, uid, directory, group: group?.path ?? null };
     let child: ChildProcessByStdio<Writable | null, Readable, Readable>;
     let pid: number | undefined;
     let launched: Launch;
@@ -104,14 +106,15 @@ export class HostedProcess {
     }
     if (pid === undefined) throw new Error("The system gave the process no id.");
 
-    const exited = exitOf(child, launched);
+    const isWrapped = launched.input !== undefined;
+    const exited = exitOf(child, isWrapped);
     const stored = Promise.allSettled([
       options.output("stdout", child.stdout),
-      options.output("stderr", child.stderr),
+      options.output("stderr", isWrapped ? child.stderr.pipe(withoutWrappers()) : child.stderr),
     ]);
     // Gone already: its group may still live.
     const leader = { pid, startTime: (await startTimeOf(pid)) ?? "gone" };
-    const quarry: Quarry = { marker, leader, isOwnChild: true, group, directory };
+    const quarry: Quarry = { marker, leader, uid, isOwnChild: true, group, directory };
     const recorded = journal.record({ ...entry, leader });
     recorded.catch(() => undefined);
     let ending: Promise<void> | null = null;
@@ -160,7 +163,7 @@ export class HostedProcess {
 
 /** The leader of a group of its own. */
 function spawnDetached(
-  { file, args, input, isWrapped: _isWrapped, ...options }: Launch,
+  { file, args, input, ...options }: Launch,
   marker: string,
 ): ChildProcessByStdio<Writable | null, Readable, Readable> {
   const how = { ...options, env: { ...options.env, [MARKER_VARIABLE]: marker }, detached: true };
@@ -173,12 +176,12 @@ function spawnDetached(
 
 function exitOf(
   child: ChildProcessByStdio<Writable | null, Readable, Readable>,
-  { isWrapped }: Launch,
+  isWrapped: boolean,
 ): Promise<Exit> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code, signal) =>
-      resolve(isWrapped === true ? exitInside(code, signal) : { code, signal }),
+      resolve(isWrapped ? exitInside({ code, signal }) : { code, signal }),
     );
   });
 }

@@ -13,6 +13,8 @@ const entrySchema = z.object({
   marker: z.uuid(),
   owner: z.string(),
   bootId: z.string(),
+  /** The system user that only this owner has. */
+  uid: z.int().positive().nullable().default(null),
   leader: z.object({ pid: z.int().positive(), startTime: z.string() }).nullable(),
   /** Of builds before these, an entry has neither. */
   group: z.string().nullable().default(null),
@@ -48,8 +50,14 @@ export class ProcessJournal {
     await rm(this.#file(marker), { force: true });
   }
 
-  /** Ends what an earlier runner left running, by identity and by what holds it together. Returns the owners of what was found in the journal. */
-  async reapOrphans(groups: ProcessGroups = noProcessGroups): Promise<string[]> {
+  /**
+   * Ends what an earlier runner left running, by identity and by what holds it together. `ownsUser`: nobody else's
+   * process has this user. Returns the owners of what was found in the journal.
+   */
+  async reapOrphans(
+    ownsUser: (uid: number) => Promise<boolean> = async () => false,
+    groups: ProcessGroups = noProcessGroups,
+  ): Promise<string[]> {
     const owners: string[] = [];
     const work: Promise<void>[] = [];
     for (const name of await readdir(this.#directory)) {
@@ -66,6 +74,7 @@ export class ProcessJournal {
         marker: entry.marker,
         leader: isOfThisStart ? entry.leader : null,
         isOwnChild: false,
+        uid: entry.uid,
         group: isOfThisStart && entry.group !== null ? groups.open(entry.group) : null,
         directory: isOfThisStart ? entry.directory : null,
       };

@@ -11,13 +11,20 @@ export interface ProcessIdentity {
   pid: number;
   /** In the system's own unit. */
   startTime: string;
+  /** It only holds the others: asked to end, it would kill them. */
+  isWrapper?: boolean;
 }
+
+/** What a sandbox is made of. Of a guest that gives itself such a name, only the grace is shorter. */
+const WRAPPERS = /^(?:bwrap|pasta(?:\..+)?)$/;
 
 /** The processes of one hosted command, by what is known of them. */
 export interface Quarry {
   marker: string;
   /** The first process and leader of the group; null if it isn't known to have started. */
   leader: ProcessIdentity | null;
+  /** A system user whose processes all belong to it. */
+  uid?: number | null;
   /** The leader is this process's own child, or was a moment ago: nobody else can have its number yet. */
   isOwnChild: boolean;
   /** What holds all of them, where the host has it. */
@@ -29,17 +36,16 @@ export interface Quarry {
 }
 
 /** A living process, of /proc/PID/stat. */
-export interface ProcessRow {
-  pid: number;
+export interface ProcessRow extends ProcessIdentity {
   name: string;
   parent: number;
   group: number;
   session: number;
   /** 0: none. */
   terminal: number;
-  startTime: string;
   threads: number;
   residentBytes: number;
+  isWrapper: boolean;
 }
 
 /** Source: sysconf(3). Linux on the processors that Node is made for has 4 KiB but for some ARM and POWER kernels. */
@@ -61,7 +67,7 @@ export async function startTimeOf(pid: number): Promise<string | null> {
 
 /**
  * Every living process that belongs to a hosted command: those of its cgroup, those that carry its marker in their
- * environment, its process group and session, those found earlier, and all descendants of these. Without a cgroup it
+ * environment, of its user, its process group and session, those found earlier, and all descendants of these. Without a cgroup it
  * misses a process that sheds its environment, session and parent before anybody looks; `findHolders` finds some of
  * these. Without /proc it knows the process group alone, as the negative id of its leader.
  */
@@ -69,7 +75,7 @@ export async function findProcesses(
   quarry: Quarry,
   known: readonly ProcessIdentity[] = [],
 ): Promise<ProcessIdentity[]> {
-  const { marker, leader, isOwnChild } = quarry;
+  const { marker, leader, isOwnChild, uid = null } = quarry;
   if (!hasProc) {
     if (leader === null || !(await isGroupOurs(leader, isOwnChild))) return [];
     return [{ ...leader, pid: -leader.pid }];
@@ -85,7 +91,7 @@ export async function findProcesses(
   await Promise.all(
     rows.map(async ({ pid }) => {
       const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => ""); // ended, or another user's
-      if (environment.includes(needle)) found.add(pid);
+      if (environment.includes(needle) || (uid !== null && (await userOf(pid)) === uid)) found.add(pid);
     }),
   );
   if (leader !== null) {
@@ -102,8 +108,8 @@ export async function findProcesses(
     before = found.size;
     for (const row of rows) if (found.has(row.parent)) found.add(row.pid);
   }
-  return rows.flatMap(({ pid, startTime }) =>
-    found.has(pid) && pid !== process.pid ? { pid, startTime } : [],
+  return rows.flatMap(({ pid, startTime, isWrapper }) =>
+    found.has(pid) && pid !== process.pid ? { pid, startTime, isWrapper } : [],
   );
 }
 
@@ -184,13 +190,14 @@ export async function readTable(): Promise<ProcessRow[]> {
 async function readRow(pid: number): Promise<ProcessRow | null> {
   const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => ""); // ended meanwhile
   // The name, in parentheses, may contain anything, parentheses and spaces too.
+  const name = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const [state, parent, group, session, terminal] = fields;
   const startTime = fields[19];
   if (startTime === undefined || state === "Z" || state === "X") return null;
   return {
     pid,
-    name: stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")")),
+    name,
     parent: Number(parent),
     group: Number(group),
     session: Number(session),
@@ -198,5 +205,13 @@ async function readRow(pid: number): Promise<ProcessRow | null> {
     startTime,
     threads: Number(fields[17]),
     residentBytes: Number(fields[21]) * PAGE_BYTES,
+    isWrapper: WRAPPERS.test(name),
   };
+}
+
+/** Who runs a process. Whose its files in /proc are says less: some programs' are root's. */
+async function userOf(pid: number): Promise<number | null> {
+  const status = await readFile(`/proc/${pid}/status`, "latin1").catch(() => ""); // ended meanwhile
+  const uid = /^Uid:\t(\d+)/m.exec(status)?.[1];
+  return uid === undefined ? null : Number(uid);
 }
