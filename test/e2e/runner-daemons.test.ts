@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { findHolders } from "../../runner/processes/directory-holders.ts";
 import { cleanEnvironment } from "../../runner/processes/environment.ts";
 import { HostedProcess } from "../../runner/processes/hosted-process.ts";
@@ -114,6 +114,9 @@ const cgroups = await Cgroups.open(join(tmpdir(), `signalbox-test-${process.pid}
   memoryBytes: null,
   processes: null,
 });
+afterAll(async () => {
+  if (typeof cgroups !== "string") await cgroups.close();
+});
 const kinds: { name: string; groups: ProcessGroups | null; why: string }[] = [
   { name: "by what they hold", groups: noProcessGroups, why: "" },
   {
@@ -147,7 +150,13 @@ test.for([true, false])(
   "a daemon of a deployment ends with the runner that was killed, and with the deployment (cgroups: %s)",
   async (withCgroups, { skip }) => {
     if (!has("redis-server")) return skip("redis-server isn't installed");
-    const options = { root: join(root, "workspace"), cgroups: withCgroups, timing: { stopGraceMs: 300 } };
+    const options = {
+      root: join(root, "workspace"),
+      // A sandbox's end is that of all in it.
+      confinement: { level: "none" as const },
+      cgroups: withCgroups,
+      timing: { stopGraceMs: 300 },
+    };
     let runner = await UnconnectedRunner.start(options);
     try {
       const sha256 = await runner.upload({ "server.mjs": server("response.end('up')") });
