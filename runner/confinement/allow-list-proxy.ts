@@ -120,6 +120,8 @@ async function forward(
 /** Where an allowed host is. Its owner may have its name point at this machine, whose loopback is closed to guests. */
 async function addressOf(host: string, port: number, allowed: readonly string[]): Promise<string | null> {
   if (!isAllowed(host, port, allowed)) return null;
+  // Whoever lists an address means it.
+  if (isIP(host) !== 0) return host;
   const found = await lookup(host, { all: true }).catch(() => []); // there is no such host: as good as forbidden
   return found.find(({ address }) => !isOwn(address))?.address ?? null;
 }

@@ -102,39 +102,40 @@ export class GuestUsers {
   }
 }
 
+/** Who else may use a tree: nobody, a group as its owner does, or everybody who only reads it. */
+type Mode = 0o700 | 0o2770 | 0o755;
+
 /**
- * Gives a tree to a user, or with a mode for a group to all of that group, unless they have it already. Nothing of a
- * guest may run in it: a directory that becomes a link midway would give away what it points at.
+ * Gives a tree to a user, unless it has it already. Nothing of a guest may run in it: a directory that becomes a link
+ * midway would give away what it points at.
  */
-export async function giveTree(
-  path: string,
-  { uid, gid }: GuestUser,
-  mode: 0o700 | 0o755 | 0o2770,
-): Promise<void> {
+export async function giveTree(path: string, user: GuestUser, mode: Mode): Promise<void> {
   const { uid: owner, gid: group } = await lstat(path);
-  if (owner !== uid || group !== gid) await giveAll(path, uid, gid, mode === 0o2770);
+  if (owner !== user.uid || group !== user.gid) await giveAll(path, user, mode);
   await chmod(path, mode);
 }
 
-async function giveAll(path: string, uid: number, gid: number, isShared: boolean): Promise<void> {
+async function giveAll(path: string, user: GuestUser, mode: Mode): Promise<void> {
   for (const entry of await readdir(path, { withFileTypes: true })) {
     const inside = join(path, entry.name);
     if (entry.isDirectory()) {
-      await giveAll(inside, uid, gid, isShared);
+      await giveAll(inside, user, mode);
       continue;
     }
-    await lchown(inside, uid, gid);
-    if (isShared && entry.isFile()) await shareWithGroup(inside);
+    await lchown(inside, user.uid, user.gid);
+    if (entry.isFile()) await widen(inside, mode);
   }
   // Last, so that an interrupted walk is begun again.
-  if (isShared) await shareWithGroup(path);
-  await lchown(path, uid, gid);
+  await widen(path, mode);
+  await lchown(path, user.uid, user.gid);
 }
 
-/** The group may do what the owner may. */
-async function shareWithGroup(path: string): Promise<void> {
-  const { mode } = await lstat(path);
-  await chmod(path, (mode & 0o7777) | ((mode & 0o700) >> 3));
+/** Lets others do what the owner may, as far as a mode goes. */
+async function widen(path: string, mode: Mode): Promise<void> {
+  if (mode === 0o700) return;
+  const { mode: present } = await lstat(path);
+  const owners = (present & 0o700) >> 6;
+  await chmod(path, (present & 0o7777) | (mode === 0o2770 ? owners << 3 : (owners & 0o5) * 0o11));
 }
 
 /** Deletes what a user left where everybody may write. */

@@ -26,14 +26,23 @@ export function neededPaths(inherit: readonly string[], workspace: string): stri
   const files = Object.values(pick(process.env, [...networkVariables, ...inherit])).filter(
     (value) => isAbsolute(value) && isThere(value),
   );
+  const home = homeDirectory();
   return [...programs.flatMap(installationOf), ...ownProgram(), ...files].filter(
     (found) =>
       found !== "/" &&
-      found !== homedir() &&
-      !isInside(homedir(), found) &&
+      (home === null || (found !== home && !isInside(home, found))) &&
       found !== workspace &&
       !isInside(workspace, found),
   );
+}
+
+/** Null for a user without a name and without HOME. */
+function homeDirectory(): string | null {
+  try {
+    return homedir();
+  } catch {
+    return null;
+  }
 }
 
 /** Loopback ports in the runner's own settings for the network: its registry's, its proxies'. A guest's don't count. */

@@ -16,7 +16,7 @@ export interface ProcessIdentity {
 }
 
 /** What a sandbox is made of. Of a guest that gives itself such a name, only the grace is shorter. */
-const WRAPPERS = /^(?:bwrap|pasta(?:\..+)?)$/;
+const WRAPPERS = /^(?:bwrap|pas(?:ta|st)(?:\..+)?)$/;
 
 /** The processes of one hosted command, by what is known of them. */
 export interface Quarry {

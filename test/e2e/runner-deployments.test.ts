@@ -321,7 +321,9 @@ test.concurrent(
   "restart gives a new process on the same port, and revives what had failed",
   async (context) => {
     const world = await World.open(context);
-    const sha256 = await world.runner.upload({ "server.mjs": server("response.end(String(performance.timeOrigin))") });
+    const sha256 = await world.runner.upload({
+      "server.mjs": server("response.end(String(performance.timeOrigin))"),
+    });
     await world.runner.put("shop/v1", { source: { sha256 }, start });
     const before = await world.runner.reaches("shop/v1", "running");
     const startedAt = await answerOf(before.port);

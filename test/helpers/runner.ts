@@ -96,6 +96,8 @@ export class RunnerProcess {
         ANTHROPIC_API_KEY: "agent-key-for-tests",
         WORKSPACE_ROOT: this.workspace,
         HEALTH_PORT: "0",
+        // The apps for tests are programs of this project.
+        RUNNER_GUEST_PATHS: projectRoot,
         TEST_SERVICES: JSON.stringify(services),
         ...this.#options.env,
         ...env,

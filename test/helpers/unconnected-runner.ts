@@ -34,8 +34,11 @@ export class UnconnectedRunner {
   static async start(
     options: WorkspaceOptions,
     env: Record<string, string> = {},
+    /** What comes before the program: how it becomes another user. */
+    before: string[] = [],
   ): Promise<UnconnectedRunner> {
-    const program = new Program([process.execPath, PROGRAM, JSON.stringify(options)], {
+    const command = [...before, process.execPath, PROGRAM, JSON.stringify(options)] as const;
+    const program = new Program([command[0] ?? "", ...command.slice(1)], {
       env: { ...ownEnvironment(), ...env },
     });
     const port = /\d+$/.exec(await program.line("listening on port"))?.[0];
@@ -45,6 +48,10 @@ export class UnconnectedRunner {
   /** What it has written so far. */
   get lines(): readonly string[] {
     return this.#program.lines;
+  }
+
+  get pid(): number {
+    return this.#program.pid;
   }
 
   /** As a power cut would. */
