@@ -200,7 +200,7 @@ describe("who isn't hosted is left alone", () => {
     {
       name: "who only reads",
       needs: "sh",
-      command: `echo $$ > pid; : > log; cd /; exec sleep 300 < $OLDPWD/log`,
+      command: "echo $$ > pid; : > log; cd /; exec sleep 300 < $OLDPWD/log",
       why: /^$/,
     },
   ];
