@@ -6,6 +6,7 @@ import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./co
 import type { UserRange } from "./confinement/guest-users.ts";
 import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
+import type { GuestLimits } from "./shares/guest-limits.ts";
 
 export interface RunnerConfig {
   runnerId: string;
@@ -29,6 +30,8 @@ export interface RunnerConfig {
   diskQuotaBytes: number | null;
   /** Variables of its own that hosted processes get as they are. */
   inheritEnvironment: string[];
+  /** What one deployment may take; what isn't set has a default. */
+  guestLimits: Partial<GuestLimits>;
   confinement: ConfinementSettings;
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
   agent: string | null;
@@ -83,6 +86,23 @@ const settings = {
   diskQuota: {
     env: ["WORKSPACE_QUOTA_BYTES"],
     about: "bytes that the workspace may occupy (what the file system has)",
+  },
+  guestDisk: {
+    env: ["RUNNER_GUEST_DISK"],
+    about: "bytes that a deployment's files may occupy (10737418240); 0: no limit",
+  },
+  guestInodes: {
+    env: ["RUNNER_GUEST_INODES"],
+    about: "files and directories that a deployment may have (1000000); 0: no limit",
+  },
+  guestLog: { env: ["RUNNER_GUEST_LOG"], about: "bytes of a deployment's log (5242880)" },
+  guestMemory: {
+    env: ["RUNNER_GUEST_MEMORY"],
+    about: "bytes of memory that a deployment may take (three quarters of what there is); 0: no limit",
+  },
+  guestProcesses: {
+    env: ["RUNNER_GUEST_PROCESSES"],
+    about: "processes and threads that a deployment may have (4096); 0: no limit",
   },
   inheritEnvironment: {
     env: ["RUNNER_INHERIT_ENV"],
@@ -231,6 +251,14 @@ function readConfig(
     `a list such as region=eu,gpu=yes, of at most ${RUNNER_LABELS_LIMIT}`,
   );
   const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
+  /** 0: none. */
+  const limit = (least: number) => (value: string) =>
+    value === "0" ? 0 : integer(value, least, Number.MAX_SAFE_INTEGER);
+  const guestDisk = check("guestDisk", limit(10_000_000), "bytes from 10000000 up, or 0 for no limit");
+  const guestInodes = check("guestInodes", limit(1_000), "a number from 1000 up, or 0 for no limit");
+  const guestLog = check("guestLog", wholeNumber(100_000, 1e12), "bytes from 100000 up");
+  const guestMemory = check("guestMemory", limit(50_000_000), "bytes from 50000000 up, or 0 for no limit");
+  const guestProcesses = check("guestProcesses", limit(50), "a number from 50 up, or 0 for no limit");
   const inherit = check("inheritEnvironment", variableNames, "names of variables, with commas between them");
   const level = check("confinement", confinementLevel, "auto, sandbox, user or none");
   const guestNetwork = check("guestNetwork", hosts, "open, or hosts such as example.com,*.example.com:8443");
@@ -256,6 +284,13 @@ function readConfig(
     drainTimeoutMs: drain ?? DRAIN_TIMEOUT_MS,
     labels: labels ?? {},
     diskQuotaBytes: quota,
+    guestLimits: {
+      ...(guestDisk === null ? {} : { diskBytes: guestDisk || null }),
+      ...(guestInodes === null ? {} : { diskInodes: guestInodes || null }),
+      ...(guestLog === null ? {} : { logBytes: guestLog }),
+      ...(guestMemory === null ? {} : { memoryBytes: guestMemory || null }),
+      ...(guestProcesses === null ? {} : { processes: guestProcesses || null }),
+    },
     inheritEnvironment: inherit ?? [],
     confinement: {
       level: level ?? confinementSettings.level,

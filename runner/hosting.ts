@@ -91,6 +91,7 @@ export class Hosting implements RunnerPart {
       ...(this.#workspace === null ? {} : { confinement: this.#workspace.confinement.status }),
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
+      limits: this.#workspace?.shares.status() ?? {},
     };
   }
 

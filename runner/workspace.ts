@@ -1,5 +1,8 @@
 import { chmod, mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
+import { Cgroups } from "./shares/cgroups.ts";
+import { type GuestLimits, guestLimits } from "./shares/guest-limits.ts";
+import { Shares } from "./shares/shares.ts";
 import type { Confinement } from "./confinement/confinement.ts";
 import { openConfinement } from "./confinement/open-confinement.ts";
 import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
@@ -36,6 +39,10 @@ export interface WorkspaceOptions {
   inheritEnvironment?: readonly string[];
   confinement?: Partial<ConfinementSettings>;
   timing?: Partial<DeploymentTiming>;
+  /** What one deployment may take. */
+  limits?: Partial<GuestLimits>;
+  /** Without them, processes are found by what they inherit and hold. */
+  cgroups?: boolean;
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
@@ -51,6 +58,7 @@ export class Workspace {
   readonly ports: Ports;
   readonly sources: SourceStore;
   readonly deployments: DeploymentManager;
+  readonly shares: Shares;
   readonly confinement: Confinement;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
@@ -64,6 +72,7 @@ export class Workspace {
     this.ports = parts.ports;
     this.sources = parts.sources;
     this.deployments = parts.deployments;
+    this.shares = parts.shares;
     this.confinement = parts.confinement;
     this.#lock = lock;
     this.#sweep();
@@ -82,6 +91,7 @@ export class Workspace {
     const lock = await takeRoot(join(own, "runner.lock"));
     let disk: Disk | null = null;
     let confinement: Confinement | null = null;
+    let shares: Shares | null = null;
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
@@ -89,9 +99,12 @@ export class Workspace {
         { ...confinementSettings, ...options.confinement },
         { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
       );
-      await journal.reapOrphans(confinement.ownsUser);
+      const limits = { ...guestLimits(), ...options.limits };
+      const cgroups = options.cgroups === false ? "they are switched off" : await Cgroups.open(root, limits);
+      await journal.reapOrphans(confinement.ownsUser, typeof cgroups === "string" ? undefined : cgroups);
       const trash = await Trash.open(join(own, "trash"));
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
+      shares = await Shares.open(own, limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
       const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
       const keptMs = options.sourceKeptMs;
@@ -111,17 +124,28 @@ export class Workspace {
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
         ownProgram: await installOwnProgram(join(own, "bin")),
         confinement,
+        shares,
         timing,
         inheritEnvironment,
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
       const logs = new ProjectLogs(join(own, "logs"));
-      return new Workspace(
-        { workspaces, trash, disk, logs, journal, ports, sources, deployments, confinement },
-        lock,
-      );
+      const parts = {
+        workspaces,
+        trash,
+        disk,
+        logs,
+        journal,
+        ports,
+        sources,
+        deployments,
+        confinement,
+        shares,
+      };
+      return new Workspace(parts, lock);
     } catch (error) {
+      await shares?.close();
       await confinement?.close();
       disk?.close();
       lock.release();
@@ -134,6 +158,7 @@ export class Workspace {
     clearInterval(this.#sweeps);
     await this.deployments.close();
     await this.logs.close();
+    await this.shares.close();
     await this.confinement.close();
     this.disk.close();
     this.#lock.release();

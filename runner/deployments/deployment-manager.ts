@@ -22,7 +22,7 @@ const PASSABLE = 0o711;
 
 export type DeploymentManagerOptions = Pick<
   SupervisorParts,
-  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement" | "shares"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -45,7 +45,7 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash, managers, ownProgram, confinement } = options;
+    const { sources, disk, ports, journal, trash, managers, ownProgram, confinement, shares } = options;
     this.#parts = {
       sources,
       disk,
@@ -55,6 +55,7 @@ export class DeploymentManager {
       managers,
       ownProgram,
       confinement,
+      shares,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],

@@ -1,12 +1,13 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Capture } from "../logs/capture.ts";
-import type { LogFile } from "../logs/log-file.ts";
+import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
 import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
+import type { Shares } from "../shares/shares.ts";
 import type { Disk } from "../workspaces/disk.ts";
 
 /** Room for a stack trace and the command that led to it. */
@@ -23,6 +24,9 @@ export class StepFailure extends Error {
   }
 }
 
+/** It took more than its share, and was ended. */
+export class ShareExceeded extends StepFailure {}
+
 export interface StepOptions {
   /** Said in logs and failures: install, build, start. */
   step: string;
@@ -31,7 +35,10 @@ export interface StepOptions {
   owner: string;
   journal: ProcessJournal;
   disk: Disk;
+  shares: Shares;
   log: LogFile;
+  /** The deployment's own, and all that it writes to. */
+  directory: string;
   work: string;
   home: string;
   /** By all deployments of its app. */
@@ -68,10 +75,12 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     );
   }, options.diskCheckMs);
   try {
-    const process = await host(options, capture, AbortSignal.any([signal, limits.signal]));
+    const { process, excess } = await host(options, capture, AbortSignal.any([signal, limits.signal]));
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();
+    const exceeded = excess();
+    if (exceeded !== null) throw exceeded;
     if (exit.code !== 0) throw new StepFailure(`The ${step} ${describeExit(exit)}`, capture.lastLines);
   } finally {
     clearTimeout(timer);
@@ -92,9 +101,10 @@ export interface Server {
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const process = await host(options, capture, options.signal);
+  const { process, excess } = await host(options, capture, options.signal);
   const ended = process.finished.then(
-    (exit) => new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
+    (exit) =>
+      excess() ?? new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
   ended.catch(() => undefined);
   return {
@@ -107,19 +117,29 @@ export async function startServer(options: StepOptions): Promise<Server> {
   };
 }
 
-async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<HostedProcess> {
+interface Hosted {
+  process: HostedProcess;
+  /** Why it was ended, if it took more than its share. */
+  excess: () => ShareExceeded | null;
+}
+
+async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<Hosted> {
   const { command, owner, journal, work, home, temporary, graceMs, confinement, user } = options;
+  const { shares, directory, log, step } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(temporary, { recursive: true, mode: 0o700 });
   await confinement.give(work, user, "guest");
   await confinement.give(temporary, user, "guest");
   await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
-  return HostedProcess.start({
+  const process = await HostedProcess.start({
     command,
     owner,
     // A sandbox's end is that of all in it.
     uid: confinement.status.level === "user" ? (user?.uid ?? null) : null,
     journal,
+    groups: shares.groups,
+    directory,
+    userProcesses: await shares.userProcesses(),
     cwd: work,
     env: cleanEnvironment({
       home,
@@ -138,6 +158,21 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
     graceMs,
     signal,
   });
+  let excess: ShareExceeded | null = null;
+  const say = (text: string): void => void log.append([systemLine(text, step)]);
+  const leave = shares.add({
+    key: owner,
+    directories: [directory, home],
+    quarry: process.quarry,
+    say,
+    exceeded: (reason) => {
+      excess = new ShareExceeded(reason, capture.lastLines);
+      say(reason);
+      process.kill().catch(() => undefined); // `finished` rejects with the same reason
+    },
+  });
+  process.finished.then(leave, leave);
+  return { process, excess: () => excess };
 }
 
 function describeExit({ code, signal }: Exit): string {

@@ -14,7 +14,9 @@ import type { ManagerStore } from "../packages/manager-store.ts";
 import type { Confinement } from "../confinement/confinement.ts";
 import { inheritedPath } from "../processes/environment.ts";
 import { fits, installedNode, wantedNode } from "../packages/node-version.ts";
+import { findHolders } from "../processes/directory-holders.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
+import type { Shares } from "../shares/shares.ts";
 import type { SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
@@ -23,7 +25,7 @@ import { waitUntilReady } from "./health-probe.ts";
 import { type DeploymentManifest, saveManifest } from "./manifest.ts";
 import type { Slots } from "./slots.ts";
 import { publicHostOf } from "./spec.ts";
-import { runStep, startServer, StepFailure } from "./steps.ts";
+import { runStep, ShareExceeded, startServer, StepFailure } from "./steps.ts";
 import { backoffMs, type DeploymentTiming } from "./timing.ts";
 
 /** Before it has ever been ready, a deployment that ends by itself is tried again so often, then it has failed. */
@@ -40,6 +42,7 @@ export interface SupervisorParts {
   /** The directory with `signalbox-runner`, which this runner is. */
   readonly ownProgram: string;
   readonly confinement: Confinement;
+  readonly shares: Shares;
   readonly slots: Slots;
   readonly timing: DeploymentTiming;
   /** Names of further variables of the runner that its processes get. */
@@ -76,7 +79,7 @@ export class Supervisor {
     directory: string,
     manifest: DeploymentManifest,
   ): Promise<Supervisor> {
-    const log = await LogFile.open(join(directory, "log"));
+    const log = await LogFile.open(join(directory, "log"), { bytes: parts.shares.limits.logBytes });
     const supervisor = new Supervisor(parts, directory, manifest, log);
     await supervisor.#admit();
     return supervisor;
@@ -161,6 +164,15 @@ export class Supervisor {
 
   get workDirectory(): string {
     return join(this.#directory, "work");
+  }
+
+  /** The app's deployments share it, and with it the package manager's cache. */
+  get #home(): string {
+    return join(this.#directory, "..", ".home");
+  }
+
+  get #temporary(): string {
+    return join(this.#directory, "tmp");
   }
 
   async #live(signal: AbortSignal): Promise<void> {
@@ -250,6 +262,10 @@ export class Supervisor {
       signal.throwIfAborted();
       if (attempt.readyAt !== null && performance.now() - attempt.readyAt >= timing.stableMs) failures = 0;
       failures++;
+      if (end instanceof ShareExceeded) {
+        if (!this.#manifest.wasReady) throw end;
+        await this.#waitForRoom(end, signal);
+      }
       this.#manifest.crashes++;
       if (!this.#manifest.wasReady && failures >= FIRST_ATTEMPTS) throw end;
       const delayMs = backoffMs(failures, timing);
@@ -258,6 +274,15 @@ export class Supervisor {
       await this.#say("start", reason);
       await sleep(delayMs, undefined, { signal });
     }
+  }
+
+  /** It took more than its share: it starts again once that can last. What it only kept for a while goes. */
+  async #waitForRoom({ message, lastLines }: ShareExceeded, signal: AbortSignal): Promise<void> {
+    const { trash, disk, shares } = this.#parts;
+    await this.#set("starting", { reason: `${message}; it starts again when there is room.`, lastLines });
+    await trash.discard(this.#temporary);
+    disk.touch(this.#directory);
+    await shares.untilRoom([this.#directory, this.#home], signal);
   }
 
   /** One process from its start to its end; returns why it ended. */
@@ -322,7 +347,8 @@ export class Supervisor {
   }
 
   #step(step: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
-    const { journal, disk, timing, inheritEnvironment, confinement, managers, ownProgram } = this.#parts;
+    const { journal, disk, timing, inheritEnvironment, confinement, managers, ownProgram, shares } =
+      this.#parts;
     return {
       step,
       command,
@@ -331,11 +357,12 @@ export class Supervisor {
       disk,
       owner: this.key,
       log: this.#log,
+      directory: this.#directory,
       work: this.workDirectory,
-      // The app's deployments share it, and with it the package manager's cache.
-      home: join(this.#directory, "..", ".home"),
+      home: this.#home,
       isHomeShared: true,
-      temporary: join(this.#directory, "tmp"),
+      temporary: this.#temporary,
+      shares,
       inherit: inheritEnvironment,
       graceMs: timing.stopGraceMs,
       diskCheckMs: timing.diskCheckMs,
@@ -389,6 +416,10 @@ export class Supervisor {
     await this.#restarts;
     this.#parts.ports.release(this.key);
     await this.#log.close();
+    // What isn't known to be hosted is left alone, a person's shell above all; whoever wonders finds it in the log.
+    for (const { pid, name, why } of (await findHolders(this.#directory, null)).strangers) {
+      complain(`deployment ${this.key}: process ${pid} (${name}) uses its directory and isn't ended: ${why}`);
+    }
     await this.#parts.trash.discard(this.#directory);
     await this.#parts.confinement.dismiss(this.key);
     this.#parts.disk.touch(this.#directory);

@@ -45,7 +45,7 @@ export class LogFile {
 
   static async open(
     directory: string,
-    limits: { segmentBytes?: number; segments?: number } = {},
+    limits: { segmentBytes?: number; segments?: number; bytes?: number } = {},
   ): Promise<LogFile> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const starts = (await readdir(directory)).flatMap((name) => {
@@ -60,7 +60,8 @@ export class LogFile {
     const log = new LogFile(
       directory,
       segments,
-      limits.segmentBytes ?? SEGMENT_BYTES,
+      limits.segmentBytes ??
+        (limits.bytes === undefined ? SEGMENT_BYTES : Math.floor(limits.bytes / SEGMENTS)),
       limits.segments ?? SEGMENTS,
     );
     await log.#dropHalfLine();

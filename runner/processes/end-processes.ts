@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { findProcesses, type ProcessIdentity, type Quarry, signalAll } from "./process-table.ts";
+import { findHolders } from "./directory-holders.ts";
+import { findProcesses, killGroups, type ProcessIdentity, type Quarry, signalAll } from "./process-table.ts";
 
 /** Nothing survives SIGKILL but a process inside the kernel, on a hung disk for example: then the caller must know. */
 const KILL_LIMIT_MS = 10_000;
@@ -14,37 +15,58 @@ export async function endProcesses(quarry: Quarry, graceMs: number): Promise<voi
   // Remember what was found: its parent may end first, and with it the only tie to this command.
   const known: ProcessIdentity[] = [];
   const look = async (): Promise<ProcessIdentity[]> => {
-    const found = await findProcesses(quarry, known);
-    known.push(...found.filter(({ pid }) => !known.some((one) => one.pid === pid)));
+    let found = await findProcesses(quarry, known);
+    // Slower: every open file of every process. Only what has shed all other ties needs it.
+    if (found.length === 0 && quarry.directory)
+      found = (await findHolders(quarry.directory, quarry.leader)).ours;
+    const fresh = found.filter((one) => !known.some((other) => isSame(one, other)));
+    known.push(...fresh);
     return found;
   };
+  const asked: ProcessIdentity[] = [];
+  const ask = (processes: ProcessIdentity[]): void => {
+    const fresh = processes.filter((one) => !asked.some((other) => isSame(one, other)));
+    asked.push(...fresh);
+    signalAll(
+      fresh.filter(({ isWrapper }) => isWrapper !== true),
+      "SIGTERM",
+    );
+  };
   let left = await look();
+  if (graceMs > 0 && left.length > 0) left = await waitUntilGone(look, graceMs, ask, left);
   if (left.length === 0) return;
-  signalAll(
-    left.filter(({ isWrapper }) => isWrapper !== true),
-    "SIGTERM",
-  );
-  left = await waitUntilGone(look, graceMs, () => undefined);
-  if (left.length === 0) return;
-  signalAll(left, "SIGKILL");
   // Again at each look: a process may have forked between the look and the signal.
-  left = await waitUntilGone(look, KILL_LIMIT_MS, (survivors) => signalAll(survivors, "SIGKILL"));
+  left = await waitUntilGone(
+    look,
+    KILL_LIMIT_MS,
+    async (survivors) => {
+      if ((await quarry.group?.kill()) === true) return;
+      await killGroups(survivors);
+      signalAll(survivors, "SIGKILL");
+    },
+    left,
+  );
   if (left.length > 0)
     throw new Error(`Processes ${left.map(({ pid }) => pid).join(", ")} survived SIGKILL.`);
+}
+
+function isSame(one: ProcessIdentity, other: ProcessIdentity): boolean {
+  return one.pid === other.pid && one.startTime === other.startTime;
 }
 
 async function waitUntilGone(
   look: () => Promise<ProcessIdentity[]>,
   limitMs: number,
-  each: (processes: ProcessIdentity[]) => void,
+  each: (processes: ProcessIdentity[]) => Promise<void> | void,
+  first: ProcessIdentity[],
 ): Promise<ProcessIdentity[]> {
   // The time of day may be set meanwhile; this clock isn't.
   const deadline = performance.now() + limitMs;
+  let left = first;
   for (let delayMs = FIRST_LOOK_MS; ; delayMs = Math.min(2 * delayMs, LOOK_LIMIT_MS)) {
-    const left = await look();
-    const remaining = Math.ceil(deadline - performance.now());
-    if (left.length === 0 || remaining <= 0) return left;
-    each(left);
-    await sleep(Math.min(delayMs, remaining));
+    await each(left);
+    await sleep(Math.min(delayMs, Math.max(1, Math.ceil(deadline - performance.now()))));
+    left = await look();
+    if (left.length === 0 || performance.now() >= deadline) return left;
   }
 }

@@ -8,7 +8,9 @@ import { type Confine, exitInside, type Launch, unconfined, withoutWrappers } fr
 import { endProcesses } from "./end-processes.ts";
 import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
-import { startTimeOf } from "./process-table.ts";
+import { entering } from "./entering.ts";
+import type { ProcessGroups } from "./process-group.ts";
+import { type Quarry, startTimeOf } from "./process-table.ts";
 
 /** What a command leaves running gets this long to finish its files. */
 const LEFTOVER_GRACE_MS = 2_000;
@@ -34,6 +36,12 @@ export interface StartOptions {
   /** The system user that is its alone. */
   uid?: number | null;
   journal: ProcessJournal;
+  /** Keep together what it starts, where the host can. */
+  groups?: ProcessGroups;
+  /** Used by nobody else: what still uses it when the command ends is its own, too. */
+  directory?: string;
+  /** Processes that its user may have at a time; null: no limit. */
+  userProcesses?: number | null;
   output: OutputSink;
   /** What is put around the command; without one, nothing. */
   confine?: Confine;
@@ -52,10 +60,19 @@ export class HostedProcess {
    * if something can't be killed.
    */
   readonly finished: Promise<Exit>;
-  readonly #end: () => Promise<void>;
+  /** What finds all of it. */
+  readonly quarry: Quarry;
+  readonly #end: (graceMs?: number) => Promise<void>;
 
-  private constructor(pid: number, exited: Promise<Exit>, finished: Promise<Exit>, end: () => Promise<void>) {
+  private constructor(
+    pid: number,
+    quarry: Quarry,
+    exited: Promise<Exit>,
+    finished: Promise<Exit>,
+    end: (graceMs?: number) => Promise<void>,
+  ) {
     this.pid = pid;
+    this.quarry = quarry;
     this.exited = exited;
     this.finished = finished;
     this.#end = end;
@@ -67,23 +84,29 @@ export class HostedProcess {
     const { journal, owner, signal, uid = null } = options;
     const marker = randomUUID();
     signal?.throwIfAborted();
-    await journal.record({ marker, owner, uid, leader: null });
-    const { command, cwd, env, confine = unconfined } = options;
-    const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
+    const { command, cwd, env, confine = unconfined, directory = null } = options;
+    const group = (await options.groups?.make(marker)) ?? null;
+    const entry = { marker, owner, uid, directory, group: group?.path ?? null };
     let child: ChildProcessByStdio<Writable | null, Readable, Readable>;
     let pid: number | undefined;
+    let launched: Launch;
     try {
+      await journal.record({ ...entry, leader: null });
       signal?.throwIfAborted();
-      child = spawnDetached(launch, marker);
+      const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
+      launched = launch;
+      child = spawnDetached(entering(launch, group && marker, options.userProcesses ?? null), marker);
       pid = child.pid;
+      if (pid !== undefined) group?.admit(pid);
       if (pid === undefined) await once(child, "spawn"); // rejects with the reason
     } catch (error) {
+      await group?.remove();
       await journal.forget(marker);
       throw error;
     }
     if (pid === undefined) throw new Error("The system gave the process no id.");
 
-    const isWrapped = launch.input !== undefined;
+    const isWrapped = launched.input !== undefined;
     const exited = exitOf(child, isWrapped);
     const stored = Promise.allSettled([
       options.output("stdout", child.stdout),
@@ -91,12 +114,12 @@ export class HostedProcess {
     ]);
     // Gone already: its group may still live.
     const leader = { pid, startTime: (await startTimeOf(pid)) ?? "gone" };
-    const quarry = { marker, leader, uid, isOwnChild: true };
-    const recorded = journal.record({ marker, owner, uid, leader });
+    const quarry: Quarry = { marker, leader, uid, isOwnChild: true, group, directory };
+    const recorded = journal.record({ ...entry, leader });
     recorded.catch(() => undefined);
     let ending: Promise<void> | null = null;
     const end = (graceMs: number): Promise<void> => (ending ??= endProcesses(quarry, graceMs));
-    const stop = (): Promise<void> => end(options.graceMs ?? STOP_GRACE_MS);
+    const stop = (graceMs?: number): Promise<void> => end(graceMs ?? options.graceMs ?? STOP_GRACE_MS);
     const onAbort = (): void => void stop().catch(() => undefined); // `finished` rejects with the same reason
     const finished = (async () => {
       const exit = await exited;
@@ -108,10 +131,11 @@ export class HostedProcess {
       child.stderr.destroy();
       // An entry written after its deletion would stay.
       await recorded.catch(() => undefined);
+      await group?.remove();
       await journal.forget(marker);
       return exit;
     })();
-    const hosted = new HostedProcess(pid, exited, finished, stop);
+    const hosted = new HostedProcess(pid, quarry, exited, finished, stop);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       signal?.throwIfAborted();
@@ -127,6 +151,12 @@ export class HostedProcess {
   /** SIGTERM to all of it, the grace, SIGKILL; resolves when nothing of it is left. */
   async stop(): Promise<Exit> {
     await this.#end();
+    return this.finished;
+  }
+
+  /** As `stop`, but at once: it takes what others need. */
+  async kill(): Promise<Exit> {
+    await this.#end(0);
     return this.finished;
   }
 }

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { TEMPORARY_FILE, writeFileAtomically } from "../workspaces/atomic-file.ts";
 import { endProcesses } from "./end-processes.ts";
-import { bootId } from "./process-table.ts";
+import { noProcessGroups, type ProcessGroups } from "./process-group.ts";
+import { bootId, type Quarry } from "./process-table.ts";
 
 /** A well-behaved server without visitors ends sooner; a starting runner waits for it. */
 const ORPHAN_GRACE_MS = 3_000;
@@ -15,6 +16,9 @@ const entrySchema = z.object({
   /** The system user that only this owner has. */
   uid: z.int().positive().nullable().default(null),
   leader: z.object({ pid: z.int().positive(), startTime: z.string() }).nullable(),
+  /** Of builds before these, an entry has neither. */
+  group: z.string().nullable().default(null),
+  directory: z.string().nullable().default(null),
 });
 export type JournalEntry = z.infer<typeof entrySchema>;
 
@@ -37,8 +41,8 @@ export class ProcessJournal {
   }
 
   /** Without a leader: about to be started. From here on the marker alone is enough to find it again. */
-  async record(entry: Omit<JournalEntry, "bootId">): Promise<void> {
-    const text = JSON.stringify({ ...entry, bootId: this.#bootId } satisfies JournalEntry);
+  async record(entry: Omit<z.input<typeof entrySchema>, "bootId">): Promise<void> {
+    const text = JSON.stringify({ ...entry, bootId: this.#bootId });
     await writeFileAtomically(this.#file(entry.marker), text);
   }
 
@@ -46,9 +50,14 @@ export class ProcessJournal {
     await rm(this.#file(marker), { force: true });
   }
 
-  /** Ends what an earlier runner left running, by identity. `ownsUser`: nobody else's process has this
-   * user. Returns the owners of what was found in the journal. */
-  async reapOrphans(ownsUser: (uid: number) => Promise<boolean> = async () => false): Promise<string[]> {
+  /**
+   * Ends what an earlier runner left running, by identity and by what holds it together. `ownsUser`: nobody else's
+   * process has this user. Returns the owners of what was found in the journal.
+   */
+  async reapOrphans(
+    ownsUser: (uid: number) => Promise<boolean> = async () => false,
+    groups: ProcessGroups = noProcessGroups,
+  ): Promise<string[]> {
     const owners: string[] = [];
     const work: Promise<void>[] = [];
     for (const name of await readdir(this.#directory)) {
@@ -59,17 +68,26 @@ export class ProcessJournal {
         continue;
       }
       owners.push(entry.owner);
-      // The machine has restarted since: those processes are gone, and their ids may be anybody's.
-      const leader = entry.bootId === this.#bootId ? entry.leader : null;
-      work.push(
-        endProcesses(
-          { marker: entry.marker, leader, uid: entry.uid, isOwnChild: false },
-          ORPHAN_GRACE_MS,
-        ).then(() => this.forget(entry.marker)),
-      );
+      // Else the machine has restarted: those processes are gone, and their ids may be anybody's.
+      const isOfThisStart = entry.bootId === this.#bootId;
+      const quarry = {
+        marker: entry.marker,
+        leader: isOfThisStart ? entry.leader : null,
+        isOwnChild: false,
+        uid: entry.uid,
+        group: isOfThisStart && entry.group !== null ? groups.open(entry.group) : null,
+        directory: isOfThisStart ? entry.directory : null,
+      };
+      work.push(this.#reap(quarry));
     }
     await Promise.all(work);
     return owners;
+  }
+
+  async #reap(quarry: Quarry): Promise<void> {
+    await endProcesses(quarry, ORPHAN_GRACE_MS);
+    await quarry.group?.remove();
+    await this.forget(quarry.marker);
   }
 
   #file(marker: string): string {

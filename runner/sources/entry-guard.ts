@@ -25,11 +25,14 @@ export class EntryGuard {
   readonly #kinds = new Map<string, { path: string; kind: Entry["kind"] }>();
   #count = 0;
 
+  /** Files, links and directories that the entries so far make, those that they only imply among them. */
+  get size(): number {
+    return this.#kinds.size;
+  }
+
   /** null: nothing to make, it is the root itself. */
   check(header: TarHeader): Entry | null {
-    if (++this.#count > ENTRIES_LIMIT) {
-      throw new RunnerError("archive_too_large", `The archive has more than ${ENTRIES_LIMIT} entries.`);
-    }
+    if (++this.#count > ENTRIES_LIMIT) throw tooMany();
     const type = header.type ?? "file";
     if (header.pax !== undefined && Object.keys(header.pax).some((key) => key.startsWith("GNU.sparse"))) {
       throw refuse(header.name, "is a sparse file");
@@ -84,6 +87,8 @@ export class EntryGuard {
     const key = foldedPath(path);
     const known = this.#kinds.get(key);
     if (known === undefined) {
+      // A single entry implies up to a hundred directories.
+      if (this.#kinds.size >= ENTRIES_LIMIT) throw tooMany();
       this.#kinds.set(key, { path, kind });
       return;
     }
@@ -108,6 +113,13 @@ function checkTarget(path: string, target: string): string {
   const why = whyRefusedLink(path, target);
   if (why !== null) throw refuse(path, why);
   return target;
+}
+
+function tooMany(): RunnerError {
+  return new RunnerError(
+    "archive_too_large",
+    `The archive has more than ${ENTRIES_LIMIT} entries and directories.`,
+  );
 }
 
 function refuse(name: string, why: string): RunnerError {

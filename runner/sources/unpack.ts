@@ -14,7 +14,7 @@ import { EntryGuard } from "./entry-guard.ts";
 const UNPACKED_LIMIT_BYTES = 2 * 1024 * 1024 * 1024;
 /** How much room is asked for ahead of writing. */
 const RESERVE_STEP_BYTES = 16 * 1024 * 1024;
-/** An entry of no bytes still takes an inode and a block for its directory. */
+/** An entry of no bytes still takes an inode and a block for its directory. So does a directory that none names. */
 const ENTRY_COST_BYTES = 4_096;
 
 /**
@@ -102,8 +102,9 @@ async function extract(
   };
   await room.renew(0, RESERVE_STEP_BYTES);
   for await (const { header, body } of entries) {
+    const before = guard.size;
     const entry = guard.check(header);
-    await spend(ENTRY_COST_BYTES);
+    await spend(ENTRY_COST_BYTES * Math.max(1, guard.size - before));
     if (entry?.kind !== "file") await body.cancel();
     if (entry === null) continue;
     const path = join(directory, entry.path);

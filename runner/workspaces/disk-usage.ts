@@ -89,23 +89,39 @@ function isDue(part: Part, now: number): boolean {
 }
 
 async function occupied(path: string, seen: Set<number>): Promise<number> {
+  return (await measureTree(path, seen)).bytes;
+}
+
+export interface TreeSize {
+  /** As blocks. */
+  bytes: number;
+  /** Files, links and directories. */
+  inodes: number;
+}
+
+/** What a tree occupies; `seen` are the hard-linked files that are counted already. */
+export async function measureTree(path: string, seen: Set<number> = new Set()): Promise<TreeSize> {
+  const size: TreeSize = { bytes: 0, inodes: 0 };
   try {
     const stats = await lstat(path);
     if (stats.nlink > 1 && !stats.isDirectory()) {
       // Package managers hard-link one file into many projects: it occupies its blocks once.
-      if (seen.has(stats.ino)) return 0;
+      if (seen.has(stats.ino)) return size;
       seen.add(stats.ino);
     }
-    let bytes = stats.blocks * 512;
-    if (stats.isDirectory()) {
-      for await (const entry of await opendir(path)) bytes += await occupied(join(path, entry.name), seen);
+    size.bytes += stats.blocks * 512;
+    size.inodes += 1;
+    if (!stats.isDirectory()) return size;
+    for await (const entry of await opendir(path)) {
+      const inner = await measureTree(join(path, entry.name), seen);
+      size.bytes += inner.bytes;
+      size.inodes += inner.inodes;
     }
-    return bytes;
   } catch (error) {
     // Gone while it was measured, or not ours to see.
-    if (isSystemError(error, "ENOENT", "ENOTDIR", "EACCES", "EPERM")) return 0;
-    throw error;
+    if (!isSystemError(error, "ENOENT", "ENOTDIR", "EACCES", "EPERM", "ENAMETOOLONG")) throw error;
   }
+  return size;
 }
 
 async function entryNames(path: string): Promise<string[]> {

@@ -7,6 +7,10 @@ import { DiskUsage } from "./disk-usage.ts";
 const LOW_WATER_BYTES = 1024 * 1024 * 1024;
 /** On a small volume a fixed mark would refuse everything. */
 const LOW_WATER_SHARE = 0.1;
+/** What is left of the low-water mark when hosted apps are stopped: the runner and the edge keep it for themselves. */
+const RESERVE_SHARE = 0.5;
+/** Inodes by the same rule: a file system without a fixed number of them says 0. */
+const LOW_WATER_INODES = 50_000;
 /** How often it looks for room by itself. */
 const WATCH_INTERVAL_MS = 15_000;
 
@@ -26,11 +30,29 @@ export interface DiskStatus {
   /** Promised to work under way. */
   reservedBytes: number;
   lowWaterBytes: number;
+  /** Below it, hosted apps that grow are stopped. */
+  reserveBytes: number;
+  /** Null: the file system has no fixed number. */
+  freeInodes: number | null;
+  lowWaterInodes: number;
   quotaBytes: number | null;
   /** Only measured if there is a quota. */
   usedBytes: number | null;
   evictions: number;
   lastEvictionAt: string | null;
+}
+
+/** What is free, as the file system says at once. */
+export interface Room {
+  bytes: number;
+  /** Infinity: no fixed number. */
+  inodes: number;
+  /** So little that the reserve is begun. */
+  isReserve: boolean;
+  /** So little that new work is refused. */
+  isFull: boolean;
+  /** Twice that: nothing is evicted. */
+  isPlenty: boolean;
 }
 
 /** Room promised to one piece of work. */
@@ -56,6 +78,7 @@ export class Disk {
   readonly #root: string;
   readonly #quotaBytes: number | null;
   readonly #lowWaterBytes: number;
+  readonly #lowWaterInodes: number;
   readonly #usage: DiskUsage | null;
   readonly #evictors: Evictor[] = [];
   readonly #watch: NodeJS.Timeout;
@@ -64,11 +87,12 @@ export class Disk {
   #lastEvictionAt: string | null = null;
   #evicting: Promise<void> | null = null;
 
-  private constructor(options: DiskOptions, lowWaterBytes: number) {
+  private constructor(options: DiskOptions, lowWaterBytes: number, lowWaterInodes: number) {
     this.#root = options.root;
     this.#quotaBytes = options.quotaBytes ?? null;
     this.#usage = this.#quotaBytes === null ? null : new DiskUsage(options.root);
     this.#lowWaterBytes = lowWaterBytes;
+    this.#lowWaterInodes = lowWaterInodes;
     this.#watch = setInterval(() => {
       this.#relieve(0).catch((error: unknown) => {
         const why = error instanceof Error ? error.message : String(error);
@@ -79,10 +103,15 @@ export class Disk {
   }
 
   static async open(options: DiskOptions): Promise<Disk> {
-    const { bsize, blocks } = await statfs(options.root);
+    const { bsize, blocks, files } = await statfs(options.root);
     const total = Math.min(bsize * blocks, options.quotaBytes ?? Infinity);
     const mark = options.lowWaterBytes ?? Math.min(LOW_WATER_BYTES, Math.floor(total * LOW_WATER_SHARE));
-    return new Disk(options, mark);
+    return new Disk(options, mark, Math.min(LOW_WATER_INODES, Math.floor(files * LOW_WATER_SHARE)));
+  }
+
+  /** Below it, hosted apps that grow are stopped. */
+  get reserveBytes(): number {
+    return RESERVE_SHARE * this.#lowWaterBytes;
   }
 
   /** Evictors are asked in the order in which they were added. */
@@ -117,12 +146,17 @@ export class Disk {
 
   /** For `/health` and the runner's status; cheap enough to ask every second. */
   async status(): Promise<DiskStatus> {
-    const { free, used } = await this.#free();
+    const { free, inodes, used } = await this.#free();
+    const isBelow = (marks: number): boolean =>
+      free < marks * this.#lowWaterBytes || inodes < marks * this.#lowWaterInodes;
     return {
-      state: free < this.#lowWaterBytes ? "full" : free < 2 * this.#lowWaterBytes ? "low" : "ok",
+      state: isBelow(1) ? "full" : isBelow(2) ? "low" : "ok",
       freeBytes: free,
       reservedBytes: this.#reserved,
       lowWaterBytes: this.#lowWaterBytes,
+      reserveBytes: this.reserveBytes,
+      freeInodes: Number.isFinite(inodes) ? inodes : null,
+      lowWaterInodes: this.#lowWaterInodes,
       quotaBytes: this.#quotaBytes,
       usedBytes: used,
       evictions: this.#evictions,
@@ -130,25 +164,45 @@ export class Disk {
     };
   }
 
+  /** What the file system has left: a system call, without a look at the quota. */
+  async room(): Promise<Room> {
+    const { bytes, inodes } = await this.#left();
+    const isBelow = (share: number): boolean =>
+      bytes < share * this.#lowWaterBytes || inodes < share * this.#lowWaterInodes;
+    return { bytes, inodes, isReserve: isBelow(RESERVE_SHARE), isFull: isBelow(1), isPlenty: !isBelow(2) };
+  }
+
+  /** Evicts what can be made again, if room is short. */
+  relieve(): Promise<void> {
+    return this.#relieve(0);
+  }
+
   close(): void {
     clearInterval(this.#watch);
   }
 
+  async #left(): Promise<{ bytes: number; inodes: number }> {
+    const { bsize, bavail, files, ffree } = await statfs(this.#root);
+    return { bytes: bsize * bavail, inodes: files === 0 ? Infinity : ffree };
+  }
+
   async #requireRoom(): Promise<void> {
-    const isEnough = async (): Promise<boolean> =>
-      (await this.#free()).free - this.#reserved >= this.#lowWaterBytes;
+    const isEnough = async (): Promise<boolean> => this.#has(1, this.#reserved);
     if (await isEnough()) return;
     await this.#relieve(this.#reserved);
     if (await isEnough()) return;
+    const { inodes } = await this.#left();
     throw new RunnerError(
       "disk_full",
-      "The runner's disk is full: delete projects or deployments, or enlarge it.",
+      inodes < this.#lowWaterInodes
+        ? "The runner's disk has no room for more files: delete projects or deployments, or enlarge it."
+        : "The runner's disk is full: delete projects or deployments, or enlarge it.",
     );
   }
 
   /** Evicts until `bytes` fit above twice the low-water mark, or nothing is left to evict. */
   async #relieve(bytes: number): Promise<void> {
-    if ((await this.#free()).free - bytes >= 2 * this.#lowWaterBytes) return;
+    if (await this.#has(2, bytes)) return;
     this.#evicting ??= this.#evict(bytes).finally(() => (this.#evicting = null));
     await this.#evicting;
   }
@@ -156,7 +210,7 @@ export class Disk {
   async #evict(bytes: number): Promise<void> {
     for (const evictor of this.#evictors) {
       for (const evictable of await evictor()) {
-        if ((await this.#free()).free - bytes >= 2 * this.#lowWaterBytes) return;
+        if (await this.#has(2, bytes)) return;
         try {
           await evictable.evict();
         } catch (error) {
@@ -171,11 +225,16 @@ export class Disk {
     }
   }
 
-  async #free(): Promise<{ free: number; used: number | null }> {
-    const { bsize, bavail } = await statfs(this.#root);
-    const available = bsize * bavail;
-    if (this.#usage === null || this.#quotaBytes === null) return { free: available, used: null };
+  /** Whether so many low-water marks are free beside these bytes. */
+  async #has(marks: number, bytes: number): Promise<boolean> {
+    const { free, inodes } = await this.#free();
+    return free - bytes >= marks * this.#lowWaterBytes && inodes >= marks * this.#lowWaterInodes;
+  }
+
+  async #free(): Promise<{ free: number; inodes: number; used: number | null }> {
+    const { bytes, inodes } = await this.#left();
+    if (this.#usage === null || this.#quotaBytes === null) return { free: bytes, inodes, used: null };
     const used = await this.#usage.measure();
-    return { free: Math.min(available, this.#quotaBytes - used), used };
+    return { free: Math.min(bytes, this.#quotaBytes - used), inodes, used };
   }
 }

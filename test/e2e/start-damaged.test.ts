@@ -109,14 +109,31 @@ test.concurrent("a store without its tables is no new store", async () => {
   expect(await complaint(home)).toContain(`The store in ${join(home, "state")} is gone`);
 });
 
-test.concurrent("SIGTERM ends a start that waits for the example", async () => {
+/** A home with the example in it, and the runner's record of that. */
+async function homeWithExample(): Promise<{ home: string; manifest: string }> {
   const home = await newHome();
   const first = start({ SIGNALBOX_HOME: home });
   await first.ready;
   first.child.kill("SIGINT");
   await first.exited;
-  const manifest = "workspace/.signalbox/deployments/live-counter/v1/deployment.json";
-  await truncate(join(home, manifest), 0);
+  const manifest = join(home, "workspace/.signalbox/deployments/live-counter/v1/deployment.json");
+  return { home, manifest };
+}
+
+test.concurrent("a damaged record of the example is named at once, with the remedy", async () => {
+  const { home, manifest } = await homeWithExample();
+  await truncate(manifest, 0);
+  const begun = performance.now();
+  const said = await complaint(home, { SIGNALBOX_DEMO: "1" });
+  expect(said).toContain(`${manifest} is damaged (it is empty). Restore it`);
+  // Far less than a start waits for an example that may still come.
+  expect(performance.now() - begun).toBeLessThan(60_000);
+});
+
+test.concurrent("SIGTERM ends a start that waits for the example", async () => {
+  const { home, manifest } = await homeWithExample();
+  const text = await readFile(manifest, "utf8");
+  await writeFile(manifest, text.replace(/"start":"[^"]*"/, '"start":"sleep 1000"'));
   const stack = start({ SIGNALBOX_HOME: home });
   const started = await until(
     () => descendants(stack.child.pid ?? 0),

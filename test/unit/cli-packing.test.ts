@@ -4,7 +4,6 @@ import {
   chmod,
   mkdir,
   mkdtemp,
-  open,
   readdir,
   rename,
   rm,
@@ -13,7 +12,7 @@ import {
   utimes,
   writeFile,
 } from "node:fs/promises";
-import { lstatSync, symlinkSync, writeFileSync } from "node:fs";
+import { lstatSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -40,6 +39,11 @@ async function write(files: Record<string, string>, directory = root): Promise<v
     await mkdir(dirname(join(directory, path)), { recursive: true });
     await writeFile(join(directory, path), text);
   }
+}
+
+/** All that a process has written so far. */
+function writtenBytes(pid: number | undefined): number {
+  return Number(/^wchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"))?.[1]);
 }
 
 async function listed(directory = root, alone = false): Promise<string[]> {
@@ -221,6 +225,7 @@ describe("what changes meanwhile", () => {
   test.each([
     ["a link", (file: string) => symlink("/etc/hostname", file)],
     ["another file", (file: string) => writeFile(file, "other")],
+    ["a named pipe", (file: string) => run("mkfifo", [file])],
   ])("a file that is swapped for %s isn't packed", async (_name, swap) => {
     await write({ "a.txt": "12345", "b.txt": "12345" });
     const tree = await readSourceTree(root, { alone: false });
@@ -231,6 +236,12 @@ describe("what changes meanwhile", () => {
       code: "source_changed",
       message: expect.stringContaining("b.txt was replaced"),
     });
+  });
+
+  test("a named pipe called local.json doesn't stop the packing", async () => {
+    await write({ "a.txt": "1", "sub/b.txt": "2" });
+    await run("mkfifo", [join(root, "sub", "local.json")]);
+    expect(await listed()).toEqual(["a.txt", "sub/b.txt"]);
   });
 
   test("a file in a directory that is swapped for a link isn't packed", async () => {
@@ -341,17 +352,20 @@ describe("the archive", () => {
   test.each(["while it is packed", "when it is packed"])(
     "leaves nothing behind when the process is killed %s",
     async (when) => {
-      const [temporary, fifo] = [join(root, "tmp"), join(root, "fifo")];
+      const [temporary, zeros] = [join(root, "tmp"), join(root, "zeros.bin")];
       await mkdir(temporary);
-      await run("mkfifo", [fifo]);
+      // Noise is in the archive soon; a gigabyte of zeros takes seconds after it.
+      const sizes = [1024 * 1024, when === "when it is packed" ? 1024 * 1024 : 1024 ** 3];
+      await writeFile(zeros, "");
+      await truncate(zeros, sizes[1]);
       const source = new URL("../../scripts/cli/packing/archive.ts", import.meta.url).href;
       const noise = join(root, "noise.bin");
       await writeFile(noise, randomBytes(1024 * 1024));
-      const entries = [noise, fifo].map((file) => ({
+      const entries = [noise, zeros].map((file, index) => ({
         kind: "file",
         path: file.slice(1),
         file,
-        bytes: 1024 * 1024,
+        bytes: sizes[index],
         identity: identityOf(lstatSync(file, { bigint: true })),
       }));
       const program = `
@@ -366,16 +380,15 @@ describe("the archive", () => {
         env: { ...process.env, TMPDIR: temporary },
         stdio: ["ignore", "pipe", "inherit"],
       });
-      // Opens only once the other end is read, which is in the middle of packing.
-      const writing = await open(fifo, "w");
       if (when === "when it is packed") {
-        await writing.writeFile(randomBytes(1024 * 1024));
         const [line] = await once(child.stdout, "data");
         expect(String(line)).toBe("packed true\n");
+      } else {
+        await expect.poll(() => writtenBytes(child.pid), { timeout: 30_000 }).toBeGreaterThan(512 * 1024);
+        expect(child.exitCode).toBeNull();
       }
       child.kill("SIGKILL");
       await once(child, "close");
-      await writing.close();
       expect(await readdir(temporary)).toEqual([]);
     },
   );

@@ -224,3 +224,12 @@ test("an archive of more than 100,000 entries is refused", async () => {
   });
   await expectRefused(gzipSync(await packTar(entries), { level: 1 }), "archive_too_large", /100000 entries/);
 });
+
+test("an archive whose entries imply more than 100,000 directories is refused", async () => {
+  const entries = Array.from({ length: 2_100 }, (_, index): TarEntry => {
+    return { header: { name: `${index}/${"d/".repeat(48)}x`, size: 0, type: "file" } };
+  });
+  const bomb = gzipSync(await packTar(entries));
+  expect(bomb.length).toBeLessThan(100_000);
+  await expectRefused(bomb, "archive_too_large", /100000 entries and directories/);
+});

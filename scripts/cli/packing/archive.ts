@@ -122,14 +122,17 @@ async function fill(
 async function openUnchanged({ path, file: name, identity }: FileEntry): Promise<FileHandle> {
   let file: FileHandle;
   try {
-    file = await open(name, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
+    // Opening a pipe would wait for its writer.
+    file = await open(name, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : "";
     if (code === "ENOENT" || code === "ENOTDIR") throw changed(path, "vanished");
-    if (code === "ELOOP") throw changed(path, "was replaced");
+    // A link, or a socket.
+    if (code === "ELOOP" || code === "ENXIO") throw changed(path, "was replaced");
     throw new Failure("failed", "unreadable_source", `${path} can't be read (${String(code)}).`);
   }
-  if (identityOf(await file.stat({ bigint: true })) === identity) return file;
+  const stats = await file.stat({ bigint: true });
+  if (stats.isFile() && identityOf(stats) === identity) return file;
   await file.close();
   throw changed(path, "was replaced");
 }

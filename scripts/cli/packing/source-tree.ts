@@ -65,8 +65,8 @@ export async function readSourceTree(directory: string, options: TreeOptions): P
       `There is nothing to pack in ${directory}: it is empty, or all of it is ignored.`,
     );
   }
-  if (tree.entries.length > ENTRIES_LIMIT) {
-    throw tooLarge(tree, `${tree.entries.length} files; ${ENTRIES_LIMIT} are the limit`);
+  if (walk.size > ENTRIES_LIMIT) {
+    throw tooLarge(tree, `${walk.size} files and directories; ${ENTRIES_LIMIT} are the limit`);
   }
   if (tree.bytes > BYTES_LIMIT) throw tooLarge(tree, `${tree.bytes} bytes; ${BYTES_LIMIT} are the limit`);
   tree.entries.sort((one, other) => Buffer.compare(Buffer.from(one.path), Buffer.from(other.path)));
@@ -86,6 +86,11 @@ class Walk {
   constructor(tree: SourceTree, secret: ReadonlySet<string>) {
     this.#tree = tree;
     this.#secret = secret;
+  }
+
+  /** What an archive would make: files, links and the directories that they are in. */
+  get size(): number {
+    return this.#folded.size;
   }
 
   async into(directory: string, prefix: string, rules: IgnoreRules): Promise<void> {
@@ -183,7 +188,10 @@ async function unlessVanished<T>(looking: Promise<T>): Promise<T | null> {
 /** Whether a directory is named as one with secrets, or is the home of a local stack under any name. */
 async function isSecret(directory: string, secret: ReadonlySet<string>): Promise<boolean> {
   if (secret.has(resolve(directory))) return true;
-  const text = await readFile(join(directory, "local.json"), "utf8").catch(() => null);
+  const file = join(directory, "local.json");
+  // Reading a pipe would wait for its writer.
+  const isFile = (await stat(file).catch(() => null))?.isFile() === true;
+  const text = isFile ? await readFile(file, "utf8").catch(() => null) : null;
   // A damaged one is the home of a stack all the same: beside it lies its state.
   return text !== null && (text.includes('"controlToken"') || existsSync(join(directory, "state")));
 }
