@@ -3,7 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Visitor } from "./demo/visitor.ts";
 import { EXAMPLE_START } from "./local/example-source.ts";
-import { giveCredential, LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
+import {
+  giveCredential,
+  LOCAL_RUNNER,
+  startLocalRunner,
+  uploadExample,
+  type LocalRunner,
+} from "./local/runner.ts";
 import { readSettings } from "./local/settings.ts";
 import { startStack, type Stack } from "./local/stack.ts";
 import { check, seen, tell } from "./demo/story.ts";

@@ -4,7 +4,13 @@ import { exposingParents, hideSecrets } from "../runner/processes/hide-secrets.t
 import { ControlProblem } from "./client/control-client.ts";
 import { askedToStop } from "./local/asked-to-stop.ts";
 import { EXAMPLE_START } from "./local/example-source.ts";
-import { giveCredential, LOCAL_RUNNER, startLocalRunner, uploadExample, type LocalRunner } from "./local/runner.ts";
+import {
+  giveCredential,
+  LOCAL_RUNNER,
+  startLocalRunner,
+  uploadExample,
+  type LocalRunner,
+} from "./local/runner.ts";
 import { readSettings, SettingError } from "./local/settings.ts";
 import { startStack, type Stack } from "./local/stack.ts";
 
