@@ -106,8 +106,17 @@ export const GRANT_STEP_BYTES = 64 * 1024;
  * Otherwise sixteen idle downloads would stop a runner's whole connection.
  */
 export const STALLED_READER_MS = 20_000;
-/** Streams of one runner at a time. */
-export const STREAMS_LIMIT = 4_096;
+/** Requests of one runner at a time, and WebSockets apart from them. */
+export const REQUESTS_LIMIT = 4_096;
+export const SOCKETS_LIMIT = 4_096;
+/** Of the requests, those that only the runner's own service gets: logs, uploads, deployments. */
+export const OWN_REQUESTS_RESERVE = 256;
+/** Requests of one visitor to a runner at a time, and WebSockets: an office behind one address has some hundreds. */
+export const VISITOR_STREAMS_LIMIT = 512;
+/** A request whose body stands still, or whose answer isn't taken, may lose its place after so long. */
+export const STUCK_BODY_MS = 10_000;
+/** Any other stream on which nothing moves: a long poll, a stream of events, a WebSocket. */
+export const IDLE_STREAM_MS = 60_000;
 /** A WebSocket message through the tunnel; larger ones close the socket with 1009. */
 export const WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
 /** From a stream's opening to its answer's head. Source: Railway's edge gives up at 15 minutes, proxies at a minute. */

@@ -1,21 +1,33 @@
 import { problemResponse, type Problem } from "../errors.ts";
 import { SendCredit, StreamWindow } from "../protocol/flow.ts";
 import type { AnswerHead, ResetCode } from "../protocol/frames.ts";
-import { FRAME_BODY_BYTES, STREAM_HEAD_TIMEOUT_MS, STREAM_WINDOW_BYTES } from "../protocol/limits.ts";
+import {
+  FRAME_BODY_BYTES,
+  IDLE_STREAM_MS,
+  STREAM_HEAD_TIMEOUT_MS,
+  STREAM_WINDOW_BYTES,
+  STUCK_BODY_MS,
+} from "../protocol/limits.ts";
 import { answerInit, bodyLength, hasNoBody } from "./answer.ts";
 import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
-import { askedThrough, resetProblem } from "./stream-problems.ts";
+import type { Holder } from "./shares.ts";
+import { askedThrough, placeGiven, resetProblem } from "./stream-problems.ts";
 import type { TunnelCall } from "./tunnel-call.ts";
 
 const EMPTY = new Uint8Array(0);
+/** Of a body that has yet to show that it moves: thousands that don't would fill the memory with room for their bytes. */
+const FIRST_READ_BYTES = 4 * 1024;
 
 /**
  * One proxied request. Both bodies are pipes with credit, so at most a window waits for the other side. An answer that
  * can't be finished breaks off; it never looks complete.
  */
-export class HttpStream implements Reader, WaitsForHead {
+export class HttpStream implements Reader, WaitsForHead, Holder {
   readonly number: number;
   readonly service: string;
+  readonly app: string;
+  readonly visitor: string | null;
+  readonly webSocket: boolean;
   /** Resolves in any case: to the runner's answer, or to a problem. */
   readonly answered: Promise<Response>;
   readonly #request: Request;
@@ -37,9 +49,16 @@ export class HttpStream implements Reader, WaitsForHead {
   #takenAt = 0;
   #listens = false;
 
-  constructor(request: Request, link: StreamLink, given: { number: number; call: TunnelCall }) {
+  constructor(
+    request: Request,
+    link: StreamLink,
+    given: { number: number; call: TunnelCall; app: string; visitor: string | null },
+  ) {
     this.number = given.number;
     this.service = given.call.service;
+    this.webSocket = given.call.webSocket;
+    this.app = given.app;
+    this.visitor = given.visitor;
     this.#call = given.call;
     this.#request = request;
     this.#link = link;
@@ -55,7 +74,8 @@ export class HttpStream implements Reader, WaitsForHead {
   head(head: AnswerHead, body: Uint8Array, end: boolean): void {
     if (this.#headReceived) return this.#breakOff("protocol", "a second head");
     this.#headReceived = true;
-    this.#link.windows.delay(Date.now() - this.#openedAt);
+    this.#progressAt = Date.now();
+    this.#link.windows.delay(this.#progressAt - this.#openedAt);
     this.#link.waits(this, false);
     this.#receiveWindow.receive(body.byteLength);
     try {
@@ -97,6 +117,20 @@ export class HttpStream implements Reader, WaitsForHead {
     this.#breakOff("overflow", "the client takes nothing");
     // The runner may be done: what the client hasn't read still takes up room.
     this.#writer?.abort(new Error("The client takes nothing.")).catch(() => undefined);
+  }
+
+  get movedAt(): number {
+    return Math.max(this.#progressAt, this.#takenAt);
+  }
+
+  get idleAfterMs(): number {
+    return this.#uploadEnded && this.#untakenBytes === 0 ? IDLE_STREAM_MS : STUCK_BODY_MS;
+  }
+
+  giveWay(): void {
+    const reason = "others wait for its place";
+    this.#link.send({ type: "reset", stream: this.number, code: "overflow", reason });
+    this.#end(placeGiven(this.app));
   }
 
   /** The connection has ended. */
@@ -174,11 +208,13 @@ export class HttpStream implements Reader, WaitsForHead {
   async #upload(body: ReadableStream<Uint8Array>): Promise<void> {
     const reader = body.getReader({ mode: "byob" });
     this.#reader = reader;
+    let roomBytes = FIRST_READ_BYTES;
     try {
       for (;;) {
-        const { done, value } = await reader.read(new Uint8Array(FRAME_BODY_BYTES));
+        const { done, value } = await reader.read(new Uint8Array(roomBytes));
         if (this.#over) return;
         if (done) break;
+        roomBytes = value.byteLength < FIRST_READ_BYTES ? FIRST_READ_BYTES : FRAME_BODY_BYTES;
         for (let rest: Uint8Array = value; rest.byteLength > 0;) {
           const granted = await this.#link.turns.take(this.#sendCredit, rest.byteLength);
           if (this.#over) {

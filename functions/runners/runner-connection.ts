@@ -1,17 +1,20 @@
+import { visitorOf } from "../client-address.ts";
 import { Problem } from "../errors.ts";
 import { ReceiveCredit, WindowPool } from "../protocol/flow.ts";
 import { encodeOpen, parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
   CONNECTION_WINDOW_BYTES,
+  OWN_REQUESTS_RESERVE,
   PARTIAL_MESSAGES_LIMIT_BYTES,
   STALLED_READER_MS,
-  STREAMS_LIMIT,
 } from "../protocol/limits.ts";
+import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
 import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { headerText } from "./header-bytes.ts";
 import { HttpStream } from "./http-stream.ts";
 import { Outbox } from "./outbox.ts";
+import { Shares, type ShareLimits } from "./shares.ts";
 import { SocketStream } from "./socket-stream.ts";
 import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
 import { connectionLost } from "./stream-problems.ts";
@@ -24,6 +27,14 @@ const HEARD_RESOLUTION_MS = 500;
 const LOOK_AFTER_MS = 200;
 /** Source: PROTOCOL.md, section 3: numbers have 32 bits. */
 const LAST_STREAM = 0xffff_ffff;
+
+/** What the streams of one connection may be. */
+export interface ConnectionSettings {
+  requests: ShareLimits;
+  sockets: ShareLimits;
+  /** Whether a visitor's address is trustworthy. */
+  knowsVisitors: boolean;
+}
 
 /**
  * One runner's connection: its streams, its credit, and the state that survives the hub's hibernation. A hub hibernates
@@ -44,13 +55,26 @@ export class RunnerConnection implements StreamLink {
   readonly #receiveCredit: ReceiveCredit;
   /** Streams with bodies: while there is one the hub doesn't hibernate, and the saved state may be old. */
   #requests = 0;
+  /** Of them, those to the runner's own service. */
+  #ownRequests = 0;
+  readonly #requestShares: Shares;
+  readonly #socketShares: Shares;
+  readonly #knowsVisitors: boolean;
   /** Streams without an answer's head. One timer looks after all of them. */
   readonly #waiting = new Set<WaitsForHead>();
   #waitingTimer: ReturnType<typeof setTimeout> | null = null;
   #partBytes = 0;
   #stalledTimer: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(ctx: DurableObjectState, socket: WebSocket, attachment: RunnerAttachment) {
+  constructor(
+    ctx: DurableObjectState,
+    socket: WebSocket,
+    attachment: RunnerAttachment,
+    settings: ConnectionSettings,
+  ) {
+    this.#requestShares = new Shares(settings.requests, "requests");
+    this.#socketShares = new Shares(settings.sockets, "WebSockets");
+    this.#knowsVisitors = settings.knowsVisitors;
     this.socket = socket;
     this.#ctx = ctx;
     this.#attachment = attachment;
@@ -87,15 +111,10 @@ export class RunnerConnection implements StreamLink {
 
   /** Sends a request through the tunnel; always answers, if need be with a problem. */
   open(request: Request, call: TunnelCall): Promise<Response> {
-    if (this.#streams.size >= STREAMS_LIMIT) {
-      throw new Problem(
-        "runner_overloaded",
-        `The runner has ${STREAMS_LIMIT} streams open. Try again shortly.`,
-        {
-          headers: { "retry-after": "2" },
-        },
-      );
-    }
+    const visitor = this.#knowsVisitors && call.address !== null ? visitorOf(call.address) : null;
+    const isOwn = call.service === RUNNER_SERVICE;
+    if (isOwn) this.#makeOwnRoom();
+    else this.#sharesOf(call).makeRoom(appOf(call.service), visitor);
     const number = this.#attachment.nextStream;
     if (number > LAST_STREAM) {
       // Stream numbers are never reused, so after some months a connection runs out. The next one starts at 1.
@@ -114,8 +133,10 @@ export class RunnerConnection implements StreamLink {
     }
     this.#attachment.nextStream += 1;
     this.#requests += 1;
-    const stream = new HttpStream(request, this, { number, call });
+    const stream = new HttpStream(request, this, { number, call, app: appOf(call.service), visitor });
     this.#streams.set(number, stream);
+    if (isOwn) this.#ownRequests += 1;
+    else this.#sharesOf(call).add(stream);
     return stream.answered;
   }
 
@@ -162,7 +183,10 @@ export class RunnerConnection implements StreamLink {
   }
 
   upgrade(stream: number, head: AnswerHead): Response {
-    const service = this.#streams.get(stream)?.service ?? "";
+    const opened = this.#streams.get(stream);
+    const service = opened?.service ?? "";
+    const visitor = opened instanceof HttpStream ? opened.visitor : null;
+    if (opened instanceof HttpStream) this.#leaveShare(opened);
     const { 0: client, 1: server } = new WebSocketPair();
     const protocol = head.headers.find(([name]) => name.toLowerCase() === "sec-websocket-protocol")?.[1];
     const headers = new Headers();
@@ -170,9 +194,12 @@ export class RunnerConnection implements StreamLink {
       if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, headerText(value));
     if (protocol !== undefined) headers.set("sec-websocket-protocol", headerText(protocol));
     this.#ctx.acceptWebSocket(server, [PUBLIC_TAG]);
-    const attachment: PublicAttachment = { kind: "public", epoch: this.#attachment.epoch, stream, service };
+    const { epoch } = this.#attachment;
+    const attachment: PublicAttachment = { kind: "public", epoch, stream, service, visitor };
     server.serializeAttachment(attachment);
-    this.#addPublic(new SocketStream(server, this, { number: stream, service }));
+    this.#addPublic(
+      new SocketStream(server, this, { number: stream, service, app: appOf(service), visitor }),
+    );
     this.#requests -= 1;
     this.#automaticPongs();
     this.#save();
@@ -189,8 +216,12 @@ export class RunnerConnection implements StreamLink {
     if (!this.#streams.delete(stream)) return;
     if (known instanceof SocketStream) {
       this.#publicStreams.delete(known.socket);
+      this.#socketShares.remove(known);
       this.#automaticPongs();
-    } else this.#requests -= 1;
+    } else if (known !== undefined) {
+      this.#requests -= 1;
+      this.#leaveShare(known);
+    }
     if (this.#requests === 0) this.#save();
   }
 
@@ -266,15 +297,31 @@ export class RunnerConnection implements StreamLink {
   #takeUp(socket: WebSocket): void {
     const known = attachmentOf(socket);
     if (known?.kind !== "public" || socket.readyState !== WebSocket.OPEN) return;
-    const { stream: number, service } = known;
+    const { stream: number, service, visitor } = known;
     if (known.epoch !== this.#attachment.epoch)
       closeSocket(socket, RESTARTED, "the runner's connection ended");
-    else this.#addPublic(new SocketStream(socket, this, { number, service }));
+    else this.#addPublic(new SocketStream(socket, this, { number, service, app: appOf(service), visitor }));
   }
 
   #addPublic(stream: SocketStream): void {
     this.#streams.set(stream.number, stream);
     this.#publicStreams.set(stream.socket, stream);
+    this.#socketShares.add(stream);
+  }
+
+  #sharesOf({ webSocket }: { webSocket: boolean }): Shares {
+    return webSocket ? this.#socketShares : this.#requestShares;
+  }
+
+  #leaveShare(stream: HttpStream): void {
+    if (stream.service === RUNNER_SERVICE) this.#ownRequests -= 1;
+    else this.#sharesOf(stream).remove(stream);
+  }
+
+  #makeOwnRoom(): void {
+    if (this.#ownRequests < OWN_REQUESTS_RESERVE) return;
+    const detail = `The runner has ${OWN_REQUESTS_RESERVE} requests to its own service open. Try again shortly.`;
+    throw new Problem("runner_overloaded", detail, { headers: { "retry-after": "2" } });
   }
 
   /**
@@ -291,6 +338,11 @@ export class RunnerConnection implements StreamLink {
     this.#attachment.ungrantedBytes = this.#receiveCredit.ungrantedBytes;
     if (this.socket.readyState === WebSocket.OPEN) this.socket.serializeAttachment(this.#attachment);
   }
+}
+
+/** The versions of an app share what it has. */
+function appOf(service: string): string {
+  return service.split("/", 1)[0] ?? service;
 }
 
 /** Made anew by the platform for the public's half of the connection. */

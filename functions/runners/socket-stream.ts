@@ -1,10 +1,12 @@
 import { type ResetCode } from "../protocol/frames.ts";
 import {
   FRAME_BODY_BYTES,
+  IDLE_STREAM_MS,
   PARTIAL_MESSAGE_TIMEOUT_MS,
   WEBSOCKET_MESSAGE_LIMIT_BYTES,
 } from "../protocol/limits.ts";
 import { ABNORMAL, closeCodeOf, closeSocket, RESTARTED } from "./close-codes.ts";
+import type { Holder } from "./shares.ts";
 import type { StreamLink } from "./stream-link.ts";
 
 const encoder = new TextEncoder();
@@ -13,22 +15,41 @@ const encoder = new TextEncoder();
  * One public WebSocket over a stream. It keeps nothing between messages, so that the hub can hibernate: the socket's
  * attachment says which stream it is.
  */
-export class SocketStream {
+export class SocketStream implements Holder {
   readonly number: number;
   readonly service: string;
+  readonly app: string;
+  readonly visitor: string | null;
+  readonly idleAfterMs = IDLE_STREAM_MS;
   readonly socket: WebSocket;
   readonly #link: StreamLink;
   #parts: Uint8Array[] = [];
   #partBytes = 0;
   #partType: "text" | "binary" = "binary";
   #partTimer: ReturnType<typeof setTimeout> | null = null;
+  #movedAt = Date.now();
   #over = false;
 
-  constructor(socket: WebSocket, link: StreamLink, given: { number: number; service: string }) {
+  constructor(
+    socket: WebSocket,
+    link: StreamLink,
+    given: { number: number; service: string; app: string; visitor: string | null },
+  ) {
     this.number = given.number;
     this.service = given.service;
+    this.app = given.app;
+    this.visitor = given.visitor;
     this.socket = socket;
     this.#link = link;
+  }
+
+  /** When it last carried a message, as far as the hub remembers: it forgets while it hibernates. */
+  get movedAt(): number {
+    return this.#movedAt;
+  }
+
+  giveWay(): void {
+    this.#close(1_013, "others wait for its place");
   }
 
   /** A part of a message from the runner. */
@@ -72,6 +93,7 @@ export class SocketStream {
   /** A message of the client. */
   message(data: string | ArrayBuffer): void {
     if (this.#over) return;
+    this.#movedAt = Date.now();
     const type = typeof data === "string" ? "text" : "binary";
     const bytes = typeof data === "string" ? encoder.encode(data) : new Uint8Array(data);
     if (bytes.byteLength > WEBSOCKET_MESSAGE_LIMIT_BYTES) return this.#close(1_009, "a message is too large");
@@ -112,6 +134,7 @@ export class SocketStream {
 
   #deliver(type: "text" | "binary", bytes: Uint8Array): void {
     if (this.#over) return;
+    this.#movedAt = Date.now();
     let text = "";
     if (type === "text") {
       try {

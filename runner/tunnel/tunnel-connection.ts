@@ -8,7 +8,7 @@ import {
   type ResetCode,
 } from "../../functions/protocol/frames.ts";
 import { ReceiveCredit, SendCredit, WindowPool } from "../../functions/protocol/flow.ts";
-import { CONNECTION_WINDOW_BYTES, STREAMS_LIMIT } from "../../functions/protocol/limits.ts";
+import { CONNECTION_WINDOW_BYTES, REQUESTS_LIMIT, SOCKETS_LIMIT } from "../../functions/protocol/limits.ts";
 import type { FrameLink, StreamPeer } from "../connection/connection.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { MalformedRequest } from "./headers.ts";
@@ -45,6 +45,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   readonly #ports = new Map<number, StreamPort>();
   readonly #budget = new MemoryBudget(WEBSOCKET_MEMORY_BYTES);
   #highest = 0;
+  #webSockets = 0;
 
   constructor(link: FrameLink, options: TunnelConnectionOptions) {
     this.#options = options;
@@ -82,7 +83,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   }
 
   remove(port: StreamPort): void {
-    this.#ports.delete(port.id);
+    if (this.#ports.delete(port.id) && port.webSocket) this.#webSockets -= 1;
   }
 
   #frame(frame: Frame): void {
@@ -113,6 +114,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
       return;
     }
     this.#ports.set(id, port);
+    if (port.webSocket) this.#webSockets += 1;
     try {
       port.attach(this.#serve(port, target, head, body, end));
     } catch (error) {
@@ -126,7 +128,10 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
 
   #refusal(head: OpenHead, target: ResolvedTarget | null): [ResetCode, string] | null {
     if (this.#options.isShuttingDown()) return ["draining", "This runner is about to stop."];
-    if (this.#ports.size >= STREAMS_LIMIT) return ["overflow", "This runner has too many streams open."];
+    const isFull = head.webSocket
+      ? this.#webSockets >= SOCKETS_LIMIT
+      : this.#ports.size - this.#webSockets >= REQUESTS_LIMIT;
+    if (isFull) return ["overflow", "This runner has too many streams open."];
     if (head.method === "CONNECT") return ["protocol", "CONNECT isn't served."];
     if (!REQUEST_PATH.test(head.path)) return ["protocol", "The request's path has invalid characters."];
     return target === null ? ["unreachable", "This service doesn't run here."] : null;
