@@ -101,6 +101,8 @@ export const DELAY_MEMORY_MS = 60_000;
 export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 /** A receiver grants at the latest after so much; what it keeps to itself is lost to every other stream. */
 export const GRANT_STEP_BYTES = 64 * 1024;
+/** Of all streams of an app together: else a thousand streams that keep a little each look as if they held all of it. */
+export const OWED_LIMIT_BYTES = 256 * 1024;
 /**
  * A client that takes nothing of its answer for so long is cut off, if others wait for the room that it takes up.
  * Otherwise sixteen idle downloads would stop a runner's whole connection.

@@ -1,5 +1,5 @@
 import { problemResponse, type Problem } from "../errors.ts";
-import { SendCredit, StreamWindow } from "../protocol/flow.ts";
+import { SendCredit, StreamWindow, type AppFlow, type Owing } from "../protocol/flow.ts";
 import type { AnswerHead, ResetCode } from "../protocol/frames.ts";
 import {
   FRAME_BODY_BYTES,
@@ -22,7 +22,7 @@ const FIRST_READ_BYTES = 4 * 1024;
  * One proxied request. Both bodies are pipes with credit, so at most a window waits for the other side. An answer that
  * can't be finished breaks off; it never looks complete.
  */
-export class HttpStream implements Reader, WaitsForHead, Holder {
+export class HttpStream implements Reader, WaitsForHead, Holder, Owing {
   readonly number: number;
   readonly service: string;
   readonly app: string;
@@ -34,7 +34,8 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
   readonly #call: TunnelCall;
   readonly #link: StreamLink;
   readonly #settle: (response: Response) => void;
-  readonly #sendCredit = new SendCredit(STREAM_WINDOW_BYTES);
+  readonly #flow: AppFlow;
+  readonly #sendCredit: SendCredit;
   readonly #receiveWindow: StreamWindow;
   #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   #reader: ReadableStreamBYOBReader | null = null;
@@ -44,6 +45,8 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
   #over = false;
   readonly #openedAt = Date.now();
   #progressAt = this.#openedAt;
+  /** When the runner last took bytes of the request. */
+  #grantedAt = 0;
   /** Bytes that the client has yet to take, and when it last took some. */
   #untakenBytes = 0;
   #takenAt = 0;
@@ -62,6 +65,8 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
     this.#call = given.call;
     this.#request = request;
     this.#link = link;
+    this.#flow = link.apps.of(given.app);
+    this.#sendCredit = new SendCredit(STREAM_WINDOW_BYTES, this.#flow);
     this.#receiveWindow = new StreamWindow(link.windows);
     const { promise, resolve } = Promise.withResolvers<Response>();
     this.answered = promise;
@@ -98,6 +103,7 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
   }
 
   window(bytes: number): void {
+    this.#grantedAt = Date.now();
     this.#sendCredit.grant(bytes);
     this.#link.turns.look();
   }
@@ -117,6 +123,14 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
     this.#breakOff("overflow", "the client takes nothing");
     // The runner may be done: what the client hasn't read still takes up room.
     this.#writer?.abort(new Error("The client takes nothing.")).catch(() => undefined);
+  }
+
+  /** Gives up an upload that its app takes nothing of while others wait for the room. Returns what it held. */
+  giveUpStuck(sinceMs: number): number {
+    const held = this.#sendCredit.bytesUnderWay;
+    if (this.#over || held === 0 || Math.max(this.#progressAt, this.#grantedAt) > sinceMs) return 0;
+    this.giveWay();
+    return held;
   }
 
   get movedAt(): number {
@@ -187,9 +201,15 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
       this.#link.consumed(bytes);
     }
     const grant = this.#receiveWindow.consume(bytes);
-    if (grant > 0 && !this.#over && !this.#answerEnded) {
-      this.#link.send({ type: "window", stream: this.number, bytes: grant });
-    }
+    if (this.#over || this.#answerEnded) return;
+    if (grant === 0) return this.#flow.owe(this, bytes);
+    this.#flow.settle(this);
+    this.#link.send({ type: "window", stream: this.number, bytes: grant });
+  }
+
+  tell(): void {
+    const grant = this.#receiveWindow.flush();
+    if (grant > 0) this.#link.send({ type: "window", stream: this.number, bytes: grant });
   }
 
   #endAnswer(): void {
@@ -200,6 +220,7 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
 
   #finishAnswer(): void {
     this.#answerEnded = true;
+    this.#flow.settle(this);
     if (this.#uploadEnded) this.#finish();
     // The answer is complete: the rest of the request's body is useless.
     else this.#breakOff("cancelled", "answered before the body had ended");
@@ -275,6 +296,8 @@ export class HttpStream implements Reader, WaitsForHead, Holder {
     this.#over = true;
     this.#link.waits(this, false);
     this.#receiveWindow.end();
+    this.#flow.settle(this);
+    this.#sendCredit.end();
     this.#link.turns.leave(this.#sendCredit);
     if (!this.#uploadEnded) this.#reader?.cancel().catch(() => undefined); // its client has broken it off
     this.#link.ended(this.number);

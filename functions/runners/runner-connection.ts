@@ -1,12 +1,13 @@
 import { visitorOf } from "../client-address.ts";
 import { Problem } from "../errors.ts";
-import { ReceiveCredit, WindowPool } from "../protocol/flow.ts";
+import { AppFlows, appOf, ReceiveCredit, WindowPool } from "../protocol/flow.ts";
 import { encodeOpen, parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
   CONNECTION_WINDOW_BYTES,
   OWN_REQUESTS_RESERVE,
   PARTIAL_MESSAGES_LIMIT_BYTES,
   STALLED_READER_MS,
+  STUCK_BODY_MS,
 } from "../protocol/limits.ts";
 import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
 import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
@@ -44,6 +45,7 @@ export class RunnerConnection implements StreamLink {
   readonly socket: WebSocket;
   readonly turns: Turns;
   readonly windows = new WindowPool(() => Date.now());
+  readonly apps = new AppFlows();
   readonly #ctx: DurableObjectState;
   readonly #attachment: RunnerAttachment;
   readonly #outbox: Outbox;
@@ -65,6 +67,7 @@ export class RunnerConnection implements StreamLink {
   #waitingTimer: ReturnType<typeof setTimeout> | null = null;
   #partBytes = 0;
   #stalledTimer: ReturnType<typeof setTimeout> | null = null;
+  #stuckTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(
     ctx: DurableObjectState,
@@ -78,7 +81,7 @@ export class RunnerConnection implements StreamLink {
     this.socket = socket;
     this.#ctx = ctx;
     this.#attachment = attachment;
-    this.turns = new Turns(attachment.sendCreditBytes);
+    this.turns = new Turns(attachment.sendCreditBytes, () => this.#watchStuck());
     this.#receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES, attachment.ungrantedBytes);
     this.#outbox = new Outbox((message) => sendTo(socket, message));
     for (const open of ctx.getWebSockets(PUBLIC_TAG)) this.#takeUp(open);
@@ -155,6 +158,7 @@ export class RunnerConnection implements StreamLink {
     this.turns.end();
     if (this.#stalledTimer !== null) clearTimeout(this.#stalledTimer);
     if (this.#waitingTimer !== null) clearTimeout(this.#waitingTimer);
+    if (this.#stuckTimer !== null) clearTimeout(this.#stuckTimer);
     for (const stream of this.#streams.values()) stream.fail(problem);
     this.#streams.clear();
   }
@@ -293,6 +297,22 @@ export class RunnerConnection implements StreamLink {
     }, STALLED_READER_MS / 4);
   }
 
+  /** While room is short, checks at intervals for the app that holds most, and ends its uploads that stand still. */
+  #watchStuck(): void {
+    this.#stuckTimer ??= setTimeout(() => {
+      this.#stuckTimer = null;
+      if (!this.turns.isShort) return;
+      const app = this.apps.fullest();
+      let freed = 0;
+      for (const stream of this.#streams.values()) {
+        if (freed >= CONNECTION_WINDOW_BYTES / 4) break;
+        if (stream instanceof HttpStream && stream.app === app)
+          freed += stream.giveUpStuck(Date.now() - STUCK_BODY_MS);
+      }
+      this.#watchStuck();
+    }, STUCK_BODY_MS / 4);
+  }
+
   /** Public sockets of this connection go on after hibernation, those of an earlier one have lost their runner. */
   #takeUp(socket: WebSocket): void {
     const known = attachmentOf(socket);
@@ -338,11 +358,6 @@ export class RunnerConnection implements StreamLink {
     this.#attachment.ungrantedBytes = this.#receiveCredit.ungrantedBytes;
     if (this.socket.readyState === WebSocket.OPEN) this.socket.serializeAttachment(this.#attachment);
   }
-}
-
-/** The versions of an app share what it has. */
-function appOf(service: string): string {
-  return service.split("/", 1)[0] ?? service;
 }
 
 /** Made anew by the platform for the public's half of the connection. */

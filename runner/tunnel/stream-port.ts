@@ -7,9 +7,13 @@ import {
   type ResetCode,
 } from "../../functions/protocol/frames.ts";
 import {
+  appOf,
   frameBudget,
   SendCredit,
   StreamWindow,
+  type AppFlow,
+  type AppFlows,
+  type Owing,
   type ReceiveCredit,
   type WindowPool,
 } from "../../functions/protocol/flow.ts";
@@ -37,18 +41,20 @@ export interface StreamConnection {
   readonly sendCredit: SendCredit;
   readonly receiveCredit: ReceiveCredit;
   readonly windows: WindowPool;
+  readonly apps: AppFlows;
   /** For answers that are read ahead of their turn, beyond a small frame each. */
   readonly readAhead: MemoryBudget;
   remove(port: StreamPort): void;
 }
 
 /** One stream's way into the connection: its turn, its credit, its end. */
-export class StreamPort implements FrameSource {
+export class StreamPort implements FrameSource, Owing {
   readonly id: number;
   readonly service: string;
   readonly webSocket: boolean;
   readonly #connection: StreamConnection;
-  readonly #send = new SendCredit(STREAM_WINDOW_BYTES);
+  readonly #flow: AppFlow;
+  readonly #send: SendCredit;
   readonly #receive: StreamWindow;
   #stream: TunnelStream | undefined;
   /** Received, and not yet consumed. */
@@ -59,6 +65,8 @@ export class StreamPort implements FrameSource {
 
   constructor(connection: StreamConnection, id: number, service: string, webSocket: boolean) {
     this.#connection = connection;
+    this.#flow = connection.apps.of(appOf(service));
+    this.#send = new SendCredit(STREAM_WINDOW_BYTES, this.#flow);
     this.#receive = new StreamWindow(connection.windows);
     this.id = id;
     this.service = service;
@@ -140,6 +148,8 @@ export class StreamPort implements FrameSource {
     this.#connection.writer.forget(this);
     this.#giveBack(this.#heldBytes);
     this.#receive.end();
+    this.#flow.settle(this);
+    this.#send.end();
     this.#connection.remove(this);
     this.#stream?.release();
   }
@@ -165,7 +175,15 @@ export class StreamPort implements FrameSource {
     this.#heldBytes -= bytes;
     this.#giveBack(bytes);
     const grant = this.#receive.consume(bytes);
-    if (grant > 0 && !this.#requestEnded) this.#window(this.id, grant);
+    if (grant === 0 || this.#requestEnded) return this.#flow.owe(this, bytes);
+    this.#flow.settle(this);
+    this.#window(this.id, grant);
+  }
+
+  /** Also of a request that has ended: the hub counts what its app has, and an answer may take long. */
+  tell(bytes: number): void {
+    const grant = this.#requestEnded ? bytes : this.#receive.flush();
+    if (grant > 0) this.#window(this.id, grant);
   }
 
   reset(code: ResetCode, reason: string): void {

@@ -7,7 +7,7 @@ import {
   type OpenHead,
   type ResetCode,
 } from "../../functions/protocol/frames.ts";
-import { ReceiveCredit, SendCredit, WindowPool } from "../../functions/protocol/flow.ts";
+import { AppFlows, ReceiveCredit, SendCredit, WindowPool } from "../../functions/protocol/flow.ts";
 import { CONNECTION_WINDOW_BYTES, REQUESTS_LIMIT, SOCKETS_LIMIT } from "../../functions/protocol/limits.ts";
 import type { FrameLink, StreamPeer } from "../connection/connection.ts";
 import { FrameWriter } from "./frame-writer.ts";
@@ -40,6 +40,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   readonly sendCredit = new SendCredit(CONNECTION_WINDOW_BYTES);
   readonly receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES);
   readonly windows = new WindowPool(() => performance.now());
+  readonly apps = new AppFlows();
   readonly readAhead = new MemoryBudget(READ_AHEAD_BYTES);
   readonly #options: TunnelConnectionOptions;
   readonly #ports = new Map<number, StreamPort>();
