@@ -121,6 +121,16 @@ export const STUCK_BODY_MS = 10_000;
 export const IDLE_STREAM_MS = 60_000;
 /** A WebSocket message through the tunnel; larger ones close the socket with 1009. */
 export const WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
+/** A message, or a part of one, counts as at least so much: an empty one is work and memory, too. */
+export const MESSAGE_COST_BYTES = 512;
+/** Messages of a connection that the hub has yet to take in: 40 MB/s at a round trip of 100 ms, or 8,192 empty ones. */
+export const MESSAGES_UNDER_WAY_BYTES = 4 * 1024 * 1024;
+/**
+ * What one WebSocket may send to its visitor at once, and then per second: twice what a screen in high resolution takes. The
+ * runner holds the app back; the hub closes a socket of a runner that doesn't (1013), with as much again to spare.
+ */
+export const SOCKET_BURST_BYTES = 32 * 1024 * 1024;
+export const SOCKET_BYTES_PER_SECOND = 8 * 1024 * 1024;
 /** From a stream's opening to its answer's head. Source: Railway's edge gives up at 15 minutes, proxies at a minute. */
 export const STREAM_HEAD_TIMEOUT_MS = 300_000;
 /** A control message is JSON; file contents are the largest that it carries. */

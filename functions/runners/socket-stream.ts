@@ -2,7 +2,10 @@ import { type ResetCode } from "../protocol/frames.ts";
 import {
   FRAME_BODY_BYTES,
   IDLE_STREAM_MS,
+  MESSAGE_COST_BYTES,
   PARTIAL_MESSAGE_TIMEOUT_MS,
+  SOCKET_BURST_BYTES,
+  SOCKET_BYTES_PER_SECOND,
   WEBSOCKET_MESSAGE_LIMIT_BYTES,
 } from "../protocol/limits.ts";
 import { ABNORMAL, closeCodeOf, closeSocket, RESTARTED } from "./close-codes.ts";
@@ -25,6 +28,11 @@ export class SocketStream implements Holder {
   readonly #link: StreamLink;
   #parts: Uint8Array[] = [];
   #partBytes = 0;
+  /** What the parts count as, for which there is room for all streams together. */
+  #partCost = 0;
+  /** What the visitor may not have taken yet. */
+  #untakenBytes = 0;
+  #deliveredAt = 0;
   #partType: "text" | "binary" = "binary";
   #partTimer: ReturnType<typeof setTimeout> | null = null;
   #movedAt = Date.now();
@@ -60,11 +68,14 @@ export class SocketStream implements Holder {
       return this.#close(1_009, "a message is too large");
     }
     if (end && this.#partTimer === null) return this.#deliver(type, body);
-    this.#parts.push(body);
+    // A small part is a view into a message that may be large.
+    if (body.byteLength > 0)
+      this.#parts.push(body.byteLength * 2 < body.buffer.byteLength ? body.slice() : body);
     this.#partBytes += body.byteLength;
     this.#partType = type;
-    if (!this.#link.holdParts(body.byteLength))
-      return this.#breakOff("overflow", "too many unfinished messages");
+    const cost = Math.max(body.byteLength, MESSAGE_COST_BYTES);
+    this.#partCost += cost;
+    if (!this.#link.holdParts(cost)) return this.#breakOff("overflow", "too many unfinished messages");
     if (this.#partTimer !== null) clearTimeout(this.#partTimer);
     // The timer also keeps the hub from hibernating, which would lose the parts.
     this.#partTimer = setTimeout(
@@ -134,7 +145,8 @@ export class SocketStream implements Holder {
 
   #deliver(type: "text" | "binary", bytes: Uint8Array): void {
     if (this.#over) return;
-    this.#movedAt = Date.now();
+    if (!this.#mayDeliver(Math.max(bytes.byteLength, MESSAGE_COST_BYTES)))
+      return this.#close(1_013, "more than a visitor may be sent at a time");
     let text = "";
     if (type === "text") {
       try {
@@ -148,6 +160,19 @@ export class SocketStream implements Holder {
     } catch {
       this.#breakOff("cancelled", "the client is gone");
     }
+  }
+
+  /**
+   * Whether the visitor may be sent so much. Whether it reads can't be seen: what it doesn't read piles up in the platform.
+   * A runner of ours keeps below half of this by itself.
+   */
+  #mayDeliver(bytes: number): boolean {
+    const now = Date.now();
+    const taken = ((now - this.#deliveredAt) / 1_000) * 2 * SOCKET_BYTES_PER_SECOND;
+    this.#untakenBytes = Math.max(0, this.#untakenBytes - taken) + bytes;
+    this.#deliveredAt = now;
+    this.#movedAt = now;
+    return this.#untakenBytes <= 2 * SOCKET_BURST_BYTES;
   }
 
   /** Closes both ends for a reason of this side's own. */
@@ -167,9 +192,10 @@ export class SocketStream implements Holder {
   #dropParts(): void {
     if (this.#partTimer !== null) clearTimeout(this.#partTimer);
     this.#partTimer = null;
-    this.#link.holdParts(-this.#partBytes);
+    this.#link.holdParts(-this.#partCost);
     this.#parts = [];
     this.#partBytes = 0;
+    this.#partCost = 0;
   }
 
   #finish(): void {

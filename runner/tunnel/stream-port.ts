@@ -19,6 +19,7 @@ import {
 } from "../../functions/protocol/flow.ts";
 import { STREAM_WINDOW_BYTES } from "../../functions/protocol/limits.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
+import type { MessageFlow } from "./message-flow.ts";
 import type { FrameSource, FrameWriter } from "./frame-writer.ts";
 
 /** What serves one stream locally. */
@@ -44,6 +45,8 @@ export interface StreamConnection {
   readonly apps: AppFlows;
   /** For answers that are read ahead of their turn, beyond a small frame each. */
   readonly readAhead: MemoryBudget;
+  /** For WebSocket messages, which have no credit. */
+  readonly messages: MessageFlow;
   remove(port: StreamPort): void;
 }
 
@@ -51,6 +54,7 @@ export interface StreamConnection {
 export class StreamPort implements FrameSource, Owing {
   readonly id: number;
   readonly service: string;
+  readonly app: string;
   readonly webSocket: boolean;
   readonly #connection: StreamConnection;
   readonly #flow: AppFlow;
@@ -65,7 +69,8 @@ export class StreamPort implements FrameSource, Owing {
 
   constructor(connection: StreamConnection, id: number, service: string, webSocket: boolean) {
     this.#connection = connection;
-    this.#flow = connection.apps.of(appOf(service));
+    this.app = appOf(service);
+    this.#flow = connection.apps.of(this.app);
     this.#send = new SendCredit(STREAM_WINDOW_BYTES, this.#flow);
     this.#receive = new StreamWindow(connection.windows);
     this.id = id;
@@ -149,6 +154,7 @@ export class StreamPort implements FrameSource, Owing {
     this.#giveBack(this.#heldBytes);
     this.#receive.end();
     this.#flow.settle(this);
+    this.#connection.messages.forget(this);
     this.#send.end();
     this.#connection.remove(this);
     this.#stream?.release();
@@ -163,6 +169,11 @@ export class StreamPort implements FrameSource, Owing {
 
   get readAhead(): MemoryBudget {
     return this.#connection.readAhead;
+  }
+
+  /** Whether a message of this size may leave now; if not, the port is woken when it may. */
+  mayTell(bytes: number): boolean {
+    return this.#connection.messages.take(bytes, this);
   }
 
   wake(): void {

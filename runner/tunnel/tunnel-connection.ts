@@ -14,6 +14,8 @@ import { FrameWriter } from "./frame-writer.ts";
 import { MalformedRequest } from "./headers.ts";
 import { HttpStream } from "./http-stream.ts";
 import { MemoryBudget } from "./memory-budget.ts";
+import { MessageBudget } from "./message-budget.ts";
+import { MessageFlow } from "./message-flow.ts";
 import type { ResolvedTarget } from "./services.ts";
 import { StreamPort, type StreamConnection, type TunnelStream } from "./stream-port.ts";
 import { WebSocketStream } from "./web-socket-stream.ts";
@@ -25,8 +27,8 @@ export interface TunnelConnectionOptions {
   isShuttingDown(): boolean;
 }
 
-/** WebSocket messages that local servers are slow to take. */
-const WEBSOCKET_MEMORY_BYTES = 64 * 1024 * 1024;
+/** WebSocket messages that local servers are slow to take, and those of one app: one message fits beside any app's. */
+const WEBSOCKET_MEMORY = { bytes: 64 * 1024 * 1024, appBytes: 47 * 1024 * 1024 };
 /** Sixteen answers at a time can be read ahead of their turn by the largest frame. */
 const READ_AHEAD_BYTES = 8 * 1024 * 1024;
 /** What a request line can hold; everything else would be sent as something else. */
@@ -44,12 +46,14 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   readonly readAhead = new MemoryBudget(READ_AHEAD_BYTES);
   readonly #options: TunnelConnectionOptions;
   readonly #ports = new Map<number, StreamPort>();
-  readonly #budget = new MemoryBudget(WEBSOCKET_MEMORY_BYTES);
+  readonly messages: MessageFlow;
+  readonly #budget = new MessageBudget(WEBSOCKET_MEMORY);
   #highest = 0;
   #webSockets = 0;
 
   constructor(link: FrameLink, options: TunnelConnectionOptions) {
     this.#options = options;
+    this.messages = new MessageFlow((done) => link.confirm(done));
     this.writer = new FrameWriter(
       (message, written) => link.send(message, written),
       () => link.fail("The other side doesn't read what it is sent."),
