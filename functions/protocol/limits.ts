@@ -122,8 +122,8 @@ export const IDLE_STREAM_MS = 60_000;
 /** A WebSocket message through the tunnel; larger ones close the socket with 1009. */
 export const WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
 /** A message, or a part of one, counts as at least so much: an empty one is work and memory, too. */
-export const MESSAGE_COST_BYTES = 512;
-/** Messages of a connection that the hub has yet to take in: 40 MB/s at a round trip of 100 ms, or 8,192 empty ones. */
+export const MESSAGE_COST_BYTES = 2 * 1024;
+/** Messages of a connection that the hub has yet to take in: 40 MB/s at a round trip of 100 ms, or 2,048 empty ones. */
 export const MESSAGES_UNDER_WAY_BYTES = 4 * 1024 * 1024;
 /**
  * What one WebSocket may send to its visitor at once, and then per second: twice what a screen in high resolution takes. The
@@ -131,6 +131,15 @@ export const MESSAGES_UNDER_WAY_BYTES = 4 * 1024 * 1024;
  */
 export const SOCKET_BURST_BYTES = 32 * 1024 * 1024;
 export const SOCKET_BYTES_PER_SECOND = 8 * 1024 * 1024;
+/**
+ * Messages of one visitor's WebSocket at once, and then per second; and while all visitors of an app send more than the app's
+ * numbers, at once. The hub can't hold a visitor back: it closes the socket (1013). A game sends 60 a second.
+ */
+export const VISITOR_MESSAGES_BURST = 8_192;
+export const VISITOR_MESSAGES_PER_SECOND = 2_000;
+export const APP_MESSAGES_BURST = 16_384;
+export const APP_MESSAGES_PER_SECOND = 8_000;
+export const VISITOR_MESSAGES_BURST_OF_BUSY_APP = 512;
 /** From a stream's opening to its answer's head. Source: Railway's edge gives up at 15 minutes, proxies at a minute. */
 export const STREAM_HEAD_TIMEOUT_MS = 300_000;
 /** A control message is JSON; file contents are the largest that it carries. */

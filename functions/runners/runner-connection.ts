@@ -3,6 +3,8 @@ import { Problem } from "../errors.ts";
 import { AppFlows, appOf, ReceiveCredit, WindowPool } from "../protocol/flow.ts";
 import { encodeOpen, parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
+  APP_MESSAGES_BURST,
+  APP_MESSAGES_PER_SECOND,
   CONNECTION_WINDOW_BYTES,
   OWN_REQUESTS_RESERVE,
   PARTIAL_MESSAGES_LIMIT_BYTES,
@@ -14,6 +16,7 @@ import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment 
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { headerText } from "./header-bytes.ts";
 import { HttpStream } from "./http-stream.ts";
+import { LeakyBucket } from "./leaky-bucket.ts";
 import { Outbox } from "./outbox.ts";
 import { Shares, type ShareLimits } from "./shares.ts";
 import { SocketStream } from "./socket-stream.ts";
@@ -66,6 +69,8 @@ export class RunnerConnection implements StreamLink {
   readonly #waiting = new Set<WaitsForHead>();
   #waitingTimer: ReturnType<typeof setTimeout> | null = null;
   #partBytes = 0;
+  /** Messages of visitors, by app. */
+  readonly #said = new Map<string, LeakyBucket>();
   #stalledTimer: ReturnType<typeof setTimeout> | null = null;
   #stuckTimer: ReturnType<typeof setTimeout> | null = null;
 
@@ -213,6 +218,12 @@ export class RunnerConnection implements StreamLink {
   holdParts(bytes: number): boolean {
     this.#partBytes += bytes;
     return this.#partBytes <= PARTIAL_MESSAGES_LIMIT_BYTES;
+  }
+
+  said(app: string, now: number): boolean {
+    let said = this.#said.get(app);
+    if (said === undefined) this.#said.set(app, (said = new LeakyBucket(APP_MESSAGES_PER_SECOND)));
+    return said.add(1, now) > APP_MESSAGES_BURST;
   }
 
   ended(stream: number): void {

@@ -6,9 +6,13 @@ import {
   PARTIAL_MESSAGE_TIMEOUT_MS,
   SOCKET_BURST_BYTES,
   SOCKET_BYTES_PER_SECOND,
+  VISITOR_MESSAGES_BURST,
+  VISITOR_MESSAGES_BURST_OF_BUSY_APP,
+  VISITOR_MESSAGES_PER_SECOND,
   WEBSOCKET_MESSAGE_LIMIT_BYTES,
 } from "../protocol/limits.ts";
 import { ABNORMAL, closeCodeOf, closeSocket, RESTARTED } from "./close-codes.ts";
+import { LeakyBucket } from "./leaky-bucket.ts";
 import type { Holder } from "./shares.ts";
 import type { StreamLink } from "./stream-link.ts";
 
@@ -30,9 +34,9 @@ export class SocketStream implements Holder {
   #partBytes = 0;
   /** What the parts count as, for which there is room for all streams together. */
   #partCost = 0;
-  /** What the visitor may not have taken yet. */
-  #untakenBytes = 0;
-  #deliveredAt = 0;
+  /** What the visitor may not have taken yet. A runner of ours keeps below half of this by itself. */
+  readonly #untaken = new LeakyBucket(2 * SOCKET_BYTES_PER_SECOND);
+  readonly #said = new LeakyBucket(VISITOR_MESSAGES_PER_SECOND);
   #partType: "text" | "binary" = "binary";
   #partTimer: ReturnType<typeof setTimeout> | null = null;
   #movedAt = Date.now();
@@ -105,6 +109,12 @@ export class SocketStream implements Holder {
   message(data: string | ArrayBuffer): void {
     if (this.#over) return;
     this.#movedAt = Date.now();
+    const isBusy = this.#link.said(this.app, this.#movedAt);
+    if (
+      this.#said.add(1, this.#movedAt) >
+      (isBusy ? VISITOR_MESSAGES_BURST_OF_BUSY_APP : VISITOR_MESSAGES_BURST)
+    )
+      return this.#close(1_013, "too many messages at a time");
     const type = typeof data === "string" ? "text" : "binary";
     const bytes = typeof data === "string" ? encoder.encode(data) : new Uint8Array(data);
     if (bytes.byteLength > WEBSOCKET_MESSAGE_LIMIT_BYTES) return this.#close(1_009, "a message is too large");
@@ -164,15 +174,10 @@ export class SocketStream implements Holder {
 
   /**
    * Whether the visitor may be sent so much. Whether it reads can't be seen: what it doesn't read piles up in the platform.
-   * A runner of ours keeps below half of this by itself.
    */
   #mayDeliver(bytes: number): boolean {
-    const now = Date.now();
-    const taken = ((now - this.#deliveredAt) / 1_000) * 2 * SOCKET_BYTES_PER_SECOND;
-    this.#untakenBytes = Math.max(0, this.#untakenBytes - taken) + bytes;
-    this.#deliveredAt = now;
-    this.#movedAt = now;
-    return this.#untakenBytes <= 2 * SOCKET_BURST_BYTES;
+    this.#movedAt = Date.now();
+    return this.#untaken.add(bytes, this.#movedAt) <= 2 * SOCKET_BURST_BYTES;
   }
 
   /** Closes both ends for a reason of this side's own. */

@@ -32,6 +32,8 @@ export interface StreamLink {
   upgrade(stream: number, head: AnswerHead): Response;
   /** Counts parts of messages that wait for their rest; false when there is no room for more. */
   holdParts(bytes: number): boolean;
+  /** Counts a message of an app's visitor; true when all of them have sent too many lately. */
+  said(app: string, now: number): boolean;
   /** A stream has ended in both directions. */
   ended(stream: number): void;
 }
