@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ConfigError } from "./errors.ts";
 import { parseOperatorHost, type OperatorHost } from "./operator-host.ts";
 import {
+  OWN_REQUESTS_RESERVE,
   REQUESTS_LIMIT,
   ROUTE_TTL_MS,
   RUNNER_LOST_AFTER_MS,
@@ -69,7 +70,7 @@ const schema = z.object({
     .string()
     .regex(/^\d{3,7}$/, "must be milliseconds from 100 to 9999999")
     .default(String(RUNNER_LOST_AFTER_MS)),
-  RUNNER_REQUESTS_LIMIT: streamLimit(REQUESTS_LIMIT),
+  RUNNER_REQUESTS_LIMIT: streamLimit(REQUESTS_LIMIT - OWN_REQUESTS_RESERVE),
   RUNNER_SOCKETS_LIMIT: streamLimit(SOCKETS_LIMIT),
   RUNNER_VISITOR_LIMIT: streamLimit(REQUESTS_LIMIT, VISITOR_STREAMS_LIMIT),
   ROUTE_TTL_MS: z

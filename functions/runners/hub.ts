@@ -9,8 +9,6 @@ import {
   CLOSE_REPLACED,
   CLOSE_REVOKED,
   CONNECTION_WINDOW_BYTES,
-  OWN_REQUESTS_RESERVE,
-  REQUESTS_LIMIT,
   RUNNER_SUBPROTOCOL,
 } from "../protocol/limits.ts";
 import { printableLine } from "../protocol/printable.ts";
@@ -58,10 +56,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     const config = configOf(env);
     this.#lostAfterMs = config.runnerLostAfterMs;
     this.#settings = {
-      requests: shareLimits(
-        Math.max(1, Math.min(config.runnerRequestsLimit, REQUESTS_LIMIT - OWN_REQUESTS_RESERVE)),
-        config.runnerVisitorLimit,
-      ),
+      requests: shareLimits(config.runnerRequestsLimit, config.runnerVisitorLimit),
       sockets: shareLimits(config.runnerSocketsLimit, config.runnerVisitorLimit),
       knowsVisitors: config.trustClientAddress,
     };
