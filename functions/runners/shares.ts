@@ -22,8 +22,6 @@ export interface Holder {
 
 /** What one app may have of a runner's streams: so one alone never has all of them. */
 const APP_SHARE = 3 / 4;
-/** What an app gets in any case is this part of all. */
-const GUARANTEED_PART = 64;
 const RETRY = { headers: { "retry-after": "2" } };
 
 export function shareLimits(all: number, visitor: number): ShareLimits {
@@ -67,8 +65,9 @@ export class Shares {
     }
     if (this.#count < all) return;
     const largest = this.#largest();
-    const guaranteed = Math.ceil(all / GUARANTEED_PART);
-    const idleOnly = own >= guaranteed || largest.size <= guaranteed;
+    // Each app gets an equal part in any case.
+    const part = all / (this.#byApp.size + (own === 0 ? 1 : 0));
+    const idleOnly = own + 1 > part || largest.size <= part;
     if (this.#end(largest.app, { idleOnly })) return;
     if (largest.app === app) {
       const detail = `App ${app} has ${own} of the ${all} ${this.#what} of the runner open. Try again shortly.`;
