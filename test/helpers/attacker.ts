@@ -5,7 +5,8 @@ import { WebSocket } from "ws";
 /** What one outsider does to an app through the edge, in a process of its own: `attacker.ts KIND PORT HOST COUNT [HARD]`. */
 const [kind = "", port = "", host = "", count = "", hard = ""] = process.argv.slice(2);
 
-const again = (attack: () => void, afterMs = 50): void => void setTimeout(attack, afterMs);
+const again = (attack: () => void, afterMs = hard === "" ? 1_000 : 50): void =>
+  void setTimeout(attack, afterMs);
 
 function raw(request: string): Socket {
   const socket = connect(Number(port), "127.0.0.1");
