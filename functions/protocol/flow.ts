@@ -314,14 +314,17 @@ export class StreamWindow {
   }
 }
 
-/** One app may have under way so many times what is left: one that takes nothing leaves a third of the window. */
-const APP_SHARE = 2;
+/**
+ * One app may have under way so many times what is left: one that takes nothing leaves a quarter of the window. Less would
+ * let its own slow readers, sixty of them, stop its quick ones.
+ */
+const APP_SHARE = 3;
 
 /**
  * How many bytes of a body a stream may send in its next frame. One that has a grant's worth under way gets more only
  * from the first half of the connection's window. The other half is for those that have less: so receivers that are
  * slow, a hundred of them, leave something for everyone else. Less than a grant's worth would never be granted back.
- * An app's streams together get twice as much as they leave, so that one that is hung leaves something for other apps.
+ * An app's streams together get three times as much as they leave, so that one that is hung leaves something for other apps.
  */
 export function frameBudget(
   stream: SendCredit,

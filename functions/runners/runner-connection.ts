@@ -29,6 +29,8 @@ import { Turns } from "./turns.ts";
 const HEARD_RESOLUTION_MS = 500;
 /** A request without an answer for this long listens for its client's leaving, which costs more than most answers. */
 const LOOK_AFTER_MS = 200;
+/** More than one app whose clients take nothing leaves. */
+const SHORT_OF_ROOM_BYTES = (CONNECTION_WINDOW_BYTES * 3) / 8;
 /** Source: PROTOCOL.md, section 3: numbers have 32 bits. */
 const LAST_STREAM = 0xffff_ffff;
 
@@ -297,10 +299,10 @@ export class RunnerConnection implements StreamLink {
 
   /** While room is short, checks at intervals for clients that read nothing. */
   #watchStalled(): void {
-    if (this.#stalledTimer !== null || this.#receiveCredit.roomBytes >= CONNECTION_WINDOW_BYTES / 4) return;
+    if (this.#stalledTimer !== null || this.#receiveCredit.roomBytes >= SHORT_OF_ROOM_BYTES) return;
     this.#stalledTimer = setTimeout(() => {
       this.#stalledTimer = null;
-      if (this.#receiveCredit.roomBytes < CONNECTION_WINDOW_BYTES / 4) {
+      if (this.#receiveCredit.roomBytes < SHORT_OF_ROOM_BYTES) {
         const since = Date.now() - STALLED_READER_MS;
         for (const reader of this.#readers) reader.giveUpStalled(since);
       }

@@ -298,7 +298,7 @@ describe("a request through the tunnel", () => {
       return request;
     });
     await standsStill(() => heldBytes);
-    expect(heldBytes).toBeLessThan(CONNECTION_WINDOW_BYTES * 0.7);
+    expect(heldBytes).toBeLessThan(CONNECTION_WINDOW_BYTES * 0.8);
     for (let count = 0; count < 20; count++) {
       const quick = open("/quick", "POST");
       quick.end(Buffer.alloc(200_000));
