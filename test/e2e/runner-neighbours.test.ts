@@ -76,16 +76,17 @@ async function visitors(seconds: number): Promise<{ lost: string[]; p50: number;
       headers: { host: "calm.test" },
       signal: AbortSignal.timeout(60_000),
     });
-    all.push(
-      asked.then(
-        async ({ statusCode, body }) => {
-          const text = await body.text();
-          if (statusCode !== 200) lost.push(`${statusCode} ${text.slice(0, 200)}`);
-          times.push(performance.now() - at);
-        },
-        (error: unknown) => void lost.push(String(error)),
-      ),
-    );
+    const answered = async (): Promise<void> => {
+      try {
+        const { statusCode, body } = await asked;
+        const text = await body.text();
+        if (statusCode !== 200) lost.push(`${statusCode} ${text.slice(0, 200)}`);
+        times.push(performance.now() - at);
+      } catch (error) {
+        lost.push(String(error));
+      }
+    };
+    all.push(answered());
   }
   await Promise.all(all);
   times.sort((one, other) => one - other);

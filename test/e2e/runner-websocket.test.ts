@@ -124,17 +124,18 @@ describeTunnel("WebSockets through the tunnel", (world) => {
     const socket = open("/ws");
     await socket.head();
     socket.say(`empty ${count}`);
-    let heard = 0;
-    const flood = (async () => {
-      for (; heard < count; heard += 1) expect((await socket.hear()).bytes.length).toBe(0);
+    const flood = { isOver: false };
+    const heard = (async () => {
+      for (let n = 0; n < count; n += 1) expect((await socket.hear()).bytes.length).toBe(0);
+      flood.isOver = true;
     })();
     const times: number[] = [];
-    while (heard < count) {
+    while (!flood.isOver) {
       const at = performance.now();
       await world.link.streams.request({ path: "/status?code=200" }).body();
       times.push(performance.now() - at);
     }
-    await flood;
+    await heard;
     console.log(
       `${times.length} requests beside the flood, the slowest took ${Math.max(...times).toFixed(0)} ms`,
     );
