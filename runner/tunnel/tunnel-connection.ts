@@ -31,6 +31,8 @@ export interface TunnelConnectionOptions {
 const WEBSOCKET_MEMORY = { bytes: 64 * 1024 * 1024, appBytes: 47 * 1024 * 1024 };
 /** Sixteen answers at a time can be read ahead of their turn by the largest frame. */
 const READ_AHEAD_BYTES = 8 * 1024 * 1024;
+/** WebSockets that are over for the hub, and whose servers have yet to answer the close. */
+const CLOSING_SOCKETS = 512;
 /** What a request line can hold; everything else would be sent as something else. */
 const REQUEST_PATH = /^[\u0021-\u007e\u0080-\u00ff]*$/;
 /** Source: RFC 6455, 7.4.1. */
@@ -134,7 +136,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   #refusal(head: OpenHead, target: ResolvedTarget | null): [ResetCode, string] | null {
     if (this.#options.isShuttingDown()) return ["draining", "This runner is about to stop."];
     const isFull = head.webSocket
-      ? this.#webSockets >= SOCKETS_LIMIT
+      ? this.#webSockets >= SOCKETS_LIMIT + CLOSING_SOCKETS
       : this.#ports.size - this.#webSockets >= REQUESTS_LIMIT;
     if (isFull) return ["overflow", "This runner has too many streams open."];
     if (head.method === "CONNECT") return ["protocol", "CONNECT isn't served."];
