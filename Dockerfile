@@ -9,12 +9,14 @@ RUN node -e 'import("./scripts/build/runner.ts").then(({ bundleRunner }) => bund
 
 # Projects are built with what the image has: Node, npm, git.
 FROM node:26-trixie-slim
-# Development servers leave grandchildren behind; tini, as process 1, reaps them.
-RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates git tini \
+# Development servers leave grandchildren behind; tini, as process 1, reaps them. Bubblewrap and passt make the sandboxes
+# of guests where the host allows it: docs/operations.md says how. Elsewhere the runner, which is root for that, gives
+# each guest a system user of its own.
+RUN apt-get update && apt-get install --yes --no-install-recommends bubblewrap ca-certificates git passt tini \
   && rm -rf /var/lib/apt/lists/*
 COPY --from=build /signalbox/dist/runner.mjs /signalbox/runner.mjs
 # Mount a volume at the workspace; Railway refuses images that declare one. Railway's PORT says where it checks health.
-ENV NODE_ENV=production WORKSPACE_ROOT=/data/workspace
+ENV NODE_ENV=production WORKSPACE_ROOT=/data/workspace RUNNER_GUEST_USERS=40000-49999
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.HEALTH_PORT ?? 8080}/health`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]

@@ -1,6 +1,9 @@
 import { homedir, hostname } from "node:os";
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { confinementLevels } from "../functions/protocol/runner-api.ts";
+import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
+import type { UserRange } from "./confinement/guest-users.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 
 export interface RunnerConfig {
@@ -22,6 +25,7 @@ export interface RunnerConfig {
   diskQuotaBytes: number | null;
   /** Variables of its own that hosted processes get as they are. */
   inheritEnvironment: string[];
+  confinement: ConfinementSettings;
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
   agent: string | null;
   anthropicApiKey: string | null;
@@ -78,6 +82,26 @@ const settings = {
   inheritEnvironment: {
     env: ["RUNNER_INHERIT_ENV"],
     about: "variables that hosted processes get as they are: HTTPS_PROXY,npm_config_registry",
+  },
+  confinement: {
+    env: ["RUNNER_CONFINEMENT"],
+    about: "what guests are kept in: sandbox, user or none (auto, the strongest that this host offers)",
+  },
+  guestNetwork: {
+    env: ["RUNNER_GUEST_NETWORK"],
+    about: "hosts that guests reach, in a sandbox: example.com,*.npmjs.org (open: all)",
+  },
+  guestPorts: {
+    env: ["RUNNER_GUEST_PORTS"],
+    about: "ports of this machine's loopback that guests in a sandbox reach: 5432,6379",
+  },
+  guestPaths: {
+    env: ["RUNNER_GUEST_PATHS"],
+    about: "what guests in a sandbox may read besides the system: /srv/models,/data/fonts",
+  },
+  guestUsers: {
+    env: ["RUNNER_GUEST_USERS"],
+    about: `numbers of the users and groups that guests get when the runner is root (${GUEST_USERS.first}-${GUEST_USERS.last})`,
   },
   agent: { env: ["RUNNER_AGENT"], about: "command of the coding agent (template, which is built in)" },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
@@ -181,6 +205,11 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
   );
   const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
   const inherit = check("inheritEnvironment", variableNames, "names of variables, with commas between them");
+  const level = check("confinement", confinementLevel, "auto, sandbox, user or none");
+  const guestNetwork = check("guestNetwork", hosts, "open, or hosts such as example.com,*.example.com:8443");
+  const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
+  const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
+  const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
   if (problems.length > 0 || brokerUrl === null || sharedSecret === null)
@@ -202,6 +231,13 @@ function readConfig(flags: Flags, env: NodeJS.ProcessEnv): RunnerConfig {
     labels: labels ?? {},
     diskQuotaBytes: quota,
     inheritEnvironment: inherit ?? [],
+    confinement: {
+      level: level ?? confinementSettings.level,
+      allowed: guestNetwork === "open" ? null : guestNetwork,
+      ports: guestPorts ?? [],
+      paths: guestPaths ?? [],
+      users: guestUsers ?? GUEST_USERS,
+    },
     agent: text("agent"),
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
@@ -260,6 +296,35 @@ function labelsOf(value: string): Record<string, string> | null {
 function variableNames(value: string): string[] | null {
   const given = value.split(",").map((name) => name.trim());
   return given.every((name) => /^[A-Za-z_]\w*$/.test(name)) ? given : null;
+}
+
+function confinementLevel(value: string): ConfinementSettings["level"] | null {
+  return (["auto", ...confinementLevels] as const).find((level) => level === value) ?? null;
+}
+
+function hosts(value: string): string[] | "open" | null {
+  if (value === "open") return value;
+  const given = value.split(",").map((host) => host.trim().toLowerCase());
+  return given.every((host) => /^(?:\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/.test(host))
+    ? given
+    : null;
+}
+
+function portsOf(value: string): number[] | null {
+  const given = value.split(",").map((port) => integer(port.trim(), 1, 65_535));
+  const known = given.filter((port) => port !== null);
+  return known.length === given.length ? known : null;
+}
+
+function absolutePaths(value: string): string[] | null {
+  const given = value.split(",").map((path) => path.trim());
+  return given.every((path) => isAbsolute(path) && path !== "/") ? given.map((path) => resolve(path)) : null;
+}
+
+function userRange(value: string): UserRange | null {
+  const [, from = "", to = ""] = /^(\d+)-(\d+)$/.exec(value) ?? [];
+  const [first, last] = [integer(from, 1_000, 2 ** 31), integer(to, 1_000, 2 ** 31)];
+  return first === null || last === null || last - first < 99 ? null : { first, last };
 }
 
 function id(value: string): string | null {

@@ -55,6 +55,13 @@ export class Hosting implements RunnerPart {
     this.#diskWatch = setInterval(() => void this.#measure(workspace), DISK_STATUS_AGE_MS);
   }
 
+  notes(): string[] {
+    if (this.#workspace === null) return [];
+    const { level, network, allowed, why } = this.#workspace.confinement.status;
+    const reach = allowed === null ? `${network} network` : `reaching ${allowed.join(", ")} only`;
+    return [`confinement of guests: ${level}, ${reach}${why === null ? "" : `; not more, since ${why}`}`];
+  }
+
   lookup(service: string): ServiceTarget | null {
     return this.#workspace?.deployments.lookup(service) ?? null;
   }
@@ -81,6 +88,7 @@ export class Hosting implements RunnerPart {
     const deployments = this.#workspace?.deployments.list() ?? [];
     return {
       disk: this.#disk,
+      ...(this.#workspace === null ? {} : { confinement: this.#workspace.confinement.status }),
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
     };

@@ -31,6 +31,8 @@ export interface RunnerPart extends Partial<Services> {
   readonly name: string;
   /** Before the runner connects. */
   start?(): Promise<void>;
+  /** What its log says once it has started. */
+  notes?(): string[];
   /** Units of work under way that a shutdown waits for. */
   busy?(): number;
   /** Takes no new work from now on, and checkpoints what can't be finished soon. */
@@ -118,7 +120,10 @@ export class Runner {
       answer({ type: "runner-status", payload: this.status() });
       return Promise.resolve();
     });
-    for (const part of this.#parts) await part.start?.();
+    for (const part of this.#parts) {
+      await part.start?.();
+      for (const note of part.notes?.() ?? []) log.info(`[runner] ${note}`);
+    }
     this.connection.start();
   }
 

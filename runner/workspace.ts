@@ -1,6 +1,8 @@
-import { mkdir, realpath } from "node:fs/promises";
+import { chmod, mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { noConfinement } from "./confinement/confinement.ts";
+import type { Confinement } from "./confinement/confinement.ts";
+import { openConfinement } from "./confinement/open-confinement.ts";
+import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -32,6 +34,7 @@ export interface WorkspaceOptions {
   onPortEvent?: (event: PortEvent) => void;
   /** Names of further variables of the runner that hosted processes get: a proxy's, a registry's. */
   inheritEnvironment?: readonly string[];
+  confinement?: Partial<ConfinementSettings>;
   timing?: Partial<DeploymentTiming>;
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
@@ -48,6 +51,7 @@ export class Workspace {
   readonly ports: Ports;
   readonly sources: SourceStore;
   readonly deployments: DeploymentManager;
+  readonly confinement: Confinement;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -60,6 +64,7 @@ export class Workspace {
     this.ports = parts.ports;
     this.sources = parts.sources;
     this.deployments = parts.deployments;
+    this.confinement = parts.confinement;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -71,14 +76,21 @@ export class Workspace {
     await mkdir(options.root, { recursive: true });
     const root = await realpath(options.root);
     const own = join(root, OWN_DIRECTORY);
-    await mkdir(own, { recursive: true, mode: 0o700 });
+    await mkdir(own, { recursive: true });
+    // Guests with users of their own pass through it. What they mustn't see has a narrower mode.
+    await chmod(own, 0o711);
     const lock = await takeRoot(join(own, "runner.lock"));
     let disk: Disk | null = null;
+    let confinement: Confinement | null = null;
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
-      await journal.reapOrphans();
+      const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
+      confinement = await openConfinement(
+        { ...confinementSettings, ...options.confinement },
+        { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
+      );
+      await journal.reapOrphans(confinement.ownsUser);
       const trash = await Trash.open(join(own, "trash"));
-      const { quotaBytes, lowWaterBytes, timing, inheritEnvironment } = options;
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
       const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
@@ -98,15 +110,19 @@ export class Workspace {
         trash,
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
         ownProgram: await installOwnProgram(join(own, "bin")),
-        confinement: noConfinement,
+        confinement,
         timing,
         inheritEnvironment,
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
       const logs = new ProjectLogs(join(own, "logs"));
-      return new Workspace({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
+      return new Workspace(
+        { workspaces, trash, disk, logs, journal, ports, sources, deployments, confinement },
+        lock,
+      );
     } catch (error) {
+      await confinement?.close();
       disk?.close();
       lock.release();
       throw error;
@@ -118,6 +134,7 @@ export class Workspace {
     clearInterval(this.#sweeps);
     await this.deployments.close();
     await this.logs.close();
+    await this.confinement.close();
     this.disk.close();
     this.#lock.release();
   }

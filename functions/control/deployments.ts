@@ -1,5 +1,6 @@
 import type { z } from "@hono/zod-openapi";
 import { deploymentOf, type AppDocument } from "../apps/app-document.ts";
+import { readRunner } from "../runners/registry.ts";
 import { appChangeView, requireApp } from "./apps.ts";
 import { callController } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";
@@ -39,7 +40,10 @@ export const deployments = controlRouter()
   .openapi(read, async (c) => {
     const { app: name, id } = c.req.valid("param");
     const { app } = await requireApp(c.env.control, name);
-    return c.json(deploymentChangeView(id).view(app), 200);
+    const view = deploymentChangeView(id).view(app);
+    const { runnerId } = view.target.kind === "runner" ? view.target : {};
+    const runner = runnerId === undefined ? null : await readRunner(c.env.control.store, runnerId);
+    return c.json({ ...view, confinement: runner?.confinement ?? null }, 200);
   })
   .openapi(remove, async (c) => {
     const { app, id } = c.req.valid("param");

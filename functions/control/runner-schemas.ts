@@ -3,7 +3,13 @@ import { runnerId, runnerTarget } from "../apps/app-document.ts";
 import { commandTypes } from "../protocol/control.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { HubView } from "../runners/hub-view.ts";
-import { isConnected, protocols, runnerStates, type RunnerRecord } from "../runners/registry.ts";
+import {
+  confinementSchema,
+  isConnected,
+  protocols,
+  runnerStates,
+  type RunnerRecord,
+} from "../runners/registry.ts";
 
 const timestamp = z.iso.datetime();
 /** What a runner says in its own words. */
@@ -78,6 +84,8 @@ export const sourcePath = runnerPath.extend({ sha256 });
 
 export const sourcesView = z.object({ sha256: z.string(), bytes: z.number() }).openapi("Sources");
 
+export const confinementView = confinementSchema.openapi("Confinement");
+
 export const runnerView = z
   .object({
     id: z.string(),
@@ -91,6 +99,8 @@ export const runnerView = z
     conflict: z.boolean(),
     drainRequested: z.boolean(),
     ownCredential: z.boolean(),
+    /** What it keeps its guests in; null: it has never said, as runners before confinement. */
+    confinement: confinementView.nullable().default(null),
   })
   .openapi("Runner");
 
@@ -127,6 +137,7 @@ export function viewRunner(record: RunnerRecord): z.infer<typeof runnerView> {
     conflict: record.conflict,
     drainRequested: record.drainRequested,
     ownCredential: record.credentialSha256 !== null,
+    confinement: record.confinement,
   };
 }
 

@@ -1,3 +1,4 @@
+import { confinementView } from "./runner-schemas.ts";
 import { z } from "@hono/zod-openapi";
 import {
   appConfig,
@@ -100,6 +101,14 @@ export const deploymentView = z
     failure: z.object({ code: z.string(), reason: z.string(), at: timestamp }).nullable(),
   })
   .openapi("Deployment");
+
+/** With what else is known of one. */
+export const deploymentDetails = deploymentView
+  .extend({
+    /** What its runner keeps it in; null: it isn't on a runner, or the runner has never said. */
+    confinement: confinementView.nullable().default(null),
+  })
+  .openapi("DeploymentDetails");
 
 export const logView = z
   .object({

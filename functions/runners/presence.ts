@@ -106,15 +106,20 @@ export class Presence {
   }
 
   /** Takes what the runner reports for placement, and publishes it if it changed. */
-  reportLoad({ deployments, labels }: ReportedLoad, now: number): void {
+  reportLoad({ deployments, labels, confinement }: ReportedLoad, now: number): void {
     const record = this.#record;
     if (!record) return;
     const next = {
       ...record,
       deployments: deployments ?? record.deployments,
       labels: labels ?? record.labels,
+      confinement: confinement ?? record.confinement,
     };
-    if (next.deployments === record.deployments && sameLabels(next.labels, record.labels)) return;
+    const isSame =
+      next.deployments === record.deployments &&
+      sameLabels(next.labels, record.labels) &&
+      JSON.stringify(next.confinement) === JSON.stringify(record.confinement);
+    if (isSame) return;
     const pending = this.retryAt;
     this.#change(next);
     if (pending === null) this.#placementDueAt = Math.max(now, this.#placementDueAt + PLACEMENT_INTERVAL_MS);

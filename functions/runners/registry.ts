@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { RUNNER_SUBPROTOCOL } from "../protocol/limits.ts";
+import { confinementLevels } from "../protocol/runner-api.ts";
 import type { Page, RecordIndex, RecordTags, RecordWrite, StateStore } from "../state/store.ts";
 
 export const protocols = [RUNNER_SUBPROTOCOL, "sentryvibe"] as const;
@@ -20,6 +21,13 @@ const PLACEABLE = "placeable";
 
 /** Skipped records of another schema are rare; with thousands of them pages get short. */
 const PAGE_READS_LIMIT = 10;
+
+export const confinementSchema = z.object({
+  level: z.enum(confinementLevels),
+  network: z.enum(["own", "shared"]),
+  allowed: z.array(z.string()).nullable(),
+  why: z.string().nullable(),
+});
 
 const runnerRecord = z.object({
   schema: z.literal(1),
@@ -42,6 +50,8 @@ const runnerRecord = z.object({
   /** For placement, from the runner's last status. Records from before the index lack both. */
   deployments: z.number().default(0),
   labels: z.record(z.string(), z.string()).default({}),
+  /** What it keeps its guests in, by its last status; null: it has never said. */
+  confinement: confinementSchema.nullable().default(null),
 });
 
 /** What can be read of a runner without a call of its hub, which alone writes it. */
@@ -62,6 +72,7 @@ export function newRunner(id: string, now: number): RunnerRecord {
     credentialSha256: null,
     deployments: 0,
     labels: {},
+    confinement: null,
   };
 }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { isPrintable } from "../protocol/printable.ts";
 import { isObject, type Fields, type RunnerEvent } from "../protocol/control.ts";
+import { parseConfinement, type HostedConfinement } from "../protocol/runner-api.ts";
 import { RUNNER_LABEL_LIMIT, RUNNER_LABELS_LIMIT } from "../protocol/limits.ts";
 
 /** What fits into a hibernating socket's attachment beside the rest. */
@@ -31,10 +32,11 @@ export function statusText(event: RunnerEvent): string {
   });
 }
 
-/** What a status says of a runner's load and labels; placement goes by it. */
+/** What a status says of a runner that others look up: placement goes by its load and labels. */
 export interface ReportedLoad {
   deployments: number | undefined;
   labels: Record<string, string> | undefined;
+  confinement: HostedConfinement | null;
 }
 
 const reportedLoad = z.object({
@@ -53,7 +55,9 @@ export function reportedLoadOf(event: RunnerEvent): ReportedLoad {
     isPrintable(pair[0]) &&
     isPrintable(pair[1]);
   const known = labels && Object.entries(labels).filter(fits).slice(0, RUNNER_LABELS_LIMIT);
-  return { deployments, labels: known && Object.fromEntries(known) };
+  const { payload } = event;
+  const confinement = parseConfinement(isObject(payload) ? payload["confinement"] : null);
+  return { deployments, labels: known && Object.fromEntries(known), confinement };
 }
 
 /** Whether a runner says that it takes no new work: at the top, or in the payload, where a SentryVibe runner puts it. */

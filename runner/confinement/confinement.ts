@@ -9,25 +9,40 @@ export interface GuestUser {
 
 /** What one command of a guest may touch. */
 export interface GuestPlace {
-  /** Directories of its own. They exist. */
+  /** Directories of its own: given to it first. */
   writable: readonly string[];
   /** What it may read besides the system. */
   readable: readonly string[];
   /** Where the runner reaches it, if it serves. */
   port: number | null;
-  /** Null unless the runner is root. */
   user: GuestUser | null;
 }
 
 /** How this runner keeps its guests from each other and from itself; one for its whole life. */
 export interface Confinement {
   readonly status: HostedConfinement;
+  /** A guest's system user: the one from before, if it can be. Null where guests have none. */
+  admit(key: string, before: GuestUser | null): Promise<GuestUser | null>;
+  /** Once nothing of it is left. */
+  dismiss(key: string): Promise<void>;
+  /** Whether no guest of another runner can have this number. */
+  ownsUser(uid: number): Promise<boolean>;
+  /** Makes a tree a guest's, its app's, or one that all may read. Nothing of the guest may be running. */
+  give(path: string, user: GuestUser | null, whose: "guest" | "app" | "everybody"): Promise<void>;
   /** How to start a command of a guest. */
   confine(place: GuestPlace): Confine;
+  close(): Promise<void>;
 }
 
+const nothing = (): Promise<void> => Promise.resolve();
+
 /** Guests run as the runner itself does. */
-export const noConfinement: Confinement = {
-  status: { level: "none", network: "shared", allowed: null, why: null },
+export const noConfinement = (why: string | null = null): Confinement => ({
+  status: { level: "none", network: "shared", allowed: null, why },
+  admit: () => Promise.resolve(null),
+  dismiss: nothing,
+  ownsUser: () => Promise.resolve(false),
+  give: nothing,
   confine: () => unconfined,
-};
+  close: nothing,
+});

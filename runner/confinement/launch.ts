@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { Transform } from "node:stream";
 
 /** What a guest wants to run: given to `/bin/sh -c`. */
 export interface ShellCommand {
@@ -16,10 +17,8 @@ export interface Launch {
   env: Record<string, string>;
   uid?: number;
   gid?: number;
-  /** Written to its standard input; without one it has none. */
+  /** Of a wrapper alone: what its standard input says, since a guest's variables are no business of a wrapper. */
   input?: string;
-  /** A wrapper reports the end by a signal as code 128 + its number. */
-  isWrapped?: true;
 }
 
 /** Turns a guest's command into what is spawned: a limit or a cage is put around it here and nowhere else. */
@@ -32,12 +31,58 @@ export const unconfined: Confine = ({ command, cwd, env }) => ({
   env: { ...env },
 });
 
-/** The exit of the command inside, from that of its wrapper. */
-export function exitInside(
-  code: number | null,
-  signal: string | null,
-): { code: number | null; signal: string | null } {
-  if (code === null || code <= 128) return { code, signal };
-  const name = Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
-  return name === undefined ? { code, signal } : { code: null, signal: name };
+/** ASCII's record separator: the wrappers are done, and what follows on stderr is the guest's. */
+const BEGIN = "\x1e";
+const SAID_LIMIT = 16 * 1024;
+const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/**
+ * A command that runs as the last of wrappers. Its environment comes by standard input: in theirs, LD_PRELOAD would
+ * run a guest's code outside, and on a command line every user of the machine reads it. */
+export function wrapped(
+  wrappers: readonly string[],
+  { command, cwd, env }: ShellCommand,
+  umask: "007" | "022",
+): Launch {
+  const [file = "", ...args] = wrappers;
+  const variables = Object.entries(env).map(([name, value]) => quoted(`${name}=${value}`));
+  return {
+    file,
+    args: [...args, "/bin/sh", "-c", `printf '\\036' >&2; eval "$(cat)"`],
+    cwd: "/",
+    env: { PATH: SYSTEM_PATH },
+    // Only now: root without its powers couldn't enter a directory of the guest's.
+    input: `umask ${umask} && cd ${quoted(cwd)} && exec /usr/bin/env -i ${variables.join(" ")} /bin/sh -c ${quoted(command)} </dev/null`,
+  };
+}
+
+/** Keeps back what wrappers say until the guest begins: it is of interest only if the guest never does. */
+export function withoutWrappers(): Transform {
+  let said: string | null = "";
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      if (said === null) return done(null, chunk);
+      said += chunk.toString("latin1");
+      const begin = said.indexOf(BEGIN);
+      if (begin === -1 && said.length < SAID_LIMIT) return done();
+      const rest = Buffer.from(said.slice(begin + 1), "latin1");
+      said = null;
+      done(null, rest);
+    },
+    flush(done) {
+      done(null, said === null ? undefined : Buffer.from(said, "latin1"));
+    },
+  });
+}
+
+/** The end of the command inside: a wrapper reports a signal as code 128 and its number. */
+export function exitInside(exit: { code: number | null; signal: string | null }): typeof exit {
+  const { code } = exit;
+  if (code === null || code <= 128) return exit;
+  const signal = Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
+  return signal === undefined ? exit : { code: null, signal };
+}
+
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -30,10 +30,12 @@ async function bring(
   const title = `${manager.name} ${manager.version}`;
   await step.log.append([systemLine(`${title} isn't on this machine: it is installed from npm.`, step.step)]);
   try {
-    return await store.bring(manager, step.signal, (command, directory) =>
+    return await store.bring(manager, step.signal, async (command, directory) => {
       // Not the deployment's variables nor its home: what is installed here is for every other deployment too.
-      runStep({ ...step, command, work: directory, home: join(step.temporary, "home"), given: {} }),
-    );
+      const own = { work: directory, home: join(step.temporary, "home"), isHomeShared: false, given: {} };
+      await runStep({ ...step, ...own, command });
+      await step.confinement.give(directory, step.user, "everybody");
+    });
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
     throw new StepFailure(

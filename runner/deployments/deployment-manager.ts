@@ -1,4 +1,4 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { chmod, mkdir, readdir } from "node:fs/promises";
 import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
@@ -16,6 +16,9 @@ import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
 
 /** Installs and builds at a time: each may take a core and a gigabyte. */
 const PREPARING_LIMIT = 2;
+
+/** A guest's user passes through to its own directories, and lists nothing. */
+const PASSABLE = 0o711;
 
 export type DeploymentManagerOptions = Pick<
   SupervisorParts,
@@ -62,7 +65,8 @@ export class DeploymentManager {
   /** Resumes what is on disk. The orphans of an earlier runner must have been ended before. */
   static async open(options: DeploymentManagerOptions): Promise<DeploymentManager> {
     const manager = new DeploymentManager(options);
-    await mkdir(options.directory, { recursive: true, mode: 0o700 });
+    await mkdir(options.directory, { recursive: true });
+    await chmod(options.directory, PASSABLE);
     options.sources.useReferences((sha256) => manager.#isReferenced(sha256));
     await manager.#resume();
     return manager;
@@ -211,12 +215,13 @@ export class DeploymentManager {
       prepared: false,
       wasReady: false,
       port: null,
+      user: null,
       crashes: 0,
       createdAt: now,
       updatedAt: now,
     };
     await trash.discard(directory);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await mkdir(directory, { recursive: true, mode: PASSABLE });
     await saveManifest(directory, manifest);
     const supervisor = await Supervisor.open(this.#parts, directory, manifest);
     this.#supervisors.set(key, supervisor);

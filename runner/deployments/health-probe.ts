@@ -22,6 +22,8 @@ export interface ProbeOptions {
   host: HostChoice;
   /** The host that visitors use, where it is known. */
   publicHost: string | null;
+  /** Something takes every connection on the app's behalf, and closes those that it can't pass on. */
+  isForwarded: boolean;
   limitMs: number;
   signal: AbortSignal;
 }
@@ -30,6 +32,7 @@ export interface ProbeOptions {
 export type Readiness = { state: "ready" } | { state: "not yet" | "never"; reason: string };
 
 const SILENT = "said nothing";
+const CLOSED = "closed it without an answer";
 /** What one look saw: an answer, or what came instead of one. */
 type Seen = { kind: "answer"; status: number; line: string } | { kind: "accepted" | "nothing"; why: string };
 
@@ -51,12 +54,12 @@ export async function waitUntilReady(options: ProbeOptions): Promise<Readiness> 
     const limit = (): AbortSignal =>
       AbortSignal.any([signal, AbortSignal.timeout(Math.min(ATTEMPT_LIMIT_MS, remaining))]);
     if (healthPath === undefined) {
-      seen = await ask(port, OWN_PATH, visitorHeaders(host, options), limit());
+      seen = await ask(options, OWN_PATH, visitorHeaders(host, options), limit());
       if (seen.kind === "answer") return { state: "ready" };
       silences = seen.kind === "accepted" && seen.why === SILENT ? silences + 1 : 0;
       if (silences >= SILENCES_NEEDED) return { state: "ready" };
     } else {
-      seen = await ask(port, healthPath, visitorHeaders(host, options), limit());
+      seen = await ask(options, healthPath, visitorHeaders(host, options), limit());
       if (seen.kind === "answer" && isSuccess(seen.status)) return { state: "ready" };
       refusals = (await refusesHost(seen, host, options, limit)) ? refusals + 1 : 0;
       if (refusals >= REFUSALS_NEEDED) {
@@ -75,12 +78,13 @@ export async function waitUntilReady(options: ProbeOptions): Promise<Readiness> 
 async function refusesHost(
   seen: Seen,
   host: string,
-  { port, healthPath = "/" }: ProbeOptions,
+  options: ProbeOptions,
   limit: () => AbortSignal,
 ): Promise<boolean> {
+  const { port, healthPath = "/" } = options;
   if (seen.kind !== "answer" || seen.status < 400 || seen.status >= 500 || host === localHost(port))
     return false;
-  const locally = await ask(port, healthPath, { host: localHost(port) }, limit());
+  const locally = await ask(options, healthPath, { host: localHost(port) }, limit());
   return locally.kind === "answer" && isSuccess(locally.status);
 }
 
@@ -93,7 +97,11 @@ function isSuccess(status: number): boolean {
   return status >= 200 && status < 400;
 }
 
-function describe(seen: Seen, host: string, { port, healthPath, limitMs }: ProbeOptions): string {
+function describe(
+  seen: Seen,
+  host: string,
+  { port, healthPath, isForwarded, limitMs }: ProbeOptions,
+): string {
   const within = `within ${limitMs / 1_000} s`;
   switch (seen.kind) {
     case "answer":
@@ -101,6 +109,11 @@ function describe(seen: Seen, host: string, { port, healthPath, limitMs }: Probe
     case "accepted":
       return `${healthPath ?? OWN_PATH} wasn't answered ${within}: the app took the connection on port ${port}, and ${seen.why}`;
     case "nothing":
+      if (isForwarded)
+        return (
+          `Nothing listened on port ${port} of 127.0.0.1 ${within}: ` +
+          "in a sandbox the app must listen on the address in HOST and the port in PORT"
+        );
       return (
         `Nothing listened on port ${port} of 127.0.0.1 or ::1 ${within}: ` +
         "the app must listen on the address in HOST and the port in PORT"
@@ -116,7 +129,7 @@ function answered(path: string, seen: Seen): string {
 }
 
 function ask(
-  port: number,
+  { port, isForwarded }: ProbeOptions,
   path: string,
   headers: Record<string, string>,
   signal: AbortSignal,
@@ -134,15 +147,16 @@ function ask(
     });
     asked.on("socket", (socket) => socket.once("connect", () => (isConnected = true)));
     const fail = (why: string): void => {
-      if (!hasAnswered) resolve({ kind: isConnected ? "accepted" : "nothing", why });
+      const isTheApps = isConnected && !(isForwarded && why === CLOSED);
+      if (!hasAnswered) resolve({ kind: isTheApps ? "accepted" : "nothing", why });
     };
     asked.on("error", (error) => {
       if (signal.aborted) fail(SILENT);
       else if ("code" in error && String(error.code).startsWith("HPE_"))
         fail("answered something that isn't HTTP");
-      else fail("closed it without an answer");
+      else fail(CLOSED);
     });
-    asked.once("close", () => fail("closed it without an answer"));
+    asked.once("close", () => fail(CLOSED));
     asked.end();
   });
 }

@@ -18,6 +18,8 @@ const manifestSchema = z.object({
   /** It has been ready at least once, so a later crash is restarted for ever. */
   wasReady: z.boolean(),
   port: z.int().nullable(),
+  /** The system user that it ran as last. */
+  user: z.object({ uid: z.int().positive(), gid: z.int().positive() }).nullable().default(null),
   crashes: z.int(),
   createdAt: z.string(),
   updatedAt: z.string(),

@@ -34,6 +34,8 @@ export interface StepOptions {
   log: LogFile;
   work: string;
   home: string;
+  /** By all deployments of its app. */
+  isHomeShared: boolean;
   temporary: string;
   /** Directories of programs, after the source's own. */
   binaries: readonly string[];
@@ -109,9 +111,14 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
   const { command, owner, journal, work, home, temporary, graceMs, confinement, user } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(temporary, { recursive: true, mode: 0o700 });
+  await confinement.give(work, user, "guest");
+  await confinement.give(temporary, user, "guest");
+  await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
   return HostedProcess.start({
     command,
     owner,
+    // A sandbox's end is that of all in it.
+    uid: confinement.status.level === "user" ? (user?.uid ?? null) : null,
     journal,
     cwd: work,
     env: cleanEnvironment({
@@ -123,7 +130,7 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
     }),
     confine: confinement.confine({
       writable: [work, home, temporary],
-      readable: [...options.readable, ...options.binaries],
+      readable: options.readable,
       port: options.port,
       user,
     }),

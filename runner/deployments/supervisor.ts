@@ -1,6 +1,6 @@
 // Over 400 lines on purpose: one hosted deployment from its source to its end, whose steps share one state.
 
-import { readdir } from "node:fs/promises";
+import { chmod, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment, HostedState } from "../../functions/protocol/runner-api.ts";
@@ -76,7 +76,10 @@ export class Supervisor {
     directory: string,
     manifest: DeploymentManifest,
   ): Promise<Supervisor> {
-    return new Supervisor(parts, directory, manifest, await LogFile.open(join(directory, "log")));
+    const log = await LogFile.open(join(directory, "log"));
+    const supervisor = new Supervisor(parts, directory, manifest, log);
+    await supervisor.#admit();
+    return supervisor;
   }
 
   get manifest(): Readonly<DeploymentManifest> {
@@ -172,6 +175,18 @@ export class Supervisor {
     }
   }
 
+  /** Gives it its system user, where guests have one, before any other may be given the same. */
+  async #admit(): Promise<void> {
+    const before = this.#manifest.user;
+    const user = await this.#parts.confinement.admit(this.key, before);
+    if (user === null) return;
+    // An earlier runner may have been less open.
+    for (const path of [join(this.#directory, ".."), this.#directory]) await chmod(path, 0o711);
+    if (user.uid === before?.uid && user.gid === before.gid) return;
+    this.#manifest = { ...this.#manifest, user };
+    await this.#save();
+  }
+
   async #prepare(signal: AbortSignal): Promise<void> {
     const { spec } = this.#manifest;
     const { sources, disk, timing } = this.#parts;
@@ -247,7 +262,7 @@ export class Supervisor {
 
   /** One process from its start to its end; returns why it ended. */
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
-    const { timing } = this.#parts;
+    const { timing, confinement } = this.#parts;
     const { spec } = this.#manifest;
     const binaries = await this.#bringManagers([spec.start], signal);
     const port = await this.#reservePort();
@@ -265,6 +280,7 @@ export class Supervisor {
         healthPath: spec.healthPath,
         host: spec.host ?? "public",
         publicHost: publicHostOf(spec),
+        isForwarded: confinement.status.network === "own",
         limitMs: timing.healthLimitMs,
         signal: probing.signal,
       });
@@ -306,7 +322,7 @@ export class Supervisor {
   }
 
   #step(step: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
-    const { journal, disk, timing, inheritEnvironment, confinement } = this.#parts;
+    const { journal, disk, timing, inheritEnvironment, confinement, managers, ownProgram } = this.#parts;
     return {
       step,
       command,
@@ -318,6 +334,7 @@ export class Supervisor {
       work: this.workDirectory,
       // The app's deployments share it, and with it the package manager's cache.
       home: join(this.#directory, "..", ".home"),
+      isHomeShared: true,
       temporary: join(this.#directory, "tmp"),
       inherit: inheritEnvironment,
       graceMs: timing.stopGraceMs,
@@ -325,8 +342,8 @@ export class Supervisor {
       binaries: [],
       given: {},
       confinement,
-      user: null,
-      readable: [],
+      user: this.#manifest.user,
+      readable: [managers.directory, ownProgram],
       port: null,
     };
   }
@@ -373,6 +390,7 @@ export class Supervisor {
     this.#parts.ports.release(this.key);
     await this.#log.close();
     await this.#parts.trash.discard(this.#directory);
+    await this.#parts.confinement.dismiss(this.key);
     this.#parts.disk.touch(this.#directory);
   }
 

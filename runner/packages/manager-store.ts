@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, rename, stat } from "node:fs/promises";
+import { chmod, mkdir, readdir, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { isSystemError } from "../runner-error.ts";
 import type { Trash } from "../workspaces/trash.ts";
@@ -13,17 +13,18 @@ export type RunInstall = (command: string, directory: string) => Promise<void>;
  * from the registry of the runner's own settings: a source's .npmrc must not decide what other sources run.
  */
 export class ManagerStore {
-  readonly #directory: string;
+  readonly directory: string;
   readonly #trash: Trash;
   readonly #installs = new Map<string, Promise<void>>();
 
   private constructor(directory: string, trash: Trash) {
-    this.#directory = directory;
+    this.directory = directory;
     this.#trash = trash;
   }
 
   static async open(directory: string, trash: Trash): Promise<ManagerStore> {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await mkdir(directory, { recursive: true });
+    await chmod(directory, 0o755); // every guest runs what is here
     // What a killed runner was installing.
     for (const name of await readdir(directory)) {
       if (name.startsWith(".partial-")) await trash.discard(join(directory, name));
@@ -63,18 +64,18 @@ export class ManagerStore {
   }
 
   async #install(manager: Manager, run: RunInstall): Promise<void> {
-    const partial = join(this.#directory, `.partial-${randomUUID()}`);
+    const partial = join(this.directory, `.partial-${randomUUID()}`);
     await mkdir(partial, { mode: 0o700 });
     try {
       await run(installLine(manager), partial);
-      await rename(partial, join(this.#directory, keyOf(manager)));
+      await rename(partial, join(this.directory, keyOf(manager)));
     } finally {
       await this.#trash.discard(partial);
     }
   }
 
   #binaries(manager: Manager): string {
-    return join(this.#directory, keyOf(manager), "node_modules", ".bin");
+    return join(this.directory, keyOf(manager), "node_modules", ".bin");
   }
 }
 

@@ -20,7 +20,10 @@ export async function endProcesses(quarry: Quarry, graceMs: number): Promise<voi
   };
   let left = await look();
   if (left.length === 0) return;
-  signalAll(left, "SIGTERM");
+  signalAll(
+    left.filter(({ isWrapper }) => isWrapper !== true),
+    "SIGTERM",
+  );
   left = await waitUntilGone(look, graceMs, () => undefined);
   if (left.length === 0) return;
   signalAll(left, "SIGKILL");

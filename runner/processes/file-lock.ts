@@ -1,3 +1,4 @@
+import { chmodSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 
@@ -33,6 +34,8 @@ export class FileLock {
     let database: DatabaseSync | undefined;
     try {
       database = new DatabaseSync(file, { timeout: 0 });
+      // Whoever can read it can hold it.
+      chmodSync(file, 0o600);
       database.exec("BEGIN EXCLUSIVE");
     } catch (error) {
       database?.close();
@@ -40,7 +43,7 @@ export class FileLock {
       // For the message alone.
       return { holder: await readFile(holder, "utf8").catch(() => "unknown") };
     }
-    await writeFile(holder, String(process.pid)).catch(() => undefined); // a full disk keeps nobody out
+    await writeFile(holder, String(process.pid), { mode: 0o600 }).catch(() => undefined); // a full disk keeps nobody out
     return new FileLock(database);
   }
 

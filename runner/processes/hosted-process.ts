@@ -4,7 +4,7 @@ import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { STOP_GRACE_MS } from "../../functions/protocol/limits.ts";
-import { type Confine, exitInside, type Launch, unconfined } from "../confinement/launch.ts";
+import { type Confine, exitInside, type Launch, unconfined, withoutWrappers } from "../confinement/launch.ts";
 import { endProcesses } from "./end-processes.ts";
 import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
@@ -31,6 +31,8 @@ export interface StartOptions {
   env: Readonly<Record<string, string>>;
   /** Who it is for, in the journal. */
   owner: string;
+  /** The system user that is its alone. */
+  uid?: number | null;
   journal: ProcessJournal;
   output: OutputSink;
   /** What is put around the command; without one, nothing. */
@@ -62,10 +64,10 @@ export class HostedProcess {
 
   /** Resolves once it is on its way and in the journal. Rejects, with nothing left running, if `signal` aborts first. */
   static async start(options: StartOptions): Promise<HostedProcess> {
-    const { journal, owner, signal } = options;
+    const { journal, owner, signal, uid = null } = options;
     const marker = randomUUID();
     signal?.throwIfAborted();
-    await journal.record({ marker, owner, leader: null });
+    await journal.record({ marker, owner, uid, leader: null });
     const { command, cwd, env, confine = unconfined } = options;
     const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
     let child: ChildProcessByStdio<Writable | null, Readable, Readable>;
@@ -81,15 +83,16 @@ export class HostedProcess {
     }
     if (pid === undefined) throw new Error("The system gave the process no id.");
 
-    const exited = exitOf(child, launch);
+    const isWrapped = launch.input !== undefined;
+    const exited = exitOf(child, isWrapped);
     const stored = Promise.allSettled([
       options.output("stdout", child.stdout),
-      options.output("stderr", child.stderr),
+      options.output("stderr", isWrapped ? child.stderr.pipe(withoutWrappers()) : child.stderr),
     ]);
     // Gone already: its group may still live.
     const leader = { pid, startTime: (await startTimeOf(pid)) ?? "gone" };
-    const quarry = { marker, leader, isOwnChild: true };
-    const recorded = journal.record({ marker, owner, leader });
+    const quarry = { marker, leader, uid, isOwnChild: true };
+    const recorded = journal.record({ marker, owner, uid, leader });
     recorded.catch(() => undefined);
     let ending: Promise<void> | null = null;
     const end = (graceMs: number): Promise<void> => (ending ??= endProcesses(quarry, graceMs));
@@ -130,7 +133,7 @@ export class HostedProcess {
 
 /** The leader of a group of its own. */
 function spawnDetached(
-  { file, args, input, isWrapped: _, ...options }: Launch,
+  { file, args, input, ...options }: Launch,
   marker: string,
 ): ChildProcessByStdio<Writable | null, Readable, Readable> {
   const how = { ...options, env: { ...options.env, [MARKER_VARIABLE]: marker }, detached: true };
@@ -143,12 +146,12 @@ function spawnDetached(
 
 function exitOf(
   child: ChildProcessByStdio<Writable | null, Readable, Readable>,
-  { isWrapped }: Launch,
+  isWrapped: boolean,
 ): Promise<Exit> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code, signal) =>
-      resolve(isWrapped === true ? exitInside(code, signal) : { code, signal }),
+      resolve(isWrapped ? exitInside({ code, signal }) : { code, signal }),
     );
   });
 }

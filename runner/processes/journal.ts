@@ -12,6 +12,8 @@ const entrySchema = z.object({
   marker: z.uuid(),
   owner: z.string(),
   bootId: z.string(),
+  /** The system user that only this owner has. */
+  uid: z.int().positive().nullable().default(null),
   leader: z.object({ pid: z.int().positive(), startTime: z.string() }).nullable(),
 });
 export type JournalEntry = z.infer<typeof entrySchema>;
@@ -44,8 +46,9 @@ export class ProcessJournal {
     await rm(this.#file(marker), { force: true });
   }
 
-  /** Ends what an earlier runner left running, by identity. Returns the owners of what was found in the journal. */
-  async reapOrphans(): Promise<string[]> {
+  /** Ends what an earlier runner left running, by identity. `ownsUser`: nobody else's process has this
+   * user. Returns the owners of what was found in the journal. */
+  async reapOrphans(ownsUser: (uid: number) => Promise<boolean> = async () => false): Promise<string[]> {
     const owners: string[] = [];
     const work: Promise<void>[] = [];
     for (const name of await readdir(this.#directory)) {
@@ -59,9 +62,10 @@ export class ProcessJournal {
       // The machine has restarted since: those processes are gone, and their ids may be anybody's.
       const leader = entry.bootId === this.#bootId ? entry.leader : null;
       work.push(
-        endProcesses({ marker: entry.marker, leader, isOwnChild: false }, ORPHAN_GRACE_MS).then(() =>
-          this.forget(entry.marker),
-        ),
+        endProcesses(
+          { marker: entry.marker, leader, uid: entry.uid, isOwnChild: false },
+          ORPHAN_GRACE_MS,
+        ).then(() => this.forget(entry.marker)),
       );
     }
     await Promise.all(work);

@@ -4,10 +4,11 @@ import { writeFileAtomically } from "../workspaces/atomic-file.ts";
 
 /** Puts `signalbox-runner` into a directory: this very program, for commands of deployments. Answers the directory. */
 export async function installOwnProgram(directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await mkdir(directory, { recursive: true });
+  await chmod(directory, 0o755);
   const file = join(directory, "signalbox-runner");
-  await writeFileAtomically(file, `#!/bin/sh\nexec ${ownCommand().map(quoted).join(" ")} "$@"\n`, 0o700);
-  await chmod(file, 0o700);
+  await writeFileAtomically(file, `#!/bin/sh\nexec ${ownCommand().map(quoted).join(" ")} "$@"\n`, 0o755);
+  await chmod(file, 0o755);
   return directory;
 }
 

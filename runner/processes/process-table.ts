@@ -10,23 +10,29 @@ export interface ProcessIdentity {
   pid: number;
   /** In the system's own unit. */
   startTime: string;
+  /** It only holds the others: asked to end, it would kill them. */
+  isWrapper?: boolean;
 }
+
+/** What a sandbox is made of. Of a guest that gives itself such a name, only the grace is shorter. */
+const WRAPPERS = /^(?:bwrap|pas(?:ta|st)(?:\..+)?)$/;
 
 /** The processes of one hosted command, by what is known of them. */
 export interface Quarry {
   marker: string;
   /** The first process and leader of the group; null if it isn't known to have started. */
   leader: ProcessIdentity | null;
+  /** A system user whose processes all belong to it. */
+  uid?: number | null;
   /** The leader is this process's own child, or was a moment ago: nobody else can have its number yet. */
   isOwnChild: boolean;
 }
 
-interface Row {
-  pid: number;
+interface Row extends ProcessIdentity {
   parent: number;
   group: number;
   session: number;
-  startTime: string;
+  isWrapper: boolean;
 }
 
 /** Which start of the machine this is: ids and start times of another one mean nothing. */
@@ -44,8 +50,8 @@ export async function startTimeOf(pid: number): Promise<string | null> {
 }
 
 /**
- * Every living process that belongs to a hosted command: those that carry its marker in their environment, its group
- * and session, those found earlier, and all descendants of these. It misses a process that sheds its environment,
+ * Every living process that belongs to a hosted command: those that carry its marker in their environment, those of
+ * its user, its group and session, those found earlier, and all descendants of these. Without a user it misses a process that sheds its environment,
  * session and parent before anybody looks; only a user or a container of its own helps there. Without /proc it knows
  * the group alone, as the negative id of its leader.
  */
@@ -53,7 +59,7 @@ export async function findProcesses(
   quarry: Quarry,
   known: readonly ProcessIdentity[] = [],
 ): Promise<ProcessIdentity[]> {
-  const { marker, leader, isOwnChild } = quarry;
+  const { marker, leader, isOwnChild, uid = null } = quarry;
   if (!hasProc) {
     if (leader === null || !(await isGroupOurs(leader, isOwnChild))) return [];
     return [{ ...leader, pid: -leader.pid }];
@@ -68,7 +74,7 @@ export async function findProcesses(
   await Promise.all(
     rows.map(async ({ pid }) => {
       const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => ""); // ended, or another user's
-      if (environment.includes(needle)) found.add(pid);
+      if (environment.includes(needle) || (uid !== null && (await userOf(pid)) === uid)) found.add(pid);
     }),
   );
   if (leader !== null) {
@@ -85,8 +91,8 @@ export async function findProcesses(
     before = found.size;
     for (const row of rows) if (found.has(row.parent)) found.add(row.pid);
   }
-  return rows.flatMap(({ pid, startTime }) =>
-    found.has(pid) && pid !== process.pid ? { pid, startTime } : [],
+  return rows.flatMap(({ pid, startTime, isWrapper }) =>
+    found.has(pid) && pid !== process.pid ? { pid, startTime, isWrapper } : [],
   );
 }
 
@@ -120,9 +126,24 @@ async function readTable(): Promise<Row[]> {
 async function readRow(pid: number): Promise<Row | null> {
   const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => ""); // ended meanwhile
   // The name, in parentheses, may contain anything, parentheses and spaces too.
+  const name = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const [state, parent, group, session] = fields;
   const startTime = fields[19];
   if (startTime === undefined || state === "Z" || state === "X") return null;
-  return { pid, parent: Number(parent), group: Number(group), session: Number(session), startTime };
+  return {
+    pid,
+    parent: Number(parent),
+    group: Number(group),
+    session: Number(session),
+    startTime,
+    isWrapper: WRAPPERS.test(name),
+  };
+}
+
+/** Who runs a process. Whose its files in /proc are says less: some programs' are root's. */
+async function userOf(pid: number): Promise<number | null> {
+  const status = await readFile(`/proc/${pid}/status`, "latin1").catch(() => ""); // ended meanwhile
+  const uid = /^Uid:\t(\d+)/m.exec(status)?.[1];
+  return uid === undefined ? null : Number(uid);
 }

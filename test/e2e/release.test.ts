@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { afterEach, expect, test } from "vitest";
 import { parse } from "yaml";
 import { z } from "zod";
+import { readInvocation } from "../../runner/config.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { commit, freshClone } from "../helpers/clone.ts";
 
@@ -159,6 +160,26 @@ test("the image's build stage makes the runner out of what it copies", async () 
   const { stdout } = await run(process.execPath, [join(to, "dist/runner.mjs"), "--help"]);
   expect(stdout).toContain("signalbox-runner");
 }, 300_000);
+
+test("the image has what confines guests, and its runner starts as its ENV says", async () => {
+  const from = await clone();
+  const dockerfile = await readFile(join(from, "Dockerfile"), "utf8");
+  const [, , stage = ""] = dockerfile.split(/^FROM .*\n/m);
+  const packages = /install --yes --no-install-recommends ([^\\]+)/.exec(stage)?.[1]?.trim().split(" ") ?? [];
+  expect(packages).toEqual(expect.arrayContaining(["bubblewrap", "passt"]));
+  await run("apt-get", ["install", "--simulate", "--yes", "--no-install-recommends", ...packages]);
+  const [, env = ""] = /^ENV (.*)$/m.exec(stage) ?? [];
+  const workspace = await mkdtemp(join(tmpdir(), "signalbox-image-"));
+  clones.push(workspace);
+  const settings = Object.fromEntries(env.split(" ").map((pair) => pair.split("=")));
+  const { kind } = readInvocation(["runner"], {
+    ...settings,
+    WORKSPACE_ROOT: workspace,
+    RUNNER_SHARED_SECRET: "secret",
+    RUNNER_BROKER_URL: "ws://127.0.0.1:1/",
+  });
+  expect(kind).toBe("run");
+}, 120_000);
 
 test("npm run release raises both packages together and writes what users notice into the changelog", async () => {
   const directory = await clone();

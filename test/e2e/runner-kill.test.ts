@@ -59,7 +59,8 @@ async function expectOneServer(world: World, key: string): Promise<void> {
   expect(others).toEqual([]);
   const ours = processesWith(entry.replace(".json", ""));
   expect(ours.length).toBeGreaterThan(0);
-  expect(processesWith(world.root)).toEqual(ours);
+  // What holds a sandbox knows nothing of the workspace.
+  for (const pid of processesWith(world.root)) expect(ours).toContain(pid);
   const names = await readdir(join(world.root, ".signalbox", "deployments", key));
   expect(names.filter((name) => name.startsWith("work"))).toEqual(["work"]);
 }
@@ -69,7 +70,7 @@ test.concurrent.for(["installing", "building", "starting", "running"])(
   async (state, context) => {
     const world = await World.open(context);
     const sha256 = await world.runner.upload(source);
-    const reached = join(world.root, "reached");
+    const reached = "$HOME/reached";
     /** Where it is to be killed it hangs, and only the first time. */
     const hangs = (there: string): string =>
       there === state ? `{ test -e ${reached} || { touch ${reached}; sleep 300; }; }` : "true";
@@ -81,7 +82,9 @@ test.concurrent.for(["installing", "building", "starting", "running"])(
     });
     await world.runner.reaches("shop/v1", state);
     if (state !== "running")
-      await until("it hangs there", async () => (await readdir(world.root)).includes("reached"));
+      await until("it hangs there", async () =>
+        (await readdir(join(world.root, ".signalbox/deployments/shop/.home"))).includes("reached"),
+      );
     await world.killAndRestart();
     await expectOneServer(world, "shop/v1");
   },

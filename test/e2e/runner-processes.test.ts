@@ -190,6 +190,7 @@ test("another process with an orphan's id isn't touched", async () => {
   await journal.record({
     marker: "00000000-0000-4000-8000-000000000000",
     owner: "old",
+    uid: null,
     leader: { pid: stranger.pid, startTime: "1" },
   });
   expect(await journal.reapOrphans()).toEqual(["old"]);

@@ -2,9 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { WorkspaceOptions } from "../../runner/workspace.ts";
 import { archive, type Tree } from "./archive.ts";
+import { unconnectedRunnerFile } from "./build-worker.ts";
 import { Program } from "./program.ts";
-
-const PROGRAM = new URL("runner-programs/unconnected.ts", import.meta.url).pathname;
 
 /** Resolves with the first value that isn't null or false; fails with what was waited for. */
 export async function until<T>(
@@ -34,8 +33,11 @@ export class UnconnectedRunner {
   static async start(
     options: WorkspaceOptions,
     env: Record<string, string> = {},
+    /** What comes before the program: how it becomes another user. */
+    before: string[] = [],
   ): Promise<UnconnectedRunner> {
-    const program = new Program([process.execPath, PROGRAM, JSON.stringify(options)], {
+    const command = [...before, process.execPath, unconnectedRunnerFile, JSON.stringify(options)] as const;
+    const program = new Program([command[0] ?? "", ...command.slice(1)], {
       env: { ...ownEnvironment(), ...env },
     });
     const port = /\d+$/.exec(await program.line("listening on port"))?.[0];
@@ -45,6 +47,10 @@ export class UnconnectedRunner {
   /** What it has written so far. */
   get lines(): readonly string[] {
     return this.#program.lines;
+  }
+
+  get pid(): number {
+    return this.#program.pid;
   }
 
   /** As a power cut would. */

@@ -1,5 +1,12 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { appPath, appView, deploymentBody, deploymentPath, deploymentView } from "../schemas.ts";
+import {
+  appPath,
+  appView,
+  deploymentBody,
+  deploymentDetails,
+  deploymentPath,
+  deploymentView,
+} from "../schemas.ts";
 import { idempotent, idempotentWithoutBody, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["deployments"] };
@@ -30,7 +37,7 @@ export const read = createRoute({
   path: "/apps/{app}/deployments/{id}",
   summary: "One deployment",
   request: { params: deploymentPath },
-  responses: { 200: json(deploymentView), ...problems },
+  responses: { 200: json(deploymentDetails), ...problems },
 });
 
 export const remove = createRoute({

@@ -16,7 +16,7 @@ export const listRunners = command({
       runners.length === 0
         ? "No runner has ever connected."
         : output.table(
-            ["RUNNER", "STATE", "FOR", "PROTOCOL", ""],
+            ["RUNNER", "STATE", "FOR", "PROTOCOL", "CONFINEMENT", ""],
             runners.map((runner) => row(runner, output)),
           ),
     );
@@ -86,6 +86,12 @@ export const runnerCredentials = command({
   },
 });
 
+/** `none` is said, too: whoever deploys there trusts everybody else on it. */
+export function confinement(kept: RunnerView["confinement"]): string {
+  if (kept === null) return "";
+  return kept.level === "sandbox" && kept.network === "shared" ? "sandbox, shared network" : kept.level;
+}
+
 function row(runner: RunnerView, { style }: Output): string[] {
   const state = runner.state === "online" ? style.green(runner.state) : style.yellow(runner.state);
   const remarks = [
@@ -94,5 +100,12 @@ function row(runner: RunnerView, { style }: Output): string[] {
     runner.drainRequested && runner.state !== "draining" ? "drain requested" : "",
     runner.ownCredential ? "own credential" : "",
   ].filter((remark) => remark !== "");
-  return [runner.id, state, age(runner.since, Date.now()), runner.protocol ?? "", remarks.join(", ")];
+  return [
+    runner.id,
+    state,
+    age(runner.since, Date.now()),
+    runner.protocol ?? "",
+    confinement(runner.confinement),
+    remarks.join(", "),
+  ];
 }

@@ -1,6 +1,7 @@
 import type { ControlClient } from "../../client/control-client.ts";
-import type { AppView, DeploymentView } from "../../client/control-types.ts";
+import type { AppView, DeploymentView, RunnerView } from "../../client/control-types.ts";
 import { printableLine } from "../../../functions/protocol/printable.ts";
+import { confinement } from "./runners.ts";
 import { age, span } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
@@ -25,11 +26,16 @@ export const status = command({
       );
     }
     const drains = await drainsOf(control, apps);
+    const kept = await confinementsOf(control, apps);
     const shown = apps.map((app) => ({
       ...app,
       deployments: app.deployments
         .filter((deployment) => flags.all || isAlive(deployment) || isLatestFailure(app, deployment))
-        .map((deployment) => ({ ...deployment, drain: drains.get(`${app.name}/${deployment.id}`) ?? null })),
+        .map((deployment) => ({
+          ...deployment,
+          drain: drains.get(`${app.name}/${deployment.id}`) ?? null,
+          confinement: confinementOf(deployment, kept),
+        })),
     }));
     const [only] = shown;
     context.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
@@ -44,8 +50,28 @@ interface Drain {
   reason: string;
   detail: string;
 }
-type ShownDeployment = DeploymentView & { drain: Drain | null };
+type ShownDeployment = DeploymentView & {
+  drain: Drain | null;
+  /** What its runner keeps it in. */
+  confinement: RunnerView["confinement"];
+};
 type ShownApp = Omit<AppView, "deployments"> & { deployments: ShownDeployment[] };
+
+async function confinementsOf(
+  control: ControlClient,
+  apps: AppView[],
+): Promise<Map<string, RunnerView["confinement"]>> {
+  const isHosted = apps.some(({ deployments }) => deployments.some(({ target }) => target.kind === "runner"));
+  const runners = isHosted ? await control.runners() : [];
+  return new Map(runners.map((runner) => [runner.id, runner.confinement]));
+}
+
+function confinementOf(
+  { target }: DeploymentView,
+  kept: Map<string, RunnerView["confinement"]>,
+): RunnerView["confinement"] {
+  return target.kind === "runner" ? (kept.get(target.runnerId ?? "") ?? null) : null;
+}
 
 async function drainsOf(control: ControlClient, apps: AppView[]): Promise<Map<string, Drain>> {
   const drains = new Map<string, Drain>();
@@ -105,8 +131,9 @@ function role(app: ShownApp, { id, state, redeploying }: DeploymentView, { style
   return paints[state]?.(text) ?? text;
 }
 
-function where({ target, url }: DeploymentView): string {
-  if (target.kind === "runner") return `runner ${target.runnerId ?? "?"}`;
+function where({ target, url, confinement: kept }: ShownDeployment): string {
+  if (target.kind === "runner")
+    return [`runner ${target.runnerId ?? "?"}`, confinement(kept)].filter((part) => part !== "").join(", ");
   return url ?? target.kind;
 }
 

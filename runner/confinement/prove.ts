@@ -1,0 +1,82 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import type { Confinement, GuestUser } from "./confinement.ts";
+import { giveTree } from "./guest-users.ts";
+import { withoutWrappers } from "./launch.ts";
+
+/** A sandbox takes a quarter of a second, and some seconds on a machine with much else to do. */
+const LIMIT_MS = 30_000;
+const SECRET = "the runner's\n";
+
+/** Writes a line for each fault, and at last which namespaces it is in. */
+const script = (secret: string): string => `
+cat '${secret}' 2>/dev/null && echo "it can read the runner's files"
+(: > '${secret}') 2>/dev/null
+(: > written) 2>/dev/null || echo "it can't write in its own directory"
+[ "$GREETING" = "it's here" ] || echo "its variables don't arrive"
+while read -r name value _; do
+  case "$name$value" in
+    CapEff:*[1-9a-f]*) echo "it has capabilities" ;;
+    NoNewPrivs:0) echo "it can gain privileges" ;;
+  esac
+done < /proc/self/status
+'${process.execPath}' --version > /dev/null 2>&1 || echo "it can't run ${process.execPath}"
+for space in pid net; do readlink /proc/self/ns/$space; done
+`;
+
+/**
+ * Does what guests will do, and tries what they mustn't. Answers what is wrong, or null: then this host offers it.
+ * A host's settings say less than that: a container may forbid what its kernel allows.
+ */
+export async function findFault(
+  confinement: Confinement,
+  directory: string,
+  user: GuestUser | null,
+): Promise<string | null> {
+  const place = await mkdtemp(join(directory, "probe-"));
+  try {
+    const work = join(place, "work");
+    await mkdir(work, { mode: 0o700 });
+    await chmod(place, 0o711);
+    const secret = join(place, "secret");
+    await writeFile(secret, SECRET, { mode: 0o600 });
+    if (user !== null) await giveTree(work, user, 0o700);
+    const launch = confinement.confine({ writable: [work], readable: [], port: null, user })({
+      command: script(secret),
+      cwd: work,
+      env: { PATH: process.env["PATH"] ?? "", GREETING: "it's here" },
+    });
+    const { file, args, input, ...options } = launch;
+    const child = spawn(file, args, { ...options, timeout: LIMIT_MS, killSignal: "SIGKILL" });
+    child.stdin.on("error", () => undefined); // it ended before it read: its output says why
+    child.stdin.end(input);
+    const [output, errors] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr.pipe(withoutWrappers())),
+      child.exitCode === null ? once(child, "exit") : null,
+    ]);
+    if ((await readFile(secret, "utf8")) !== SECRET) return "it can write the runner's files";
+    return await judge(output, errors, confinement);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  } finally {
+    await rm(place, { recursive: true, force: true });
+  }
+}
+
+async function judge(output: string, errors: string, { status }: Confinement): Promise<string | null> {
+  const lines = output.trim().split("\n");
+  const [pid, net] = lines.splice(-2);
+  if (pid?.startsWith("pid:") !== true || net === undefined)
+    return errors.trim().split("\n").at(-1) || "it ends at once";
+  if (lines.length > 0) return lines.join(", ");
+  const [ownPid, ownNet] = await Promise.all(
+    ["pid", "net"].map((space) => readlink(`/proc/self/ns/${space}`)),
+  );
+  if (status.level === "sandbox" && pid === ownPid) return "it shares the runner's processes";
+  if (status.network === "own" && net === ownNet) return "it shares the runner's network";
+  return null;
+}

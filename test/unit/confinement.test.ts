@@ -1,0 +1,104 @@
+import { once } from "node:events";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
+import { expect, test } from "vitest";
+import { AllowListProxy, isAllowed } from "../../runner/confinement/allow-list-proxy.ts";
+import { exitInside, withoutWrappers, wrapped } from "../../runner/confinement/launch.ts";
+import { outermost } from "../../runner/confinement/sandbox.ts";
+
+test.each<[host: string, port: number, allowed: boolean]>([
+  ["example.com", 443, true],
+  ["EXAMPLE.com.", 80, true],
+  ["example.com", 22, false],
+  ["a.example.com", 443, false],
+  ["a.b.example.org", 443, true],
+  ["example.org", 443, false],
+  ["evilexample.org", 443, false],
+  ["example.net", 8443, true],
+  ["example.net", 443, false],
+])("%s at port %i is allowed: %s", (host, port, allowed) => {
+  expect(isAllowed(host, port, ["example.com", "*.example.org", "example.net:8443"])).toBe(allowed);
+});
+
+test("the proxy leads to what is listed, and to this machine only by an address that is listed", async (context) => {
+  const server = createServer((_, response) => response.end("reached"));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address() as AddressInfo;
+  const proxy = await AllowListProxy.listen([`127.0.0.1:${port}`, `localhost:${port}`, "example.com"]);
+  context.onTestFinished(async () => {
+    server.close();
+    await proxy.close();
+  });
+  const ask = async (path: string): Promise<[status: number | undefined, body: string]> => {
+    const asked = request({ host: "127.0.0.1", port: proxy.port, path, agent: false }).end();
+    const [answer] = (await once(asked, "response")) as [import("node:http").IncomingMessage];
+    return [answer.statusCode, await text(answer)];
+  };
+  const connect = async (path: string): Promise<number | undefined> => {
+    const asked = request({ host: "127.0.0.1", port: proxy.port, method: "CONNECT", path }).end();
+    const [answer, socket] = (await once(asked, "connect")) as [
+      import("node:http").IncomingMessage,
+      import("node:net").Socket,
+    ];
+    socket.destroy();
+    return answer.statusCode;
+  };
+  expect(await ask(`http://127.0.0.1:${port}/`)).toEqual([200, "reached"]);
+  expect(await connect(`127.0.0.1:${port}`)).toBe(200);
+  // A name that leads here, as any host's owner could have it.
+  expect((await ask(`http://localhost:${port}/`))[0]).toBe(403);
+  expect(await connect(`localhost:${port}`)).toBe(403);
+  expect((await ask("http://elsewhere.test/"))[0]).toBe(403);
+  expect(await connect("example.com:22")).toBe(403);
+});
+
+test("a guest's variables and command reach it whole, and no wrapper by its environment or arguments", () => {
+  const odd = `a'b "c" $d \`e\`\n\\`;
+  const { args, env, input } = wrapped(
+    ["/usr/bin/wrap", "--"],
+    { command: "echo 'hi'", cwd: "/it's", env: { LD_PRELOAD: "/evil.so", ODD: odd } },
+    "022",
+  );
+  expect(JSON.stringify([args, env])).not.toMatch(/evil|ODD/);
+  expect(input).toContain("'LD_PRELOAD=/evil.so'");
+  expect(input).toContain("cd '/it'\\''s' && exec /usr/bin/env -i");
+});
+
+test("what wrappers say is shown only if the guest never begins", async () => {
+  const begun = withoutWrappers();
+  begun.end("wrapper's warning\n\x1eguest's own\n");
+  expect(await text(begun)).toBe("guest's own\n");
+  const failed = withoutWrappers();
+  failed.end("bwrap: no namespace\n");
+  expect(await text(failed)).toBe("bwrap: no namespace\n");
+});
+
+test.each([
+  [
+    { code: 0, signal: null },
+    { code: 0, signal: null },
+  ],
+  [
+    { code: 3, signal: null },
+    { code: 3, signal: null },
+  ],
+  [
+    { code: 137, signal: null },
+    { code: null, signal: "SIGKILL" },
+  ],
+  [
+    { code: 255, signal: null },
+    { code: 255, signal: null },
+  ],
+  [
+    { code: null, signal: "SIGTERM" },
+    { code: null, signal: "SIGTERM" },
+  ],
+])("a wrapper's exit %j is %j inside", (outside, inside) => {
+  expect(exitInside(outside)).toEqual(inside);
+});
+
+test("a mount inside another one isn't made", () => {
+  expect(outermost(["/a/b", "/a", "/ab", "relative", "/a"])).toEqual(["/a", "/ab"]);
+});
