@@ -1,7 +1,14 @@
 import { z } from "zod";
 import { ConfigError } from "./errors.ts";
 import { parseOperatorHost, type OperatorHost } from "./operator-host.ts";
-import { ROUTE_TTL_MS, RUNNER_LOST_AFTER_MS } from "./protocol/limits.ts";
+import {
+  OWN_REQUESTS_RESERVE,
+  REQUESTS_LIMIT,
+  ROUTE_TTL_MS,
+  RUNNER_LOST_AFTER_MS,
+  SOCKETS_LIMIT,
+  VISITOR_STREAMS_LIMIT,
+} from "./protocol/limits.ts";
 import { CALLS_PER_MINUTE, RAILWAY_API_URL, type RailwayToken } from "./railway/client.ts";
 
 export interface Config {
@@ -14,6 +21,10 @@ export interface Config {
   requireEnrolment: boolean;
   /** A runner that was silent for so long is lost. */
   runnerLostAfterMs: number;
+  /** What a runner's apps may have open at a time, and one visitor of it. */
+  runnerRequestsLimit: number;
+  runnerSocketsLimit: number;
+  runnerVisitorLimit: number;
   routeTtlMs: number;
   /** `NAME.<appDomain>` is app NAME without listing it in its hosts. */
   appDomain: string | null;
@@ -44,6 +55,14 @@ const secret = z
 
 const railwayId = z.string().regex(/^[\w-]{1,64}$/, "must be an id as Railway shows it");
 
+const streamLimit = (most: number, usual = most) =>
+  z.coerce
+    .number<string>(`must be a number from 1 to ${most}`)
+    .int(`must be a number from 1 to ${most}`)
+    .min(1, `must be a number from 1 to ${most}`)
+    .max(most, `must be a number from 1 to ${most}`)
+    .default(usual);
+
 const schema = z.object({
   CONTROL_TOKEN: secret,
   PULSE_RAILWAY_INTERNAL_TOKEN: secret,
@@ -54,6 +73,9 @@ const schema = z.object({
     .string()
     .regex(/^\d{3,7}$/, "must be milliseconds from 100 to 9999999")
     .default(String(RUNNER_LOST_AFTER_MS)),
+  RUNNER_REQUESTS_LIMIT: streamLimit(REQUESTS_LIMIT - OWN_REQUESTS_RESERVE),
+  RUNNER_SOCKETS_LIMIT: streamLimit(SOCKETS_LIMIT),
+  RUNNER_VISITOR_LIMIT: streamLimit(REQUESTS_LIMIT, VISITOR_STREAMS_LIMIT),
   ROUTE_TTL_MS: z
     .string()
     .regex(/^\d{2,6}$/, "must be milliseconds from 10 to 999999")
@@ -108,6 +130,9 @@ export function configOf(env: ConfigEnv): Config {
     ),
     requireEnrolment: result.data.RUNNER_ENROLMENT === "required",
     runnerLostAfterMs: Number(result.data.RUNNER_LOST_AFTER_MS),
+    runnerRequestsLimit: result.data.RUNNER_REQUESTS_LIMIT,
+    runnerSocketsLimit: result.data.RUNNER_SOCKETS_LIMIT,
+    runnerVisitorLimit: result.data.RUNNER_VISITOR_LIMIT,
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,
     operatorHost: parseOperatorHost(result.data.OPERATOR_HOST ?? ""),

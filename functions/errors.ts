@@ -44,6 +44,9 @@ const statuses = {
   runner_without_streams: 502,
   runner_offline: 503,
   runner_overloaded: 503,
+  /** One app, or one visitor, has all that it may have of a runner. */
+  app_share_used_up: 503,
+  visitor_share_used_up: 429,
   runner_draining: 503,
   runner_secret_unset: 503,
   /** The runner has a credential of its own: RUNNER_SHARED_SECRET alone opens nothing of it. */

@@ -4,6 +4,7 @@ import {
   DELAY_MEMORY_MS,
   FRAME_BODY_BYTES,
   GRANT_STEP_BYTES,
+  OWED_LIMIT_BYTES,
   STREAM_WINDOW_BYTES,
   WINDOW_GROWS_ABOVE_MS,
   WINDOW_GROWTH_BYTES,
@@ -14,12 +15,23 @@ import {
  * for; a receiver gives room back as its consumer takes bytes away.
  */
 export class SendCredit {
+  readonly #app: AppFlow | null;
+  readonly #initialBytes: number;
   #bytes: number;
   #mostBytes: number;
+  #ended = false;
 
-  constructor(initialBytes: number) {
+  /** With an app, what is under way counts as the app's. */
+  constructor(initialBytes: number, app: AppFlow | null = null) {
+    this.#app = app;
+    this.#initialBytes = initialBytes;
     this.#bytes = initialBytes;
     this.#mostBytes = initialBytes;
+  }
+
+  /** Of all streams of its app. */
+  get appBytesUnderWay(): number {
+    return this.#app?.bytesUnderWay ?? 0;
   }
 
   /** At least so many: a receiver doesn't say how large its window is, but it was once as large as all that it granted. */
@@ -35,16 +47,82 @@ export class SendCredit {
   take(wanted: number): number {
     const granted = Math.min(wanted, this.#bytes);
     this.#bytes -= granted;
+    if (this.#app !== null) this.#app.bytesUnderWay += granted;
     return granted;
+  }
+
+  /** The stream has ended: its receiver gives back to the connection what it had. */
+  end(): void {
+    if (this.#app !== null && !this.#ended) this.#app.bytesUnderWay -= this.#initialBytes - this.#bytes;
+    this.#ended = true;
   }
 
   /** The receiver has room for more. Throws when it can't mean it. */
   grant(bytes: number): void {
     this.#bytes += bytes;
+    if (this.#app !== null && !this.#ended) this.#app.bytesUnderWay -= bytes;
     this.#mostBytes = Math.max(this.#mostBytes, this.#bytes);
     if (this.#bytes > CREDIT_LIMIT_BYTES)
       throw new ProtocolError("A peer grants more credit than can be meant.");
   }
+}
+
+/** A stream whose receiver has consumed bytes without a word to the sender. */
+export interface Owing {
+  /** Tells the sender of all of them. */
+  tell(bytes: number): void;
+}
+
+/** What the streams of one app share of a connection. */
+export class AppFlow {
+  /** Sent and not granted again. */
+  bytesUnderWay = 0;
+  readonly #owing = new Map<Owing, number>();
+  #owedBytes = 0;
+
+  /** A receiver consumed bytes and didn't grant them; when an app's streams have done so with many, all are told. */
+  owe(stream: Owing, bytes: number): void {
+    this.#owing.set(stream, (this.#owing.get(stream) ?? 0) + bytes);
+    this.#owedBytes += bytes;
+    if (this.#owedBytes < OWED_LIMIT_BYTES) return;
+    for (const [one, owed] of this.#owing) one.tell(owed);
+    this.#owing.clear();
+    this.#owedBytes = 0;
+  }
+
+  /** The sender was told, or the stream has ended. */
+  settle(stream: Owing): void {
+    this.#owedBytes -= this.#owing.get(stream) ?? 0;
+    this.#owing.delete(stream);
+  }
+}
+
+export class AppFlows {
+  readonly #flows = new Map<string, AppFlow>();
+
+  /** As many as a runner has apps. */
+  of(app: string): AppFlow {
+    let flow = this.#flows.get(app);
+    if (flow === undefined) this.#flows.set(app, (flow = new AppFlow()));
+    return flow;
+  }
+
+  /** The app that has most under way. */
+  fullest(): string | null {
+    let fullest: string | null = null;
+    let most = 0;
+    for (const [app, { bytesUnderWay }] of this.#flows) {
+      if (bytesUnderWay <= most) continue;
+      fullest = app;
+      most = bytesUnderWay;
+    }
+    return fullest;
+  }
+}
+
+/** The app of a service `APP/ID`; its versions share what the app has. */
+export function appOf(service: string): string {
+  return service.split("/", 1)[0] ?? service;
 }
 
 /** Far above any window; a sum beyond it is a broken or hostile peer. */
@@ -96,6 +174,13 @@ export class ReceiveCredit {
     return grant;
   }
 
+  /** Grants all that was consumed, however little it is. */
+  flush(): number {
+    const grant = Math.max(0, this.ungrantedBytes);
+    this.#room += grant;
+    return grant;
+  }
+
   /** From now on this much may be under way; a smaller window is reached by granting less. */
   resize(windowBytes: number): void {
     this.#window = windowBytes;
@@ -106,6 +191,7 @@ export class ReceiveCredit {
 export class WindowPool {
   readonly now: () => number;
   #growthBytes = WINDOW_GROWTH_BYTES;
+  readonly #grown = new Set<StreamWindow>();
   #shortestMs = Infinity;
   #formerlyShortestMs = Infinity;
   #since = 0;
@@ -134,8 +220,16 @@ export class WindowPool {
     this.#shortestMs = Math.min(this.#shortestMs, ms);
   }
 
-  take(bytes: number): void {
+  /** A stream's window grows by so much, or shrinks. */
+  take(stream: StreamWindow, bytes: number): void {
     this.#growthBytes -= bytes;
+    if (stream.windowBytes + bytes > STREAM_WINDOW_BYTES) this.#grown.add(stream);
+    else this.#grown.delete(stream);
+  }
+
+  /** Takes back what a stream grew by before its consumer stopped, which nothing would tell it to return. */
+  reclaim(): void {
+    for (const stream of this.#grown) stream.shrinkIfStuck();
   }
 }
 
@@ -177,7 +271,15 @@ export class StreamWindow {
 
   /** As that of {@link ReceiveCredit}. */
   consume(bytes: number): number {
-    const grant = this.#credit.consume(bytes);
+    return this.#granted(this.#credit.consume(bytes));
+  }
+
+  /** As that of {@link ReceiveCredit}. */
+  flush(): number {
+    return this.#granted(this.#credit.flush());
+  }
+
+  #granted(grant: number): number {
     if (grant === 0) return 0;
     this.#mark ??= {
       allowedBytes: this.#allowedBytes,
@@ -193,24 +295,36 @@ export class StreamWindow {
     this.#resize(STREAM_WINDOW_BYTES);
   }
 
+  shrinkIfStuck(): void {
+    if (this.#credit.heldBytes > this.windowBytes / 2) this.#resize(STREAM_WINDOW_BYTES);
+  }
+
   #adapt(bytes: number, ms: number, keepsUp: boolean): void {
     const window = this.windowBytes;
     const wanted = ms < WINDOW_GROWS_ABOVE_MS ? 0 : (WINDOW_DELAYS * bytes * this.#pool.delayMs) / ms;
+    if (keepsUp && wanted > window + this.#pool.growthLeftBytes) this.#pool.reclaim();
     if (keepsUp && wanted > window)
       this.#resize(Math.floor(Math.min(wanted, 2 * window, window + this.#pool.growthLeftBytes)));
     else if (wanted < window / 2) this.#resize(Math.max(STREAM_WINDOW_BYTES, Math.floor(window / 2)));
   }
 
   #resize(bytes: number): void {
-    this.#pool.take(bytes - this.windowBytes);
+    this.#pool.take(this, bytes - this.windowBytes);
     this.#credit.resize(bytes);
   }
 }
 
 /**
+ * One app may have under way so many times what is left: one that takes nothing leaves a quarter of the window. Less would
+ * let its own slow readers, sixty of them, stop its quick ones.
+ */
+const APP_SHARE = 3;
+
+/**
  * How many bytes of a body a stream may send in its next frame. One that has a grant's worth under way gets more only
  * from the first half of the connection's window. The other half is for those that have less: so receivers that are
  * slow, a hundred of them, leave something for everyone else. Less than a grant's worth would never be granted back.
+ * An app's streams together get three times as much as they leave, so that one that is hung leaves something for other apps.
  */
 export function frameBudget(
   stream: SendCredit,
@@ -221,5 +335,6 @@ export function frameBudget(
   // Beyond the first window a receiver has said that it takes what it gets.
   const share = ofFirstHalf - Math.max(0, STREAM_WINDOW_BYTES - stream.bytes);
   const least = GRANT_STEP_BYTES - stream.bytesUnderWay;
-  return Math.max(0, Math.min(frameBytes, stream.bytes, connection.bytes, Math.max(share, least)));
+  const appShare = Math.max(ofFirstHalf, APP_SHARE * connection.bytes - stream.appBytesUnderWay);
+  return Math.max(0, Math.min(frameBytes, stream.bytes, connection.bytes, appShare, Math.max(share, least)));
 }

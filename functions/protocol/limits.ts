@@ -101,15 +101,45 @@ export const DELAY_MEMORY_MS = 60_000;
 export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 /** A receiver grants at the latest after so much; what it keeps to itself is lost to every other stream. */
 export const GRANT_STEP_BYTES = 64 * 1024;
+/** Of all streams of an app together: else a thousand streams that keep a little each look as if they held all of it. */
+export const OWED_LIMIT_BYTES = 256 * 1024;
 /**
  * A client that takes nothing of its answer for so long is cut off, if others wait for the room that it takes up.
  * Otherwise sixteen idle downloads would stop a runner's whole connection.
  */
 export const STALLED_READER_MS = 20_000;
-/** Streams of one runner at a time. */
-export const STREAMS_LIMIT = 4_096;
+/** Requests of one runner at a time, and WebSockets apart from them. */
+export const REQUESTS_LIMIT = 4_096;
+export const SOCKETS_LIMIT = 4_096;
+/** Of the requests, those that only the runner's own service gets: logs, uploads, deployments. */
+export const OWN_REQUESTS_RESERVE = 256;
+/** Requests of one visitor to a runner at a time, and WebSockets: an office behind one address has some hundreds. */
+export const VISITOR_STREAMS_LIMIT = 512;
+/** A request whose body stands still, or whose answer isn't taken, may lose its place after so long. */
+export const STUCK_BODY_MS = 10_000;
+/** Any other stream on which nothing moves: a long poll, a stream of events, a WebSocket. */
+export const IDLE_STREAM_MS = 60_000;
 /** A WebSocket message through the tunnel; larger ones close the socket with 1009. */
 export const WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
+/** A message, or a part of one, counts as at least so much: an empty one is work and memory, too. */
+export const MESSAGE_COST_BYTES = 2 * 1024;
+/** Messages of a connection that the hub has yet to take in: 40 MB/s at a round trip of 100 ms, or 2,048 empty ones. */
+export const MESSAGES_UNDER_WAY_BYTES = 4 * 1024 * 1024;
+/**
+ * What one WebSocket may send to its visitor at once, and then per second: twice what a screen in high resolution takes. The
+ * runner holds the app back; the hub closes a socket of a runner that doesn't (1013), with as much again to spare.
+ */
+export const SOCKET_BURST_BYTES = 32 * 1024 * 1024;
+export const SOCKET_BYTES_PER_SECOND = 8 * 1024 * 1024;
+/**
+ * Messages of one visitor's WebSocket at once, and then per second; and while all visitors of an app send more than the app's
+ * numbers, at once. The hub can't hold a visitor back: it closes the socket (1013). A game sends 60 a second.
+ */
+export const VISITOR_MESSAGES_BURST = 8_192;
+export const VISITOR_MESSAGES_PER_SECOND = 2_000;
+export const APP_MESSAGES_BURST = 16_384;
+export const APP_MESSAGES_PER_SECOND = 8_000;
+export const VISITOR_MESSAGES_BURST_OF_BUSY_APP = 512;
 /** From a stream's opening to its answer's head. Source: Railway's edge gives up at 15 minutes, proxies at a minute. */
 export const STREAM_HEAD_TIMEOUT_MS = 300_000;
 /** A control message is JSON; file contents are the largest that it carries. */

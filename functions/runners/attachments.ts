@@ -26,6 +26,8 @@ const publicAttachment = z.object({
   epoch: z.number().int(),
   stream: z.number().int(),
   service: z.string(),
+  /** Whose share it is of; a former version didn't say. */
+  visitor: z.string().nullable().default(null),
 });
 export type PublicAttachment = z.infer<typeof publicAttachment>;
 

@@ -1,28 +1,41 @@
 import { problemResponse, type Problem } from "../errors.ts";
-import { SendCredit, StreamWindow } from "../protocol/flow.ts";
+import { SendCredit, StreamWindow, type AppFlow, type Owing } from "../protocol/flow.ts";
 import type { AnswerHead, ResetCode } from "../protocol/frames.ts";
-import { FRAME_BODY_BYTES, STREAM_HEAD_TIMEOUT_MS, STREAM_WINDOW_BYTES } from "../protocol/limits.ts";
+import {
+  FRAME_BODY_BYTES,
+  IDLE_STREAM_MS,
+  STREAM_HEAD_TIMEOUT_MS,
+  STREAM_WINDOW_BYTES,
+  STUCK_BODY_MS,
+} from "../protocol/limits.ts";
 import { answerInit, bodyLength, hasNoBody } from "./answer.ts";
 import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
-import { askedThrough, resetProblem } from "./stream-problems.ts";
+import type { Holder } from "./shares.ts";
+import { askedThrough, placeGiven, resetProblem } from "./stream-problems.ts";
 import type { TunnelCall } from "./tunnel-call.ts";
 
 const EMPTY = new Uint8Array(0);
+/** Of a body that has yet to show that it moves: thousands that don't would fill the memory with room for their bytes. */
+const FIRST_READ_BYTES = 4 * 1024;
 
 /**
  * One proxied request. Both bodies are pipes with credit, so at most a window waits for the other side. An answer that
  * can't be finished breaks off; it never looks complete.
  */
-export class HttpStream implements Reader, WaitsForHead {
+export class HttpStream implements Reader, WaitsForHead, Holder, Owing {
   readonly number: number;
   readonly service: string;
+  readonly app: string;
+  readonly visitor: string | null;
+  readonly webSocket: boolean;
   /** Resolves in any case: to the runner's answer, or to a problem. */
   readonly answered: Promise<Response>;
   readonly #request: Request;
   readonly #call: TunnelCall;
   readonly #link: StreamLink;
   readonly #settle: (response: Response) => void;
-  readonly #sendCredit = new SendCredit(STREAM_WINDOW_BYTES);
+  readonly #flow: AppFlow;
+  readonly #sendCredit: SendCredit;
   readonly #receiveWindow: StreamWindow;
   #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   #reader: ReadableStreamBYOBReader | null = null;
@@ -32,17 +45,28 @@ export class HttpStream implements Reader, WaitsForHead {
   #over = false;
   readonly #openedAt = Date.now();
   #progressAt = this.#openedAt;
+  /** When the runner last took bytes of the request. */
+  #grantedAt = 0;
   /** Bytes that the client has yet to take, and when it last took some. */
   #untakenBytes = 0;
   #takenAt = 0;
   #listens = false;
 
-  constructor(request: Request, link: StreamLink, given: { number: number; call: TunnelCall }) {
+  constructor(
+    request: Request,
+    link: StreamLink,
+    given: { number: number; call: TunnelCall; app: string; visitor: string | null },
+  ) {
     this.number = given.number;
     this.service = given.call.service;
+    this.webSocket = given.call.webSocket;
+    this.app = given.app;
+    this.visitor = given.visitor;
     this.#call = given.call;
     this.#request = request;
     this.#link = link;
+    this.#flow = link.apps.of(given.app);
+    this.#sendCredit = new SendCredit(STREAM_WINDOW_BYTES, this.#flow);
     this.#receiveWindow = new StreamWindow(link.windows);
     const { promise, resolve } = Promise.withResolvers<Response>();
     this.answered = promise;
@@ -55,7 +79,8 @@ export class HttpStream implements Reader, WaitsForHead {
   head(head: AnswerHead, body: Uint8Array, end: boolean): void {
     if (this.#headReceived) return this.#breakOff("protocol", "a second head");
     this.#headReceived = true;
-    this.#link.windows.delay(Date.now() - this.#openedAt);
+    this.#progressAt = Date.now();
+    this.#link.windows.delay(this.#progressAt - this.#openedAt);
     this.#link.waits(this, false);
     this.#receiveWindow.receive(body.byteLength);
     try {
@@ -78,6 +103,7 @@ export class HttpStream implements Reader, WaitsForHead {
   }
 
   window(bytes: number): void {
+    this.#grantedAt = Date.now();
     this.#sendCredit.grant(bytes);
     this.#link.turns.look();
   }
@@ -97,6 +123,28 @@ export class HttpStream implements Reader, WaitsForHead {
     this.#breakOff("overflow", "the client takes nothing");
     // The runner may be done: what the client hasn't read still takes up room.
     this.#writer?.abort(new Error("The client takes nothing.")).catch(() => undefined);
+  }
+
+  /** Gives up an upload that its app takes nothing of while others wait for the room. Returns what it held. */
+  giveUpStuck(sinceMs: number): number {
+    const held = this.#sendCredit.bytesUnderWay;
+    if (this.#over || held === 0 || Math.max(this.#progressAt, this.#grantedAt) > sinceMs) return 0;
+    this.giveWay();
+    return held;
+  }
+
+  get movedAt(): number {
+    return Math.max(this.#progressAt, this.#takenAt);
+  }
+
+  get idleAfterMs(): number {
+    return this.#uploadEnded && this.#untakenBytes === 0 ? IDLE_STREAM_MS : STUCK_BODY_MS;
+  }
+
+  giveWay(): void {
+    const reason = "others wait for its place";
+    this.#link.send({ type: "reset", stream: this.number, code: "overflow", reason });
+    this.#end(placeGiven(this.app));
   }
 
   /** The connection has ended. */
@@ -153,9 +201,15 @@ export class HttpStream implements Reader, WaitsForHead {
       this.#link.consumed(bytes);
     }
     const grant = this.#receiveWindow.consume(bytes);
-    if (grant > 0 && !this.#over && !this.#answerEnded) {
-      this.#link.send({ type: "window", stream: this.number, bytes: grant });
-    }
+    if (this.#over || this.#answerEnded) return;
+    if (grant === 0) return this.#flow.owe(this, bytes);
+    this.#flow.settle(this);
+    this.#link.send({ type: "window", stream: this.number, bytes: grant });
+  }
+
+  tell(): void {
+    const grant = this.#receiveWindow.flush();
+    if (grant > 0) this.#link.send({ type: "window", stream: this.number, bytes: grant });
   }
 
   #endAnswer(): void {
@@ -166,6 +220,7 @@ export class HttpStream implements Reader, WaitsForHead {
 
   #finishAnswer(): void {
     this.#answerEnded = true;
+    this.#flow.settle(this);
     if (this.#uploadEnded) this.#finish();
     // The answer is complete: the rest of the request's body is useless.
     else this.#breakOff("cancelled", "answered before the body had ended");
@@ -174,11 +229,13 @@ export class HttpStream implements Reader, WaitsForHead {
   async #upload(body: ReadableStream<Uint8Array>): Promise<void> {
     const reader = body.getReader({ mode: "byob" });
     this.#reader = reader;
+    let roomBytes = FIRST_READ_BYTES;
     try {
       for (;;) {
-        const { done, value } = await reader.read(new Uint8Array(FRAME_BODY_BYTES));
+        const { done, value } = await reader.read(new Uint8Array(roomBytes));
         if (this.#over) return;
         if (done) break;
+        roomBytes = value.byteLength < FIRST_READ_BYTES ? FIRST_READ_BYTES : FRAME_BODY_BYTES;
         for (let rest: Uint8Array = value; rest.byteLength > 0;) {
           const granted = await this.#link.turns.take(this.#sendCredit, rest.byteLength);
           if (this.#over) {
@@ -239,6 +296,8 @@ export class HttpStream implements Reader, WaitsForHead {
     this.#over = true;
     this.#link.waits(this, false);
     this.#receiveWindow.end();
+    this.#flow.settle(this);
+    this.#sendCredit.end();
     this.#link.turns.leave(this.#sendCredit);
     if (!this.#uploadEnded) this.#reader?.cancel().catch(() => undefined); // its client has broken it off
     this.#link.ended(this.number);

@@ -24,8 +24,9 @@ import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
 import { isConnected, isEnrolled, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
-import { RunnerConnection } from "./runner-connection.ts";
+import { RunnerConnection, type ConnectionSettings } from "./runner-connection.ts";
 import { admit } from "./admission.ts";
+import { shareLimits } from "./shares.ts";
 import { askedThrough, connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, reportedLoadOf, statusText } from "./status-event.ts";
 import { parseTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
@@ -49,20 +50,27 @@ export class RunnerHub extends DurableObject<HubEnv> {
   readonly #events: RecentEvents;
   readonly #waits = new CommandWaits();
   readonly #lostAfterMs: number;
+  readonly #settings: ConnectionSettings;
   readonly #awakeSince = Date.now();
   #connection: RunnerConnection | null = null;
   #alarmAt: number | null = null;
 
   constructor(ctx: DurableObjectState, env: HubEnv) {
     super(ctx, env);
-    this.#lostAfterMs = configOf(env).runnerLostAfterMs;
+    const config = configOf(env);
+    this.#lostAfterMs = config.runnerLostAfterMs;
+    this.#settings = {
+      requests: shareLimits(config.runnerRequestsLimit, config.runnerVisitorLimit),
+      sockets: shareLimits(config.runnerSocketsLimit, config.runnerVisitorLimit),
+      knowsVisitors: config.trustClientAddress,
+    };
     this.#presence = new Presence(ctx.storage.kv, openStore(env));
     this.#events = new RecentEvents(ctx.storage.sql);
     const epoch = this.#presence.record?.epoch;
     for (const socket of ctx.getWebSockets(RUNNER_TAG)) {
       const known = attachmentOf(socket);
       if (known?.kind === "runner" && known.epoch === epoch && socket.readyState === WebSocket.OPEN) {
-        this.#connection = new RunnerConnection(ctx, socket, known);
+        this.#connection = new RunnerConnection(ctx, socket, known, this.#settings);
       } else {
         // Otherwise its pings would still be answered and the runner would think it is connected.
         closeSocket(socket, RESTARTED, "the hub can't go on with this connection");
@@ -262,7 +270,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       sendCreditBytes: CONNECTION_WINDOW_BYTES,
       ungrantedBytes: 0,
     };
-    this.#connection = new RunnerConnection(this.ctx, server, attachment);
+    this.#connection = new RunnerConnection(this.ctx, server, attachment, this.#settings);
     if (this.#presence.record?.drainRequested) tellDrain(server, call.protocol, true);
     // Its first message follows at once: waiting for it saves one of two registry writes.
     this.ctx.waitUntil(this.#presence.record?.state === "connecting" ? this.#arm() : this.#settle());

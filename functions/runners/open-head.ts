@@ -29,13 +29,16 @@ export function openHead(
   given: Headers,
   method: string,
   { service, path }: TunnelTarget,
-): { text: string; webSocket: boolean } {
+): { text: string; webSocket: boolean; address: string | null } {
   let host = OWN_HOST;
+  let address: string | null = null;
   let webSocket = false;
   const headers: RawHeaders = [["host", host]];
   for (const [name, value] of given) {
     if (name === "upgrade") webSocket = value.toLowerCase() === "websocket";
     if (name === "x-forwarded-host") host = value;
+    // The edge's word: a client's own is dropped there.
+    if (name === "x-forwarded-for" && !value.includes(" ")) address = value;
     const isInternal =
       name.startsWith("x-signalbox-") && !(service === RUNNER_SERVICE && name === SHA256_HEADER);
     if (!OWN_TO_A_HOP.has(name) && !isInternal) headers.push([name, value]);
@@ -43,7 +46,7 @@ export function openHead(
   headers[0] = ["host", host];
   const head: OpenHead = { service, method, path: asciiPath(path), headers, webSocket };
   const text = JSON.stringify(head);
-  return { text: NON_ASCII.test(text) ? escaped(head) : text, webSocket };
+  return { text: NON_ASCII.test(text) ? escaped(head) : text, webSocket, address };
 }
 
 const NON_ASCII = /[^\0-\u007f]/;

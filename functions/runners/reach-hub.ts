@@ -38,8 +38,8 @@ export function fetchHub(
       if (!(error instanceof Problem)) throw error;
       return Promise.resolve(problemResponse(error, new Request(URL_OF_HUB, { method, headers: given })));
     }
-    const { webSocket, text } = head;
-    headers.set(TUNNEL_CALL_HEADER, encodeTunnelCall({ runnerId, service, webSocket, head: text }));
+    const { webSocket, address, text } = head;
+    headers.set(TUNNEL_CALL_HEADER, encodeTunnelCall({ runnerId, service, webSocket, address, head: text }));
     if (webSocket) headers.set("upgrade", "websocket");
   }
   const request = whole === undefined ? URL_OF_HUB : new Request(URL_OF_HUB, whole);

@@ -1,17 +1,24 @@
+import { visitorOf } from "../client-address.ts";
 import { Problem } from "../errors.ts";
-import { ReceiveCredit, WindowPool } from "../protocol/flow.ts";
+import { AppFlows, appOf, ReceiveCredit, WindowPool } from "../protocol/flow.ts";
 import { encodeOpen, parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
+  APP_MESSAGES_BURST,
+  APP_MESSAGES_PER_SECOND,
   CONNECTION_WINDOW_BYTES,
+  OWN_REQUESTS_RESERVE,
   PARTIAL_MESSAGES_LIMIT_BYTES,
   STALLED_READER_MS,
-  STREAMS_LIMIT,
+  STUCK_BODY_MS,
 } from "../protocol/limits.ts";
+import { RUNNER_SERVICE } from "../protocol/runner-api.ts";
 import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { headerText } from "./header-bytes.ts";
 import { HttpStream } from "./http-stream.ts";
+import { LeakyBucket } from "./leaky-bucket.ts";
 import { Outbox } from "./outbox.ts";
+import { Shares, type ShareLimits } from "./shares.ts";
 import { SocketStream } from "./socket-stream.ts";
 import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
 import { connectionLost } from "./stream-problems.ts";
@@ -22,8 +29,18 @@ import { Turns } from "./turns.ts";
 const HEARD_RESOLUTION_MS = 500;
 /** A request without an answer for this long listens for its client's leaving, which costs more than most answers. */
 const LOOK_AFTER_MS = 200;
+/** More than one app whose clients take nothing leaves. */
+const SHORT_OF_ROOM_BYTES = (CONNECTION_WINDOW_BYTES * 3) / 8;
 /** Source: PROTOCOL.md, section 3: numbers have 32 bits. */
 const LAST_STREAM = 0xffff_ffff;
+
+/** What the streams of one connection may be. */
+export interface ConnectionSettings {
+  requests: ShareLimits;
+  sockets: ShareLimits;
+  /** Whether a visitor's address is trustworthy. */
+  knowsVisitors: boolean;
+}
 
 /**
  * One runner's connection: its streams, its credit, and the state that survives the hub's hibernation. A hub hibernates
@@ -33,6 +50,7 @@ export class RunnerConnection implements StreamLink {
   readonly socket: WebSocket;
   readonly turns: Turns;
   readonly windows = new WindowPool(() => Date.now());
+  readonly apps = new AppFlows();
   readonly #ctx: DurableObjectState;
   readonly #attachment: RunnerAttachment;
   readonly #outbox: Outbox;
@@ -44,17 +62,33 @@ export class RunnerConnection implements StreamLink {
   readonly #receiveCredit: ReceiveCredit;
   /** Streams with bodies: while there is one the hub doesn't hibernate, and the saved state may be old. */
   #requests = 0;
+  /** Of them, those to the runner's own service. */
+  #ownRequests = 0;
+  readonly #requestShares: Shares;
+  readonly #socketShares: Shares;
+  readonly #knowsVisitors: boolean;
   /** Streams without an answer's head. One timer looks after all of them. */
   readonly #waiting = new Set<WaitsForHead>();
   #waitingTimer: ReturnType<typeof setTimeout> | null = null;
   #partBytes = 0;
+  /** Messages of visitors, by app. */
+  readonly #said = new Map<string, LeakyBucket>();
   #stalledTimer: ReturnType<typeof setTimeout> | null = null;
+  #stuckTimer: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(ctx: DurableObjectState, socket: WebSocket, attachment: RunnerAttachment) {
+  constructor(
+    ctx: DurableObjectState,
+    socket: WebSocket,
+    attachment: RunnerAttachment,
+    settings: ConnectionSettings,
+  ) {
+    this.#requestShares = new Shares(settings.requests, "requests");
+    this.#socketShares = new Shares(settings.sockets, "WebSockets");
+    this.#knowsVisitors = settings.knowsVisitors;
     this.socket = socket;
     this.#ctx = ctx;
     this.#attachment = attachment;
-    this.turns = new Turns(attachment.sendCreditBytes);
+    this.turns = new Turns(attachment.sendCreditBytes, () => this.#watchStuck());
     this.#receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES, attachment.ungrantedBytes);
     this.#outbox = new Outbox((message) => sendTo(socket, message));
     for (const open of ctx.getWebSockets(PUBLIC_TAG)) this.#takeUp(open);
@@ -87,15 +121,10 @@ export class RunnerConnection implements StreamLink {
 
   /** Sends a request through the tunnel; always answers, if need be with a problem. */
   open(request: Request, call: TunnelCall): Promise<Response> {
-    if (this.#streams.size >= STREAMS_LIMIT) {
-      throw new Problem(
-        "runner_overloaded",
-        `The runner has ${STREAMS_LIMIT} streams open. Try again shortly.`,
-        {
-          headers: { "retry-after": "2" },
-        },
-      );
-    }
+    const visitor = this.#knowsVisitors && call.address !== null ? visitorOf(call.address) : null;
+    const isOwn = call.service === RUNNER_SERVICE;
+    if (isOwn) this.#makeOwnRoom();
+    else this.#sharesOf(call).makeRoom(appOf(call.service), visitor);
     const number = this.#attachment.nextStream;
     if (number > LAST_STREAM) {
       // Stream numbers are never reused, so after some months a connection runs out. The next one starts at 1.
@@ -114,8 +143,10 @@ export class RunnerConnection implements StreamLink {
     }
     this.#attachment.nextStream += 1;
     this.#requests += 1;
-    const stream = new HttpStream(request, this, { number, call });
+    const stream = new HttpStream(request, this, { number, call, app: appOf(call.service), visitor });
     this.#streams.set(number, stream);
+    if (isOwn) this.#ownRequests += 1;
+    else this.#sharesOf(call).add(stream);
     return stream.answered;
   }
 
@@ -134,6 +165,7 @@ export class RunnerConnection implements StreamLink {
     this.turns.end();
     if (this.#stalledTimer !== null) clearTimeout(this.#stalledTimer);
     if (this.#waitingTimer !== null) clearTimeout(this.#waitingTimer);
+    if (this.#stuckTimer !== null) clearTimeout(this.#stuckTimer);
     for (const stream of this.#streams.values()) stream.fail(problem);
     this.#streams.clear();
   }
@@ -162,7 +194,10 @@ export class RunnerConnection implements StreamLink {
   }
 
   upgrade(stream: number, head: AnswerHead): Response {
-    const service = this.#streams.get(stream)?.service ?? "";
+    const opened = this.#streams.get(stream);
+    const service = opened?.service ?? "";
+    const visitor = opened instanceof HttpStream ? opened.visitor : null;
+    if (opened instanceof HttpStream) this.#leaveShare(opened);
     const { 0: client, 1: server } = new WebSocketPair();
     const protocol = head.headers.find(([name]) => name.toLowerCase() === "sec-websocket-protocol")?.[1];
     const headers = new Headers();
@@ -170,9 +205,12 @@ export class RunnerConnection implements StreamLink {
       if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, headerText(value));
     if (protocol !== undefined) headers.set("sec-websocket-protocol", headerText(protocol));
     this.#ctx.acceptWebSocket(server, [PUBLIC_TAG]);
-    const attachment: PublicAttachment = { kind: "public", epoch: this.#attachment.epoch, stream, service };
+    const { epoch } = this.#attachment;
+    const attachment: PublicAttachment = { kind: "public", epoch, stream, service, visitor };
     server.serializeAttachment(attachment);
-    this.#addPublic(new SocketStream(server, this, { number: stream, service }));
+    this.#addPublic(
+      new SocketStream(server, this, { number: stream, service, app: appOf(service), visitor }),
+    );
     this.#requests -= 1;
     this.#automaticPongs();
     this.#save();
@@ -184,13 +222,23 @@ export class RunnerConnection implements StreamLink {
     return this.#partBytes <= PARTIAL_MESSAGES_LIMIT_BYTES;
   }
 
+  said(app: string, now: number): boolean {
+    let said = this.#said.get(app);
+    if (said === undefined) this.#said.set(app, (said = new LeakyBucket(APP_MESSAGES_PER_SECOND)));
+    return said.add(1, now) > APP_MESSAGES_BURST;
+  }
+
   ended(stream: number): void {
     const known = this.#streams.get(stream);
     if (!this.#streams.delete(stream)) return;
     if (known instanceof SocketStream) {
       this.#publicStreams.delete(known.socket);
+      this.#socketShares.remove(known);
       this.#automaticPongs();
-    } else this.#requests -= 1;
+    } else if (known !== undefined) {
+      this.#requests -= 1;
+      this.#leaveShare(known);
+    }
     if (this.#requests === 0) this.#save();
   }
 
@@ -251,10 +299,10 @@ export class RunnerConnection implements StreamLink {
 
   /** While room is short, checks at intervals for clients that read nothing. */
   #watchStalled(): void {
-    if (this.#stalledTimer !== null || this.#receiveCredit.roomBytes >= CONNECTION_WINDOW_BYTES / 4) return;
+    if (this.#stalledTimer !== null || this.#receiveCredit.roomBytes >= SHORT_OF_ROOM_BYTES) return;
     this.#stalledTimer = setTimeout(() => {
       this.#stalledTimer = null;
-      if (this.#receiveCredit.roomBytes < CONNECTION_WINDOW_BYTES / 4) {
+      if (this.#receiveCredit.roomBytes < SHORT_OF_ROOM_BYTES) {
         const since = Date.now() - STALLED_READER_MS;
         for (const reader of this.#readers) reader.giveUpStalled(since);
       }
@@ -262,19 +310,51 @@ export class RunnerConnection implements StreamLink {
     }, STALLED_READER_MS / 4);
   }
 
+  /** While room is short, checks at intervals for the app that holds most, and ends its uploads that stand still. */
+  #watchStuck(): void {
+    this.#stuckTimer ??= setTimeout(() => {
+      this.#stuckTimer = null;
+      if (!this.turns.isShort) return;
+      const app = this.apps.fullest();
+      let freed = 0;
+      for (const stream of this.#streams.values()) {
+        if (freed >= CONNECTION_WINDOW_BYTES / 4) break;
+        if (stream instanceof HttpStream && stream.app === app)
+          freed += stream.giveUpStuck(Date.now() - STUCK_BODY_MS);
+      }
+      this.#watchStuck();
+    }, STUCK_BODY_MS / 4);
+  }
+
   /** Public sockets of this connection go on after hibernation, those of an earlier one have lost their runner. */
   #takeUp(socket: WebSocket): void {
     const known = attachmentOf(socket);
     if (known?.kind !== "public" || socket.readyState !== WebSocket.OPEN) return;
-    const { stream: number, service } = known;
+    const { stream: number, service, visitor } = known;
     if (known.epoch !== this.#attachment.epoch)
       closeSocket(socket, RESTARTED, "the runner's connection ended");
-    else this.#addPublic(new SocketStream(socket, this, { number, service }));
+    else this.#addPublic(new SocketStream(socket, this, { number, service, app: appOf(service), visitor }));
   }
 
   #addPublic(stream: SocketStream): void {
     this.#streams.set(stream.number, stream);
     this.#publicStreams.set(stream.socket, stream);
+    this.#socketShares.add(stream);
+  }
+
+  #sharesOf({ webSocket }: { webSocket: boolean }): Shares {
+    return webSocket ? this.#socketShares : this.#requestShares;
+  }
+
+  #leaveShare(stream: HttpStream): void {
+    if (stream.service === RUNNER_SERVICE) this.#ownRequests -= 1;
+    else this.#sharesOf(stream).remove(stream);
+  }
+
+  #makeOwnRoom(): void {
+    if (this.#ownRequests < OWN_REQUESTS_RESERVE) return;
+    const detail = `The runner has ${OWN_REQUESTS_RESERVE} requests to its own service open. Try again shortly.`;
+    throw new Problem("runner_overloaded", detail, { headers: { "retry-after": "2" } });
   }
 
   /**

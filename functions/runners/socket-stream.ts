@@ -1,10 +1,19 @@
 import { type ResetCode } from "../protocol/frames.ts";
 import {
   FRAME_BODY_BYTES,
+  IDLE_STREAM_MS,
+  MESSAGE_COST_BYTES,
   PARTIAL_MESSAGE_TIMEOUT_MS,
+  SOCKET_BURST_BYTES,
+  SOCKET_BYTES_PER_SECOND,
+  VISITOR_MESSAGES_BURST,
+  VISITOR_MESSAGES_BURST_OF_BUSY_APP,
+  VISITOR_MESSAGES_PER_SECOND,
   WEBSOCKET_MESSAGE_LIMIT_BYTES,
 } from "../protocol/limits.ts";
 import { ABNORMAL, closeCodeOf, closeSocket, RESTARTED } from "./close-codes.ts";
+import { LeakyBucket } from "./leaky-bucket.ts";
+import type { Holder } from "./shares.ts";
 import type { StreamLink } from "./stream-link.ts";
 
 const encoder = new TextEncoder();
@@ -13,22 +22,46 @@ const encoder = new TextEncoder();
  * One public WebSocket over a stream. It keeps nothing between messages, so that the hub can hibernate: the socket's
  * attachment says which stream it is.
  */
-export class SocketStream {
+export class SocketStream implements Holder {
   readonly number: number;
   readonly service: string;
+  readonly app: string;
+  readonly visitor: string | null;
+  readonly idleAfterMs = IDLE_STREAM_MS;
   readonly socket: WebSocket;
   readonly #link: StreamLink;
   #parts: Uint8Array[] = [];
   #partBytes = 0;
+  /** What the parts count as, for which there is room for all streams together. */
+  #partCost = 0;
+  /** What the visitor may not have taken yet. A runner of ours keeps below half of this by itself. */
+  readonly #untaken = new LeakyBucket(2 * SOCKET_BYTES_PER_SECOND);
+  readonly #said = new LeakyBucket(VISITOR_MESSAGES_PER_SECOND);
   #partType: "text" | "binary" = "binary";
   #partTimer: ReturnType<typeof setTimeout> | null = null;
+  #movedAt = Date.now();
   #over = false;
 
-  constructor(socket: WebSocket, link: StreamLink, given: { number: number; service: string }) {
+  constructor(
+    socket: WebSocket,
+    link: StreamLink,
+    given: { number: number; service: string; app: string; visitor: string | null },
+  ) {
     this.number = given.number;
     this.service = given.service;
+    this.app = given.app;
+    this.visitor = given.visitor;
     this.socket = socket;
     this.#link = link;
+  }
+
+  /** When it last carried a message, as far as the hub remembers: it forgets while it hibernates. */
+  get movedAt(): number {
+    return this.#movedAt;
+  }
+
+  giveWay(): void {
+    this.#close(1_013, "others wait for its place");
   }
 
   /** A part of a message from the runner. */
@@ -39,11 +72,14 @@ export class SocketStream {
       return this.#close(1_009, "a message is too large");
     }
     if (end && this.#partTimer === null) return this.#deliver(type, body);
-    this.#parts.push(body);
+    // A small part is a view into a message that may be large.
+    if (body.byteLength > 0)
+      this.#parts.push(body.byteLength * 2 < body.buffer.byteLength ? body.slice() : body);
     this.#partBytes += body.byteLength;
     this.#partType = type;
-    if (!this.#link.holdParts(body.byteLength))
-      return this.#breakOff("overflow", "too many unfinished messages");
+    const cost = Math.max(body.byteLength, MESSAGE_COST_BYTES);
+    this.#partCost += cost;
+    if (!this.#link.holdParts(cost)) return this.#breakOff("overflow", "too many unfinished messages");
     if (this.#partTimer !== null) clearTimeout(this.#partTimer);
     // The timer also keeps the hub from hibernating, which would lose the parts.
     this.#partTimer = setTimeout(
@@ -72,6 +108,13 @@ export class SocketStream {
   /** A message of the client. */
   message(data: string | ArrayBuffer): void {
     if (this.#over) return;
+    this.#movedAt = Date.now();
+    const isBusy = this.#link.said(this.app, this.#movedAt);
+    if (
+      this.#said.add(1, this.#movedAt) >
+      (isBusy ? VISITOR_MESSAGES_BURST_OF_BUSY_APP : VISITOR_MESSAGES_BURST)
+    )
+      return this.#close(1_013, "too many messages at a time");
     const type = typeof data === "string" ? "text" : "binary";
     const bytes = typeof data === "string" ? encoder.encode(data) : new Uint8Array(data);
     if (bytes.byteLength > WEBSOCKET_MESSAGE_LIMIT_BYTES) return this.#close(1_009, "a message is too large");
@@ -112,6 +155,8 @@ export class SocketStream {
 
   #deliver(type: "text" | "binary", bytes: Uint8Array): void {
     if (this.#over) return;
+    if (!this.#mayDeliver(Math.max(bytes.byteLength, MESSAGE_COST_BYTES)))
+      return this.#close(1_013, "more than a visitor may be sent at a time");
     let text = "";
     if (type === "text") {
       try {
@@ -125,6 +170,14 @@ export class SocketStream {
     } catch {
       this.#breakOff("cancelled", "the client is gone");
     }
+  }
+
+  /**
+   * Whether the visitor may be sent so much. Whether it reads can't be seen: what it doesn't read piles up in the platform.
+   */
+  #mayDeliver(bytes: number): boolean {
+    this.#movedAt = Date.now();
+    return this.#untaken.add(bytes, this.#movedAt) <= 2 * SOCKET_BURST_BYTES;
   }
 
   /** Closes both ends for a reason of this side's own. */
@@ -144,9 +197,10 @@ export class SocketStream {
   #dropParts(): void {
     if (this.#partTimer !== null) clearTimeout(this.#partTimer);
     this.#partTimer = null;
-    this.#link.holdParts(-this.#partBytes);
+    this.#link.holdParts(-this.#partCost);
     this.#parts = [];
     this.#partBytes = 0;
+    this.#partCost = 0;
   }
 
   #finish(): void {

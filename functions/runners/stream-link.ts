@@ -1,4 +1,4 @@
-import type { WindowPool } from "../protocol/flow.ts";
+import type { AppFlows, WindowPool } from "../protocol/flow.ts";
 import type { AnswerHead, Frame } from "../protocol/frames.ts";
 import type { Turns } from "./turns.ts";
 
@@ -21,6 +21,7 @@ export interface StreamLink {
   readonly turns: Turns;
   /** What the windows of all streams from the runner may grow by. */
   readonly windows: WindowPool;
+  readonly apps: AppFlows;
   /** Bytes of a body from the runner left the buffer: a client took them, or the stream is over. */
   consumed(bytes: number): void;
   /** Whether a client still has bytes to take. It may, even after its stream has ended. */
@@ -31,6 +32,8 @@ export interface StreamLink {
   upgrade(stream: number, head: AnswerHead): Response;
   /** Counts parts of messages that wait for their rest; false when there is no room for more. */
   holdParts(bytes: number): boolean;
+  /** Counts a message of an app's visitor; true when all of them have sent too many lately. */
+  said(app: string, now: number): boolean;
   /** A stream has ended in both directions. */
   ended(stream: number): void;
 }

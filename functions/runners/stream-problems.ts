@@ -16,11 +16,21 @@ export function resetProblem(code: ResetCode): Problem {
       });
     case "timeout":
       return new Problem("stream_timeout", "The service behind the runner didn't answer in time.");
+    // Of a runner from before it had shares: too many streams in all.
+    case "overflow":
+      return new Problem("runner_overloaded", "The runner has too much open. Try again shortly.", {
+        headers: { "retry-after": "2" },
+      });
     case "cancelled":
     case "protocol":
-    case "overflow":
       return new Problem("stream_reset", "The runner broke the request off before it had an answer.");
   }
+}
+
+/** For a stream that was idle and made room. */
+export function placeGiven(app: string): Problem {
+  const detail = `Nothing moved on this request, and others wait for its place in the share of app ${app}. Try again.`;
+  return new Problem("app_share_used_up", detail, { headers: { "retry-after": "2" } });
 }
 
 export function runnerOffline(runnerId: string): Problem {

@@ -3,6 +3,8 @@ export interface TunnelCall {
   runnerId: string;
   service: string;
   webSocket: boolean;
+  /** The address that asks; null for Signalbox itself. */
+  address: string | null;
   /** Head of the open frame: ASCII JSON. */
   head: string;
 }
@@ -11,17 +13,19 @@ export interface TunnelCall {
 export const TUNNEL_CALL_HEADER = "x-signalbox-tunnel";
 
 /** Words, of which none but the last has spaces. */
-export function encodeTunnelCall({ runnerId, service, webSocket, head }: TunnelCall): string {
-  return `${runnerId} ${encodeURIComponent(service)} ${webSocket ? "w" : "h"} ${head}`;
+export function encodeTunnelCall({ runnerId, service, webSocket, address, head }: TunnelCall): string {
+  return `${runnerId} ${encodeURIComponent(service)} ${webSocket ? "w" : "h"}${address ?? ""} ${head}`;
 }
 
 export function parseTunnelCall(text: string): TunnelCall {
   const serviceAt = text.indexOf(" ") + 1;
   const kindAt = text.indexOf(" ", serviceAt) + 1;
+  const headAt = text.indexOf(" ", kindAt) + 1;
   return {
     runnerId: text.slice(0, serviceAt - 1),
     service: decodeURIComponent(text.slice(serviceAt, kindAt - 1)),
     webSocket: text[kindAt] === "w",
-    head: text.slice(kindAt + 2),
+    address: headAt - kindAt > 2 ? text.slice(kindAt + 1, headAt - 1) : null,
+    head: text.slice(headAt),
   };
 }

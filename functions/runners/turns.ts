@@ -1,4 +1,5 @@
 import { frameBudget, SendCredit } from "../protocol/flow.ts";
+import { CONNECTION_WINDOW_BYTES } from "../protocol/limits.ts";
 
 interface Waiting {
   stream: SendCredit;
@@ -13,13 +14,20 @@ interface Waiting {
 export class Turns {
   readonly #credit: SendCredit;
   readonly #waiting = new Set<Waiting>();
+  readonly #short: () => void;
 
-  constructor(initialBytes: number) {
+  /** `short` is told when a stream must wait and little is left. */
+  constructor(initialBytes: number, short: () => void = () => undefined) {
     this.#credit = new SendCredit(initialBytes);
+    this.#short = short;
   }
 
   get bytes(): number {
     return this.#credit.bytes;
+  }
+
+  get isShort(): boolean {
+    return this.#waiting.size > 0 && this.#credit.bytes < CONNECTION_WINDOW_BYTES / 2;
   }
 
   /** Up to `wantedBytes` of the stream's credit and of the connection's; 0 when either has ended. */
@@ -27,6 +35,7 @@ export class Turns {
     return new Promise((resolve) => {
       this.#waiting.add({ stream, wantedBytes, resolve });
       this.look();
+      if (this.isShort) this.#short();
     });
   }
 
@@ -56,6 +65,8 @@ export class Turns {
       this.#waiting.delete(waiting);
       waiting.resolve(0);
     }
+    // Others of its app may have waited for what it had.
+    if (this.#waiting.size > 0) this.look();
   }
 
   end(): void {

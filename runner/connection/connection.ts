@@ -53,6 +53,8 @@ export interface StreamPeer {
 export interface FrameLink {
   /** `written` is told when the bytes have left this process, or never will. */
   send(message: Uint8Array, written: () => void): void;
+  /** `done` is told when the other side has taken in all that was sent before. */
+  confirm(done: () => void): void;
   fail(reason: string): void;
 }
 
@@ -203,6 +205,7 @@ export class Connection {
     if (link.streams) {
       this.#peer = openStreams({
         send: (message, written) => link.send(message, written),
+        confirm: (done) => link.confirm(done),
         fail: (reason) => link.fail(reason),
       });
     }

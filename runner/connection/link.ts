@@ -60,7 +60,8 @@ export class Link {
   #enrolled = false;
   /** On the monotonic clock. */
   #heardAt = 0;
-  #pingedAt = 0;
+  /** One for each ping that has no pong yet; a hub answers in the order in which things came. */
+  readonly #pongs: (() => void)[] = [];
   readonly #opening: NodeJS.Timeout;
   #pings: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
@@ -113,6 +114,12 @@ export class Link {
     this.#socket.send(message, written);
   }
 
+  /** `done` is told when the hub has taken in all that was sent before. */
+  confirm(done: () => void): void {
+    this.#pongs.push(done);
+    this.#socket.send("ping");
+  }
+
   /** Ends it in order, with a WebSocket close. */
   close(code: number, reason: string, end: LinkEnd = { kind: "closed", reason }): void {
     if (this.#ended || this.#closing !== undefined) return;
@@ -156,7 +163,7 @@ export class Link {
       const bytes = messageBytes(data);
       if (isBinary) this.#events.binary(bytes);
       else if (!(bytes.length === 4 && bytes.toString() === "pong")) this.#events.text(bytes.toString());
-      else if (this.#streams) this.#events.delay(performance.now() - this.#pingedAt);
+      else this.#pongs.shift()?.();
     });
     socket.on("unexpected-response", (_request, response) => void this.#refused(response));
     socket.on("error", (error) => {
@@ -174,9 +181,9 @@ export class Link {
 
   /** A broker answers pings of the WebSocket protocol, a hub text, which doesn't wake it. */
   #ping(): void {
-    this.#pingedAt = performance.now();
-    if (this.#streams) this.#socket.send("ping");
-    else this.#socket.ping();
+    if (!this.#streams) return this.#socket.ping();
+    const at = performance.now();
+    this.confirm(() => this.#events.delay(performance.now() - at));
   }
 
   #watchSilence(): void {

@@ -7,14 +7,19 @@ import {
   type ResetCode,
 } from "../../functions/protocol/frames.ts";
 import {
+  appOf,
   frameBudget,
   SendCredit,
   StreamWindow,
+  type AppFlow,
+  type AppFlows,
+  type Owing,
   type ReceiveCredit,
   type WindowPool,
 } from "../../functions/protocol/flow.ts";
 import { STREAM_WINDOW_BYTES } from "../../functions/protocol/limits.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
+import type { MessageFlow } from "./message-flow.ts";
 import type { FrameSource, FrameWriter } from "./frame-writer.ts";
 
 /** What serves one stream locally. */
@@ -37,18 +42,23 @@ export interface StreamConnection {
   readonly sendCredit: SendCredit;
   readonly receiveCredit: ReceiveCredit;
   readonly windows: WindowPool;
+  readonly apps: AppFlows;
   /** For answers that are read ahead of their turn, beyond a small frame each. */
   readonly readAhead: MemoryBudget;
+  /** For WebSocket messages, which have no credit. */
+  readonly messages: MessageFlow;
   remove(port: StreamPort): void;
 }
 
 /** One stream's way into the connection: its turn, its credit, its end. */
-export class StreamPort implements FrameSource {
+export class StreamPort implements FrameSource, Owing {
   readonly id: number;
   readonly service: string;
+  readonly app: string;
   readonly webSocket: boolean;
   readonly #connection: StreamConnection;
-  readonly #send = new SendCredit(STREAM_WINDOW_BYTES);
+  readonly #flow: AppFlow;
+  readonly #send: SendCredit;
   readonly #receive: StreamWindow;
   #stream: TunnelStream | undefined;
   /** Received, and not yet consumed. */
@@ -59,6 +69,9 @@ export class StreamPort implements FrameSource {
 
   constructor(connection: StreamConnection, id: number, service: string, webSocket: boolean) {
     this.#connection = connection;
+    this.app = appOf(service);
+    this.#flow = connection.apps.of(this.app);
+    this.#send = new SendCredit(STREAM_WINDOW_BYTES, this.#flow);
     this.#receive = new StreamWindow(connection.windows);
     this.id = id;
     this.service = service;
@@ -140,6 +153,9 @@ export class StreamPort implements FrameSource {
     this.#connection.writer.forget(this);
     this.#giveBack(this.#heldBytes);
     this.#receive.end();
+    this.#flow.settle(this);
+    this.#connection.messages.forget(this);
+    this.#send.end();
     this.#connection.remove(this);
     this.#stream?.release();
   }
@@ -155,6 +171,11 @@ export class StreamPort implements FrameSource {
     return this.#connection.readAhead;
   }
 
+  /** Whether a message of this size may leave now; if not, the port is woken when it may. */
+  mayTell(bytes: number): boolean {
+    return this.#connection.messages.take(bytes, this);
+  }
+
   wake(): void {
     if (!this.#closed) this.#connection.writer.wake(this);
   }
@@ -165,7 +186,15 @@ export class StreamPort implements FrameSource {
     this.#heldBytes -= bytes;
     this.#giveBack(bytes);
     const grant = this.#receive.consume(bytes);
-    if (grant > 0 && !this.#requestEnded) this.#window(this.id, grant);
+    if (grant === 0 || this.#requestEnded) return this.#flow.owe(this, bytes);
+    this.#flow.settle(this);
+    this.#window(this.id, grant);
+  }
+
+  /** Also of a request that has ended: the hub counts what its app has, and an answer may take long. */
+  tell(bytes: number): void {
+    const grant = this.#requestEnded ? bytes : this.#receive.flush();
+    if (grant > 0) this.#window(this.id, grant);
   }
 
   reset(code: ResetCode, reason: string): void {

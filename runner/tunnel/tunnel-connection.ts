@@ -7,13 +7,15 @@ import {
   type OpenHead,
   type ResetCode,
 } from "../../functions/protocol/frames.ts";
-import { ReceiveCredit, SendCredit, WindowPool } from "../../functions/protocol/flow.ts";
-import { CONNECTION_WINDOW_BYTES, STREAMS_LIMIT } from "../../functions/protocol/limits.ts";
+import { AppFlows, ReceiveCredit, SendCredit, WindowPool } from "../../functions/protocol/flow.ts";
+import { CONNECTION_WINDOW_BYTES, REQUESTS_LIMIT, SOCKETS_LIMIT } from "../../functions/protocol/limits.ts";
 import type { FrameLink, StreamPeer } from "../connection/connection.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { MalformedRequest } from "./headers.ts";
 import { HttpStream } from "./http-stream.ts";
 import { MemoryBudget } from "./memory-budget.ts";
+import { MessageBudget } from "./message-budget.ts";
+import { MessageFlow } from "./message-flow.ts";
 import type { ResolvedTarget } from "./services.ts";
 import { StreamPort, type StreamConnection, type TunnelStream } from "./stream-port.ts";
 import { WebSocketStream } from "./web-socket-stream.ts";
@@ -25,10 +27,12 @@ export interface TunnelConnectionOptions {
   isShuttingDown(): boolean;
 }
 
-/** WebSocket messages that local servers are slow to take. */
-const WEBSOCKET_MEMORY_BYTES = 64 * 1024 * 1024;
+/** WebSocket messages that local servers are slow to take, and those of one app: one message fits beside any app's. */
+const WEBSOCKET_MEMORY = { bytes: 64 * 1024 * 1024, appBytes: 47 * 1024 * 1024 };
 /** Sixteen answers at a time can be read ahead of their turn by the largest frame. */
 const READ_AHEAD_BYTES = 8 * 1024 * 1024;
+/** WebSockets that are over for the hub, and whose servers have yet to answer the close. */
+const CLOSING_SOCKETS = 512;
 /** What a request line can hold; everything else would be sent as something else. */
 const REQUEST_PATH = /^[\u0021-\u007e\u0080-\u00ff]*$/;
 /** Source: RFC 6455, 7.4.1. */
@@ -40,14 +44,18 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   readonly sendCredit = new SendCredit(CONNECTION_WINDOW_BYTES);
   readonly receiveCredit = new ReceiveCredit(CONNECTION_WINDOW_BYTES);
   readonly windows = new WindowPool(() => performance.now());
+  readonly apps = new AppFlows();
   readonly readAhead = new MemoryBudget(READ_AHEAD_BYTES);
   readonly #options: TunnelConnectionOptions;
   readonly #ports = new Map<number, StreamPort>();
-  readonly #budget = new MemoryBudget(WEBSOCKET_MEMORY_BYTES);
+  readonly messages: MessageFlow;
+  readonly #budget = new MessageBudget(WEBSOCKET_MEMORY);
   #highest = 0;
+  #webSockets = 0;
 
   constructor(link: FrameLink, options: TunnelConnectionOptions) {
     this.#options = options;
+    this.messages = new MessageFlow((done) => link.confirm(done));
     this.writer = new FrameWriter(
       (message, written) => link.send(message, written),
       () => link.fail("The other side doesn't read what it is sent."),
@@ -82,7 +90,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   }
 
   remove(port: StreamPort): void {
-    this.#ports.delete(port.id);
+    if (this.#ports.delete(port.id) && port.webSocket) this.#webSockets -= 1;
   }
 
   #frame(frame: Frame): void {
@@ -113,6 +121,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
       return;
     }
     this.#ports.set(id, port);
+    if (port.webSocket) this.#webSockets += 1;
     try {
       port.attach(this.#serve(port, target, head, body, end));
     } catch (error) {
@@ -126,7 +135,10 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
 
   #refusal(head: OpenHead, target: ResolvedTarget | null): [ResetCode, string] | null {
     if (this.#options.isShuttingDown()) return ["draining", "This runner is about to stop."];
-    if (this.#ports.size >= STREAMS_LIMIT) return ["overflow", "This runner has too many streams open."];
+    const isFull = head.webSocket
+      ? this.#webSockets >= SOCKETS_LIMIT + CLOSING_SOCKETS
+      : this.#ports.size - this.#webSockets >= REQUESTS_LIMIT;
+    if (isFull) return ["overflow", "This runner has too many streams open."];
     if (head.method === "CONNECT") return ["protocol", "CONNECT isn't served."];
     if (!REQUEST_PATH.test(head.path)) return ["protocol", "The request's path has invalid characters."];
     return target === null ? ["unreachable", "This service doesn't run here."] : null;

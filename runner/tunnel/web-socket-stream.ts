@@ -5,7 +5,8 @@ import { FRAME_BODY_BYTES, WEBSOCKET_MESSAGE_LIMIT_BYTES } from "../../functions
 import { messageBytes, openWebSocket } from "../web-socket.ts";
 import { Answer } from "./answer.ts";
 import { answerHead, upgradeHeaders } from "./headers.ts";
-import type { MemoryBudget } from "./memory-budget.ts";
+import type { Debtor, MessageBudget } from "./message-budget.ts";
+import { messageCost, MessagePace } from "./message-flow.ts";
 import { dial, type ResolvedTarget } from "./services.ts";
 import type { StreamPort, TunnelStream } from "./stream-port.ts";
 
@@ -20,7 +21,7 @@ export interface WebSocketStreamOptions {
   port: StreamPort;
   target: ResolvedTarget;
   /** Messages on their way to local servers, of all streams together. */
-  budget: MemoryBudget;
+  budget: MessageBudget;
   headTimeoutMs: number;
 }
 
@@ -30,17 +31,20 @@ interface Outgoing {
 }
 
 /** One proxied WebSocket. */
-export class WebSocketStream implements TunnelStream {
+export class WebSocketStream implements TunnelStream, Debtor {
+  readonly app: string;
   readonly #port: StreamPort;
   readonly #target: ResolvedTarget;
   readonly #head: OpenHead;
-  readonly #budget: MemoryBudget;
+  readonly #budget: MessageBudget;
+  readonly #pace = new MessagePace();
   readonly #socket: WebSocket;
   readonly #headTimeout: NodeJS.Timeout;
   /** The answer of a service that refused the upgrade. */
   #refusal: Answer | undefined;
   #upgrade: Frame | undefined;
   readonly #outgoing: Outgoing[] = [];
+  /** By what they count as. */
   #outgoingBytes = 0;
   /** How much of the first waiting message has been sent. */
   #sentBytes = 0;
@@ -50,6 +54,7 @@ export class WebSocketStream implements TunnelStream {
 
   constructor({ port, target, budget, headTimeoutMs }: WebSocketStreamOptions, head: OpenHead) {
     this.#port = port;
+    this.app = port.app;
     this.#target = target;
     this.#head = head;
     this.#budget = budget;
@@ -87,14 +92,15 @@ export class WebSocketStream implements TunnelStream {
     }
     const bytes = message.bytes + body.byteLength;
     if (bytes > WEBSOCKET_MESSAGE_LIMIT_BYTES) return this.#giveUp(closeCodes.tooBig, "message too big");
-    if (!this.#budget.take(body.byteLength)) return this.#giveUp(closeCodes.tryAgainLater, "too slow");
+    if (!this.#budget.take(this, body.byteLength)) return this.tooSlow();
     message.bytes = bytes;
     message.parts.push(body);
     if (!end) return;
     this.#incoming = undefined;
-    this.#socket.send(Buffer.concat(message.parts), { binary: type === "binary" }, () =>
-      this.#budget.give(bytes),
-    );
+    const { parts } = message;
+    this.#socket.send(Buffer.concat(parts), { binary: type === "binary" }, () => {
+      for (const { byteLength } of parts) this.#budget.give(this, byteLength);
+    });
   }
 
   closing(code: number, reason: string): void {
@@ -113,11 +119,13 @@ export class WebSocketStream implements TunnelStream {
     const [message] = this.#outgoing;
     if (message === undefined) return this.#last ?? null;
     const body = message.bytes.subarray(this.#sentBytes, this.#sentBytes + FRAME_BODY_BYTES);
+    if (!this.#pace.allows(this.#port) || !this.#port.mayTell(body.byteLength)) return null;
+    this.#pace.sent(body.byteLength);
     this.#sentBytes += body.byteLength;
-    this.#outgoingBytes -= body.byteLength;
     const end = this.#sentBytes === message.bytes.byteLength;
     if (end) {
       this.#outgoing.shift();
+      this.#outgoingBytes -= messageCost(message.bytes.byteLength);
       this.#sentBytes = 0;
     }
     if (this.#socket.isPaused && this.#outgoingBytes < WAITING_LIMIT_BYTES / 2) this.#socket.resume();
@@ -128,7 +136,8 @@ export class WebSocketStream implements TunnelStream {
     this.#released = true;
     clearTimeout(this.#headTimeout);
     this.#refusal?.release();
-    this.#budget.give(this.#incoming?.bytes ?? 0);
+    this.#pace.end();
+    this.#budget.release(this);
     this.#incoming = undefined;
     this.#outgoing.length = 0;
     this.#socket.terminate();
@@ -139,7 +148,7 @@ export class WebSocketStream implements TunnelStream {
     socket.on("message", (data, isBinary) => {
       const bytes = messageBytes(data);
       this.#outgoing.push({ type: isBinary ? "binary" : "text", bytes });
-      this.#outgoingBytes += bytes.byteLength;
+      this.#outgoingBytes += messageCost(bytes.byteLength);
       if (this.#outgoingBytes > WAITING_LIMIT_BYTES) socket.pause();
       this.#port.wake();
     });
@@ -188,8 +197,14 @@ export class WebSocketStream implements TunnelStream {
     this.#port.wake();
   }
 
+  /** The service takes nothing of what visitors say. What waits for it is dropped. */
+  tooSlow(): void {
+    this.#giveUp(closeCodes.tryAgainLater, "too slow");
+    this.#socket.terminate();
+  }
+
   #giveUp(code: number, reason: string): void {
-    this.#budget.give(this.#incoming?.bytes ?? 0);
+    this.#budget.release(this);
     this.#incoming = undefined;
     this.#finish({ code, reason });
     this.#socket.close(code, reason);

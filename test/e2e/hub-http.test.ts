@@ -279,6 +279,36 @@ describe("a request through the tunnel", () => {
     runner.send({ type: "window", stream: 0, bytes: heldBytes });
   });
 
+  test("with a body isn't stopped by another app that takes nothing of three hundred", async () => {
+    await putRunnerApp(world.store, { app: "hung", host: "hung.test", runnerId: "r1", service: "hung/v1" });
+    handle = (request, response) => void request.resume().on("end", () => response.end("stored"));
+    const stuck = new Set<number>();
+    let heldBytes = 0;
+    runner.intercept = (frame) => {
+      if (frame.type === "open" && frame.head.service === "hung/v1") stuck.add(frame.stream);
+      if (!stuck.has(frame.stream)) return false;
+      if (frame.type === "data") heldBytes += frame.body.byteLength;
+      return true;
+    };
+    const body = Buffer.alloc(128 * 1024);
+    const uploads = Array.from({ length: 300 }, () => {
+      const request = open("/stuck", "POST", { host: "hung.test", "content-length": String(body.length) });
+      request.on("error", () => undefined);
+      request.end(body);
+      return request;
+    });
+    await standsStill(() => heldBytes);
+    expect(heldBytes).toBeLessThan(CONNECTION_WINDOW_BYTES * 0.8);
+    for (let count = 0; count < 20; count++) {
+      const quick = open("/quick", "POST");
+      quick.end(Buffer.alloc(200_000));
+      expect(await text(await answerOf(quick))).toBe("stored");
+    }
+    for (const stream of stuck) runner.send({ type: "reset", stream, code: "overflow", reason: "stuck" });
+    for (const request of uploads) request.destroy();
+    runner.send({ type: "window", stream: 0, bytes: heldBytes });
+  });
+
   test("that its client breaks off breaks off at the backend", async () => {
     const ends: string[] = [];
     handle = (request, response) => {

@@ -3,6 +3,8 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
+import { encodeFrame, joinFrames } from "../../functions/protocol/frames.ts";
+import { SOCKET_BURST_BYTES } from "../../functions/protocol/limits.ts";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { putRunnerApp } from "../helpers/runner-app.ts";
 import { until } from "../helpers/stack.ts";
@@ -166,6 +168,52 @@ describe("a WebSocket through the tunnel", () => {
     const [last] = [...backend.clients].slice(-1);
     last?.send(Buffer.concat([bytes, bytes.subarray(0, 1)]));
     expect((await otherClosed)[0]).toBe(1009);
+  });
+
+  test("that a runner says countless empty parts to is closed, and the next one is there", async () => {
+    const socket = await visit();
+    await echo(socket, "hello");
+    const stream = Math.max(
+      ...runner.frames.filter(({ type }) => type === "open").map(({ stream }) => stream),
+    );
+    const part = encodeFrame({ type: "binary", stream, body: new Uint8Array(0), end: false });
+    const closed = closing(socket);
+    const parts = joinFrames(Array.from({ length: 100_000 }, () => part));
+    const reset = until(
+      () => runner.frames.filter((frame) => frame.type === "reset" && frame.stream === stream),
+      (resets) => resets.length === 1,
+    );
+    for (let n = 0; n < 24; n += 1) runner.socket.send(parts);
+    expect((await closed)[0]).toBe(1013);
+    await reset;
+    const other = await visit();
+    expect(await echo(other, "hello")).toBe("hello");
+    other.close();
+    await closing(other);
+  });
+
+  test("that is sent more than any visitor may have yet to read is closed with 1013, and the next one is there", async () => {
+    const socket = await visit();
+    await echo(socket, "hello");
+    const stream = Math.max(
+      ...runner.frames.filter(({ type }) => type === "open").map(({ stream }) => stream),
+    );
+    const noise = randomBytes(512 * 1024);
+    const message = joinFrames([encodeFrame({ type: "binary", stream, body: noise, end: true })]);
+    socket.pause();
+    const closes = (): number =>
+      runner.frames.filter((frame) => frame.type === "close" && frame.stream === stream).length;
+    for (let sentBytes = 0; closes() === 0; sentBytes += noise.length) {
+      // A runner that holds nothing back.
+      expect(sentBytes).toBeLessThan(8 * SOCKET_BURST_BYTES);
+      await new Promise<void>((resolve) => runner.socket.send(message, () => resolve()));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    socket.terminate();
+    const other = await visit();
+    expect(await echo(other, "hello")).toBe("hello");
+    other.close();
+    await closing(other);
   });
 
   test("is closed with 1012 when the runner's connection ends, and works again once it is back", async () => {

@@ -104,6 +104,47 @@ describeTunnel("WebSockets through the tunnel", (world) => {
     await other.over();
   });
 
+  test("an app that takes nothing of five large messages is closed with 1013, and no visitor of another app", async () => {
+    const deaf = open("/deaf");
+    const other = world.link.streams.request({ service: "six", path: "/ws", webSocket: true });
+    await Promise.all([deaf.head(), other.head()]);
+    for (let n = 0; n < 5; n += 1) deaf.say(Buffer.alloc(12_700_000));
+    for (let n = 0; n < 3; n += 1) {
+      other.say(Buffer.alloc(15 * 1024 * 1024));
+      expect((await other.hear()).bytes.length).toBe(15 * 1024 * 1024);
+    }
+    expect(await deaf.over()).toMatchObject({ code: 1013 });
+    expect(other.closed).toBeNull();
+    other.close(1000);
+    await other.over();
+  });
+
+  test("a flood of empty messages holds up no request, and none of it is lost", async () => {
+    const count = 25_000;
+    const socket = open("/ws");
+    await socket.head();
+    socket.say(`empty ${count}`);
+    const flood = { isOver: false };
+    const heard = (async () => {
+      for (let n = 0; n < count; n += 1) expect((await socket.hear()).bytes.length).toBe(0);
+      flood.isOver = true;
+    })();
+    const times: number[] = [];
+    while (!flood.isOver) {
+      const at = performance.now();
+      await world.link.streams.request({ path: "/status?code=200" }).body();
+      times.push(performance.now() - at);
+    }
+    await heard;
+    console.log(
+      `${times.length} requests beside the flood, the slowest took ${Math.max(...times).toFixed(0)} ms`,
+    );
+    // They outlast the flood by far where they have to wait for the end of it.
+    expect(times.length).toBeGreaterThan(5);
+    socket.close(1000);
+    await socket.over();
+  });
+
   test("tell the service's close code, and reset when it just hangs up", async () => {
     const polite = open("/ws");
     await polite.head();

@@ -94,6 +94,7 @@ export async function startLocalService(host = "127.0.0.1"): Promise<LocalServic
         else if (order === "abort") webSocket.terminate();
         else if (order === "send") webSocket.send(Buffer.alloc(Number(argument), 7));
         else if (order === "flood") for (let n = 0; n < Number(argument); n += 1) webSocket.send(BLOCK);
+        else if (order === "empty") for (let n = 0; n < Number(argument); n += 1) webSocket.send("");
         else webSocket.send(bytes, { binary: isBinary });
       });
     });
