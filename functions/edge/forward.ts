@@ -52,24 +52,35 @@ export function forward(
   destination: Destination,
   { signal, fetchBackend }: ForwardOptions,
 ): Promise<Response> {
-  const { request } = arrival;
+  const { request, names, url, caller } = arrival;
+  const overNetwork = destination.url.startsWith("http");
+  const headers = requestHeaders(request, names, {
+    host: request.headers.get("host") ?? url.host,
+    scheme: url.protocol.slice(0, -1),
+    caller,
+    overNetwork,
+  });
+  if (destination.internalToken !== undefined) headers.set(TOKEN_HEADER, destination.internalToken);
+  if (destination.ownHost === true && overNetwork)
+    askUnderOwnHost(headers, { url, backendOrigin: destination.url });
+
+  const isPage = arrival.isPage === true;
+  let hasOwnTag = false;
+  if (arrival.isUnconditional === true) dropConditions(headers);
+  else if (names.has("if-none-match")) hasOwnTag = unmarkTags(headers, destination.deploymentId, isPage);
+  else if (isPage && names.has("if-modified-since")) dropConditions(headers);
+
+  const init: RequestInit = { headers, redirect: "manual" };
+  if (signal) init.signal = signal;
   const { method, body } = request;
   // Search engines and their like read the bodies of such requests.
   const isOdd = body !== null && (method === "GET" || method === "HEAD");
+  if (!isOdd) {
+    init.method = method;
+    if (body !== null) init.body = body;
+  }
   const target = destination.url + pathAndQuery(request.url);
-  let hasOwnTag = false;
-  // Made anew for each attempt: what is kept while the backend answers costs the garbage collector most.
-  const send = (): Promise<Response> => {
-    const headers = outgoingHeaders(arrival, destination);
-    hasOwnTag = asksForChanges(headers, arrival, destination);
-    const init: RequestInit = { headers, redirect: "manual" };
-    if (signal) init.signal = signal;
-    if (!isOdd) {
-      init.method = method;
-      if (body !== null) init.body = body;
-    }
-    return fetchBackend(target, init, isOdd ? request : undefined);
-  };
+  const send = (): Promise<Response> => fetchBackend(target, init, isOdd ? request : undefined);
   const failed = (error: unknown): never => {
     // Whoever gave up knows why.
     if (signal?.aborted) throw error;
@@ -83,29 +94,6 @@ export function forward(
     if (signal?.aborted || !canRepeat(method, body)) return failed(error);
     return send().then(finish, failed);
   });
-}
-
-function outgoingHeaders({ request, names, url, caller }: Arrival, destination: Destination): Headers {
-  const overNetwork = destination.url.startsWith("http");
-  const headers = requestHeaders(request, names, {
-    host: request.headers.get("host") ?? url.host,
-    scheme: url.protocol.slice(0, -1),
-    caller,
-    overNetwork,
-  });
-  if (destination.internalToken !== undefined) headers.set(TOKEN_HEADER, destination.internalToken);
-  if (destination.ownHost === true && overNetwork)
-    askUnderOwnHost(headers, { url, backendOrigin: destination.url });
-  return headers;
-}
-
-/** Adapts the conditions of a request to its deployment. Returns whether one has a tag of that deployment. */
-function asksForChanges(headers: Headers, arrival: Arrival, { deploymentId }: Destination): boolean {
-  const isPage = arrival.isPage === true;
-  if (arrival.isUnconditional === true) dropConditions(headers);
-  else if (arrival.names.has("if-none-match")) return unmarkTags(headers, deploymentId, isPage);
-  else if (isPage && arrival.names.has("if-modified-since")) dropConditions(headers);
-  return false;
 }
 
 function answerOf(

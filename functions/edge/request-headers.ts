@@ -51,10 +51,7 @@ const NEVER_FROM_CLIENTS = new Set([
  * up to a microsecond; a look at this set is free.
  */
 export function headerNames(request: Request): ReadonlySet<string> {
-  const names = new Set<string>();
-  // An iterator would be one more object of the runtime's.
-  request.headers.forEach((_, name) => names.add(name));
-  return names;
+  return new Set(request.headers.keys());
 }
 
 /**
