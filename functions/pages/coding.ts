@@ -13,9 +13,26 @@ export function zstdDecoded(body: ReadableStream<Uint8Array>): ReadableStream<Ui
   return through(body, zlib.createZstdDecompress(), null);
 }
 
-/** Flushes after each chunk, so that what streams goes on streaming. */
+/** A flush costs as much as many chunks: those that come together share one. */
+const FLUSH_AFTER_MS = 2;
+
+/** Flushes whatever nothing follows at once, so that what streams goes on streaming. */
 export function encoded(body: ReadableStream<Uint8Array>, coding: Coding): ReadableStream<Uint8Array> {
   return through(body, ENCODERS[coding](), FLUSHES[coding]);
+}
+
+/** At once, where all of a body is there. */
+export function encodedWhole(body: Uint8Array, coding: Coding): Uint8Array {
+  switch (coding) {
+    case "gzip":
+      return zlib.gzipSync(body, { level: GZIP_LEVEL });
+    case "br":
+      return zlib.brotliCompressSync(body, {
+        params: { [zlib.constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY },
+      });
+    case "zstd":
+      return zlib.zstdCompressSync(body);
+  }
 }
 
 const ENCODERS: Record<Coding, () => Engine> = {
@@ -36,6 +53,17 @@ function through(
   flush: number | null,
 ): ReadableStream<Uint8Array> {
   let ended: Promise<void>;
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  const flushSoon = (kind: number): void => {
+    timer ??= setTimeout(() => {
+      timer = null;
+      engine.flush(kind, () => undefined);
+    }, FLUSH_AFTER_MS);
+  };
+  const noFlush = (): void => {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+  };
   const stream = new TransformStream<Uint8Array, Uint8Array>({
     start(controller) {
       engine.on("data", (chunk: Uint8Array) => controller.enqueue(new Uint8Array(chunk)));
@@ -49,19 +77,18 @@ function through(
       ended.catch(() => undefined); // the stream carries it
     },
     transform(chunk) {
+      if (flush !== null) flushSoon(flush);
       return new Promise((resolve) => {
-        if (flush === null) engine.write(chunk, () => resolve());
-        else {
-          engine.write(chunk);
-          engine.flush(flush, () => resolve());
-        }
+        engine.write(chunk, () => resolve());
       });
     },
     flush() {
+      noFlush();
       engine.end();
       return ended;
     },
     cancel() {
+      noFlush();
       engine.destroy();
     },
   });

@@ -1,4 +1,4 @@
-import { encoded, zstdDecoded, type Coding } from "./coding.ts";
+import { encoded, encodedWhole, zstdDecoded, type Coding } from "./coding.ts";
 import { insertionPoint, PROLOGUE_LIMIT_BYTES } from "./insertion-point.ts";
 
 /**
@@ -15,11 +15,13 @@ export function injected(response: Response, markup: string, missed: () => void)
   for (const name of OF_THE_BODY) headers.delete(name);
   // workerd decodes gzip and br as it is read.
   const plain = coding === "zstd" ? zstdDecoded(response.body) : response.body;
-  const body = withMarkup(plain, new TextEncoder().encode(markup), missed);
+  const { readable, writable } = new IdentityTransformStream();
+  const of = { markup: new TextEncoder().encode(markup), coding, missed };
+  void copy(plain, writable, of).catch(() => undefined); // both streams carry the error
   const { status, statusText } = response;
-  if (coding === "identity") return new Response(body, { status, statusText, headers });
+  if (coding === "identity") return new Response(readable, { status, statusText, headers });
   // The runtime's own encoders keep everything until their buffer is full, or until the end.
-  return new Response(encoded(body, coding), { status, statusText, headers, encodeBody: "manual" });
+  return new Response(readable, { status, statusText, headers, encodeBody: "manual" });
 }
 
 /** Headers that say something of the bytes as the backend sent them. */
@@ -37,54 +39,98 @@ function codingOf(headers: Headers): Coding | "identity" | null {
   return given === "identity" || given === "gzip" || given === "br" || given === "zstd" ? given : null;
 }
 
-/** Looks at the first bytes only; the rest is piped natively. */
-function withMarkup(
-  body: ReadableStream<Uint8Array>,
-  markup: Uint8Array,
-  missed: () => void,
-): ReadableStream<Uint8Array> {
-  const { readable, writable } = new IdentityTransformStream();
-  void copy(body, writable, markup, missed).catch(() => undefined); // both streams carry the error
-  return readable;
+/** A document that is there at once is coded in one piece: that costs a fraction of what an encoder's stream does. */
+const WHOLE_LIMIT_BYTES = 256 * 1024;
+/** How long what has come waits for the rest. */
+const WHOLE_WAIT_MS = 2;
+
+interface Insertion {
+  markup: Uint8Array;
+  coding: Coding | "identity";
+  missed: () => void;
 }
 
+/** Looks at the beginning only; the rest is piped. */
 async function copy(
   body: ReadableStream<Uint8Array>,
   writable: WritableStream<Uint8Array>,
-  markup: Uint8Array,
-  missed: () => void,
+  { markup, coding, missed }: Insertion,
 ): Promise<void> {
   const reader = body.getReader();
-  const writer = writable.getWriter();
-  let prologue = new Uint8Array(0);
+  let sink = writable;
+  let writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (value) prologue = joined(prologue, value);
-      const point = insertionPoint(prologue.subarray(0, PROLOGUE_LIMIT_BYTES));
-      if (point === "more" && !done) continue;
-      // A document that ends before its head begins is all prologue.
-      const at = point === "more" ? prologue.length : point;
-      if (at === null) {
-        missed();
-        await writer.write(prologue);
-      } else {
-        const whole = joined(joined(prologue.subarray(0, at), markup), prologue.subarray(at));
-        await writer.write(whole);
-      }
-      if (done) {
-        await writer.close();
-        return;
-      }
-      break;
+    const { bytes, point, next } = await beginningOf(reader, coding !== "identity");
+    if (point === null) missed();
+    const first =
+      point === null ? bytes : joined(joined(bytes.subarray(0, point), markup), bytes.subarray(point));
+    if (next === "done" || coding === "identity") {
+      writer = writable.getWriter();
+      await writer.write(coding === "identity" ? first : encodedWhole(first, coding));
+    } else {
+      const plain = new IdentityTransformStream();
+      void encoded(plain.readable, coding)
+        .pipeTo(writable)
+        .catch(() => undefined);
+      sink = plain.writable;
+      writer = sink.getWriter();
+      await writer.write(first);
     }
+    const { value, done } = next === "done" ? { done: true } : ((await next) ?? { done: false });
+    if (value) await writer.write(value);
+    if (done) return await writer.close();
   } catch (error) {
-    await Promise.allSettled([reader.cancel(error), writer.abort(error)]);
+    await Promise.allSettled([reader.cancel(error), writer?.abort(error) ?? writable.abort(error)]);
     throw error;
   }
   reader.releaseLock();
   writer.releaseLock();
-  await body.pipeTo(writable);
+  await body.pipeTo(sink);
+}
+
+/** A read that is under way, where there is one. */
+type Next = "done" | Promise<ReadableStreamReadResult<Uint8Array>> | null;
+
+/** What decides where the markup goes, and where it is asked for what follows at once. */
+async function beginningOf(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  whole: boolean,
+): Promise<{ bytes: Uint8Array; point: number | null; next: Next }> {
+  let bytes = new Uint8Array(0);
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (value) bytes = joined(bytes, value);
+    const found = insertionPoint(bytes.subarray(0, PROLOGUE_LIMIT_BYTES));
+    if (found === "more" && !done) continue;
+    // A document that ends before its head begins is all prologue.
+    const point = found === "more" ? bytes.length : found;
+    if (done) return { bytes, point, next: "done" };
+    if (!whole) return { bytes, point, next: null };
+    return { point, ...(await restAtOnce(reader, bytes)) };
+  }
+}
+
+async function restAtOnce(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  first: Uint8Array<ArrayBuffer>,
+): Promise<{ bytes: Uint8Array; next: Next }> {
+  let bytes = first;
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), WHOLE_WAIT_MS);
+  });
+  try {
+    while (bytes.length < WHOLE_LIMIT_BYTES) {
+      const next = reader.read();
+      const read = await Promise.race([next, late]);
+      if (read === null) return { bytes, next };
+      if (read.value) bytes = joined(bytes, read.value);
+      if (read.done) return { bytes, next: "done" };
+    }
+    return { bytes, next: null };
+  } finally {
+    if (timer !== null) clearTimeout(timer);
+  }
 }
 
 function joined(one: Uint8Array, other: Uint8Array): Uint8Array<ArrayBuffer> {

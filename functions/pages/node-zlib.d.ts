@@ -14,6 +14,9 @@ declare module "node:zlib" {
     createBrotliCompress(options: { params: Record<number, number> }): Engine;
     createZstdCompress(): Engine;
     createZstdDecompress(): Engine;
+    gzipSync(body: Uint8Array, options: { level: number }): Uint8Array;
+    brotliCompressSync(body: Uint8Array, options: { params: Record<number, number> }): Uint8Array;
+    zstdCompressSync(body: Uint8Array): Uint8Array;
     constants: {
       Z_SYNC_FLUSH: number;
       BROTLI_OPERATION_FLUSH: number;

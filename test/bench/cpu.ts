@@ -1,22 +1,24 @@
-import { readFile } from "node:fs/promises";
-
-/** Clock ticks a second on any Linux. */
-const TICKS = 100;
+import { readdir, readFile } from "node:fs/promises";
 
 /** Processor time that a guarded process has used, in seconds: the guard's child does the work. */
 export async function cpuSeconds(guard: number): Promise<number> {
   const children = await readFile(`/proc/${guard}/task/${guard}/children`, "utf8");
   const times = await Promise.all(children.trim().split(" ").map(ownCpuSeconds));
-  return times.reduce((sum, time) => sum + time, 0);
+  return sum(times);
 }
 
+/** By the scheduler's count of each thread: in nanoseconds, where `stat` counts ticks of ten milliseconds. */
 async function ownCpuSeconds(pid: string): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-  // After the name, which may hold anything. Fields 14 and 15: time in user and in system mode.
-  const [user = Number.NaN, system = Number.NaN] = stat
-    .slice(stat.lastIndexOf(")") + 2)
-    .split(" ")
-    .slice(11, 13)
-    .map(Number);
-  return (user + system) / TICKS;
+  const threads = await readdir(`/proc/${pid}/task`);
+  const times = await Promise.all(
+    threads.map(async (thread) => {
+      const [nanoseconds] = (await readFile(`/proc/${pid}/task/${thread}/schedstat`, "utf8")).split(" ");
+      return Number(nanoseconds) / 1e9;
+    }),
+  );
+  return sum(times);
+}
+
+function sum(values: number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

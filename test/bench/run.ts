@@ -17,6 +17,7 @@ import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
 import { startNginx, type Nginx } from "./nginx.ts";
 import { benchLinks, printLinks } from "./links.ts";
+import { benchPages, printPages } from "./pages.ts";
 import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 /**
@@ -30,7 +31,7 @@ import { benchTunnel, printTunnel } from "./tunnel.ts";
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const SECONDS = Number(process.env["BENCH_SECONDS"] ?? 3);
 const CONNECTIONS = [16, 64];
-const PART_NAMES = ["routing", "tunnel", "links", "executable", "deploys", "fleet"] as const;
+const PART_NAMES = ["routing", "pages", "tunnel", "links", "executable", "deploys", "fleet"] as const;
 /** `npm run bench -- tunnel` runs that part alone and leaves the results file as it is. */
 const PARTS = process.argv.slice(2);
 for (const part of PARTS)
@@ -62,6 +63,11 @@ async function bench(): Promise<void> {
     if (PARTS.length === 0) await save(results);
   };
   if (wants("routing")) await add(await benchRouting(nginx));
+  if (wants("pages")) {
+    const pages = await benchPages({ directory, rounds: ROUNDS, seconds: SECONDS });
+    printPages(pages);
+    await add({ pages });
+  }
   const runner =
     wants("tunnel") || wants("links") || wants("executable")
       ? await buildExecutable(await bundleRunner(directory), directory)

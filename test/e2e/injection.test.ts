@@ -185,6 +185,29 @@ test.each(Object.keys(CODINGS) as CodingName[])(
   },
 );
 
+/** As the edge codes. */
+const AT_ONCE = {
+  gzip: (text: string) => zlib.gzipSync(text, { level: 5 }),
+  br: (text: string) =>
+    zlib.brotliCompressSync(text, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 4 } }),
+  zstd: (text: string) => zlib.zstdCompressSync(text),
+};
+
+test.each(Object.keys(AT_ONCE) as (keyof typeof AT_ONCE)[])(
+  "a large document in %s that comes at once stays small",
+  async (coding) => {
+    // Repetitive: a flush after each chunk would make it several times as large.
+    const path = `/large-${coding}`;
+    const text = `<!doctype html><html><head></head><body>${"<p>A paragraph.</p>\n".repeat(50_000)}</body></html>`;
+    const coded = AT_ONCE[coding](text);
+    handlers.set(path, (_, response) => {
+      response.writeHead(200, { "content-type": "text/html", "content-encoding": coding }).end(coded);
+    });
+    const { body } = await whole(path, { headers: { "accept-encoding": "gzip, br, zstd" } });
+    expect(body.length).toBeLessThan(coded.length * 2 + 512);
+  },
+);
+
 test("a visitor who leaves in the middle of a document ends the backend's answer", async () => {
   let left = false;
   handlers.set("/left", (_, response) => {
