@@ -129,6 +129,8 @@ export function runnerProvider(parts: {
       // A deleted runner can't be asked, and what it hosted is gone with it.
       return (await readRunner(store, runnerId)) === null ? gone : unreachable(runnerId, answer);
     },
+    // A runner starts what has once been ready again and again.
+    givenUp: () => Promise.resolve(null),
     async openStreams(deployment) {
       const target = deployment.url === null ? null : parseRunnerUrl(deployment.url);
       if (target === null) return null;
