@@ -6,8 +6,10 @@ document.querySelector("#app").innerHTML = `
   <p id="details"></p>
 `;
 
-// Vite gives this module a file of its own, whose name holds its hash: another version has another name for it.
-document.querySelector("#more").addEventListener("click", async () => {
+document.querySelector("#more").addEventListener("click", () => void showDetails());
+
+async function showDetails() {
+  // Vite gives this module a file of its own, whose name holds its hash: another version has another name for it.
   const { details } = await import("./details.js");
   document.querySelector("#details").textContent = details;
-});
+}
