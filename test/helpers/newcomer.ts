@@ -61,7 +61,8 @@ export class Newcomer {
     expect({ code, stderr, said: code === 0 ? [] : said }).toEqual({ code: 0, stderr: "", said: [] });
     const result = events.at(-1);
     expect(result).toMatchObject({ type: "result", state: "active" });
-    const decisions = events.find(({ type }) => type === "decisions")?.["decisions"];
+    // Where flags say all, nothing was decided.
+    const decisions = events.find(({ type }) => type === "decisions")?.["decisions"] ?? [];
     const list = z.array(z.object({ what: z.string(), value: z.string() })).parse(decisions);
     return {
       decisions: Object.fromEntries(list.map(({ what, value }) => [what, value])),
