@@ -32,8 +32,10 @@ export async function pageVisitor(): Promise<PageVisitor> {
   const named = process.env["CHROME_PATH"];
   const executablePath = named === undefined ? BROWSERS.find((path) => existsSync(path)) : named || undefined;
   if (executablePath === undefined) return new NetworkVisitor();
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
-  return new BrowserVisitor(browser);
+  const args = ["--no-sandbox", "--disable-gpu"];
+  // One that is there and doesn't start, for want of a library, is no reason to tell no story.
+  const browser = await chromium.launch({ executablePath, args }).catch(() => null);
+  return browser === null ? new NetworkVisitor() : new BrowserVisitor(browser);
 }
 
 class BrowserVisitor implements PageVisitor {
@@ -68,7 +70,7 @@ class BrowserVisitor implements PageVisitor {
 }
 
 class NetworkVisitor implements PageVisitor {
-  readonly name = "a visitor as far as the network can tell (there is no Chromium here)";
+  readonly name = "a visitor as far as the network can tell (no Chromium starts here)";
   readonly #cookies = new Map<string, string>();
 
   async open(url: string): Promise<OpenPage> {
