@@ -1,7 +1,7 @@
 import { deploymentOf, type AppDocument } from "./app-document.ts";
 import type { AppCommand, Refusal } from "./command.ts";
 
-/** Who wants something of an app. */
+/** Who wants something of an app or a runner. */
 export interface Author {
   /** Who: `operator`, `controller` or `janitor`. */
   actor: string;
@@ -50,6 +50,11 @@ export function logDecision(
       version: next.version,
     });
   }
+}
+
+/** A decision about a runner, which has no document. */
+export function logRunnerDecision(decision: string, runner: string, { actor, action }: Author): void {
+  write({ outcome: "done", decision, runner, actor, action });
 }
 
 /** The last of an app: its document is gone. */

@@ -12,7 +12,7 @@ import {
   RUNNER_SUBPROTOCOL,
   STATUS_CONNECTIONS_LIMIT,
 } from "../protocol/limits.ts";
-import { fetchHub, hubOf } from "../runners/reach-hub.ts";
+import { callHub, fetchHub } from "../runners/reach-hub.ts";
 import { connectedRunners, isEnrolled, type RunnerProtocol } from "../runners/registry.ts";
 import { requireBrokerClient, requireRunner } from "../runners/runner-auth.ts";
 
@@ -153,7 +153,7 @@ async function status(request: Request, context: ControlContext): Promise<Respon
   // Only the hubs know the heartbeats, and each costs a call: so the number of runners is limited.
   const connections = await Promise.all(
     ids.map(async (id) => {
-      const lastHeartbeat = await hubOf(env, id).lastHeardAt();
+      const lastHeartbeat = await callHub(env, id, (hub) => hub.lastHeardAt());
       return lastHeartbeat === null
         ? null
         : { runnerId: id, lastHeartbeat, lastHeartbeatAge: Math.max(0, context.now() - lastHeartbeat) };

@@ -1,10 +1,12 @@
 import { z } from "@hono/zod-openapi";
+import { logRunnerDecision } from "../apps/decision-log.ts";
 import { Problem } from "../errors.ts";
-import { hubOf } from "../runners/reach-hub.ts";
+import { callHub } from "../runners/reach-hub.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { actThenRecord } from "./act-then-record.ts";
+import { OPERATOR } from "./commit-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { list, read, remove, command, drain, issue, revoke } from "./routes/runners.ts";
 import { commandRunner } from "./runner-command.ts";
@@ -20,7 +22,7 @@ export const runners = controlRouter()
     const { env, store, now } = c.env.control;
     const { id } = c.req.valid("param");
     const known = await requireRunnerRecord(store, id);
-    const hub = await hubOf(env, id).view();
+    const hub = await callHub(env, id, (one) => one.view());
     return c.json(viewDetails(hub.record ?? known, hub, now()), 200);
   })
   .openapi(remove, async (c) => {
@@ -30,7 +32,7 @@ export const runners = controlRouter()
       ...asViewed(id, "runner.delete"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);
-        const outcome = await hubOf(env, id).forget(id);
+        const outcome = await callHub(env, id, (hub) => hub.forget(id));
         if (outcome === "unavailable") throw notWritten(id);
         if (outcome === "connected") {
           throw new Problem(
@@ -74,11 +76,13 @@ export const runners = controlRouter()
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const { draining } = c.req.valid("json");
+    const action = draining ? "runner.drain" : "runner.undrain";
     const answer = await actThenRecord(c.env.control, c.var.idempotency, {
-      ...asViewed(id, draining ? "runner.drain" : "runner.undrain"),
+      ...asViewed(id, action),
       act: async () => {
         const known = await requireRunnerRecord(store, id);
-        const { record, published } = await hubOf(env, id).drain(id, draining);
+        const { record, published } = await callHub(env, id, (hub) => hub.drain(id, draining));
+        logRunnerDecision(draining ? "drain-runner" : "undrain-runner", id, { actor: OPERATOR, action });
         if (!published) throw notWritten(id);
         return viewRunner(record ?? known);
       },
@@ -92,7 +96,8 @@ export const runners = controlRouter()
       action: "runner.issue-credential",
       act: async () => {
         const { secret, sha256 } = await newCredential();
-        if (!(await hubOf(c.env.control.env, id).setCredential(id, sha256))) throw notWritten(id);
+        const isWritten = await callHub(c.env.control.env, id, (hub) => hub.setCredential(id, sha256));
+        if (!isWritten) throw notWritten(id);
         return { id, secret };
       },
       remember: { schema: issued, of: () => ({ id }) },
@@ -114,7 +119,8 @@ export const runners = controlRouter()
       ...asViewed(id, "runner.revoke-credential"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);
-        if (!(await hubOf(env, id).setCredential(id, null))) throw notWritten(id);
+        const isWritten = await callHub(env, id, (hub) => hub.setCredential(id, null));
+        if (!isWritten) throw notWritten(id);
         return viewRunner({ ...record, credentialSha256: null, enrolledAt: null });
       },
     });

@@ -16,6 +16,8 @@ export interface Provider {
   redeploy(deployment: Deployment, app: AppDocument, log: BuildLog): Promise<StepOutcome<Provisioned>>;
   /** Deletes what `provision` made, and nothing else. */
   remove(deployment: Deployment, app: AppDocument): Promise<StepOutcome<null>>;
+  /** Why a backend that was provisioned will never answer; null where the provider can't tell, or not just now. */
+  givenUp(deployment: Deployment, app: AppDocument): Promise<string | null>;
   /** Requests under way to the backend; null: the provider can't see them. */
   openStreams(deployment: Deployment): Promise<number | null>;
   /**

@@ -1,5 +1,4 @@
 import { isFinished, type AppDocument, type Deployment, type Target } from "../apps/app-document.ts";
-import { callObject } from "../durable-object-call.ts";
 import { Problem } from "../errors.ts";
 import { RUNNER_POLL_MS } from "../protocol/limits.ts";
 import { printableLine } from "../protocol/printable.ts";
@@ -15,7 +14,7 @@ import {
 import { callRunner, type RunnerAnswer } from "../runners/call-runner.ts";
 import { parseRunnerUrl, runnerOrigin } from "../runners/origin.ts";
 import { placeOnRunner } from "../runners/placement.ts";
-import { hubOf, type HubBinding } from "../runners/reach-hub.ts";
+import { callHub, type HubBinding } from "../runners/reach-hub.ts";
 import { readRunner } from "../runners/registry.ts";
 import type { StateStore } from "../state/store.ts";
 import type { BuildLog, LogPage, LogQuery, Provider, Provisioned, StepOutcome } from "./provider.ts";
@@ -130,12 +129,13 @@ export function runnerProvider(parts: {
       // A deleted runner can't be asked, and what it hosted is gone with it.
       return (await readRunner(store, runnerId)) === null ? gone : unreachable(runnerId, answer);
     },
+    // A runner starts what has once been ready again and again.
+    givenUp: () => Promise.resolve(null),
     async openStreams(deployment) {
       const target = deployment.url === null ? null : parseRunnerUrl(deployment.url);
       if (target === null) return null;
       const { runnerId, service } = target;
-      const send = async (hub: ReturnType<typeof hubOf>): Promise<number | null> => hub.openStreams(service);
-      return callObject({ open: () => hubOf(env, runnerId), send, isRepeatable: true });
+      return callHub(env, runnerId, (hub) => hub.openStreams(service));
     },
     logs: (deployment, app, query) =>
       readPage(env, runnerTarget(deployment).runnerId, deployment, app, query),

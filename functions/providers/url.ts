@@ -13,6 +13,7 @@ export function urlProvider(settings: { allowPrivateTargets: boolean }): Provide
     provision: (deployment) => provisioned(deployment.target),
     redeploy: (deployment) => provisioned(deployment.target),
     remove: () => Promise.resolve({ status: "done", value: null }),
+    givenUp: () => Promise.resolve(null),
     openStreams: () => Promise.resolve(null),
     logs: ({ id }) =>
       Promise.reject(

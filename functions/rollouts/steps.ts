@@ -124,25 +124,27 @@ async function verifyPending(
     const done = { step: "verify", status: "done", detail } as const;
     return commit(app, deployment, command, context, done);
   }
-  const command = { type: "fail", id, code: "verification_failed", reason: outcome.late } as const;
+  const command = { type: "fail", id, code: "verification_failed", reason: outcome.failure } as const;
   return commit(app, deployment, command, context, {
     step: "verify",
     status: "failed",
-    detail: outcome.late,
+    detail: outcome.failure,
   });
 }
 
-/** Asks once through the router; without success, again until the deadline. */
+/** Asks once through the router; without success, again until the deadline or until the provider has given it up. */
 async function verifyOnce(
   app: AppDocument,
   deployment: Deployment,
   step: StepName,
   deadline: number,
   context: StepContext,
-): Promise<"waiting" | { contract: Contract } | { late: string }> {
+): Promise<"waiting" | { contract: Contract } | { failure: string }> {
   const result = await context.verify(app, deployment);
   if (result.ok) return { contract: result.contract };
-  if (context.now() >= deadline) return { late: `Not verified in time: ${result.why}.` };
+  const gone = await providerOf(context, deployment).givenUp(deployment, app);
+  if (gone !== null) return { failure: gone };
+  if (context.now() >= deadline) return { failure: `Not verified in time: ${result.why}.` };
   context.progress.step(deployment.id, step, "waiting", result.why);
   context.waits.putOff(deployment, context.now() + VERIFY_INTERVAL_MS);
   return "waiting";
@@ -169,7 +171,7 @@ async function redeploy(
   if (job.provisioned) {
     const outcome = await verifyOnce(app, deployment, "redeploy", job.deadline, context);
     if (outcome === "waiting") return;
-    return "contract" in outcome ? finish("done", "") : finish("failed", outcome.late);
+    return "contract" in outcome ? finish("done", "") : finish("failed", outcome.failure);
   }
   if (isTooLate(deployment, job.deadline, context)) return finish("failed", NOT_THERE_IN_TIME);
   context.progress.step(id, "redeploy", "started", "");

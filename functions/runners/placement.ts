@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Problem } from "../errors.ts";
 import { PLACEMENT_CANDIDATES_LIMIT } from "../protocol/limits.ts";
-import { hubOf, type HubBinding } from "./reach-hub.ts";
+import { callHub, type HubBinding } from "./reach-hub.ts";
 import { hasLabels, isPlaceable, placeableRunners, readRunner } from "./registry.ts";
 import type { StateStore } from "../state/store.ts";
 import { findSource } from "./sources.ts";
@@ -107,7 +107,7 @@ async function look(
   labels: Record<string, string>,
 ): Promise<{ id: string; load: number } | null> {
   try {
-    const { record, status, openStreams } = await hubOf(env, id).view();
+    const { record, status, openStreams } = await callHub(env, id, (hub) => hub.view());
     if (record === null || !isPlaceable(record) || !hasLabels(record, labels)) return null;
     const said = heartbeat.safeParse(status === null ? null : JSON.parse(status)).data?.payload;
     // A deployment weighs more than a request: it stays.

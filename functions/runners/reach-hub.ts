@@ -1,3 +1,4 @@
+import { callObject } from "../durable-object-call.ts";
 import { Problem, problemResponse } from "../errors.ts";
 import type { RunnerHub } from "./hub.ts";
 import { HUB_CALL_HEADER, type HubCall } from "./hub-call.ts";
@@ -8,6 +9,8 @@ import { encodeTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
 export interface HubBinding {
   RUNNER_HUB: DurableObjectNamespace<RunnerHub>;
 }
+
+export type HubStub = ReturnType<HubBinding["RUNNER_HUB"]["get"]>;
 
 /** The real path travels in the call: a URL would normalize it. */
 const URL_OF_HUB = "https://hub/";
@@ -46,7 +49,17 @@ export function fetchHub(
   return hubOf(env, call.runnerId).fetch(request, { ...init, headers });
 }
 
-export function hubOf(env: HubBinding, runnerId: string): ReturnType<HubBinding["RUNNER_HUB"]["get"]> {
+/** Calls a method of a runner's hub. All that reads or sets may be asked for twice. */
+export function callHub<T>(
+  env: HubBinding,
+  runnerId: string,
+  send: (hub: HubStub) => Promise<T>,
+  { isRepeatable = true }: { isRepeatable?: boolean } = {},
+): Promise<T> {
+  return callObject({ open: () => hubOf(env, runnerId), send, isRepeatable });
+}
+
+export function hubOf(env: HubBinding, runnerId: string): HubStub {
   let id = ids.get(runnerId);
   if (id === undefined) {
     if (ids.size >= IDS_KEPT) ids.clear();

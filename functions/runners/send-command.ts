@@ -1,7 +1,7 @@
 import { Problem } from "../errors.ts";
 import { isLongerThan } from "../protocol/control.ts";
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";
-import { hubOf, type HubBinding } from "./reach-hub.ts";
+import { callHub, type HubBinding, type HubStub } from "./reach-hub.ts";
 import type { CommandAnswer } from "./hub.ts";
 
 /** Not for a draining runner: this would outlast it. */
@@ -23,6 +23,8 @@ export async function sendCommand(
       `The command would be a message of more than ${CONTROL_MESSAGE_LIMIT_BYTES} bytes.`,
     );
   }
-  const isNewWork = NEW_WORK.has(type);
-  return await hubOf(env, runnerId).command({ text, id, type, isNewWork, bySharedSecret }, waitMs);
+  const sent = { text, id, type, isNewWork: NEW_WORK.has(type), bySharedSecret };
+  // A runner would carry it out twice.
+  const send = async (hub: HubStub): Promise<CommandAnswer> => hub.command(sent, waitMs);
+  return callHub(env, runnerId, send, { isRepeatable: false });
 }

@@ -2,6 +2,7 @@ import { createInterface } from "node:readline";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startBackend, type Backend } from "../helpers/backend.ts";
 import { change, deployUrl, putApp } from "../helpers/deploy.ts";
+import { connectRunner } from "../helpers/tunnel-client.ts";
 import { CONTROL_TOKEN, INTERNAL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 let stack: TestStack;
@@ -24,18 +25,21 @@ interface Line {
   event: string;
   decision: string;
   outcome: string;
-  app: string;
-  deployment: string | null;
+  app?: string;
+  runner?: string;
+  deployment?: string | null;
   actor: string;
 }
 
-/** Lines about an app, without those of other parts of the Worker. */
-function decisions(app: string): Line[] {
+/** Without lines of other parts of the Worker. */
+function allDecisions(): Line[] {
   return log
     .filter((line) => line.startsWith("{"))
     .map((line): Line => JSON.parse(line))
-    .filter((line) => line.event === "decision" && line.app === app);
+    .filter(({ event }) => event === "decision");
 }
+
+const decisions = (app: string): Line[] => allDecisions().filter((line) => line.app === app);
 
 test("the Worker's log has one line for each decision, with app, deployment and who", async () => {
   await putApp(stack, "shop", { previousRetentionSeconds: 0, reloadGraceSeconds: 0 });
@@ -103,6 +107,35 @@ test("an app's end and the janitor's decisions are in it", async () => {
   expect(decisions("blog")).toContainEqual(
     expect.objectContaining({ decision: "delete-app", drains: ["v2"], actor: "operator" }),
   );
+});
+
+test("a runner's drain and its end are in it, once for each Idempotency-Key", async () => {
+  const runner = await connectRunner(stack, "machine");
+  const drain = (draining: boolean, key: string) =>
+    stack.api("POST", "/runners/machine/drain", { draining }, { "idempotency-key": key });
+  for (const [draining, key] of [
+    [true, "one"],
+    [true, "one"],
+    [false, "two"],
+  ] as const) {
+    expect((await drain(draining, key)).status).toBe(200);
+  }
+  const unknown = await stack.api("POST", "/runners/nobody/drain", {});
+  expect(unknown.status).toBe(404);
+  const ofRunners = (): Line[] => allDecisions().filter((line) => line.runner !== undefined);
+  await until(ofRunners, (lines) => lines.some(({ decision }) => decision === "undrain-runner"));
+  expect(ofRunners()).toEqual([
+    {
+      event: "decision",
+      outcome: "done",
+      decision: "drain-runner",
+      runner: "machine",
+      actor: "operator",
+      action: "runner.drain",
+    },
+    expect.objectContaining({ decision: "undrain-runner", runner: "machine", action: "runner.undrain" }),
+  ]);
+  await runner.close();
 });
 
 test("nothing secret is in it: no token, and nothing that an app or a caller wrote", async () => {

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => newcomer?.leave());
 
 const write: Newcomer["write"] = (name, files) => newcomer.write(name, files);
-const deploy: Newcomer["deploy"] = (directory) => newcomer.deploy(directory);
+const deploy: Newcomer["deploy"] = (directory, ...flags) => newcomer.deploy(directory, ...flags);
 
 const LISTEN = '.listen(process.env.PORT, process.env.HOST, () => console.log("up"))';
 const plain = (text: string): string =>
@@ -180,6 +180,26 @@ def root():
     const { decisions, get } = await deploy(directory);
     expect(decisions["start"]).toContain("deno run --allow-all main.ts");
     expect(await (await get("/")).text()).toBe("deno string");
+  });
+});
+
+describe.concurrent("the flags of docs/deploying.md", () => {
+  test("--env reaches the build", async () => {
+    const directory = await write("env", {
+      "package.json": JSON.stringify({
+        name: "env",
+        scripts: { build: 'mkdir -p dist && echo "api at $VITE_API" > dist/index.html' },
+      }),
+    });
+    const { get } = await deploy(directory, "--env", "VITE_API=/api");
+    expect(await (await get("/")).text()).toBe("api at /api\n");
+  });
+
+  test("--start of files whose names hold their hash", async () => {
+    const directory = await write("hashed", { "index.html": "page", "assets/a1b2c3.js": "1" });
+    const { get } = await deploy(directory, "--start", "signalbox-runner static . --immutable assets");
+    expect((await get("/assets/a1b2c3.js")).headers.get("cache-control")).toContain("immutable");
+    expect((await get("/")).headers.get("cache-control")).toBe("no-cache");
   });
 });
 

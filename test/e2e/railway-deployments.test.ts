@@ -119,6 +119,38 @@ test.concurrent(
   },
 );
 
+test.concurrent(
+  "a crash loop without a health check fails the rollout with its last lines, long before the deadline",
+  async (context) => {
+    const { world, app, deploy } = await newApp(context, { contract: "auto", verifyTimeoutSeconds: 1_800 });
+    const first = await deploy("v1", { image: "shop:1", env: { STAND_IN_CRASHES: "1" } });
+    expect(world.railway.state.instance(`${app}-v1`)?.settings.healthcheckPath ?? null).toBeNull();
+    expect(first).toMatchObject({ state: "failed", reason: expect.stringContaining("crashed on Railway") });
+    expect(first.reason).toContain("the process ended with code 1");
+  },
+);
+
+test.concurrent(
+  "with contract auto, a redeploy has Railway's health check and loses no request",
+  async (context) => {
+    const { world, app, visit, deploy } = await newApp(context, { contract: "auto" });
+    const settings = () => world.railway.state.instance(`${app}-v1`)?.settings;
+    await deploy("v1", { image: "shop:1" });
+    expect(settings()?.healthcheckPath ?? null).toBeNull();
+    await world.stack.api("POST", `/apps/${app}/deployments/v1/redeploy`);
+    const statuses = new Set<number>();
+    await until(
+      async () => {
+        statuses.add((await visit()).status);
+        return world.stack.api("GET", `/apps/${app}/deployments/v1`);
+      },
+      ({ body }) => body["redeploying"] === false,
+    );
+    expect(settings()?.healthcheckPath).toBe("/_pulse/health");
+    expect([...statuses]).toEqual([200]);
+  },
+);
+
 test.concurrent("an app without the contract is sent no token, and isn't guarded", async (context) => {
   const { world, app, visit, deploy } = await newApp(context, { contract: "none" });
   await deploy("v1", { image: "shop:1" });

@@ -53,15 +53,16 @@ export class Newcomer {
     return directory;
   }
 
-  /** Deploys with no flags. */
-  async deploy(directory: string): Promise<Deployed> {
-    const { code, stdout, stderr } = await this.operator.run(["deploy", directory, "--json"]);
+  /** Deploys, with no flags unless some are given. */
+  async deploy(directory: string, ...flags: string[]): Promise<Deployed> {
+    const { code, stdout, stderr } = await this.operator.run(["deploy", directory, ...flags, "--json"]);
     const events = stdout.trim() === "" ? [] : jsonLines(stdout);
     const said = events.filter(({ type }) => type === "log").map(({ line }) => line);
     expect({ code, stderr, said: code === 0 ? [] : said }).toEqual({ code: 0, stderr: "", said: [] });
     const result = events.at(-1);
     expect(result).toMatchObject({ type: "result", state: "active" });
-    const decisions = events.find(({ type }) => type === "decisions")?.["decisions"];
+    // Where flags say all, nothing was decided.
+    const decisions = events.find(({ type }) => type === "decisions")?.["decisions"] ?? [];
     const list = z.array(z.object({ what: z.string(), value: z.string() })).parse(decisions);
     return {
       decisions: Object.fromEntries(list.map(({ what, value }) => [what, value])),

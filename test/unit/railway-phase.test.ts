@@ -92,6 +92,8 @@ describe("the phase of a rollout on Railway", () => {
 describe("the phase of a redeploy on Railway", () => {
   const look = (state: RailwayServiceState, isOurs = true) => ({ state, isOurs });
   const of = { service: "mine", former: "d1", since: NOW };
+  const { variables } = stateOf("d1");
+  const begin = { kind: "begin", service: "mine", former: "d1", variables };
   const cases: [
     name: string,
     found: Parameters<typeof redeployPhaseOf>[0],
@@ -107,19 +109,14 @@ describe("the phase of a redeploy on Railway", () => {
       { ...of, former: undefined },
       { kind: "never-deployed", name: "shop-v1" },
     ],
-    ["nothing has begun", look(stateOf("d1")), of, { kind: "begin", service: "mine", former: "d1" }],
+    ["nothing has begun", look(stateOf("d1")), of, begin],
     [
       "it has begun already",
       look(stateOf("d2", NOW)),
       of,
       { kind: "follow", service: "mine", railwayDeployment: "d2", former: "d1" },
     ],
-    [
-      "somebody deployed by hand before",
-      look(stateOf("d2", NOW - 1)),
-      of,
-      { kind: "begin", service: "mine", former: "d1" },
-    ],
+    ["somebody deployed by hand before", look(stateOf("d2", NOW - 1)), of, begin],
   ];
   test.each(cases)("where %s", (_, seen, asked, phase) => {
     expect(redeployPhaseOf(seen, memory(), asked)).toEqual(phase);

@@ -397,6 +397,24 @@ describe("a redeploy", () => {
     });
   });
 
+  test("is asked first for the health path that the guard leaves open, where the app keeps the contract", async () => {
+    const { app, deployment, service } = await deployed();
+    await provider.redeploy(deployment, app, log);
+    expect(callsOf("serviceInstanceUpdate")).toBe(0);
+    const open = "/ready";
+    service.variables["PULSE_RAILWAY_HEALTH_PATH"] = open;
+    const again = {
+      ...deployment,
+      contract: "pulse" as const,
+      redeploy: { requestedAt: Date.now() + 60_000, deadline: Infinity, provisioned: false },
+    };
+    again.resources = { service: service.id, railwayDeployment: service.latest?.id ?? "" };
+    await provider.redeploy(again, app, log);
+    expect(service.settings).toMatchObject({ healthcheckPath: open, healthcheckTimeout: 300 });
+    const order = server.calls.map(({ name }) => name).slice(-2);
+    expect(order).toEqual(["serviceInstanceUpdate", "deploymentRedeploy"]);
+  });
+
   test("isn't taken for one that failed before it was asked for", async () => {
     const { app, deployment, service } = await deployed();
     service.latest = {
@@ -430,6 +448,36 @@ describe("a redeploy", () => {
     service.variables = {};
     expect(await provider.redeploy(deployment, app, log)).toMatchObject({ status: "failed" });
     expect(callsOf("deploymentRedeploy")).toBe(0);
+  });
+});
+
+describe("what has come up and is being verified", () => {
+  test.for([
+    ["SUCCESS", null],
+    ["SLEEPING", null],
+    ["DEPLOYING", null],
+    ["CRASHED", "crashed"],
+    ["FAILED", "couldn't"],
+    ["REMOVED", "removed"],
+  ] as const)("is given up as %s: %s", async ([status, words]) => {
+    const given = deploymentOf();
+    const latest = { id: "first", status, createdAt: new Date().toISOString() };
+    const service = serviceOf("shop-v1", { variables: await mark(), latest });
+    services.push(service);
+    given.deployment.resources = { service: service.id, railwayDeployment: "first" };
+    const said = await provider.givenUp(given.deployment, given.app);
+    if (words === null) expect(said).toBeNull();
+    else expect(said).toContain(words);
+    // Each look costs a call, and the next verification is two seconds away.
+    const calls = server.calls.length;
+    expect(await provider.givenUp(given.deployment, given.app)).toBeNull();
+    expect(server.calls).toHaveLength(calls);
+  });
+
+  test("isn't given up while Railway can't be asked", async () => {
+    const given = deploymentOf();
+    given.deployment.resources = { service: "gone", railwayDeployment: "first" };
+    expect(await provider.givenUp(given.deployment, given.app)).toBeNull();
   });
 });
 

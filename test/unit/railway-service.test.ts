@@ -122,16 +122,16 @@ describe("whose a service is", () => {
   });
 });
 
-describe("a service's variables", () => {
-  const given = {
-    owner: "0123456789abcdef",
-    installation: "one",
-    internalToken: "the-internal-token",
-    envService: "pulse-env",
-    users: ["API_KEY", "MODE"],
-    redis: true,
-  };
+const given = {
+  owner: "0123456789abcdef",
+  installation: "one",
+  internalToken: "the-internal-token",
+  envService: "pulse-env",
+  users: ["API_KEY", "MODE"],
+  redis: true,
+};
 
+describe("a service's variables", () => {
   test("refer to the users' variables, and the target's own win", () => {
     const { app, deployment, target: railway } = appWith("shop", "v1", { image: "a", env: { MODE: "test" } });
     expect(variablesOf(app, deployment, railway, given)).toMatchObject({
@@ -148,7 +148,7 @@ describe("a service's variables", () => {
   test("have no guard where the app has no contract to keep it", () => {
     const { app, deployment, target: railway } = appWith("shop", "v1", { image: "a" }, { contract: "none" });
     expect(variablesOf(app, deployment, railway, given)).not.toHaveProperty("PULSE_RAILWAY_GUARD");
-    expect(settingsOf(app, railway)).not.toHaveProperty("healthcheckPath");
+    expect(settingsOf(app, deployment, railway)).not.toHaveProperty("healthcheckPath");
   });
 
   test("are sorted into users', reserved and Railway's own", () => {
@@ -166,13 +166,39 @@ describe("a service's variables", () => {
   });
 });
 
+test.for([
+  ["auto", null, {}, {}, undefined],
+  ["auto", null, { healthPath: "/up" }, {}, "/up"],
+  ["auto", null, {}, { healthPath: "/ready" }, "/ready"],
+  ["auto", "pulse", {}, {}, "/_pulse/health"],
+  ["auto", "pulse", {}, { healthPath: "/ready" }, "/ready"],
+  ["auto", "edge", {}, {}, undefined],
+  ["auto", "edge", {}, { healthPath: "/ready" }, "/ready"],
+  ["pulse", null, {}, { healthPath: "/ready" }, "/_pulse/health"],
+  ["none", null, {}, { healthPath: "/ready" }, "/ready"],
+] as const)(
+  "contract %s, found to be %s, target %j, app %j: Railway's health check asks %s, and the guard lets it",
+  ([contract, decided, ofTarget, ofApp, path]) => {
+    const railwayTarget = { image: "a", ...ofTarget };
+    const { app, deployment, target: railway } = appWith("shop", "v1", railwayTarget, { contract, ...ofApp });
+    const settings = settingsOf(app, { ...deployment, contract: decided }, railway);
+    expect(settings.healthcheckPath).toBe(path);
+    const { PULSE_RAILWAY_HEALTH_PATH: open } = variablesOf(app, deployment, railway, given);
+    if (decided === "pulse" || contract === "pulse") expect(open).toBe(path);
+  },
+);
+
 test("settings are set once all that is wanted is found", () => {
-  const { app, target: railway } = appWith("shop", "v1", {
+  const {
+    app,
+    deployment,
+    target: railway,
+  } = appWith("shop", "v1", {
     repo: { repo: "acme/shop", commit: "a".repeat(40) },
     start: "npm start",
     dockerfile: "ops/Dockerfile",
   });
-  const wanted = settingsOf(app, railway);
+  const wanted = settingsOf(app, deployment, railway);
   const { source: _, ...plain } = wanted;
   const found = { ...plain, source: { image: null, repo: "acme/shop" }, buildCommand: "as it is" };
   expect(isSet(wanted, found)).toBe(true);

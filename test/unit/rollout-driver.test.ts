@@ -62,6 +62,8 @@ class World {
     Promise.resolve({ kind: "known", sessions: 0 });
   tell: (deployment: Deployment) => Promise<{ sockets: number | null; why: string }> = () =>
     Promise.resolve({ sockets: 0, why: "" });
+  /** Why the provider has given a backend up. */
+  givenUp: string | null = null;
   /** What the driver last asked its Durable Object for. */
   alarm: number | null = null;
   driver = this.fresh();
@@ -70,6 +72,7 @@ class World {
   fresh(): RolloutDriver {
     const provider = {
       place: (target: Deployment["target"]) => Promise.resolve(target),
+      givenUp: () => Promise.resolve(this.givenUp),
       openStreams: () => Promise.resolve(null),
       logs: () => Promise.reject(new Error("Nobody reads logs here.")),
       provision: (deployment: Deployment) => this.#called("provision", deployment, this.provision),
@@ -288,6 +291,18 @@ describe("rolling out", () => {
     expect(world.deployment("v1")).toMatchObject({ state: "failed", failure: { code: "provision_timeout" } });
     expect(await running).toBeNull();
     expect(world.clock.sleeping).toBe(0);
+  });
+
+  test("a backend that its provider has given up fails at once", async () => {
+    world.verify = () => Promise.resolve({ ok: false, why: "/ answered 502" });
+    await world.deploy("v1");
+    expect(await world.run()).toBe(START + 2_000);
+    world.givenUp = "It crashed.";
+    await world.runUntil(START + 60 * MINUTE);
+    expect(world.count("verify v1")).toBe(2);
+    expect(world.deployment("v1")).toMatchObject({
+      failure: { code: "verification_failed", reason: "It crashed." },
+    });
   });
 
   test("verification asks every two seconds up to its limit, then fails with what was last seen", async () => {

@@ -138,6 +138,7 @@ function driverOf(
     provision: never,
     redeploy: never,
     logs: never,
+    givenUp: () => Promise.resolve(null),
     openStreams: () => Promise.resolve(null),
     remove: (deployment: Deployment) => {
       onRemove(deployment);

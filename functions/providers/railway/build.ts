@@ -9,7 +9,7 @@ import {
 } from "../../railway/operations.ts";
 import type { BuildLog, Provisioned, StepOutcome } from "../provider.ts";
 import { linesOf } from "./log.ts";
-import { failed, wait, type RailwayStep } from "./step.ts";
+import { failed, REASON_LIMIT, wait, type RailwayStep } from "./step.ts";
 
 /** Lines of a build's log in one call. */
 const LOG_LIMIT = 1_000;
@@ -71,6 +71,20 @@ export async function followBuild(step: RailwayStep, log: BuildLog): Promise<Ste
     return failed([meaning.reason, ...(await lastLines(step, latest.id))].join("\n"));
   }
   return finish(step, service, latest.id, instance.domains.serviceDomains[0]?.domain, log);
+}
+
+/** Why what had come up on Railway will not answer any more; null while it may. Asks ever more rarely. */
+export async function givenUp(step: RailwayStep): Promise<string | null> {
+  const { memory, deployment } = step;
+  const { service } = deployment.resources;
+  if (service === undefined || Date.now() < memory.nextLookAt) return null;
+  memory.nextLookAt = Date.now() + step.pollMs();
+  const { environment } = await step.place();
+  const { latestDeployment: latest } = (await step.call(latestDeployment, { environment, service }))
+    .serviceInstance;
+  const meaning = latest && meanings[latest.status];
+  if (meaning?.kind !== "over") return null;
+  return [meaning.reason, ...(await lastLines(step, latest?.id ?? ""))].join("\n").slice(0, REASON_LIMIT);
 }
 
 async function finish(

@@ -26,6 +26,8 @@ export interface RolloutMemory {
   lastUnansweredAt: number | null;
   /** Steps in a row that Railway answered with an error. */
   failures: number;
+  /** When to ask next whether Railway has given up what it had started, epoch milliseconds. */
+  nextLookAt: number;
 }
 
 /** Rollouts. The oldest are forgotten first. */
@@ -52,6 +54,7 @@ export class RolloutMemories {
         unansweredSince: null,
         lastUnansweredAt: null,
         failures: 0,
+        nextLookAt: 0,
       };
       this.#memories.set(key, memory);
       const [oldest] = this.#memories.keys();

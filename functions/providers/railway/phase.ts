@@ -75,7 +75,7 @@ export type RedeployPhase =
   | { kind: "no-service" }
   | { kind: "not-ours"; name: string }
   | { kind: "never-deployed"; name: string }
-  | { kind: "begin"; service: string; former: string };
+  | { kind: "begin"; service: string; former: string; variables: Record<string, string> };
 
 /**
  * `former`: what the deployment ran before, as its document has it. `since`: a Railway deployment of that age or younger
@@ -100,5 +100,5 @@ export function redeployPhaseOf(
   if (latest !== null && latest.id !== ran && Date.parse(latest.createdAt) >= since) {
     return { kind: "follow", service, railwayDeployment: latest.id, former: ran };
   }
-  return { kind: "begin", service, former: ran };
+  return { kind: "begin", service, former: ran, variables: found.state.variables };
 }

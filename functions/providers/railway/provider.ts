@@ -10,10 +10,11 @@ import type { StateStore } from "../../state/store.ts";
 import type { Provider, StepOutcome } from "../provider.ts";
 import { RailwayAccess } from "./access.ts";
 import { RolloutMemories, type RolloutMemory } from "./memory.ts";
+import { givenUp } from "./build.ts";
 import { readLogs } from "./logs.ts";
 import { removeService } from "./removal.ts";
 import { provisionService, redeployService } from "./rollout.ts";
-import { reservedOnEnvService } from "./service.ts";
+import { reservedOnEnvService, type RailwayTarget } from "./service.ts";
 import { failed, RailwayStep, wait } from "./step.ts";
 
 /** Shorter than the driver gives a step: the next step goes on from there. */
@@ -31,6 +32,28 @@ export function railwayProvider(parts: {
   const memories = new RolloutMemories();
   const installation = installationIdOf(parts.store);
 
+  function stepOf(
+    to: RailwayAccess,
+    app: AppDocument,
+    deployment: Deployment,
+    target: RailwayTarget,
+    signal: AbortSignal,
+    redeploy: number | null = null,
+  ): RailwayStep {
+    const memory = memories.of(app, deployment, redeploy);
+    const { internalToken } = parts;
+    return new RailwayStep({
+      access: to,
+      internalToken,
+      installation,
+      app,
+      deployment,
+      target,
+      memory,
+      signal,
+    });
+  }
+
   async function take<T>(
     app: AppDocument,
     deployment: Deployment,
@@ -39,14 +62,11 @@ export function railwayProvider(parts: {
   ): Promise<StepOutcome<T>> {
     if (deployment.target.kind !== "railway") throw new Error(`Deployment ${deployment.id} isn't Railway's`);
     if (access === null) return failed(NO_TOKEN);
-    const memory = memories.of(app, deployment, redeploy);
-    const { target } = deployment;
-    const { internalToken } = parts;
     const signal = AbortSignal.timeout(STEP_TIMEOUT_MS);
+    const step = stepOf(access, app, deployment, deployment.target, signal, redeploy);
+    const { memory } = step;
     try {
-      const result = await work(
-        new RailwayStep({ access, internalToken, installation, app, deployment, target, memory, signal }),
-      );
+      const result = await work(step);
       memory.failures = 0;
       if (result.status === "done") memories.forget(app, deployment, redeploy);
       return result;
@@ -73,23 +93,22 @@ export function railwayProvider(parts: {
       return take(app, deployment, requestedAt, (step) => redeployService(step, requestedAt, log));
     },
     remove: (deployment, app) => take(app, deployment, null, removeService),
+    async givenUp(deployment, app) {
+      if (deployment.target.kind !== "railway" || access === null) return null;
+      const signal = AbortSignal.timeout(STEP_TIMEOUT_MS);
+      try {
+        return await givenUp(stepOf(access, app, deployment, deployment.target, signal));
+      } catch (error) {
+        // It may come up all the same: verification goes on.
+        if (error instanceof RailwayError) return null;
+        throw error;
+      }
+    },
     // Railway tells nobody; the app contract does.
     openStreams: () => Promise.resolve(null),
     async logs(deployment, app, query) {
       if (deployment.target.kind !== "railway" || access === null) throw new Problem("no_logs", NO_TOKEN);
-      const { target } = deployment;
-      const { internalToken } = parts;
-      const memory = memories.of(app, deployment);
-      const step = new RailwayStep({
-        access,
-        internalToken,
-        installation,
-        app,
-        deployment,
-        target,
-        memory,
-        signal: query.signal,
-      });
+      const step = stepOf(access, app, deployment, deployment.target, query.signal);
       try {
         return await readLogs(step, query);
       } catch (error) {

@@ -16,7 +16,7 @@ import { REDIS_VARIABLE, sortVariables } from "../../railway/reserved.ts";
 import type { BuildLog, Provisioned, StepOutcome } from "../provider.ts";
 import { followBuild } from "./build.ts";
 import { phaseOf, redeployPhaseOf, type Phase, type RedeployPhase } from "./phase.ts";
-import { isSet, reservedOnEnvService, settingsOf, variablesOf } from "./service.ts";
+import { healthCheckOf, isSet, reservedOnEnvService, settingsOf, variablesOf } from "./service.ts";
 import { failed, SOON_MS, wait, type RailwayStep } from "./step.ts";
 
 /** How far our clock and Railway's may differ. */
@@ -91,8 +91,14 @@ export async function redeployService(
 }
 
 /** Whether a source may be sent: the service is set up and has its domain. */
-export function isPrepared({ app, target }: RailwayStep, { serviceInstance }: RailwayServiceState): boolean {
-  return isSet(settingsOf(app, target), serviceInstance) && serviceInstance.domains.serviceDomains.length > 0;
+export function isPrepared(
+  { app, deployment, target }: RailwayStep,
+  { serviceInstance }: RailwayServiceState,
+): boolean {
+  return (
+    isSet(settingsOf(app, deployment, target), serviceInstance) &&
+    serviceInstance.domains.serviceDomains.length > 0
+  );
 }
 
 // A function for each phase of a rollout.
@@ -237,7 +243,7 @@ async function configure(
     });
     step.memory.grouped = true;
   }
-  const input = settingsOf(step.app, step.target);
+  const input = settingsOf(step.app, step.deployment, step.target);
   if (!isSet(input, serviceInstance)) {
     await step.call(serviceInstanceUpdate, { environment, service: service.id, input });
   }
@@ -281,9 +287,15 @@ function failNeverDeployed({ name }: RedeployPhaseOf<"never-deployed">): StepOut
 
 async function beginRedeploy(
   step: RailwayStep,
-  { service, former }: RedeployPhaseOf<"begin">,
+  { service, former, variables }: RedeployPhaseOf<"begin">,
 ): Promise<StepOutcome<never>> {
   Object.assign(step.memory, { service, former });
+  // With `auto` it wasn't known before the first verification. Without one, Railway switches over before the app listens.
+  const input = healthCheckOf(step.app, step.deployment, step.target, variables);
+  if (input !== null) {
+    const { environment } = await step.place();
+    await step.call(serviceInstanceUpdate, { environment, service, input });
+  }
   const { deploymentRedeploy: begun } = await step.call(deploymentRedeploy, { deployment: former });
   step.memory.railwayDeployment = begun.id;
   return wait(SOON_MS, "asked Railway to deploy it again");

@@ -1,4 +1,4 @@
-import type { AppDocument, Deployment, Target } from "../../apps/app-document.ts";
+import { contractOf, type AppDocument, type Deployment, type Target } from "../../apps/app-document.ts";
 import type { RailwayVariables, ServiceSettings } from "../../railway/operations.ts";
 import { REDIS_VARIABLE } from "../../railway/reserved.ts";
 
@@ -18,6 +18,8 @@ const OWNER = "SIGNALBOX_OWNER";
 const STACK = "SIGNALBOX_STACK";
 const APP = "SIGNALBOX_APP";
 const ID = "SIGNALBOX_DEPLOYMENT_ID";
+/** The path that the guard leaves open, for Railway's health check. */
+const OPEN_PATH = "PULSE_RAILWAY_HEALTH_PATH";
 const CREATED = "SIGNALBOX_DEPLOYMENT_CREATED";
 
 /**
@@ -47,11 +49,37 @@ function guardOf(app: AppDocument, target: RailwayTarget): RailwayVariables {
   const { contract, paths } = app.config;
   // With `auto` nobody knows yet; what has no sdk doesn't read these.
   if (contract !== "pulse" && contract !== "auto") return {};
-  return { PULSE_RAILWAY_GUARD: "1", PULSE_RAILWAY_HEALTH_PATH: target.healthPath ?? paths.health };
+  const path = target.healthPath ?? (contract === "auto" ? namedPath(app) : null) ?? paths.health;
+  return { PULSE_RAILWAY_GUARD: "1", [OPEN_PATH]: path };
 }
 
-function healthPathOf(app: AppDocument, target: RailwayTarget): string | undefined {
-  return target.healthPath ?? (app.config.contract === "pulse" ? app.config.paths.health : undefined);
+/** What a service is asked before it takes the place of the one before it. Railway wants a 200 under a name of its own. */
+export interface HealthCheck {
+  healthcheckPath: string;
+  healthcheckTimeout: number;
+}
+
+/**
+ * Null where no path is known that answers 200 for certain: `/` may redirect, or refuse a name that it doesn't know. Once
+ * verification has found that a deployment keeps the app contract, there is one: the path that its guard leaves open.
+ */
+export function healthCheckOf(
+  app: AppDocument,
+  deployment: Pick<Deployment, "contract">,
+  target: RailwayTarget,
+  variables: RailwayVariables = guardOf(app, target),
+): HealthCheck | null {
+  const contract = contractOf(app, deployment);
+  const path =
+    contract === "pulse"
+      ? (variables[OPEN_PATH] ?? target.healthPath ?? app.config.paths.health)
+      : (target.healthPath ?? namedPath(app));
+  return path === null ? null : { healthcheckPath: path, healthcheckTimeout: HEALTHCHECK_TIMEOUT_SECONDS };
+}
+
+/** Where an app without the contract says that it is well; null where nobody has named a path. */
+function namedPath({ config: { healthPath } }: AppDocument): string | null {
+  return healthPath === "/" ? null : healthPath;
 }
 
 /** Which Signalbox this is: its token, which another one may share, and its installation. */
@@ -140,16 +168,17 @@ export function variablesOf(
 }
 
 /** What the service is set to before anything is built. */
-export function settingsOf(app: AppDocument, target: RailwayTarget): ServiceSettings {
-  const healthcheckPath = healthPathOf(app, target);
+export function settingsOf(
+  app: AppDocument,
+  deployment: Pick<Deployment, "contract">,
+  target: RailwayTarget,
+): ServiceSettings {
   return {
     // Sessions are in memory, and Railway has no sticky routing between replicas.
     numReplicas: 1,
     overlapSeconds: OVERLAP_SECONDS,
     drainingSeconds: DRAINING_SECONDS,
-    ...(healthcheckPath === undefined
-      ? {}
-      : { healthcheckPath, healthcheckTimeout: HEALTHCHECK_TIMEOUT_SECONDS }),
+    ...healthCheckOf(app, deployment, target),
     ...(target.start === undefined ? {} : { startCommand: target.start }),
     ...(target.build === undefined ? {} : { buildCommand: target.build }),
     ...(target.dockerfile === undefined ? {} : { dockerfilePath: target.dockerfile }),

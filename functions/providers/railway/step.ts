@@ -164,8 +164,11 @@ export function wait(ms: number, detail: string): StepOutcome<never> {
   return { status: "wait", untilMs: Date.now() + ms, detail };
 }
 
+/** Characters of the reason of a failure. */
+export const REASON_LIMIT = 4_000;
+
 export function failed(reason: string): StepOutcome<never> {
-  return { status: "failed", reason: reason.slice(0, 4_000) };
+  return { status: "failed", reason: reason.slice(0, REASON_LIMIT) };
 }
 
 /** Null if Railway doesn't find it any more. */

@@ -1,0 +1,1 @@
+export const details = "The details of v1.";
