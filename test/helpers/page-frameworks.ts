@@ -1,0 +1,161 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { createStaticServer } from "../../runner/static/server.ts";
+import { builtApp } from "./page-apps.ts";
+import { startPageBackend, type PageBackend } from "./page-backend.ts";
+import type { Action } from "./page-tab.ts";
+import { Program } from "./program.ts";
+import { until } from "./stack.ts";
+
+/** An app of `test/fixtures/pages`: how its server is started, and what its pages can do. */
+export interface Framework {
+  name: string;
+  fixture: string;
+  /** For the build and the server of one version. */
+  env?: (version: string) => Record<string, string>;
+  /** In the app's directory; null for files alone. */
+  server: ((port: number) => string[]) | null;
+  does: readonly Action[];
+  /** What loads files that have one name in both versions: of two tabs, the one that is turned to gets its own. */
+  inTurn?: readonly Action[];
+  /** A form that its server takes without JavaScript, too: `#form` on `/`, with the answer in `#formed`. */
+  hasPlainForm: boolean;
+}
+
+const COMMON: readonly Action[] = ["lazy", "worker"];
+const ROUTED: readonly Action[] = [...COMMON, "near", "far"];
+const next = {
+  fixture: "next",
+  server: (port: number) => ["node_modules/next/dist/bin/next", "start", "-p", String(port)],
+  does: [...COMMON, "act", "refresh", "image", "optimized", "form", "near", "far"] as const,
+  inTurn: ["optimized"] as const,
+  hasPlainForm: true,
+};
+
+export const FRAMEWORKS: Framework[] = [
+  {
+    name: "Vite and React",
+    fixture: "vite-react",
+    server: null,
+    does: ROUTED,
+    hasPlainForm: false,
+  },
+  {
+    name: "Express",
+    fixture: "express",
+    server: () => ["server.js"],
+    does: COMMON,
+    inTurn: ["lazy"],
+    hasPlainForm: false,
+  },
+  { name: "Next", ...next },
+  {
+    name: "Next with NEXT_DEPLOYMENT_ID",
+    ...next,
+    env: (version) => ({ NEXT_DEPLOYMENT_ID: version }),
+  },
+  {
+    name: "SvelteKit",
+    fixture: "sveltekit",
+    env: () => ({ PROTOCOL_HEADER: "x-forwarded-proto", HOST_HEADER: "x-forwarded-host" }),
+    server: () => ["build/index.js"],
+    does: [...COMMON, "act", "refresh", "form", "near", "far"],
+    hasPlainForm: true,
+  },
+  {
+    name: "Nuxt",
+    fixture: "nuxt",
+    server: () => [".output/server/index.mjs"],
+    does: [...COMMON, "act", "refresh", "near", "far"],
+    hasPlainForm: false,
+  },
+  {
+    name: "Astro",
+    fixture: "astro",
+    server: () => ["dist/server/entry.mjs"],
+    does: [...COMMON, "act", "near", "far"],
+    hasPlainForm: true,
+  },
+  {
+    name: "React Router",
+    fixture: "react-router",
+    server: () => ["node_modules/@react-router/serve/bin.cjs", "build/server/index.js"],
+    does: [...COMMON, "act", "refresh", "form", "near", "far"],
+    hasPlainForm: true,
+  },
+  {
+    name: "TanStack Start",
+    fixture: "tanstack-start",
+    server: () => [".output/server/index.mjs"],
+    does: [...COMMON, "act", "refresh", "near", "far"],
+    hasPlainForm: false,
+  },
+];
+
+export function framework(name: string): Framework {
+  const found = FRAMEWORKS.find((each) => each.name === name);
+  if (found === undefined) throw new Error(`There is no framework ${name}.`);
+  return found;
+}
+
+/** Builds a version of an app where no earlier run did, and starts it. */
+export async function startVersion(
+  { fixture, env, server }: Pick<Framework, "fixture" | "env" | "server">,
+  version: string,
+): Promise<PageBackend> {
+  const given = env?.(version) ?? {};
+  const directory = await builtApp(fixture, version, given);
+  if (server === null) {
+    const options = { directory: join(directory, "dist"), spa: true, immutable: ["/assets/"] };
+    const files = createStaticServer(options, version);
+    await once(files.listen(0, "127.0.0.1"), "listening");
+    const backend = await startPageBackend(version, (files.address() as AddressInfo).port);
+    return {
+      ...backend,
+      close: async () => {
+        files.close();
+        await backend.close();
+      },
+    };
+  }
+  const port = await freePort();
+  const program = new Program([process.execPath, ...server(port)], {
+    cwd: directory,
+    env: {
+      PATH: process.env["PATH"] ?? "",
+      HOME: directory,
+      NODE_ENV: "production",
+      HOST: "127.0.0.1",
+      PORT: String(port),
+      ...given,
+    },
+  });
+  await until(
+    async () => {
+      if (program.isOver) throw new Error(`${fixture} ended: ${program.output()}`);
+      return fetch(`http://127.0.0.1:${port}/`).then(
+        async (answer) => (await answer.text(), true),
+        () => false,
+      );
+    },
+    (isUp) => isUp,
+  );
+  const backend = await startPageBackend(version, port);
+  return {
+    ...backend,
+    close: async () => {
+      await backend.close();
+      await program.kill();
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

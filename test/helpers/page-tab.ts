@@ -1,0 +1,191 @@
+import type { BrowserContext, Page } from "playwright-core";
+import { expect } from "vitest";
+import { until } from "./stack.ts";
+
+/** What a page of `test/fixtures/pages` can do. */
+export type Action = "lazy" | "worker" | "act" | "refresh" | "image" | "optimized" | "form" | "near" | "far";
+
+/** A page of one version, with all that went wrong in it. */
+export class Tab {
+  readonly page: Page;
+  readonly name: string;
+  readonly version: string;
+  /** Of the deployment, where that isn't called as the version. */
+  readonly wrong: string[] = [];
+
+  private constructor(page: Page, name: string, version: string) {
+    this.page = page;
+    this.name = name;
+    this.version = version;
+  }
+
+  /** Loads the address until it is of this version, and waits until the app and the page helper run. */
+  static async open(context: BrowserContext, address: string, version: string, name: string): Promise<Tab> {
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    await page.setExtraHTTPHeaders({ "x-tab": name });
+    const tab = new Tab(page, name, version);
+    await until(
+      async () => {
+        await page.goto(address);
+        return page.locator("#version").textContent();
+      },
+      (text) => text === version,
+    );
+    tab.#watch();
+    await page.locator("html[data-ready]").waitFor({ state: "attached" });
+    await page.waitForFunction(`window.signalbox?.state === "connected"`);
+    await page.locator("#typed").fill("typed");
+    await page.evaluate(`window.isStillHere = true`);
+    return tab;
+  }
+
+  /** Has to be the same page, with what was typed into it. */
+  async isUntouched(): Promise<void> {
+    const isHere = await this.page.evaluate(`window.isStillHere === true`);
+    const typed = await this.page.locator("#typed").inputValue();
+    expect({ isHere, typed, wrong: this.wrong }).toEqual({ isHere: true, typed: "typed", wrong: [] });
+  }
+
+  async does(action: Action): Promise<void> {
+    await ACTIONS[action](this);
+    await this.isUntouched();
+  }
+
+  /** As a person turns to a tab, whose page then has the cookie. */
+  async turnTo(): Promise<void> {
+    await this.page.bringToFront();
+    const claimed = this.page.waitForResponse((answer) => answer.url().includes("/_signalbox/page?"));
+    await this.page.evaluate(`dispatchEvent(new Event("focus"))`);
+    await claimed;
+  }
+
+  /** All that a script can ask for, except what a cookie alone can lead; each with who answered. */
+  scripted(): Promise<unknown> {
+    return this.page.evaluate(`(async () => {
+      ${inPage(this.name)}
+      const source = new EventSource(probe("events"));
+      const socket = new WebSocket(probe("live").replace(/^http/, "ws"));
+      const shared = new SharedWorker(probe("worker.js"), "${this.name}");
+      shared.port.start();
+      const xhr = new XMLHttpRequest();
+      xhr.open("GET", probe("id"));
+      xhr.send();
+      const said = async (target) => (await event(target, "message")).data;
+      const [events, live, worker, sharedSaid, module] = await Promise.all([
+        said(source),
+        said(socket),
+        said(new Worker(probe("worker.js"))),
+        said(shared.port),
+        said(new Worker(probe("module-worker.js"), { type: "module" })),
+        event(xhr, "loadend"),
+      ]);
+      source.close();
+      socket.close();
+      return {
+        get: await text(fetch(probe("id"))),
+        post: await text(fetch(probe("id"), { method: "POST", body: "x" })),
+        xhr: xhr.response,
+        events,
+        live,
+        worker,
+        shared: sharedSaid,
+        module,
+      };
+    })()`);
+  }
+
+  /** What no script can pin. */
+  unscripted(): Promise<unknown> {
+    return this.page.evaluate(`(async () => {
+      ${inPage(this.name)}
+      const image = new Image();
+      image.src = probe("logo.svg");
+      await event(image, "load");
+      const { part } = await import(probe("module-part.js"));
+      return { image: "v" + image.naturalWidth, imported: part };
+    })()`);
+  }
+
+  #watch(): void {
+    const { page, wrong, version } = this;
+    page.on("console", (message) => {
+      if (message.type() === "error") wrong.push(message.text());
+    });
+    page.on("pageerror", (error) => wrong.push(String(error)));
+    page.on("response", (answer) => {
+      const by = answer.headers()["x-pulse-selected-deployment"];
+      const what = `${answer.status()} ${answer.url()} by ${by}`;
+      if (answer.status() >= 400 || (by !== undefined && by !== version)) wrong.push(what);
+    });
+  }
+}
+
+const inPage = (name: string): string => `
+  const probe = (path) => location.origin + "/probe/" + path + "?tab=${name}&at=" + Math.random();
+  const text = async (answer) => (await answer).text();
+  const event = (target, name) =>
+    new Promise((resolve, reject) => {
+      target.addEventListener(name, resolve, { once: true });
+      const fail = () => reject(new Error("no " + name + " of " + target.constructor.name));
+      target.addEventListener("error", fail, { once: true });
+      setTimeout(fail, 20_000);
+    });`;
+
+const ACTIONS: Record<Action, (tab: Tab) => Promise<void>> = {
+  async lazy({ page, version }) {
+    await page.locator("#lazy").click();
+    await shows(page, "#late", `late ${version}`);
+    await until(
+      () => page.evaluate(`getComputedStyle(document.querySelector("#late")).color`),
+      (color) => color === `rgb(${version.slice(1)}, 0, 0)`,
+    );
+    await page.waitForFunction(
+      `[...document.fonts].some((each) => each.family.includes("Late") && each.status === "loaded")`,
+    );
+  },
+  async worker({ page, version }) {
+    await page.locator("#worker").click();
+    await shows(page, "#worked", `part-${version} late-${version} ${version}`);
+  },
+  async act({ page, version }) {
+    await page.locator("#act").click();
+    await shows(page, "#acted", `acted ${version} typed`);
+  },
+  async refresh({ page, version }) {
+    const former = await page.locator("#fresh").textContent();
+    await page.locator("#refresh").click();
+    const fresh = await until(
+      () => page.locator("#fresh").textContent(),
+      (text) => text !== former,
+    );
+    expect(fresh).toMatch(new RegExp(`^${version} `));
+  },
+  async image({ page }) {
+    await page.locator("#image").click();
+    await page.waitForFunction(`document.querySelector("#shown")?.naturalWidth > 0`);
+  },
+  async optimized({ page }) {
+    await page.waitForFunction(`document.querySelector("#plain")?.naturalWidth > 0`);
+  },
+  async form({ page, version }) {
+    await page.locator("#form input[name=name]").fill("somebody");
+    await page.locator("#form button").click();
+    await shows(page, "#formed", `formed ${version} somebody`);
+  },
+  near: (tab) => goes(tab, "near"),
+  far: (tab) => goes(tab, "far"),
+};
+
+async function goes({ page, version }: Tab, name: string): Promise<void> {
+  await page.locator(`#${name}`).click();
+  await shows(page, "#place", `${name} ${version} ${version}`);
+}
+
+async function shows(page: Page, selector: string, text: string): Promise<void> {
+  await until(
+    async () => page.evaluate(`document.querySelector(${JSON.stringify(selector)})?.textContent?.trim()`),
+    (seen) => seen === text,
+    20_000,
+  );
+}
