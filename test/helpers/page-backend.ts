@@ -1,5 +1,6 @@
 import { createServer, request as ask, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { WebSocketServer } from "ws";
 
 /** What a backend was asked. */
@@ -18,9 +19,9 @@ export interface PageBackend {
   url: string;
   port: number;
   seen: Seen[];
-  /** Added to the answers that are pages. */
-  pageHeaders: Record<string, string>;
-  close(): Promise<void>;
+  /** Changes answers of the framework that are pages. */
+  dress: ((html: string) => { html: string; headers: Record<string, string> }) | null;
+  close: () => Promise<void>;
 }
 
 /** `port`: where the framework's server listens. */
@@ -31,7 +32,7 @@ export async function startPageBackend(id: string, port: number): Promise<PageBa
     url: "",
     port: 0,
     seen: [],
-    pageHeaders: {},
+    dress: null,
     async close() {
       for (const socket of sockets.clients) socket.terminate();
       server.closeAllConnections();
@@ -68,14 +69,23 @@ function forward(
   request: IncomingMessage,
   response: ServerResponse,
   port: number,
-  { pageHeaders }: PageBackend,
+  { dress }: PageBackend,
 ): void {
   const { method, url, headers } = request;
   const onward = ask({ host: "127.0.0.1", port, method, path: url, headers }, (answer) => {
-    const given = { ...answer.headers };
-    if (given["content-type"]?.startsWith("text/html")) Object.assign(given, pageHeaders);
-    response.writeHead(answer.statusCode ?? 502, given);
-    answer.pipe(response);
+    const given = answer.headers;
+    if (dress === null || given["content-type"]?.startsWith("text/html") !== true) {
+      response.writeHead(answer.statusCode ?? 502, given);
+      return void answer.pipe(response);
+    }
+    text(answer).then(
+      (html) => {
+        const dressed = dress(html);
+        const { "content-length": _, etag: __, ...rest } = given;
+        response.writeHead(answer.statusCode ?? 502, { ...rest, ...dressed.headers }).end(dressed.html);
+      },
+      () => response.destroy(),
+    );
   });
   onward.on("error", () => response.destroy());
   response.on("close", () => onward.destroy());
@@ -124,6 +134,8 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
         "text/html",
         `<!doctype html><title>form</title><link rel="icon" href="data:,"><p id="version">${id}</p>`,
       );
+    case "/probe/service-worker.js":
+      return script(SERVICE_WORKER.replaceAll("VERSION", id));
     case "/probe/beacon":
       request.resume();
       response.writeHead(204).end();
@@ -132,3 +144,18 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
       return false;
   }
 }
+
+/** Has the shell of its version in a cache and serves it for every page, as those of offline apps do. */
+const SERVICE_WORKER = `
+addEventListener("install", (event) => {
+  skipWaiting();
+  event.waitUntil(caches.open("VERSION").then((cache) => cache.add(new Request("/", { cache: "reload" }))));
+});
+addEventListener("activate", (event) => {
+  const others = caches.keys().then((keys) => Promise.all(keys.filter((key) => key !== "VERSION").map((key) => caches.delete(key))));
+  event.waitUntil(others.then(() => clients.claim()));
+});
+addEventListener("fetch", (event) => {
+  if (event.request.mode === "navigate") event.respondWith(caches.match("/").then((shell) => shell ?? fetch(event.request)));
+});
+`;

@@ -112,13 +112,10 @@ export async function startVersion(
     const files = createStaticServer(options, version);
     await once(files.listen(0, "127.0.0.1"), "listening");
     const backend = await startPageBackend(version, (files.address() as AddressInfo).port);
-    return {
-      ...backend,
-      close: async () => {
-        files.close();
-        await backend.close();
-      },
-    };
+    return closing(backend, () => {
+      files.close();
+      return Promise.resolve();
+    });
   }
   const port = await freePort();
   const program = new Program([process.execPath, ...server(port)], {
@@ -143,13 +140,16 @@ export async function startVersion(
     (isUp) => isUp,
   );
   const backend = await startPageBackend(version, port);
-  return {
-    ...backend,
-    close: async () => {
-      await backend.close();
-      await program.kill();
-    },
+  return closing(backend, () => program.kill());
+}
+
+function closing(backend: PageBackend, alsoEnd: () => Promise<void>): PageBackend {
+  const close = backend.close;
+  backend.close = async () => {
+    await close();
+    await alsoEnd();
   };
+  return backend;
 }
 
 async function freePort(): Promise<number> {

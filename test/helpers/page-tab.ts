@@ -19,8 +19,14 @@ export class Tab {
     this.version = version;
   }
 
-  /** Loads the address until it is of this version, and waits until the app and the page helper run. */
-  static async open(context: BrowserContext, address: string, version: string, name: string): Promise<Tab> {
+  /** Loads the address until it is of this version, and waits until the app runs and the page helper is in this state. */
+  static async open(
+    context: BrowserContext,
+    address: string,
+    version: string,
+    name: string,
+    state = "connected",
+  ): Promise<Tab> {
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     await page.setExtraHTTPHeaders({ "x-tab": name });
@@ -34,7 +40,7 @@ export class Tab {
     );
     tab.#watch();
     await page.locator("html[data-ready]").waitFor({ state: "attached" });
-    await page.waitForFunction(`window.signalbox?.state === "connected"`);
+    await page.waitForFunction(`window.signalbox?.state === "${state}"`);
     await page.locator("#typed").fill("typed");
     await page.evaluate(`window.isStillHere = true`);
     return tab;
@@ -44,7 +50,8 @@ export class Tab {
   async isUntouched(): Promise<void> {
     const isHere = await this.page.evaluate(`window.isStillHere === true`);
     const typed = await this.page.locator("#typed").inputValue();
-    expect({ isHere, typed, wrong: this.wrong }).toEqual({ isHere: true, typed: "typed", wrong: [] });
+    expect(this.wrong.join("\n")).toBe("");
+    expect({ isHere, typed }).toEqual({ isHere: true, typed: "typed" });
   }
 
   async does(action: Action): Promise<void> {
