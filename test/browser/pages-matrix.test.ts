@@ -2,8 +2,8 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { deployUrl, putApp } from "../helpers/deploy.ts";
 import type { PageBackend, Seen } from "../helpers/page-backend.ts";
-import { FRAMEWORKS, startVersion, type Framework } from "../helpers/page-frameworks.ts";
-import { Tab, type Action } from "../helpers/page-tab.ts";
+import { framework, FRAMEWORKS, startVersion, type Framework } from "../helpers/page-frameworks.ts";
+import { submitsPlainly, Tab, type Action } from "../helpers/page-tab.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
@@ -106,11 +106,13 @@ describe.each(FRAMEWORKS.filter(({ fixture }) => soak || FAST.has(fixture)))("$n
   let world: World;
   let paired: Tab;
   let fresh: Tab;
+  let scriptless: Page;
   beforeAll(async () => {
     world = await openApp(given);
   }, 600_000);
   afterAll(async () => {
     await world?.context.close();
+    await scriptless?.context().close();
     await Promise.all([world?.v1.close(), world?.v2.close()]);
   });
 
@@ -122,9 +124,12 @@ describe.each(FRAMEWORKS.filter(({ fixture }) => soak || FAST.has(fixture)))("$n
       for (const { page } of [alone, paired]) await page.locator("#near").hover();
       await Promise.all([alone, paired].map(({ page }) => page.waitForLoadState("networkidle")));
     }
+    scriptless = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+    await scriptless.goto(address);
     await promote(world);
     await doesAll(alone, given.does);
     expect(await alone.unscripted()).toEqual({ image: "v1", imported: "v1" });
+    if (given.plainForm === "two steps") await submitsPlainly(alone.page, "v1", given.plainForm);
     await submits(alone.page, "v1");
     await until(
       () => asked(v1).join("\n"),
@@ -134,6 +139,14 @@ describe.each(FRAMEWORKS.filter(({ fixture }) => soak || FAST.has(fixture)))("$n
     expect(alone.wrong).toEqual([]);
     await alone.page.close();
   });
+
+  test.skipIf(given.plainForm === null)(
+    "a form is answered by its page's version without JavaScript",
+    async () => {
+      await submitsPlainly(scriptless, "v1", given.plainForm ?? "one step");
+      expect(asked(world.v2)).toEqual([]);
+    },
+  );
 
   test("two tabs of two versions keep theirs, at once and in turn", async () => {
     const { context, address, v1, v2 } = world;
@@ -186,4 +199,24 @@ describe.each(FRAMEWORKS.filter(({ fixture }) => soak || FAST.has(fixture)))("$n
     expect(await busy.scripted()).toEqual(allBy("v2"));
     expect(loads).toBe(1);
   });
+});
+
+test("with stickiness visitor a session in memory outlasts redirects, and who is new gets the new version", async () => {
+  const versions = await Promise.all(["v1", "v2"].map((id) => startVersion(framework("Express"), id)));
+  const context = await browser.newContext();
+  try {
+    await putApp(stack, "sessions", { ...config, stickiness: "visitor" });
+    const address = `http://sessions.localhost:${stack.port}/?way=redirect`;
+    await deployUrl(stack, "sessions", "v1", versions[0]?.url ?? "");
+    const { page } = await Tab.open(context, address, "v1", "old");
+    await deployUrl(stack, "sessions", "v2", versions[1]?.url ?? "");
+    const other = await browser.newContext();
+    const fresh = await Tab.open(other, address, "v2", "fresh");
+    await submitsPlainly(page, "v1", "two steps");
+    await submitsPlainly(fresh.page, "v2", "two steps");
+    await other.close();
+  } finally {
+    await context.close();
+    await Promise.all(versions.map((version) => version.close()));
+  }
 });

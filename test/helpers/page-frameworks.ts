@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createStaticServer } from "../../runner/static/server.ts";
 import { builtApp } from "./page-apps.ts";
 import { startPageBackend, type PageBackend } from "./page-backend.ts";
-import type { Action } from "./page-tab.ts";
+import type { Action, PlainForm } from "./page-tab.ts";
 import { Program } from "./program.ts";
 import { until } from "./stack.ts";
 
@@ -20,18 +20,17 @@ export interface Framework {
   does: readonly Action[];
   /** What loads files that have one name in both versions: of two tabs, the one that is turned to gets its own. */
   inTurn?: readonly Action[];
-  /** A form that its server takes without JavaScript, too: `#form` on `/`, with the answer in `#formed`. */
-  hasPlainForm: boolean;
+  plainForm: PlainForm | null;
 }
 
 const COMMON: readonly Action[] = ["lazy", "worker"];
 const ROUTED: readonly Action[] = [...COMMON, "near", "far"];
-const next = {
+const next: Omit<Framework, "name"> = {
   fixture: "next",
   server: (port: number) => ["node_modules/next/dist/bin/next", "start", "-p", String(port)],
-  does: [...COMMON, "act", "refresh", "image", "optimized", "form", "near", "far"] as const,
-  inTurn: ["optimized"] as const,
-  hasPlainForm: true,
+  does: [...COMMON, "act", "refresh", "image", "optimized", "form", "near", "far"],
+  inTurn: ["optimized"],
+  plainForm: "one step",
 };
 
 export const FRAMEWORKS: Framework[] = [
@@ -40,7 +39,7 @@ export const FRAMEWORKS: Framework[] = [
     fixture: "vite-react",
     server: null,
     does: ROUTED,
-    hasPlainForm: false,
+    plainForm: null,
   },
   {
     name: "Express",
@@ -48,7 +47,7 @@ export const FRAMEWORKS: Framework[] = [
     server: () => ["server.js"],
     does: COMMON,
     inTurn: ["lazy"],
-    hasPlainForm: false,
+    plainForm: "two steps",
   },
   { name: "Next", ...next },
   {
@@ -62,35 +61,35 @@ export const FRAMEWORKS: Framework[] = [
     env: () => ({ PROTOCOL_HEADER: "x-forwarded-proto", HOST_HEADER: "x-forwarded-host" }),
     server: () => ["build/index.js"],
     does: [...COMMON, "act", "refresh", "form", "near", "far"],
-    hasPlainForm: true,
+    plainForm: "one step",
   },
   {
     name: "Nuxt",
     fixture: "nuxt",
     server: () => [".output/server/index.mjs"],
     does: [...COMMON, "act", "refresh", "near", "far"],
-    hasPlainForm: false,
+    plainForm: null,
   },
   {
     name: "Astro",
     fixture: "astro",
     server: () => ["dist/server/entry.mjs"],
     does: [...COMMON, "act", "near", "far"],
-    hasPlainForm: true,
+    plainForm: "one step",
   },
   {
     name: "React Router",
     fixture: "react-router",
-    server: () => ["node_modules/@react-router/serve/bin.cjs", "build/server/index.js"],
+    server: () => ["node_modules/@react-router/serve/bin.js", "build/server/index.js"],
     does: [...COMMON, "act", "refresh", "form", "near", "far"],
-    hasPlainForm: true,
+    plainForm: "one step",
   },
   {
     name: "TanStack Start",
     fixture: "tanstack-start",
     server: () => [".output/server/index.mjs"],
     does: [...COMMON, "act", "refresh", "near", "far"],
-    hasPlainForm: false,
+    plainForm: null,
   },
 ];
 
