@@ -1,4 +1,10 @@
-import { createServer, request as ask, type IncomingMessage, type ServerResponse } from "node:http";
+import {
+  createServer,
+  request as ask,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { WebSocketServer } from "ws";
@@ -78,18 +84,23 @@ function forward(
       response.writeHead(answer.statusCode ?? 502, given);
       return void answer.pipe(response);
     }
-    text(answer).then(
-      (html) => {
-        const dressed = dress(html);
-        const { "content-length": _, etag: __, ...rest } = given;
-        response.writeHead(answer.statusCode ?? 502, { ...rest, ...dressed.headers }).end(dressed.html);
-      },
+    dressed(answer, dress).then(
+      ({ html, headers }) => response.writeHead(answer.statusCode ?? 502, headers).end(html),
       () => response.destroy(),
     );
   });
   onward.on("error", () => response.destroy());
   response.on("close", () => onward.destroy());
   request.pipe(onward);
+}
+
+async function dressed(
+  answer: IncomingMessage,
+  dress: NonNullable<PageBackend["dress"]>,
+): Promise<{ html: string; headers: OutgoingHttpHeaders }> {
+  const { html, headers } = dress(await text(answer));
+  const { "content-length": _, etag: __, ...rest } = answer.headers;
+  return { html, headers: { ...rest, ...headers } };
 }
 
 /** The same path in every version, and what it says differs: only who was asked decides. */
@@ -135,7 +146,8 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
         `<!doctype html><title>form</title><link rel="icon" href="data:,"><p id="version">${id}</p>`,
       );
     case "/probe/service-worker.js":
-      return script(SERVICE_WORKER.replaceAll("VERSION", id));
+      response.setHeader("service-worker-allowed", "/");
+      return script(serviceWorker(id, request.url?.includes("precached") === true));
     case "/probe/beacon":
       request.resume();
       response.writeHead(204).end();
@@ -145,17 +157,28 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
   }
 }
 
-/** Has the shell of its version in a cache and serves it for every page, as those of offline apps do. */
-const SERVICE_WORKER = `
+/** Serves the pages of its version from a cache: those that were loaded, or the shell, which it has fetched itself. */
+const serviceWorker = (id: string, isPrecached: boolean): string => `
+const open = caches.open("${id}");
 addEventListener("install", (event) => {
   skipWaiting();
-  event.waitUntil(caches.open("VERSION").then((cache) => cache.add(new Request("/", { cache: "reload" }))));
+  if (${isPrecached}) event.waitUntil(open.then((cache) => cache.add(new Request("/", { cache: "reload" }))));
 });
-addEventListener("activate", (event) => {
-  const others = caches.keys().then((keys) => Promise.all(keys.filter((key) => key !== "VERSION").map((key) => caches.delete(key))));
-  event.waitUntil(others.then(() => clients.claim()));
-});
+async function forgetOthers() {
+  const others = (await caches.keys()).filter((key) => key !== "${id}");
+  await Promise.all(others.map((key) => caches.delete(key)));
+  await clients.claim();
+}
+addEventListener("activate", (event) => event.waitUntil(forgetOthers()));
+async function page(request) {
+  const cache = await open;
+  const known = await cache.match("/");
+  if (known) return known;
+  const answer = await fetch(request);
+  await cache.put("/", answer.clone());
+  return answer;
+}
 addEventListener("fetch", (event) => {
-  if (event.request.mode === "navigate") event.respondWith(caches.match("/").then((shell) => shell ?? fetch(event.request)));
+  if (event.request.mode === "navigate") event.respondWith(page(event.request));
 });
 `;

@@ -18,6 +18,8 @@ export interface Framework {
   /** In the app's directory; null for files alone. */
   server: ((port: number) => string[]) | null;
   does: readonly Action[];
+  /** The `host` of a `url` target: servers that compare Origin with their own want theirs. */
+  host?: "own";
   /** What loads files that have one name in both versions: of two tabs, the one that is turned to gets its own. */
   inTurn?: readonly Action[];
   plainForm: PlainForm | null;
@@ -29,7 +31,7 @@ const next: Omit<Framework, "name"> = {
   fixture: "next",
   server: (port: number) => ["node_modules/next/dist/bin/next", "start", "-p", String(port)],
   does: [...COMMON, "act", "refresh", "image", "optimized", "form", "near", "far"],
-  inTurn: ["optimized"],
+  inTurn: ["image", "optimized"],
   plainForm: "one step",
 };
 
@@ -53,6 +55,7 @@ export const FRAMEWORKS: Framework[] = [
   {
     name: "Next with NEXT_DEPLOYMENT_ID",
     ...next,
+    inTurn: [],
     env: (version) => ({ NEXT_DEPLOYMENT_ID: version }),
   },
   {
@@ -73,6 +76,7 @@ export const FRAMEWORKS: Framework[] = [
   {
     name: "Astro",
     fixture: "astro",
+    host: "own",
     server: () => ["dist/server/entry.mjs"],
     does: [...COMMON, "act", "near", "far"],
     plainForm: "one step",
@@ -80,6 +84,7 @@ export const FRAMEWORKS: Framework[] = [
   {
     name: "React Router",
     fixture: "react-router",
+    host: "own",
     server: () => ["node_modules/@react-router/serve/bin.js", "build/server/index.js"],
     does: [...COMMON, "act", "refresh", "form", "near", "far"],
     plainForm: "one step",

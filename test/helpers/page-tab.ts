@@ -43,7 +43,7 @@ export class Tab {
     );
     tab.#watch();
     await page.locator("html[data-ready]").waitFor({ state: "attached" });
-    await page.waitForFunction(`window.signalbox?.state === "${state}"`);
+    await holds(page, `String(window.signalbox?.state) === "${state}"`);
     await page.locator("#typed").fill("typed");
     await page.evaluate(`window.isStillHere = true`);
     return tab;
@@ -70,51 +70,12 @@ export class Tab {
     await claimed;
   }
 
-  /** All that a script can ask for, except what a cookie alone can lead; each with who answered. */
-  scripted(): Promise<unknown> {
-    return this.page.evaluate(`(async () => {
-      ${inPage(this.name)}
-      const source = new EventSource(probe("events"));
-      const socket = new WebSocket(probe("live").replace(/^http/, "ws"));
-      const shared = new SharedWorker(probe("worker.js"), "${this.name}");
-      shared.port.start();
-      const xhr = new XMLHttpRequest();
-      xhr.open("GET", probe("id"));
-      xhr.send();
-      const said = async (target) => (await event(target, "message")).data;
-      const [events, live, worker, sharedSaid, module] = await Promise.all([
-        said(source),
-        said(socket),
-        said(new Worker(probe("worker.js"))),
-        said(shared.port),
-        said(new Worker(probe("module-worker.js"), { type: "module" })),
-        event(xhr, "loadend"),
-      ]);
-      source.close();
-      socket.close();
-      return {
-        get: await text(fetch(probe("id"))),
-        post: await text(fetch(probe("id"), { method: "POST", body: "x" })),
-        xhr: xhr.response,
-        events,
-        live,
-        worker,
-        shared: sharedSaid,
-        module,
-      };
-    })()`);
+  scripted(): Promise<Record<string, string>> {
+    return scripted(this.page, this.name);
   }
 
-  /** What no script can pin. */
-  unscripted(): Promise<unknown> {
-    return this.page.evaluate(`(async () => {
-      ${inPage(this.name)}
-      const image = new Image();
-      image.src = probe("logo.svg");
-      await event(image, "load");
-      const { part } = await import(probe("module-part.js"));
-      return { image: "v" + image.naturalWidth, imported: part };
-    })()`);
+  unscripted(): Promise<Record<string, string>> {
+    return unscripted(this.page, this.name);
   }
 
   #watch(): void {
@@ -134,6 +95,69 @@ export class Tab {
   }
 }
 
+/** A page, or a frame in one. */
+type Evaluates = Pick<Page, "evaluate">;
+
+/** All that a script can ask for, except what a cookie alone can lead; each with who answered. */
+export function scripted(page: Evaluates, name: string): Promise<Record<string, string>> {
+  return page.evaluate(`(async () => {
+    ${inPage(name)}
+    const source = new EventSource(probe("events"));
+    const socket = new WebSocket(probe("live").replace(/^http/, "ws"));
+    const shared = new SharedWorker(probe("worker.js"), "${name}");
+    shared.port.start();
+    const xhr = new XMLHttpRequest();
+    xhr.open("GET", probe("id"));
+    xhr.send();
+    const said = async (target) => (await event(target, "message")).data;
+    const [events, live, worker, sharedSaid, module] = await Promise.all([
+      said(source),
+      said(socket),
+      said(new Worker(probe("worker.js"))),
+      // Without cookies there are none.
+      Promise.race([said(shared.port), event(shared, "error").then(() => "none", () => "none")]),
+      said(new Worker(probe("module-worker.js"), { type: "module" })),
+      event(xhr, "loadend"),
+    ]);
+    source.close();
+    socket.close();
+    return {
+      get: await text(fetch(probe("id"))),
+      post: await text(fetch(probe("id"), { method: "POST", body: "x" })),
+      xhr: xhr.response,
+      events,
+      live,
+      worker,
+      shared: sharedSaid,
+      module,
+    };
+  })()`);
+}
+
+/** What `scripted` returns where one version has answered all of it. */
+export const allBy = (id: string): Record<string, string> => ({
+  get: id,
+  post: id,
+  xhr: id,
+  events: id,
+  live: id,
+  worker: `${id} ${id} ${id}`,
+  shared: `${id} ${id} ${id}`,
+  module: `${id} ${id} ${id} ${id}`,
+});
+
+/** What no script can pin. */
+export function unscripted(page: Evaluates, name: string): Promise<Record<string, string>> {
+  return page.evaluate(`(async () => {
+    ${inPage(name)}
+    const image = new Image();
+    image.src = probe("logo.svg");
+    await event(image, "load");
+    const { part } = await import(probe("module-part.js"));
+    return { image: "v" + image.naturalWidth, imported: part };
+  })()`);
+}
+
 const inPage = (name: string): string => `
   const probe = (path) => location.origin + "/probe/" + path + "?tab=${name}&at=" + Math.random();
   const text = async (answer) => (await answer).text();
@@ -141,7 +165,7 @@ const inPage = (name: string): string => `
     new Promise((resolve, reject) => {
       target.addEventListener(name, resolve, { once: true });
       const fail = () => reject(new Error("no " + name + " of " + target.constructor.name));
-      target.addEventListener("error", fail, { once: true });
+      if (name !== "error") target.addEventListener("error", fail, { once: true });
       setTimeout(fail, 20_000);
     });`;
 
@@ -153,7 +177,8 @@ const ACTIONS: Record<Action, (tab: Tab) => Promise<void>> = {
       () => page.evaluate(`getComputedStyle(document.querySelector("#late")).color`),
       (color) => color === `rgb(${version.slice(1)}, 0, 0)`,
     );
-    await page.waitForFunction(
+    await holds(
+      page,
       `[...document.fonts].some((each) => each.family.includes("Late") && each.status === "loaded")`,
     );
   },
@@ -176,10 +201,10 @@ const ACTIONS: Record<Action, (tab: Tab) => Promise<void>> = {
   },
   async image({ page }) {
     await page.locator("#image").click();
-    await page.waitForFunction(`document.querySelector("#shown")?.naturalWidth > 0`);
+    await holds(page, `document.querySelector("#shown")?.naturalWidth > 0`);
   },
   async optimized({ page }) {
-    await page.waitForFunction(`document.querySelector("#plain")?.naturalWidth > 0`);
+    await holds(page, `document.querySelector("#plain")?.naturalWidth > 0`);
   },
   form: ({ page, version }) => submitsPlainly(page, version, "one step"),
   near: (tab) => goes(tab, "near"),
@@ -202,6 +227,15 @@ export async function submitsPlainly(page: Page, version: string, form: PlainFor
 async function goes({ page, version }: Tab, name: string): Promise<void> {
   await page.locator(`#${name}`).click();
   await shows(page, "#place", `${name} ${version} ${version}`);
+}
+
+/** Asked from outside the page, whose policy may forbid a script's text. */
+async function holds(page: Page, condition: string): Promise<void> {
+  await until(
+    () => page.evaluate(condition),
+    (isSo) => isSo === true,
+    20_000,
+  );
 }
 
 async function shows(page: Page, selector: string, text: string): Promise<void> {

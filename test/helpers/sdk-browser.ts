@@ -1,4 +1,4 @@
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 
 const ARGUMENTS = [
   "--no-sandbox",
@@ -27,4 +27,12 @@ export async function showsVersion(page: Page, id: string): Promise<void> {
 
 export async function reaches(page: Page, state: string): Promise<void> {
   await page.waitForFunction(`window.signalbox?.state === ${JSON.stringify(state)}`);
+}
+
+/** Chromium with a profile of its own, in which settings can be made that have no other place. */
+export function openProfile(directory: string): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(directory, {
+    executablePath: "/usr/bin/chromium",
+    args: ARGUMENTS,
+  });
 }
