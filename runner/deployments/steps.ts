@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Capture } from "../logs/capture.ts";
 import type { LogFile } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
+import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
@@ -24,7 +25,7 @@ export class StepFailure extends Error {
 
 export interface StepOptions {
   /** Said in logs and failures: install, build, start. */
-  phase: string;
+  step: string;
   command: string;
   signal: AbortSignal;
   owner: string;
@@ -38,17 +39,23 @@ export interface StepOptions {
   binaries: readonly string[];
   inherit: readonly string[];
   given: Readonly<Record<string, string>>;
+  confinement: Confinement;
+  user: GuestUser | null;
+  /** What it may read besides the system and its own. */
+  readable: readonly string[];
+  /** Where it serves. */
+  port: number | null;
   graceMs: number;
   diskCheckMs: number;
 }
 
 /** Runs a command to its end. Throws {@link StepFailure} if it fails, `disk_full`, or the abort. */
 export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
-  const { phase, signal, disk, limitMs } = options;
-  const capture = new Capture(options.log, phase, LAST_LINES);
+  const { step, signal, disk, limitMs } = options;
+  const capture = new Capture(options.log, step, LAST_LINES);
   const limits = new AbortController();
   const timer = setTimeout(() => {
-    limits.abort(new StepFailure(`The ${phase} took longer than ${limitMs / 1_000} s`, capture.lastLines));
+    limits.abort(new StepFailure(`The ${step} took longer than ${limitMs / 1_000} s`, capture.lastLines));
   }, limitMs);
   // The command writes without asking: stop it while others still have room.
   const watch = setInterval(() => {
@@ -63,7 +70,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();
-    if (exit.code !== 0) throw new StepFailure(`The ${phase} ${describeExit(exit)}`, capture.lastLines);
+    if (exit.code !== 0) throw new StepFailure(`The ${step} ${describeExit(exit)}`, capture.lastLines);
   } finally {
     clearTimeout(timer);
     clearInterval(watch);
@@ -82,10 +89,10 @@ export interface Server {
 
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
-  const capture = new Capture(options.log, options.phase, LAST_LINES);
+  const capture = new Capture(options.log, options.step, LAST_LINES);
   const process = await host(options, capture, options.signal);
   const ended = process.finished.then(
-    (exit) => new StepFailure(`The ${options.phase} command ${describeExit(exit)}`, capture.lastLines),
+    (exit) => new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
   ended.catch(() => undefined);
   return {
@@ -99,7 +106,7 @@ export async function startServer(options: StepOptions): Promise<Server> {
 }
 
 async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<HostedProcess> {
-  const { command, owner, journal, work, home, temporary, graceMs } = options;
+  const { command, owner, journal, work, home, temporary, graceMs, confinement, user } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(temporary, { recursive: true, mode: 0o700 });
   return HostedProcess.start({
@@ -113,6 +120,12 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
       binaries: [join(work, "node_modules", ".bin"), ...options.binaries],
       inherit: options.inherit,
       given: options.given,
+    }),
+    confine: confinement.confine({
+      writable: [work, home, temporary],
+      readable: [...options.readable, ...options.binaries],
+      port: options.port,
+      user,
     }),
     output: (stream, output) => capture.read(stream, output),
     graceMs,

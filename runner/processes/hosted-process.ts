@@ -1,9 +1,10 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { STOP_GRACE_MS } from "../../functions/protocol/limits.ts";
+import { type Confine, exitInside, type Launch, unconfined } from "../confinement/launch.ts";
 import { endProcesses } from "./end-processes.ts";
 import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
@@ -32,6 +33,8 @@ export interface StartOptions {
   owner: string;
   journal: ProcessJournal;
   output: OutputSink;
+  /** What is put around the command; without one, nothing. */
+  confine?: Confine;
   graceMs?: number;
   /** Aborting ends a start midway and a running process alike. */
   signal?: AbortSignal;
@@ -63,16 +66,13 @@ export class HostedProcess {
     const marker = randomUUID();
     signal?.throwIfAborted();
     await journal.record({ marker, owner, leader: null });
-    let child: ChildProcessByStdio<null, Readable, Readable>;
+    const { command, cwd, env, confine = unconfined } = options;
+    const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
+    let child: ChildProcessByStdio<Writable | null, Readable, Readable>;
     let pid: number | undefined;
     try {
       signal?.throwIfAborted();
-      child = spawn("/bin/sh", ["-c", options.command], {
-        cwd: options.cwd,
-        env: { ...options.env, [MARKER_VARIABLE]: marker },
-        stdio: ["ignore", "pipe", "pipe"],
-        detached: true,
-      });
+      child = spawnDetached(launch, marker);
       pid = child.pid;
       if (pid === undefined) await once(child, "spawn"); // rejects with the reason
     } catch (error) {
@@ -81,7 +81,7 @@ export class HostedProcess {
     }
     if (pid === undefined) throw new Error("The system gave the process no id.");
 
-    const exited = exitOf(child);
+    const exited = exitOf(child, launch);
     const stored = Promise.allSettled([
       options.output("stdout", child.stdout),
       options.output("stderr", child.stderr),
@@ -128,9 +128,27 @@ export class HostedProcess {
   }
 }
 
-function exitOf(child: ChildProcessByStdio<null, Readable, Readable>): Promise<Exit> {
+/** The leader of a group of its own. */
+function spawnDetached(
+  { file, args, input, isWrapped: _, ...options }: Launch,
+  marker: string,
+): ChildProcessByStdio<Writable | null, Readable, Readable> {
+  const how = { ...options, env: { ...options.env, [MARKER_VARIABLE]: marker }, detached: true };
+  if (input === undefined) return spawn(file, args, { ...how, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(file, args, { ...how, stdio: ["pipe", "pipe", "pipe"] });
+  child.stdin.on("error", () => undefined); // it ended before it read: its exit says why
+  child.stdin.end(input);
+  return child;
+}
+
+function exitOf(
+  child: ChildProcessByStdio<Writable | null, Readable, Readable>,
+  { isWrapped }: Launch,
+): Promise<Exit> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
-    child.once("exit", (code, signal) => resolve({ code, signal }));
+    child.once("exit", (code, signal) =>
+      resolve(isWrapped === true ? exitInside(code, signal) : { code, signal }),
+    );
   });
 }
