@@ -15,6 +15,8 @@ export interface Seen {
   url: string;
   /** Which tab asked, where the request could say so: header `x-tab`, or `tab` in the query. */
   tab: string | null;
+  /** By `<link rel=prefetch>` or speculation rules. */
+  isAhead: boolean;
   /** What it answered; 0 while it hasn't. */
   status: number;
 }
@@ -48,7 +50,7 @@ export async function startPageBackend(id: string, port: number): Promise<PageBa
   const note = ({ method = "", url = "", headers }: IncomingMessage): Seen => {
     const inHeader = headers["x-tab"];
     const tab = typeof inHeader === "string" ? inHeader : new URL(url, "http://app").searchParams.get("tab");
-    const entry = { method, url, tab, status: 0 };
+    const entry = { method, url, tab, isAhead: "sec-purpose" in headers, status: 0 };
     backend.seen.push(entry);
     return entry;
   };
@@ -105,7 +107,7 @@ async function dressed(
 
 /** The same path in every version, and what it says differs: only who was asked decides. */
 function probe(id: string, request: IncomingMessage, response: ServerResponse): boolean {
-  const { pathname } = new URL(request.url ?? "/", "http://app");
+  const { pathname, search } = new URL(request.url ?? "/", "http://app");
   const send = (type: string, body: string): true => {
     response.writeHead(200, { "content-type": type, "cache-control": "no-store" }).end(body);
     return true;
@@ -147,7 +149,7 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
       );
     case "/probe/service-worker.js":
       response.setHeader("service-worker-allowed", "/");
-      return script(serviceWorker(id, request.url?.includes("precached") === true));
+      return script(serviceWorker(search === "?frozen" ? "frozen" : id, search === "?precached"));
     case "/probe/beacon":
       request.resume();
       response.writeHead(204).end();
