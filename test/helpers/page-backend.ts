@@ -116,9 +116,13 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
   switch (pathname) {
     case "/probe/id":
       return send("text/plain", id);
-    case "/probe/events":
+    case "/probe/events": {
       response.writeHead(200, { "content-type": "text/event-stream" }).write(`data: ${id}\n\n`);
+      // As servers do: through a tunnel, that the reader has gone shows at the next byte.
+      const beat = setInterval(() => response.write(":\n\n"), 1_000);
+      response.on("close", () => clearInterval(beat));
       return true;
+    }
     case "/probe/logo.svg":
       return send(
         "image/svg+xml",
