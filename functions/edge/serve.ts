@@ -25,6 +25,7 @@ import {
   type PageStay,
   type Via,
 } from "./resolve.ts";
+import { ServiceWorkers } from "./service-workers.ts";
 import { staleResponse } from "./stale.ts";
 import type { RouteTables } from "./table.ts";
 import { pathOf, queryValue, type RequestUrl } from "./url.ts";
@@ -128,6 +129,9 @@ interface Given extends ForwardOptions {
 /** One for each isolate: it limits what 404s cost. */
 const assetFallback = new AssetFallback();
 
+/** One for each isolate, too. Most have names that tell. */
+const serviceWorkers = new ServiceWorkers();
+
 /** The routing rules on a known table; a rollout verifies through here too. */
 export function serveApp(
   request: Request,
@@ -144,6 +148,7 @@ export function serveApp(
   const client = (): string => (known ??= clientId(request, address));
 
   const asked = askedOf(request, names);
+  if (asked.serviceWorker) serviceWorkers.note(app.name, path);
   const hasPages = app.config.contract !== "none" && !internal;
   const cookie =
     hasPages && host === null && app.config.stickiness !== "off" ? pageCookieOf(request, names) : undefined;
@@ -155,7 +160,10 @@ export function serveApp(
           pin,
           framework: pins.framework,
           referer: () => (mayFollow(asked) && names.has("referer") ? refererPin(request, url.host) : null),
-          page: () => (cookie ? stayOf(app, cookie, asked) : null),
+          page: () => {
+            if (!cookie || isOfServiceWorker(request, names, app, url.host)) return null;
+            return stayOf(app, cookie, asked);
+          },
           internal,
           webSocket: names.has("upgrade") && isWebSocket(request),
           reloadOnStale: queryValue(url.search, "pulse_reload_on_stale_affinity") === "1",
@@ -225,6 +233,15 @@ function send(
   if (isGuarded(app, deployment)) destination.internalToken = config.internalToken;
   if (deployment.target.host === "own") destination.ownHost = true;
   return forward(arrival, destination, { signal, fetchBackend });
+}
+
+function isOfServiceWorker(
+  request: Request,
+  names: ReadonlySet<string>,
+  app: AppDocument,
+  host: string,
+): boolean {
+  return names.has("referer") && serviceWorkers.isAsking(app.name, request.headers.get("referer"), host);
 }
 
 /** A page of its own belongs to nothing that was there before, and a service worker outlives every page. */

@@ -13,8 +13,9 @@ export async function deployUrl(
   id: string,
   url: string,
   promote = true,
+  host: "public" | "own" = "public",
 ): Promise<void> {
-  const target = { kind: "url", url };
+  const target = { kind: "url", url, host };
   const { status, body } = await stack.api("POST", `/apps/${app}/deployments`, { id, target, promote });
   if (status !== 202) throw new Error(`Deploying ${id}: ${JSON.stringify(body)}`);
   await stack.control.until(app, id, [promote ? "active" : "ready"], 60_000);

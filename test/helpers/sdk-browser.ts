@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 
 /**
  * The same browser without windows: a page costs a fifth of the processor time. It keeps no page in a back/forward cache,
@@ -36,4 +36,12 @@ export async function showsVersion(page: Page, id: string): Promise<void> {
 
 export async function reaches(page: Page, state: string): Promise<void> {
   await page.waitForFunction(`window.signalbox?.state === ${JSON.stringify(state)}`);
+}
+
+/** Chromium with a profile of its own, in which settings can be made that have no other place. */
+export function openProfile(directory: string): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(directory, {
+    executablePath: "/usr/bin/chromium",
+    args: ARGUMENTS,
+  });
 }
