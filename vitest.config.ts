@@ -1,5 +1,6 @@
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/helpers/longest-first.ts";
 
 const soak = process.env["SIGNALBOX_SOAK"] === "1";
 
@@ -9,11 +10,15 @@ export default defineConfig({
     testTimeout: soak ? 900_000 : 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 60_000 } },
+    // On two cores, too: most of them wait most of the time.
+    maxWorkers: 8,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,
         test: {
           name: "node",
+          isolate: false,
           globalSetup: "test/helpers/build-sdk.ts",
           include: ["test/{unit,contract,fuzz}/**/*.test.ts"],
           exclude: ["test/contract/embedded.test.ts"],
@@ -40,8 +45,6 @@ export default defineConfig({
           name: "e2e",
           globalSetup: "test/helpers/build-worker.ts",
           include: ["test/{e2e,browser}/**/*.test.ts"],
-          // Most of them wait most of the time.
-          maxWorkers: 4,
           // CI's machine is shared: what fails once there and not again is shown as retried, not as passed silently.
           retry: process.env["CI"] === undefined ? 0 : 1,
         },

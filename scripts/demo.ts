@@ -21,7 +21,8 @@ let runner: LocalRunner | undefined;
 try {
   const settings = readSettings({ ...process.env, PORT: "0", SIGNALBOX_HOME: home, SIGNALBOX_DEMO: "0" });
   stack = await startStack(settings, process.env, "ignore");
-  runner = await startLocalRunner(stack, home);
+  runner = startLocalRunner(stack, home);
+  await runner.online;
   await story(stack);
   console.log("\nAll of it was seen. Nothing was cut, nothing was lost.");
 } catch (error) {

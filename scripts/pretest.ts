@@ -1,4 +1,4 @@
-import { requirePrograms } from "./local/debian-packages.ts";
+import { installPrograms, requirePrograms } from "./local/debian-packages.ts";
 
 requirePrograms([
   { program: "redis-server", package: "redis-server" },
@@ -7,3 +7,5 @@ requirePrograms([
   { program: "pasta", package: "passt" },
   { program: "script", package: "bsdutils" },
 ]);
+// Tests are sooner with it. Without it they use Chromium itself.
+installPrograms([{ program: "chromium-headless-shell", package: "chromium-headless-shell" }]);

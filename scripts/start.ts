@@ -31,7 +31,8 @@ async function main(): Promise<void> {
   const stack = await startStack(settings);
   const started: { runner?: LocalRunner } = {};
   const starting = async (): Promise<LocalRunner> => {
-    const runner = (started.runner = await startLocalRunner(stack, home));
+    const runner = (started.runner = startLocalRunner(stack, home));
+    await runner.online;
     if (settings.demo) await deployDemo(stack, runner);
     return runner;
   };

@@ -163,20 +163,26 @@ function send(
 ): void {
   if (response.destroyed || response.headersSent) return;
   const text = body === null ? "" : JSON.stringify(body);
-  // Reads on, so that the client of a refused upload gets to read why.
-  if (!request.complete) {
-    response.setHeader("connection", "close");
-    request.resume();
-    const timer = setTimeout(() => request.destroy(), LINGER_MS);
-    request.once("close", () => clearTimeout(timer));
-  }
+  // Node closes a connection with the end of its last answer, and what the client still sends then resets it: the answer
+  // is lost. So the rest of a refused upload is read first.
+  const isWhole = request.complete;
+  if (!isWhole) response.setHeader("connection", "close");
   response.writeHead(status, {
     "content-type": "application/json",
     "content-length": Buffer.byteLength(text),
     "cache-control": "no-store",
     ...headers,
   });
-  response.end(text);
+  if (isWhole) {
+    response.end(text);
+    return;
+  }
+  response.flushHeaders();
+  response.write(text);
+  request.resume();
+  const timer = setTimeout(() => request.destroy(), LINGER_MS);
+  request.once("end", () => response.end());
+  request.once("close", () => clearTimeout(timer));
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {

@@ -6,13 +6,15 @@ import { once } from "node:events";
  * pipe from here, and when that closes it kills the command.
  */
 const GUARD = `exec 4<&0
+child=; asked=
+trap 'if [ -n "$child" ]; then kill -TERM $child 2>/dev/null; else asked=1; fi' TERM INT HUP
 "$@" </dev/null 4<&- & child=$!
-trap 'kill -TERM $child 2>/dev/null' TERM INT HUP
-{ cat <&4 >/dev/null; kill -KILL $child 2>/dev/null; } & watch=$!
+[ -z "$asked" ] || kill -TERM $child 2>/dev/null
+{ read -r _ <&4; kill -KILL $child 2>/dev/null; } & watch=$!
 exec 4<&-
 wait $child; status=$?
 while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
-kill $watch 2>/dev/null
+kill $watch 2>/dev/null; wait $watch
 exit $status`;
 
 /** How long a process may take to end by itself before it is killed. */

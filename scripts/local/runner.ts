@@ -19,6 +19,8 @@ const DRAIN_TIMEOUT_MS = 3_000;
 const LAST_LINES = 8;
 
 export interface LocalRunner {
+  /** Resolves when the edge can place something on it; rejects, with the runner stopped, if it ends or takes too long. */
+  online: Promise<void>;
   /** With what code it ended, and what it said last. */
   exited: Promise<string>;
   /** What it said last. */
@@ -26,8 +28,8 @@ export interface LocalRunner {
   stop(): Promise<void>;
 }
 
-/** Starts the runner that comes with the local stack, and waits until the edge can place something on it. */
-export async function startLocalRunner(stack: Stack, home: string): Promise<LocalRunner> {
+/** Starts the runner that comes with the local stack. The caller stops it, also while it isn't online yet. */
+export function startLocalRunner(stack: Stack, home: string): LocalRunner {
   const runner = [...NODE_FLAGS, join(projectRoot, "runner/index.ts"), "runner"];
   const workspace = join(home, "workspace");
   const network = pick(process.env, networkVariables);
@@ -64,13 +66,11 @@ export async function startLocalRunner(stack: Stack, home: string): Promise<Loca
     throw new Error(how);
   });
   died.catch(() => undefined);
-  try {
-    await Promise.race([isOnline(stack), died]);
-  } catch (error) {
+  const online = Promise.race([isOnline(stack), died]).catch(async (error: unknown) => {
     await guarded.stop();
     throw error;
-  }
-  return { exited, lastLines: () => lines, stop: () => guarded.stop() };
+  });
+  return { online, exited, lastLines: () => lines, stop: () => guarded.stop() };
 }
 
 /** Puts the example's source on the local runner; returns what a deployment names it by. */

@@ -1,8 +1,9 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { expect, test, type TestContext, vi } from "vitest";
 import { Workspace, type WorkspaceOptions } from "../../runner/workspace.ts";
 import { archive } from "../helpers/archive.ts";
@@ -491,6 +492,23 @@ test.concurrent("a refused upload is answered while the client still sends", asy
   expect(response.status).toBe(400);
   expect(sent).toBeLessThan(10_000);
 });
+
+test.concurrent(
+  "a refused upload is answered to a client that reads once it has sent all",
+  async (context) => {
+    const world = await World.open(context);
+    const chunk = Buffer.alloc(65_536);
+    const chunks = 64;
+    const socket = connect(Number(new URL(world.runner.origin).port), "127.0.0.1").pause();
+    const write = (bytes: string | Buffer): Promise<void> =>
+      new Promise((resolve, reject) => socket.write(bytes, (error) => (error ? reject(error) : resolve())));
+    await write(
+      `PUT /sources HTTP/1.1\r\nhost: runner\r\nx-signalbox-sha256: none\r\ncontent-length: ${chunk.length * chunks}\r\n\r\n`,
+    );
+    for (let sent = 0; sent < chunks; sent++) await write(chunk);
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 400 /);
+  },
+);
 
 test.concurrent(
   "a restart that is asked for again while the old process takes its time is one restart",

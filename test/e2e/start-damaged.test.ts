@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { descendants, living, newHome, removeHomes, start } from "../helpers/npm-start.ts";
+import { processesWith } from "../helpers/program.ts";
 import { until } from "../helpers/stack.ts";
 
 /** A home that a stack has used and left in order. */
@@ -117,14 +118,18 @@ test.concurrent("SIGTERM ends a start that waits for the example", async () => {
   const manifest = "workspace/.signalbox/deployments/live-counter/v1/deployment.json";
   await truncate(join(home, manifest), 0);
   const stack = start({ SIGNALBOX_HOME: home });
-  const runner = await until(
-    () => descendants(stack.child.pid ?? 0),
-    (found) => found.length > 4,
-  );
+  const runner = (): number[] => processesWith("RUNNER_ID=local", `WORKSPACE_ROOT=${home}/workspace`);
+  await until(runner, (found) => found.length > 0);
+  const started = await descendants(stack.child.pid ?? 0);
   stack.child.kill("SIGTERM");
   expect(await stack.exited).toBe(0);
+  // It was waited for. What is killed with its parent may take a moment more.
+  expect(runner()).toEqual([]);
   expect(stack.lines.join()).not.toContain("is ready");
-  expect(await living(runner)).toEqual([]);
+  await until(
+    () => living(started),
+    (left) => left.length === 0,
+  );
 });
 
 test.concurrent("a runner that can't start says why, and which workspace", async () => {

@@ -1,14 +1,7 @@
-import {
-  encodeFrame,
-  joinFrames,
-  parseFrames,
-  type AnswerHead,
-  type Frame,
-  type OpenHead,
-  type RawHeaders,
-} from "../../functions/protocol/frames.ts";
+import type { AnswerHead, Frame, OpenHead, RawHeaders } from "../../functions/protocol/frames.ts";
 import { frameBudget, ReceiveCredit, SendCredit } from "../../functions/protocol/flow.ts";
 import { CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES } from "../../functions/protocol/limits.ts";
+import { frameBytes, framesOf } from "./wire.ts";
 
 /** The hub's side of the streams of one connection; every rule that the runner must keep is checked. */
 export class HubStreams {
@@ -54,7 +47,7 @@ export class HubStreams {
   }
 
   frame(frame: Frame): void {
-    this.#send(joinFrames([encodeFrame(frame)]));
+    this.#send(frameBytes(frame));
   }
 
   raw(message: Uint8Array): void {
@@ -62,7 +55,7 @@ export class HubStreams {
   }
 
   receive(message: Uint8Array): void {
-    const frames = parseFrames(message);
+    const frames = framesOf(message);
     if (this.keepMessages)
       this.messages.push(frames.map((frame) => ("body" in frame ? frame.body.byteLength : 0)));
     for (const frame of frames) {

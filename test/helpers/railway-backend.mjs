@@ -12,4 +12,5 @@ const server = createServer((request, response) => {
 attachSignalbox(server);
 console.log(`version ${version} listens`);
 server.listen(Number(process.env.PORT), "127.0.0.1");
-process.on("SIGTERM", () => process.exit(0));
+// Whoever is being answered gets the answer.
+process.on("SIGTERM", () => server.close(() => process.exit(0)));

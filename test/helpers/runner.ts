@@ -5,6 +5,7 @@ import { z } from "zod";
 import { MARKER_VARIABLE } from "../../runner/processes/environment.ts";
 import { bundleRunner } from "../../scripts/build/runner.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
+import { runnerFile } from "./build-worker.ts";
 import { endNow, processesWith, Program, residentMiB } from "./program.ts";
 import { runtimePath } from "./runtimes.ts";
 import { RUNNER_SECRET, until, type TestStack } from "./stack.ts";
@@ -28,7 +29,7 @@ export async function bundleWithServices(): Promise<{ bundle: string; remove(): 
 
 export interface RunnerOptions {
   id?: string;
-  /** The program; by default the runner's sources on Node. */
+  /** The program; by default the runner's bundle on Node. */
   command?: Command;
   args?: string[];
   env?: Record<string, string>;
@@ -81,7 +82,7 @@ export class RunnerProcess {
     const { command, args = ["runner"], services = {} } = this.#options;
     const onStack = "api" in broker ? broker : null;
     const epoch = onStack === null ? 0 : (await viewRunner(onStack, this.id)).epoch;
-    const [program, ...rest] = command ?? [process.execPath, join(projectRoot, "runner/index.ts")];
+    const [program, ...rest] = command ?? [process.execPath, runnerFile];
     const running = new Program([program, ...rest, ...args], {
       env: {
         PATH: process.env["PATH"] ?? "",

@@ -2,14 +2,7 @@ import { once } from "node:events";
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
 import { ReceiveCredit, SendCredit } from "../../functions/protocol/flow.ts";
-import {
-  encodeFrame,
-  joinFrames,
-  parseFrames,
-  type Frame,
-  type OpenHead,
-  type RawHeaders,
-} from "../../functions/protocol/frames.ts";
+import type { Frame, OpenHead, RawHeaders } from "../../functions/protocol/frames.ts";
 import {
   CONNECTION_WINDOW_BYTES,
   FRAME_BODY_BYTES,
@@ -17,6 +10,7 @@ import {
   STREAM_WINDOW_BYTES,
 } from "../../functions/protocol/limits.ts";
 import { RUNNER_SECRET, type TestStack } from "./stack.ts";
+import { frameBytes, framesOf } from "./wire.ts";
 
 /** A small runner: what the protocol says, and nothing about workspaces. Streams go to local ports by service. */
 export interface TunnelClient {
@@ -99,7 +93,7 @@ export async function connectRunner(
       client.commands.push(command);
       return client.onCommand(command);
     }
-    for (const frame of parseFrames(data)) {
+    for (const frame of framesOf(data)) {
       client.frames.push({ type: frame.type, stream: frame.stream });
       if (client.frames.length > 10_000) client.frames.shift();
       if (!client.intercept(frame, (answer) => link.send(answer))) link.frame(frame, client.services);
@@ -132,7 +126,7 @@ class Link {
   }
 
   send(frame: Frame): void {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(joinFrames([encodeFrame(frame)]));
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(frameBytes(frame));
   }
 
   end(): void {

@@ -2,9 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { WorkspaceOptions } from "../../runner/workspace.ts";
 import { archive, type Tree } from "./archive.ts";
+import { unconnectedRunnerFile } from "./build-worker.ts";
 import { Program } from "./program.ts";
-
-const PROGRAM = new URL("runner-programs/unconnected.ts", import.meta.url).pathname;
 
 /** Resolves with the first value that isn't null or false; fails with what was waited for. */
 export async function until<T>(
@@ -37,7 +36,7 @@ export class UnconnectedRunner {
     /** What comes before the program: how it becomes another user. */
     before: string[] = [],
   ): Promise<UnconnectedRunner> {
-    const command = [...before, process.execPath, PROGRAM, JSON.stringify(options)] as const;
+    const command = [...before, process.execPath, unconnectedRunnerFile, JSON.stringify(options)] as const;
     const program = new Program([command[0] ?? "", ...command.slice(1)], {
       env: { ...ownEnvironment(), ...env },
     });
