@@ -37,22 +37,33 @@ const SAID_LIMIT = 16 * 1024;
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
+ * The end of a namespace's first command is that of all in it. Asked to end, a shell does so at once, and its server
+ * would have no time to: so this one waits for the rest then, until the runner's patience ends. It is alone with the
+ * namespace's own process 1 at last.
+ */
+const AS_FIRST = `trap : TERM; eval "$(cat)"; s=$?
+if [ $s = 143 ]; then while set -- /proc/[0-9]*; [ $# -gt 2 ]; do sleep 0.05; done; fi; exit $s`;
+/** The shell's own word on how its command ended goes nowhere. */
+const HUSHED = "exec 3>&2 2>/dev/null;";
+
+/**
  * A command that runs as the last of wrappers. Its environment comes by standard input: in theirs, LD_PRELOAD would
- * run a guest's code outside, and on a command line every user of the machine reads it. */
+ * run a guest's code outside, and on a command line every user of the machine reads it.
+ */
 export function wrapped(
   wrappers: readonly string[],
   { command, cwd, env }: ShellCommand,
-  umask: "007" | "022",
+  { umask, isFirst }: { umask: "007" | "022"; isFirst: boolean },
 ): Launch {
   const [file = "", ...args] = wrappers;
   const variables = Object.entries(env).map(([name, value]) => quoted(`${name}=${value}`));
   return {
     file,
-    args: [...args, "/bin/sh", "-c", `printf '\\036' >&2; eval "$(cat)"`],
+    args: [...args, "/bin/sh", "-c", `printf '\\036' >&2; ${isFirst ? AS_FIRST : 'eval "$(cat)"'}`],
     cwd: "/",
     env: { PATH: SYSTEM_PATH },
     // Only now: root without its powers couldn't enter a directory of the guest's.
-    input: `umask ${umask} && cd ${quoted(cwd)} && exec /usr/bin/env -i ${variables.join(" ")} /bin/sh -c ${quoted(command)} </dev/null`,
+    input: `umask ${umask}; cd ${quoted(cwd)} || exit 126; ${isFirst ? HUSHED : "exec"} /usr/bin/env -i ${variables.join(" ")} /bin/sh -c ${quoted(command)} </dev/null${isFirst ? " 2>&3 3>&-" : ""}`,
   };
 }
 

@@ -95,7 +95,7 @@ async function trySandbox(
       wrapped(
         sandboxCommand(options, guest),
         { ...command, env: { ...command.env, ...proxy?.environment } },
-        isRoot ? "007" : "022",
+        { umask: isRoot ? "007" : "022", isFirst: true },
       ),
     close: async () => {
       users?.close();
@@ -131,7 +131,7 @@ async function tryUser(
       ({ user }) =>
       (command) => {
         if (user === null) throw new Error("A guest without a user can't be started.");
-        return wrapped(asUser(setpriv, user), command, "007");
+        return wrapped(asUser(setpriv, user), command, { umask: "007", isFirst: false });
       },
     close: () => Promise.resolve(users.close()),
   };

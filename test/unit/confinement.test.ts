@@ -58,11 +58,11 @@ test("a guest's variables and command reach it whole, and no wrapper by its envi
   const { args, env, input } = wrapped(
     ["/usr/bin/wrap", "--"],
     { command: "echo 'hi'", cwd: "/it's", env: { LD_PRELOAD: "/evil.so", ODD: odd } },
-    "022",
+    { umask: "022", isFirst: false },
   );
   expect(JSON.stringify([args, env])).not.toMatch(/evil|ODD/);
   expect(input).toContain("'LD_PRELOAD=/evil.so'");
-  expect(input).toContain("cd '/it'\\''s' && exec /usr/bin/env -i");
+  expect(input).toContain("cd '/it'\\''s' || exit 126; exec /usr/bin/env -i");
 });
 
 test("what wrappers say is shown only if the guest never begins", async () => {
