@@ -1,7 +1,7 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { STOP_GRACE_MS } from "../../functions/protocol/limits.ts";
 import { endProcesses } from "./end-processes.ts";
@@ -32,6 +32,8 @@ export interface StartOptions {
   owner: string;
   journal: ProcessJournal;
   output: OutputSink;
+  /** Gives it a standard input to write to; otherwise it reads nothing. */
+  input?: boolean;
   graceMs?: number;
   /** Aborting ends a start midway and a running process alike. */
   signal?: AbortSignal;
@@ -47,10 +49,18 @@ export class HostedProcess {
    * if something can't be killed.
    */
   readonly finished: Promise<Exit>;
+  /** With `input`. */
+  readonly stdin: Writable | null;
   readonly #end: () => Promise<void>;
 
-  private constructor(pid: number, exited: Promise<Exit>, finished: Promise<Exit>, end: () => Promise<void>) {
-    this.pid = pid;
+  private constructor(
+    child: { pid: number; stdin: Writable | null },
+    exited: Promise<Exit>,
+    finished: Promise<Exit>,
+    end: () => Promise<void>,
+  ) {
+    this.pid = child.pid;
+    this.stdin = child.stdin;
     this.exited = exited;
     this.finished = finished;
     this.#end = end;
@@ -63,16 +73,16 @@ export class HostedProcess {
     const marker = randomUUID();
     signal?.throwIfAborted();
     await journal.record({ marker, owner, leader: null });
-    let child: ChildProcessByStdio<null, Readable, Readable>;
+    let child: ChildProcessByStdio<Writable | null, Readable, Readable>;
     let pid: number | undefined;
     try {
       signal?.throwIfAborted();
       child = spawn("/bin/sh", ["-c", options.command], {
         cwd: options.cwd,
         env: { ...options.env, [MARKER_VARIABLE]: marker },
-        stdio: ["ignore", "pipe", "pipe"],
+        stdio: [options.input === true ? "pipe" : "ignore", "pipe", "pipe"],
         detached: true,
-      });
+      }) as ChildProcessByStdio<Writable | null, Readable, Readable>;
       pid = child.pid;
       if (pid === undefined) await once(child, "spawn"); // rejects with the reason
     } catch (error) {
@@ -108,7 +118,7 @@ export class HostedProcess {
       await journal.forget(marker);
       return exit;
     })();
-    const hosted = new HostedProcess(pid, exited, finished, stop);
+    const hosted = new HostedProcess({ pid, stdin: child.stdin }, exited, finished, stop);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       signal?.throwIfAborted();
@@ -128,7 +138,7 @@ export class HostedProcess {
   }
 }
 
-function exitOf(child: ChildProcessByStdio<null, Readable, Readable>): Promise<Exit> {
+function exitOf(child: ChildProcessByStdio<Writable | null, Readable, Readable>): Promise<Exit> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code, signal) => resolve({ code, signal }));
