@@ -1,5 +1,6 @@
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
+import { noConfinement } from "./confinement/confinement.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -97,6 +98,7 @@ export class Workspace {
         trash,
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
         ownProgram: await installOwnProgram(join(own, "bin")),
+        confinement: noConfinement,
         timing,
         inheritEnvironment,
       });

@@ -60,6 +60,21 @@ export interface HostedSpec {
   host?: "public" | "local" | undefined;
 }
 
+/** From the strongest down. `docs/security.md` says what each of them closes. */
+export const confinementLevels = ["sandbox", "user", "none"] as const;
+export type ConfinementLevel = (typeof confinementLevels)[number];
+
+/** How a runner keeps what it starts for others from each other and from itself. */
+export interface HostedConfinement {
+  level: ConfinementLevel;
+  /** `own`: the loopback of this machine and of other guests is closed to a guest. `shared`: it isn't. */
+  network: "own" | "shared";
+  /** The hosts that guests may reach; null: all. */
+  allowed: string[] | null;
+  /** Why it isn't stronger, with the remedy; null if it is the strongest. */
+  why: string | null;
+}
+
 export interface HostedDeployment {
   app: string;
   id: string;
@@ -73,6 +88,8 @@ export interface HostedDeployment {
   /** How often it ended by itself. */
   crashes: number;
   source: { sha256: string };
+  /** How it is kept from others; null: an older runner, which does nothing. */
+  confinement: HostedConfinement | null;
   /** The end of its log. */
   logCursor: number;
   /** RFC 3339. */
@@ -185,9 +202,26 @@ export function parseHostedDeployment(value: unknown): HostedDeployment | null {
     port,
     crashes,
     source: { sha256 },
+    confinement: parseConfinement(value["confinement"]),
     logCursor,
     createdAt,
     updatedAt,
+  };
+}
+
+/** Null also for a level of a later version. */
+export function parseConfinement(value: unknown): HostedConfinement | null {
+  if (!isObject(value)) return null;
+  const { network, why } = value;
+  const level = oneOf(confinementLevels, value["level"]);
+  const allowed = value["allowed"] === null ? null : texts(value["allowed"]);
+  if (level === null || (network !== "own" && network !== "shared")) return null;
+  if (allowed === null && value["allowed"] !== null) return null;
+  return {
+    level,
+    network,
+    allowed: allowed?.map((host) => printableLine(host, FIELD_LIMIT)) ?? null,
+    why: typeof why === "string" ? printableLine(why, DETAIL_LIMIT) : null,
   };
 }
 

@@ -19,7 +19,7 @@ const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
   DeploymentHost,
-  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram"
+  "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement"
 > & {
   directory: string;
   timing?: Partial<DeploymentTiming> | undefined;
@@ -42,7 +42,7 @@ export class DeploymentManager {
   private constructor(options: DeploymentManagerOptions) {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
-    const { sources, disk, ports, journal, trash, managers, ownProgram } = options;
+    const { sources, disk, ports, journal, trash, managers, ownProgram, confinement } = options;
     this.#host = {
       sources,
       disk,
@@ -51,6 +51,7 @@ export class DeploymentManager {
       trash,
       managers,
       ownProgram,
+      confinement,
       slots: new Slots(PREPARING_LIMIT),
       timing: { ...deploymentTiming, ...options.timing },
       inheritEnvironment: options.inheritEnvironment ?? [],

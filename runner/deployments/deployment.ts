@@ -11,6 +11,7 @@ import { asRunnerError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import { installCommand } from "../packages/install-command.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
+import type { Confinement } from "../confinement/confinement.ts";
 import { inheritedPath } from "../processes/environment.ts";
 import { fits, installedNode, wantedNode } from "../packages/node-version.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
@@ -38,6 +39,7 @@ export interface DeploymentHost {
   readonly managers: ManagerStore;
   /** The directory with `signalbox-runner`, which this runner is. */
   readonly ownProgram: string;
+  readonly confinement: Confinement;
   readonly slots: Slots;
   readonly timing: DeploymentTiming;
   /** Names of further variables of the runner that its processes get. */
@@ -108,6 +110,7 @@ export class Deployment {
       port,
       crashes,
       source: spec.source,
+      confinement: this.#host.confinement.status,
       logCursor: this.#log.cursor,
       createdAt,
       updatedAt,
@@ -253,6 +256,7 @@ export class Deployment {
       ...this.#step("start", spec.start, signal),
       binaries: [...binaries, this.#host.ownProgram],
       given: { ...spec.env, PORT: String(port), HOST: "127.0.0.1" },
+      port,
     });
     const probing = new AbortController();
     try {
@@ -302,7 +306,7 @@ export class Deployment {
   }
 
   #step(phase: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
-    const { journal, disk, timing, inheritEnvironment } = this.#host;
+    const { journal, disk, timing, inheritEnvironment, confinement } = this.#host;
     return {
       phase,
       command,
@@ -320,6 +324,10 @@ export class Deployment {
       diskCheckMs: timing.diskCheckMs,
       binaries: [],
       given: {},
+      confinement,
+      user: null,
+      readable: [],
+      port: null,
     };
   }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Capture } from "../logs/capture.ts";
 import type { LogFile } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
+import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
@@ -38,6 +39,12 @@ export interface StepOptions {
   binaries: readonly string[];
   inherit: readonly string[];
   given: Readonly<Record<string, string>>;
+  confinement: Confinement;
+  user: GuestUser | null;
+  /** What it may read besides the system and its own. */
+  readable: readonly string[];
+  /** Where it serves. */
+  port: number | null;
   graceMs: number;
   diskCheckMs: number;
 }
@@ -99,7 +106,7 @@ export async function startServer(options: StepOptions): Promise<Server> {
 }
 
 async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<HostedProcess> {
-  const { command, owner, journal, work, home, temporary, graceMs } = options;
+  const { command, owner, journal, work, home, temporary, graceMs, confinement, user } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(temporary, { recursive: true, mode: 0o700 });
   return HostedProcess.start({
@@ -113,6 +120,12 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
       binaries: [join(work, "node_modules", ".bin"), ...options.binaries],
       inherit: options.inherit,
       given: options.given,
+    }),
+    confine: confinement.confine({
+      writable: [work, home, temporary],
+      readable: [...options.readable, ...options.binaries],
+      port: options.port,
+      user,
     }),
     output: (stream, output) => capture.read(stream, output),
     graceMs,

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { STOP_GRACE_MS } from "../../functions/protocol/limits.ts";
+import { type Confine, exitInside, type Launch, unconfined } from "../confinement/launch.ts";
 import { endProcesses } from "./end-processes.ts";
 import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
@@ -34,6 +35,8 @@ export interface StartOptions {
   output: OutputSink;
   /** Gives it a standard input to write to; otherwise it reads nothing. */
   input?: boolean;
+  /** What is put around the command; without one, nothing. */
+  confine?: Confine;
   graceMs?: number;
   /** Aborting ends a start midway and a running process alike. */
   signal?: AbortSignal;
@@ -73,16 +76,13 @@ export class HostedProcess {
     const marker = randomUUID();
     signal?.throwIfAborted();
     await journal.record({ marker, owner, leader: null });
+    const { command, cwd, env, confine = unconfined } = options;
+    const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
     let child: ChildProcessByStdio<Writable | null, Readable, Readable>;
     let pid: number | undefined;
     try {
       signal?.throwIfAborted();
-      child = spawn("/bin/sh", ["-c", options.command], {
-        cwd: options.cwd,
-        env: { ...options.env, [MARKER_VARIABLE]: marker },
-        stdio: [options.input === true ? "pipe" : "ignore", "pipe", "pipe"],
-        detached: true,
-      }) as ChildProcessByStdio<Writable | null, Readable, Readable>;
+      child = spawnDetached(launch, marker, options.input === true);
       pid = child.pid;
       if (pid === undefined) await once(child, "spawn"); // rejects with the reason
     } catch (error) {
@@ -91,7 +91,7 @@ export class HostedProcess {
     }
     if (pid === undefined) throw new Error("The system gave the process no id.");
 
-    const exited = exitOf(child);
+    const exited = exitOf(child, launch);
     const stored = Promise.allSettled([
       options.output("stdout", child.stdout),
       options.output("stderr", child.stderr),
@@ -138,9 +138,29 @@ export class HostedProcess {
   }
 }
 
-function exitOf(child: ChildProcessByStdio<Writable | null, Readable, Readable>): Promise<Exit> {
+/** The leader of a group of its own. */
+function spawnDetached(
+  { file, args, input, isWrapped: _, ...options }: Launch,
+  marker: string,
+  takesInput: boolean,
+): ChildProcessByStdio<Writable | null, Readable, Readable> {
+  const how = { ...options, env: { ...options.env, [MARKER_VARIABLE]: marker }, detached: true };
+  if (input === undefined && !takesInput) return spawn(file, args, { ...how, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(file, args, { ...how, stdio: ["pipe", "pipe", "pipe"] });
+  child.stdin.on("error", () => undefined); // it ended before it read: its exit says why
+  if (input !== undefined) child.stdin.write(input);
+  if (!takesInput) child.stdin.end();
+  return child;
+}
+
+function exitOf(
+  child: ChildProcessByStdio<Writable | null, Readable, Readable>,
+  { isWrapped }: Launch,
+): Promise<Exit> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
-    child.once("exit", (code, signal) => resolve({ code, signal }));
+    child.once("exit", (code, signal) =>
+      resolve(isWrapped === true ? exitInside(code, signal) : { code, signal }),
+    );
   });
 }

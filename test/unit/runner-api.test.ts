@@ -19,6 +19,7 @@ const hosted: HostedDeployment = {
   port: 3000,
   crashes: 0,
   source: { sha256: "0".repeat(64) },
+  confinement: { level: "sandbox", network: "own", allowed: null, why: null },
   logCursor: 12,
   createdAt: "2026-11-30T12:00:00Z",
   updatedAt: "2026-11-30T12:00:00Z",
