@@ -21,7 +21,7 @@ import { openProviders } from "./providers/open.ts";
 import { requestHost, type RequestHost } from "./request-host.ts";
 import { isBrokerPath, serveBroker } from "./control/broker.ts";
 import type { HubBinding } from "./runners/reach-hub.ts";
-import { fetchTarget } from "./runners/tunnel.ts";
+import { fetchBackend } from "./runners/tunnel.ts";
 import { openStore, type StoreEnv } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
@@ -79,7 +79,7 @@ export default {
         config,
         tables: tablesOf(env),
         waitUntil,
-        fetchTarget: fetchTarget(env),
+        fetchBackend: fetchBackend(env),
         pageLayer: pageLayer(env, waitUntil),
       };
       return await servePublic(request, url, host.name, context);

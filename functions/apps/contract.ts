@@ -7,12 +7,12 @@ import { contractOf, type AppDocument, type Deployment } from "./app-document.ts
  * `fetch`, but it also reaches backends that have no address on the network. `whole`: the request to send a copy of,
  * with what `init` says changed in it; the only way to send a GET or HEAD with a body.
  */
-export type FetchTarget = (url: string, init: RequestInit, whole?: Request) => Promise<Response>;
+export type FetchBackend = (url: string, init: RequestInit, whole?: Request) => Promise<Response>;
 
 /** How Signalbox speaks to a backend on its own behalf. */
 export interface ContractCaller {
   internalToken: string;
-  fetchTarget: FetchTarget;
+  fetchBackend: FetchBackend;
 }
 
 /** What a backend said about its sessions; `unknown` is never zero. */
@@ -57,11 +57,11 @@ async function call(
   deployment: Deployment,
   path: string,
   method: string,
-  { internalToken, fetchTarget }: ContractCaller,
+  { internalToken, fetchBackend }: ContractCaller,
 ): Promise<Answer> {
   if (deployment.url === null) return { ok: false, why: "the deployment has no address" };
   try {
-    const response = await fetchTarget(deployment.url + path, {
+    const response = await fetchBackend(deployment.url + path, {
       method,
       redirect: "manual",
       headers: { "x-pulse-railway-internal-token": internalToken, accept: "application/json" },

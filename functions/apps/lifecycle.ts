@@ -40,7 +40,7 @@ function sizeRefusal(app: AppDocument, draft: AppDocument, command: AppCommand):
       const size = sizeBytes(draft);
       if (size <= APP_DOCUMENT_LIMIT_BYTES || size <= sizeBytes(app)) return undefined;
       const remedy = "Delete deployments, or give them fewer or shorter variables.";
-      return reason(
+      return refuse(
         "app_too_large",
         `App ${app.name} would grow to ${size} bytes, past ${APP_DOCUMENT_LIMIT_BYTES}. ${remedy}`,
       );
@@ -49,7 +49,7 @@ function sizeRefusal(app: AppDocument, draft: AppDocument, command: AppCommand):
     case "redeploy-provisioned": {
       const { id, url, resources } = command;
       if (sizeBytes({ url, resources }) <= PROVISIONED_LIMIT_BYTES) return undefined;
-      return reason(
+      return refuse(
         "app_too_large",
         `Deployment ${id} of app ${app.name} came with more than ${PROVISIONED_LIMIT_BYTES} bytes of address and resources.`,
       );
@@ -65,7 +65,7 @@ function sizeBytes(value: unknown): number {
 
 function apply(app: AppDocument, command: AppCommand, now: number): Refusal | undefined {
   if (app.deletingSince !== null && !allowedWhileDeleting(command)) {
-    return reason("app_deleting", `App ${app.name} is being deleted.`);
+    return refuse("app_deleting", `App ${app.name} is being deleted.`);
   }
   switch (command.type) {
     case "configure":
@@ -76,7 +76,7 @@ function apply(app: AppDocument, command: AppCommand, now: number): Refusal | un
     case "rollback":
       return rollback(app, now);
     case "clear-canary":
-      if (!app.canary) return reason("no_canary", `App ${app.name} has no canary.`);
+      if (!app.canary) return refuse("no_canary", `App ${app.name} has no canary.`);
       app.canary = null;
       return undefined;
     case "pause": {
@@ -86,13 +86,13 @@ function apply(app: AppDocument, command: AppCommand, now: number): Refusal | un
       const sameTimes =
         paused?.retryAfterSeconds === retryAfterSeconds && paused.maxHoldSeconds === maxHoldSeconds;
       if (sameWords && sameTimes) {
-        return reason("already_paused", `App ${app.name} is paused in this way already.`);
+        return refuse("already_paused", `App ${app.name} is paused in this way already.`);
       }
       app.paused = { mode, message, retryAfterSeconds, maxHoldSeconds, since: paused?.since ?? now };
       return undefined;
     }
     case "resume":
-      if (!app.paused) return reason("not_paused", `App ${app.name} isn't paused.`);
+      if (!app.paused) return refuse("not_paused", `App ${app.name} isn't paused.`);
       app.paused = null;
       return undefined;
     case "set-minimum":
@@ -114,7 +114,7 @@ function apply(app: AppDocument, command: AppCommand, now: number): Refusal | un
     default: {
       const deployment = deploymentOf(app, command.id);
       if (!deployment) {
-        return reason("unknown_deployment", `App ${app.name} has no deployment ${command.id}.`);
+        return refuse("unknown_deployment", `App ${app.name} has no deployment ${command.id}.`);
       }
       return applyTo(app, deployment, command, now);
     }
@@ -169,7 +169,7 @@ function applyTo(
     }
     case "redeploy":
       if (deployment.redeploy) {
-        return reason("redeploy_in_progress", `Deployment ${id} is being redeployed already.`);
+        return refuse("redeploy_in_progress", `Deployment ${id} is being redeployed already.`);
       }
       if (!isRoutable(deployment))
         return wrongState(deployment, "redeployed; create a new deployment instead");
@@ -225,11 +225,11 @@ function create(
   now: number,
 ): Refusal | undefined {
   if (deploymentOf(app, command.id)) {
-    return reason("deployment_exists", `App ${app.name} has a deployment ${command.id} already.`);
+    return refuse("deployment_exists", `App ${app.name} has a deployment ${command.id} already.`);
   }
   const live = Object.values(app.deployments).filter((deployment) => !isFinished(deployment)).length;
   if (live >= LIVE_DEPLOYMENTS_LIMIT) {
-    return reason(
+    return refuse(
       "too_many_deployments",
       `App ${app.name} has ${live} live deployments, the limit. Delete some before adding more.`,
     );
@@ -260,12 +260,12 @@ function create(
 /** One atomic swap: this one active, the one before it draining and kept as the previous. */
 function promote(app: AppDocument, deployment: Deployment, now: number): Refusal | undefined {
   const { id } = deployment;
-  if (deployment.state === "active") return reason("already_active", `Deployment ${id} is active already.`);
+  if (deployment.state === "active") return refuse("already_active", `Deployment ${id} is active already.`);
   if (deployment.state === "failed" || deployment.state === "removed") {
-    return reason("deployment_finished", `Deployment ${id} is ${deployment.state}; create a new one.`);
+    return refuse("deployment_finished", `Deployment ${id} is ${deployment.state}; create a new one.`);
   }
   if (deployment.state === "pending") {
-    return reason("not_ready", `Deployment ${id} isn't verified yet; only a ready one can be promoted.`);
+    return refuse("not_ready", `Deployment ${id} isn't verified yet; only a ready one can be promoted.`);
   }
   if (deployment.retirement && deployment.retirement.unroutedAt !== null) {
     return unrouted(id);
@@ -291,7 +291,7 @@ function promote(app: AppDocument, deployment: Deployment, now: number): Refusal
 function rollback(app: AppDocument, now: number): Refusal | undefined {
   const previous = deploymentOf(app, app.previous?.id);
   if (!previous) {
-    return reason(
+    return refuse(
       "no_previous_deployment",
       `App ${app.name} has no previous deployment to return to. Promote another one by its id.`,
     );
@@ -308,13 +308,13 @@ function setCanary(
 ): Refusal | undefined {
   const { id, state, retirement } = deployment;
   if (state !== "ready" && state !== "draining") {
-    return reason(
+    return refuse(
       "not_ready",
       `Only a ready or a draining deployment can be the canary; ${id} is ${describe(deployment)}.`,
     );
   }
   if (retirement && retirement.unroutedAt !== null) return unrouted(id);
-  if (!app.active) return reason("no_active_deployment", "A canary needs an active deployment beside it.");
+  if (!app.active) return refuse("no_active_deployment", "A canary needs an active deployment beside it.");
   if (app.minimum && deployment.sequence < app.minimum.sequence) return belowMinimum(app, id);
   if (state === "draining") {
     enter(deployment, "ready", now);
@@ -332,10 +332,10 @@ function setMinimum(app: AppDocument, id: string | null): Refusal | undefined {
     return undefined;
   }
   const deployment = deploymentOf(app, id);
-  if (!deployment) return reason("unknown_deployment", `App ${app.name} has no deployment ${id}.`);
+  if (!deployment) return refuse("unknown_deployment", `App ${app.name} has no deployment ${id}.`);
   const active = deploymentOf(app, app.active);
   if (!active || active.sequence < deployment.sequence) {
-    return reason(
+    return refuse(
       "below_minimum",
       `The active deployment ${active?.id ?? "(none)"} is older than ${id}; promote ${id} or a newer one first.`,
     );
@@ -355,15 +355,15 @@ function requestRetirement(
 ): Refusal | undefined {
   const { id, state } = deployment;
   if (state === "active") {
-    return reason("active_deployment", `Deployment ${id} is active. Promote another one before deleting it.`);
+    return refuse("active_deployment", `Deployment ${id} is active. Promote another one before deleting it.`);
   }
-  if (state === "removed") return reason("deployment_finished", `Deployment ${id} is removed already.`);
+  if (state === "removed") return refuse("deployment_finished", `Deployment ${id} is removed already.`);
   if (deployment.retirement)
-    return reason("deployment_retiring", `Deployment ${id} is being removed already.`);
+    return refuse("deployment_retiring", `Deployment ${id} is being removed already.`);
   if (why === "drained" || why === "deadline") {
     if (state !== "draining") return wrongState(deployment, "retired by the janitor");
     if (why === "drained" && app.previous?.id === id && now < app.previous.retainUntil) {
-      return reason("wrong_state", `Deployment ${id} is kept for a rollback.`);
+      return refuse("wrong_state", `Deployment ${id} is kept for a rollback.`);
     }
   }
   if (state === "pending") {
@@ -430,23 +430,23 @@ function describe(deployment: Deployment): string {
 }
 
 function wrongState(deployment: Deployment, participle: string): Refusal {
-  return reason(
+  return refuse(
     "wrong_state",
     `Deployment ${deployment.id} is ${describe(deployment)} and can't be ${participle}.`,
   );
 }
 
 function unrouted(id: string): Refusal {
-  return reason("deployment_retiring", `Deployment ${id} is unrouted and being removed; create a new one.`);
+  return refuse("deployment_retiring", `Deployment ${id} is unrouted and being removed; create a new one.`);
 }
 
 function belowMinimum(app: AppDocument, id: string): Refusal {
-  return reason(
+  return refuse(
     "below_minimum",
     `Deployment ${id} is older than the app's minimum, ${app.minimum?.id ?? ""}.`,
   );
 }
 
-function reason(code: RefusalCode, message: string): Refusal {
+function refuse(code: RefusalCode, message: string): Refusal {
   return { code, message };
 }

@@ -7,13 +7,13 @@ import type { StoredApp } from "../state/store.ts";
 import { APP_ANSWER_KEPT_BYTES } from "../protocol/limits.ts";
 import {
   answerAgain,
-  changeApp,
+  commitChange,
   idempotencyRecordOf,
   OPERATOR,
   earlierAnswer,
   unknownApp,
   type ChangeView,
-} from "./app-change.ts";
+} from "./commit-change.ts";
 import { kick, type ControlContext } from "./context.ts";
 import type { Idempotency } from "./idempotency.ts";
 import { controlRouter } from "./openapi.ts";
@@ -50,7 +50,10 @@ export const apps = controlRouter()
       throw unknownApp(app);
     }
     const command = { type: "delete-app" } as const;
-    return c.json(await changeApp(c.env.control, c.var.idempotency, app, command, "app.delete", answer), 202);
+    return c.json(
+      await commitChange(c.env.control, c.var.idempotency, app, command, "app.delete", answer),
+      202,
+    );
   });
 
 export async function requireApp(

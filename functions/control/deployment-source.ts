@@ -2,10 +2,10 @@ import { deploymentOf, type AppDocument, type Deployment } from "../apps/app-doc
 import { Problem } from "../errors.ts";
 import { sendSource } from "../providers/railway/source.ts";
 import { sourceArchive } from "../runners/source-archive.ts";
-import { actOnce } from "./act-once.ts";
+import { actThenRecord } from "./act-then-record.ts";
 import { requireApp } from "./apps.ts";
 import { callController } from "./context.ts";
-import { unknownDeployment } from "./app-change.ts";
+import { unknownDeployment } from "./commit-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { put, sentSource } from "./routes/deployment-source.ts";
 
@@ -33,7 +33,7 @@ export const deploymentSource = controlRouter().openapi(put, async (c) => {
   // The client may be here before the controller has begun the rollout.
   waitUntil(callController(env, name, (controller) => controller.reconcile(name)).catch(() => undefined));
   const stillTaken = async (): Promise<void> => void (await look());
-  const sent = await actOnce(c.env.control, null, {
+  const sent = await actThenRecord(c.env.control, null, {
     action: "deployment.upload",
     app: name,
     subject: { kind: "deployment", id },

@@ -4,7 +4,7 @@ import { appChangeView, requireApp } from "./apps.ts";
 import { callController } from "./context.ts";
 import { generateDeploymentId } from "./deployment-id.ts";
 import { lastEventId } from "./last-event-id.ts";
-import { changeApp, earlierAnswer, unknownDeployment, type ChangeView } from "./app-change.ts";
+import { commitChange, earlierAnswer, unknownDeployment, type ChangeView } from "./commit-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { list, create, read, remove, promote, redeploy, rollback, events } from "./routes/deployments.ts";
 import { deploymentView, viewDeployment, viewDeployments } from "./schemas.ts";
@@ -34,7 +34,7 @@ export const deployments = controlRouter()
       promote: body.promote,
     } as const;
     const answer = deploymentChangeView(id);
-    return c.json(await changeApp(context, idempotency, name, command, "deployment.create", answer), 202);
+    return c.json(await commitChange(context, idempotency, name, command, "deployment.create", answer), 202);
   })
   .openapi(read, async (c) => {
     const { app: name, id } = c.req.valid("param");
@@ -47,7 +47,7 @@ export const deployments = controlRouter()
     const { idempotency } = c.var;
     const answer = deploymentChangeView(id);
     return c.json(
-      await changeApp(c.env.control, idempotency, app, command, "deployment.delete", answer),
+      await commitChange(c.env.control, idempotency, app, command, "deployment.delete", answer),
       202,
     );
   })
@@ -57,7 +57,7 @@ export const deployments = controlRouter()
     const { idempotency } = c.var;
     const answer = deploymentChangeView(id);
     return c.json(
-      await changeApp(c.env.control, idempotency, app, command, "deployment.promote", answer),
+      await commitChange(c.env.control, idempotency, app, command, "deployment.promote", answer),
       200,
     );
   })
@@ -67,7 +67,7 @@ export const deployments = controlRouter()
     const { idempotency } = c.var;
     const answer = deploymentChangeView(id);
     return c.json(
-      await changeApp(c.env.control, idempotency, app, command, "deployment.redeploy", answer),
+      await commitChange(c.env.control, idempotency, app, command, "deployment.redeploy", answer),
       202,
     );
   })
@@ -77,7 +77,7 @@ export const deployments = controlRouter()
     const { idempotency } = c.var;
     const command = { type: "rollback" } as const;
     return c.json(
-      await changeApp(c.env.control, idempotency, app, command, "app.rollback", appChangeView(stored)),
+      await commitChange(c.env.control, idempotency, app, command, "app.rollback", appChangeView(stored)),
       200,
     );
   })

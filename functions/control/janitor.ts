@@ -2,7 +2,7 @@ import { reportSchema, type Report } from "../janitor/report.ts";
 import { lastRun, reportWithin, sweep } from "../janitor/sweep.ts";
 import { servicesSweep } from "../janitor/sweep-services.ts";
 import { IDEMPOTENCY_RESULT_LIMIT_BYTES } from "../protocol/limits.ts";
-import { actOnce } from "./act-once.ts";
+import { actThenRecord } from "./act-then-record.ts";
 import { callController } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
 import { lastJanitor, runJanitor } from "./routes/janitor.ts";
@@ -21,7 +21,7 @@ export const janitor = controlRouter()
       waitUntil(run.catch(() => undefined));
       return c.json(await run, 200);
     }
-    const report = await actOnce(c.env.control, c.var.idempotency, {
+    const report = await actThenRecord(c.env.control, c.var.idempotency, {
       action: "janitor.run",
       act,
       details: ({ outcome, decisions, errors }) => ({

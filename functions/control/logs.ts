@@ -3,7 +3,7 @@ import { logStream, nextPage, type ReadLog } from "../rollouts/log-stream.ts";
 import { requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
-import { unknownDeployment } from "./app-change.ts";
+import { unknownDeployment } from "./commit-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { read } from "./routes/logs.ts";
 

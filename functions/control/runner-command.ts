@@ -3,7 +3,7 @@ import { Problem } from "../errors.ts";
 import { printableLine } from "../protocol/printable.ts";
 import { sendCommand } from "../runners/send-command.ts";
 import { runnerOffline } from "../runners/stream-problems.ts";
-import { actOnce } from "./act-once.ts";
+import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import type { Idempotency } from "./idempotency.ts";
 
@@ -32,7 +32,7 @@ export function commandRunner(
   { runnerId, sent, projectId, wait, ...who }: RunnerCommand,
 ): Promise<Ran> {
   const { id: commandId, type } = sent;
-  return actOnce<Ran, z.infer<typeof remembered>>(context, idempotency, {
+  return actThenRecord<Ran, z.infer<typeof remembered>>(context, idempotency, {
     ...who,
     subject: { kind: "runner", id: runnerId },
     action: "runner.command",

@@ -4,7 +4,7 @@ import { hubOf } from "../runners/reach-hub.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
-import { actOnce } from "./act-once.ts";
+import { actThenRecord } from "./act-then-record.ts";
 import { controlRouter } from "./openapi.ts";
 import { list, read, remove, command, drain, issue, revoke } from "./routes/runners.ts";
 import { commandRunner } from "./runner-command.ts";
@@ -26,7 +26,7 @@ export const runners = controlRouter()
   .openapi(remove, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const answer = await actOnce(c.env.control, c.var.idempotency, {
+    const answer = await actThenRecord(c.env.control, c.var.idempotency, {
       ...asViewed(id, "runner.delete"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);
@@ -74,7 +74,7 @@ export const runners = controlRouter()
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
     const { draining } = c.req.valid("json");
-    const answer = await actOnce(c.env.control, c.var.idempotency, {
+    const answer = await actThenRecord(c.env.control, c.var.idempotency, {
       ...asViewed(id, draining ? "runner.drain" : "runner.undrain"),
       act: async () => {
         const known = await requireRunnerRecord(store, id);
@@ -87,7 +87,7 @@ export const runners = controlRouter()
   })
   .openapi(issue, async (c) => {
     const { id } = c.req.valid("param");
-    const answer = await actOnce(c.env.control, c.var.idempotency, {
+    const answer = await actThenRecord(c.env.control, c.var.idempotency, {
       subject: { kind: "runner", id },
       action: "runner.issue-credential",
       act: async () => {
@@ -110,7 +110,7 @@ export const runners = controlRouter()
   .openapi(revoke, async (c) => {
     const { env, store } = c.env.control;
     const { id } = c.req.valid("param");
-    const answer = await actOnce(c.env.control, c.var.idempotency, {
+    const answer = await actThenRecord(c.env.control, c.var.idempotency, {
       ...asViewed(id, "runner.revoke-credential"),
       act: async () => {
         const record = await requireRunnerRecord(store, id);

@@ -109,7 +109,7 @@ export const logView = z
         stream: z.enum(["stdout", "stderr", "system"]),
         text: z.string(),
         /** What wrote it: install, build, start. */
-        phase: z.string().optional(),
+        step: z.string().optional(),
       }),
     ),
     /** Where to go on. */

@@ -1,6 +1,6 @@
 import { Problem } from "../errors.ts";
 import { findSource, putSources } from "../runners/sources.ts";
-import { actOnce } from "./act-once.ts";
+import { actThenRecord } from "./act-then-record.ts";
 import { controlRouter } from "./openapi.ts";
 import { upload, look } from "./routes/sources.ts";
 import { sourcesView } from "./runner-schemas.ts";
@@ -9,7 +9,7 @@ export const sources = controlRouter()
   .openapi(upload, async (c) => {
     const { id } = c.req.valid("param");
     const sha256 = c.req.valid("header")["x-signalbox-sha256"] ?? null;
-    const answer = await actOnce(c.env.control, c.var.idempotency, {
+    const answer = await actThenRecord(c.env.control, c.var.idempotency, {
       subject: { kind: "runner", id },
       action: "runner.upload",
       act: () => putSources(c.env.control.env, id, c.req.raw, sha256),

@@ -1,5 +1,5 @@
 import type { AppCommand } from "../apps/command.ts";
-import { changeApp } from "./app-change.ts";
+import { commitChange } from "./commit-change.ts";
 import { appChangeView, requireApp } from "./apps.ts";
 import type { ControlContext } from "./context.ts";
 import type { Idempotency } from "./idempotency.ts";
@@ -36,5 +36,5 @@ async function change(
   action: string,
 ) {
   const { stored } = await requireApp(c.env.control, app);
-  return changeApp(c.env.control, c.var.idempotency, app, command, action, appChangeView(stored));
+  return commitChange(c.env.control, c.var.idempotency, app, command, action, appChangeView(stored));
 }

@@ -1,4 +1,4 @@
-import type { FetchTarget } from "../apps/contract.ts";
+import type { FetchBackend } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
 import { refuseOwnCookies } from "../own-cookies.ts";
 import { addVary, dropHopByHop } from "./answer-headers.ts";
@@ -23,7 +23,7 @@ export interface Destination {
 export interface ForwardOptions {
   signal?: AbortSignal | undefined;
   /** Reaches backends that have no address on the network. */
-  fetchTarget: FetchTarget;
+  fetchBackend: FetchBackend;
 }
 
 /** A public request, with what was read of it on its way here. */
@@ -50,7 +50,7 @@ export interface Arrival {
 export function forward(
   arrival: Arrival,
   destination: Destination,
-  { signal, fetchTarget }: ForwardOptions,
+  { signal, fetchBackend }: ForwardOptions,
 ): Promise<Response> {
   const { request, names, url, caller } = arrival;
   const overNetwork = destination.url.startsWith("http");
@@ -80,7 +80,7 @@ export function forward(
     if (body !== null) init.body = body;
   }
   const target = destination.url + pathAndQuery(request.url);
-  const send = (): Promise<Response> => fetchTarget(target, init, isOdd ? request : undefined);
+  const send = (): Promise<Response> => fetchBackend(target, init, isOdd ? request : undefined);
   const failed = (error: unknown): never => {
     // Whoever gave up knows why.
     if (signal?.aborted) throw error;

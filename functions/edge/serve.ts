@@ -32,7 +32,7 @@ import { pathOf, queryValue, type RequestUrl } from "./url.ts";
 export interface EdgeContext {
   config: Config;
   tables: RouteTables;
-  fetchTarget: ForwardOptions["fetchTarget"];
+  fetchBackend: ForwardOptions["fetchBackend"];
   pageLayer?: PageLayer;
   waitUntil: (work: Promise<unknown>) => void;
 }
@@ -219,12 +219,12 @@ function send(
   app: AppDocument,
   deployment: Deployment,
   via: Via,
-  { config, signal, fetchTarget }: Given,
+  { config, signal, fetchBackend }: Given,
 ): Promise<Response> {
   const destination: Destination = { url: deployment.url ?? "", deploymentId: deployment.id, via };
   if (isGuarded(app, deployment)) destination.internalToken = config.internalToken;
   if (deployment.target.host === "own") destination.ownHost = true;
-  return forward(arrival, destination, { signal, fetchTarget });
+  return forward(arrival, destination, { signal, fetchBackend });
 }
 
 /** A page of its own belongs to nothing that was there before, and a service worker outlives every page. */

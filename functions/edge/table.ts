@@ -6,7 +6,8 @@ import {
   STORE_RETRY_MS,
   STORE_TIMEOUT_MS,
 } from "../protocol/limits.ts";
-import { StoreUnavailable, type StateStore, type StoredApp } from "../state/store.ts";
+import { StoreHealth } from "../state/store-health.ts";
+import type { StateStore, StoredApp } from "../state/store.ts";
 import {
   Hosts,
   newHost,
@@ -18,7 +19,6 @@ import {
   type RouteTable,
 } from "./hosts.ts";
 import { ReadBudget } from "./read-budget.ts";
-import { StoreHealth } from "./store-health.ts";
 
 type WaitUntil = (work: Promise<unknown>) => void;
 
@@ -172,11 +172,10 @@ export class RouteTables {
     try {
       stored = await this.#store().resolve(host, appName);
     } catch (error) {
-      // Anything else is a matter of one document, and no reason to leave the store alone.
-      if (error instanceof StoreUnavailable) this.#health.failed(this.#now());
+      this.#health.failed(error, this.#now());
       throw error;
     }
-    this.#health.answered();
+    this.#health.answered(this.#now());
     const table = this.#hosts.learn(host, appName, { stored, readAt }, this.#now());
     if (this.#sharedCache) waitUntil(this.#sharedCache.put(sharedKey(host, appName), { stored, readAt }));
     return table;

@@ -13,7 +13,7 @@ export async function sweepApp(
   name: string,
   context: {
     store: StateStore;
-    probeSessions: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
+    sessionsLeft: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
     now: () => number;
     dryRun: boolean;
   },
@@ -38,7 +38,7 @@ async function judge(
   const pastDeadline = deployment.drainDeadline !== null && context.now() >= deployment.drainDeadline;
   const probe: SessionProbe = pastDeadline
     ? { kind: "unknown", why: "not asked: its time is over" }
-    : await context.probeSessions(app, deployment);
+    : await context.sessionsLeft(app, deployment);
   const decision = decide(app, deployment, probe, context.now());
   if (decision.action === "keep" || context.dryRun) return decision;
   const reason = decision.reason === "deadline_passed" ? "deadline" : "drained";

@@ -116,7 +116,7 @@ export interface HostedLogLine {
   stream: HostedLogStream;
   text: string;
   /** What the line's process was doing: `install`, `build`, `start`. */
-  phase?: string;
+  step?: string;
 }
 
 export interface HostedLogPage {
@@ -253,14 +253,16 @@ export function parseRunnerRefusal(value: unknown): RunnerRefusal | null {
 
 function parseLogLine(value: unknown): HostedLogLine | null {
   if (!isObject(value) || typeof value["at"] !== "string" || typeof value["text"] !== "string") return null;
-  const { at, text, phase } = value;
+  const { at, text } = value;
+  // Runners of the first builds said `phase`.
+  const step = value["step"] ?? value["phase"];
   const stream = oneOf(hostedLogStreams, value["stream"]);
-  if (stream === null || (phase !== undefined && typeof phase !== "string")) return null;
+  if (stream === null || (step !== undefined && typeof step !== "string")) return null;
   return {
     at: printableLine(at, FIELD_LIMIT),
     stream,
     text: text.slice(0, LINE_LIMIT),
-    ...(phase === undefined ? {} : { phase: printableLine(phase, FIELD_LIMIT) }),
+    ...(step === undefined ? {} : { step: printableLine(step, FIELD_LIMIT) }),
   };
 }
 

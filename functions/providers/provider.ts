@@ -52,7 +52,7 @@ export interface LogPage {
     stream: "stdout" | "stderr" | "system";
     text: string;
     /** What wrote it: `install`, `build`, `start`. */
-    phase?: string | undefined;
+    step?: string | undefined;
   }[];
   /** Where to go on. It only rises, across restarts of the app and the store. */
   cursor: number;

@@ -4,7 +4,7 @@ import type { Decision } from "../janitor/report.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
 import { openProviders } from "../providers/open.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
-import { fetchTarget } from "../runners/tunnel.ts";
+import { fetchBackend } from "../runners/tunnel.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
 import type { StateStore } from "../state/store.ts";
 import {
@@ -20,7 +20,7 @@ import { endPages, reloadPages } from "../pages/hubs.ts";
 import { tellReload } from "../apps/contract.ts";
 import { tableAgeLimitMs } from "../apps/due.ts";
 import { RolloutDriver, type DriverParts } from "./driver.ts";
-import { evidence } from "./evidence.ts";
+import { sessionsLeft } from "./sessions-left.ts";
 import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
 import { verify } from "./verify.ts";
@@ -41,20 +41,26 @@ export class AppController extends DurableObject<ControllerEnv> {
     super(ctx, env);
     const config = configOf(env);
     this.#store = openStore(env);
-    const caller = { internalToken: config.internalToken, fetchTarget: fetchTarget(env) };
+    const caller = { internalToken: config.internalToken, fetchBackend: fetchBackend(env) };
     const providers = openProviders({ env, store: this.#store, ...config });
     const limitMs = tableAgeLimitMs(config.routeTtlMs);
     this.#progress = new ProgressLog(ctx.storage.sql, Date.now);
     this.#parts = {
       store: this.#store,
       providers,
-      verify: (app, deployment) => verify(app, deployment, { config, fetchTarget: caller.fetchTarget }),
+      verify: (app, deployment) => verify(app, deployment, { config, fetchBackend: caller.fetchBackend }),
       tellReload: (app, deployment) =>
         contractOf(app, deployment) === "edge"
           ? tellPages(env, app, deployment)
           : tellReload(app, deployment, caller),
-      probeSessions: (app, deployment) =>
-        evidence(app, deployment, { caller, providers, pages: env, tableAgeLimitMs: limitMs, now: Date.now }),
+      sessionsLeft: (app, deployment) =>
+        sessionsLeft(app, deployment, {
+          caller,
+          providers,
+          pages: env,
+          tableAgeLimitMs: limitMs,
+          now: Date.now,
+        }),
       endPages: async (app, deployment) => {
         if (contractOf(app, deployment) === "edge") await endPages(env, { app: app.name, deployment });
       },
@@ -69,7 +75,7 @@ export class AppController extends DurableObject<ControllerEnv> {
 
   /** Does what is due for the app. A round that is under way looks again at once. */
   async reconcile(app: string): Promise<void> {
-    return (await this.#driverOf(app)).lookAgain();
+    return (await this.#driverOf(app)).reconcile();
   }
 
   /** Takes a deployment's next step now, whatever it was put off for. */
@@ -81,7 +87,7 @@ export class AppController extends DurableObject<ControllerEnv> {
   async sweep(app: string, dryRun: boolean): Promise<Decision[]> {
     const decisions = await sweepApp(app, {
       store: this.#store,
-      probeSessions: this.#parts.probeSessions,
+      sessionsLeft: this.#parts.sessionsLeft,
       now: Date.now,
       dryRun,
     });

@@ -9,8 +9,8 @@ import { commitDocument } from "../apps/commit.ts";
 import { logAppDeleted } from "../apps/decision-log.ts";
 import { dueTime } from "../apps/due.ts";
 import { STORE_RETRY_MS } from "../protocol/limits.ts";
+import { StoreHealth } from "../state/store-health.ts";
 import { LONGEST_WAIT_MS, takeStep, type StepParts } from "./steps.ts";
-import { StoreOutages } from "./store-outages.ts";
 import { Waits } from "./waits.ts";
 
 /** What a driver works with; the controller brings the real parts. */
@@ -19,7 +19,7 @@ export interface DriverParts extends StepParts {
   tableAgeLimitMs: number;
   /** Resolves after `ms`, or at once when aborted. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** Schedules a call of `lookAgain`, which survives this process; null: none. */
+  /** Schedules a call of `reconcile`, which survives this process; null: none. */
   wakeAt: (time: number | null) => Promise<void>;
 }
 
@@ -34,14 +34,14 @@ const RETRY_LIMIT_MS = 15_000;
 
 /**
  * Drives one app: takes every step that is due, one committed step at a time for each deployment. It owns the waits, the
- * steps that are running and what it saw of the store's outages. All that matters is in the document, so a new driver
+ * steps that are running and what it saw of the store's health. All that matters is in the document, so a new driver
  * resumes what another left. A deployment whose step fails, hangs or is slow holds up no other.
  */
 export class RolloutDriver {
   readonly app: string;
   readonly #parts: DriverParts;
   readonly #waits = new Waits();
-  readonly #storeOutages = new StoreOutages();
+  readonly #storeHealth = new StoreHealth();
   /** Steps under way, by deployment. */
   readonly #steps = new Map<string, Promise<void>>();
   #running: Promise<void> | null = null;
@@ -57,7 +57,7 @@ export class RolloutDriver {
   }
 
   /** Does what is due. A round that is under way reads the app again at once. */
-  lookAgain(): Promise<void> {
+  reconcile(): Promise<void> {
     this.#isOutdated = true;
     this.#onOutdated();
     this.#running ??= this.#run();
@@ -67,7 +67,7 @@ export class RolloutDriver {
   /** Takes a deployment's next step now, whatever it was put off for. */
   hurry(deployment: string): Promise<void> {
     this.#waits.end(deployment);
-    return this.lookAgain();
+    return this.reconcile();
   }
 
   /** Takes all steps until none is due, and returns when the next one is (null: none, unless something changes). */
@@ -78,7 +78,7 @@ export class RolloutDriver {
         const outdated = this.#untilOutdated();
         const busy = [...this.#steps.keys()];
         const stored = await this.#parts.store.readApp(this.app);
-        this.#storeOutages.answered(this.#parts.now());
+        this.#storeHealth.answered(this.#parts.now());
         if (stored === null) return null;
         // A step that ended meanwhile may have committed after this read.
         if (busy.some((id) => !this.#steps.has(id))) continue;
@@ -99,7 +99,7 @@ export class RolloutDriver {
       }
       return this.#parts.now() + STORE_RETRY_MS;
     } catch (error) {
-      this.#storeOutages.failed(error);
+      this.#storeHealth.failed(error, this.#parts.now());
       throw error;
     } finally {
       // The next round must find no step of this one still at work.
@@ -146,7 +146,7 @@ export class RolloutDriver {
   #idle(app: AppDocument): { deployment: Deployment; at: number }[] {
     const freshness = {
       tableAgeLimitMs: this.#parts.tableAgeLimitMs,
-      storeBackAt: this.#storeOutages.backAt,
+      storeBackAt: this.#storeHealth.backAt,
     };
     return (
       Object.values(app.deployments)
@@ -177,7 +177,7 @@ export class RolloutDriver {
     };
     const step = takeStep(app, deployment, { ...this.#parts, waits: this.#waits })
       .catch((error: unknown) => {
-        this.#storeOutages.failed(error);
+        this.#storeHealth.failed(error, this.#parts.now());
         putOff(messageOf(error));
       })
       .finally(() => {

@@ -14,7 +14,7 @@ export interface StepParts {
   providers: Providers;
   verify: (app: AppDocument, deployment: Deployment) => Promise<Verification>;
   tellReload: (app: AppDocument, deployment: Deployment) => Promise<{ sockets: number | null; why: string }>;
-  probeSessions: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
+  sessionsLeft: (app: AppDocument, deployment: Deployment) => Promise<SessionProbe>;
   /** Forgets what was kept of a deployment's pages. */
   endPages: (app: AppDocument, deployment: Deployment) => Promise<void>;
   progress: Progress;
@@ -205,7 +205,7 @@ async function remove(
     return commit(app, deployment, { type: "unroute", id }, context, { step: "unroute", status: "done" });
   }
   if (onEvidence && context.now() < (deployment.drainDeadline ?? 0)) {
-    const probe = await context.probeSessions(app, deployment);
+    const probe = await context.sessionsLeft(app, deployment);
     if (probe.kind === "known" && probe.sessions > 0) {
       const reason = `${probe.sessions} sessions came back and are still there`;
       return backOffCleanUp(deployment, "remove", reason, context);
@@ -220,7 +220,7 @@ async function remove(
 
 /** Whether somebody came back between the janitor's look and now. */
 async function hasReturned(app: AppDocument, deployment: Deployment, context: StepContext): Promise<boolean> {
-  const probe = await context.probeSessions(app, deployment);
+  const probe = await context.sessionsLeft(app, deployment);
   return probe.kind === "unknown" || probe.sessions > 0;
 }
 

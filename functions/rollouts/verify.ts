@@ -5,13 +5,13 @@ import { CONTRACT_ANSWER_LIMIT_BYTES, CONTRACT_CALL_TIMEOUT_MS } from "../protoc
 import { ANSWER_START_BYTES, answerLine } from "../protocol/answer-line.ts";
 import { contractOf, type AppDocument, type Contract, type Deployment } from "../apps/app-document.ts";
 import { AnswerTooLarge, textStart, textWithin } from "../answer-body.ts";
-import { describeFailure, type FetchTarget } from "../apps/contract.ts";
+import { describeFailure, type FetchBackend } from "../apps/contract.ts";
 import type { Verification } from "./steps.ts";
 
 /** What the edge serves with. */
 export interface EdgeAccess {
   config: Config;
-  fetchTarget: FetchTarget;
+  fetchBackend: FetchBackend;
 }
 
 const metaAnswer = z.object({ deployment_id: z.string() });

@@ -16,7 +16,7 @@ const URL_OF_HUB = "https://hub/";
 const IDS_KEPT = 1_000;
 const ids = new Map<string, DurableObjectId>();
 
-/** Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. `whole`: as `FetchTarget` has it. */
+/** Calls the hub of a runner by `fetch`, which alone carries bodies and WebSockets. `whole`: as `FetchBackend` has it. */
 export function fetchHub(
   env: HubBinding,
   call: HubCall,

@@ -28,9 +28,7 @@ async function bring(
   step: StepOptions & { limitMs: number },
 ): Promise<string> {
   const title = `${manager.name} ${manager.version}`;
-  await step.log.append([
-    systemLine(`${title} isn't on this machine: it is installed from npm.`, step.phase),
-  ]);
+  await step.log.append([systemLine(`${title} isn't on this machine: it is installed from npm.`, step.step)]);
   try {
     return await store.bring(manager, step.signal, (command, directory) =>
       // Not the deployment's variables nor its home: what is installed here is for every other deployment too.

@@ -7,7 +7,7 @@ import { RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import { findCaches } from "../workspaces/caches.ts";
 import type { Evictable } from "../workspaces/disk.ts";
-import { Deployment, type DeploymentHost } from "./deployment.ts";
+import { Supervisor, type SupervisorParts } from "./supervisor.ts";
 import { type DeploymentManifest, loadManifest, saveManifest } from "./manifest.ts";
 import type { HostChoice } from "../tunnel/hosts.ts";
 import { Slots } from "./slots.ts";
@@ -18,7 +18,7 @@ import { type DeploymentTiming, deploymentTiming } from "./timing.ts";
 const PREPARING_LIMIT = 2;
 
 export type DeploymentManagerOptions = Pick<
-  DeploymentHost,
+  SupervisorParts,
   "sources" | "disk" | "ports" | "journal" | "trash" | "managers" | "ownProgram" | "confinement"
 > & {
   directory: string;
@@ -32,8 +32,8 @@ export type DeploymentManagerOptions = Pick<
  */
 export class DeploymentManager {
   readonly #directory: string;
-  readonly #host: DeploymentHost;
-  readonly #deployments = new Map<string, Deployment>();
+  readonly #parts: SupervisorParts;
+  readonly #supervisors = new Map<string, Supervisor>();
   readonly #creations = new Map<string, Promise<HostedDeployment>>();
   readonly #changes = new EventEmitter();
   #isClosing = false;
@@ -43,7 +43,7 @@ export class DeploymentManager {
     this.#directory = options.directory;
     this.#changes.setMaxListeners(0);
     const { sources, disk, ports, journal, trash, managers, ownProgram, confinement } = options;
-    this.#host = {
+    this.#parts = {
       sources,
       disk,
       ports,
@@ -77,7 +77,7 @@ export class DeploymentManager {
     parseKey(key);
     // Of two at the same time, the second waits and then finds the first one's deployment.
     await this.#creations.get(key)?.catch(() => undefined);
-    const known = this.#deployments.get(key);
+    const known = this.#supervisors.get(key);
     if (known !== undefined) {
       if (known.manifest.state === "stopping") {
         throw new RunnerError(
@@ -106,7 +106,7 @@ export class DeploymentManager {
   }
 
   list(): HostedDeployment[] {
-    return [...this.#deployments.values()].map((deployment) => deployment.status());
+    return [...this.#supervisors.values()].map((supervisor) => supervisor.status());
   }
 
   /** Lines from a cursor on; with a signal it waits for the first one. Errors: `deployment_not_found`. */
@@ -116,24 +116,24 @@ export class DeploymentManager {
 
   /** Errors: `deployment_not_found`, `deployment_stopping`. */
   async restart(key: string): Promise<HostedDeployment> {
-    const deployment = this.#get(key);
-    await deployment.restart();
-    return deployment.status();
+    const supervisor = this.#get(key);
+    await supervisor.restart();
+    return supervisor.status();
   }
 
   /** Ends and deletes a deployment; false if there was none. Resolves when nothing of it is left. */
   async remove(key: string): Promise<boolean> {
     await this.#creations.get(key)?.catch(() => undefined);
-    const deployment = this.#deployments.get(key);
-    if (deployment === undefined) return false;
-    await deployment.remove();
-    this.#deployments.delete(key);
+    const supervisor = this.#supervisors.get(key);
+    if (supervisor === undefined) return false;
+    await supervisor.remove();
+    this.#supervisors.delete(key);
     const { app } = parseKey(key);
     if (
       this.#ofApp(app).length === 0 &&
       ![...this.#creations.keys()].some((other) => other.startsWith(`${app}/`))
     ) {
-      await this.#host.trash.discard(join(this.#directory, app));
+      await this.#parts.trash.discard(join(this.#directory, app));
     }
     this.#changes.emit("change");
     return true;
@@ -146,7 +146,7 @@ export class DeploymentManager {
 
   /** Where the tunnel finds a service; only while it is running. */
   lookup(service: string): { port: number; host: HostChoice } | null {
-    const manifest = this.#deployments.get(service)?.manifest;
+    const manifest = this.#supervisors.get(service)?.manifest;
     if (manifest?.state !== "running" || manifest.port === null) return null;
     return { port: manifest.port, host: manifest.spec.host ?? "public" };
   }
@@ -154,7 +154,7 @@ export class DeploymentManager {
   /** Takes no new deployments; resolves when those that are being prepared have come up or failed. */
   async settle(): Promise<void> {
     this.#isClosing = true;
-    while ([...this.#deployments.values()].some((deployment) => deployment.isUnsettled)) {
+    while ([...this.#supervisors.values()].some((supervisor) => supervisor.isUnsettled)) {
       await once(this.#changes, "change");
     }
   }
@@ -163,17 +163,17 @@ export class DeploymentManager {
   async close(): Promise<void> {
     this.#isClosing = true;
     await Promise.allSettled(this.#creations.values());
-    const all = [...this.#deployments.values()];
-    await Promise.all(all.filter(({ isUnsettled }) => isUnsettled).map((deployment) => deployment.close()));
-    await Promise.all(all.map((deployment) => deployment.close()));
+    const all = [...this.#supervisors.values()];
+    await Promise.all(all.filter(({ isUnsettled }) => isUnsettled).map((supervisor) => supervisor.close()));
+    await Promise.all(all.map((supervisor) => supervisor.close()));
   }
 
   /** What can be made again: failed deployments' trees, and the caches of apps that aren't being prepared. */
   async evictables(): Promise<Evictable[]> {
     const found: Evictable[] = [];
-    for (const deployment of this.#deployments.values()) {
-      if (deployment.manifest.state !== "failed" || !deployment.manifest.prepared) continue;
-      found.push({ path: deployment.workDirectory, evict: () => deployment.evict() });
+    for (const supervisor of this.#supervisors.values()) {
+      if (supervisor.manifest.state !== "failed" || !supervisor.manifest.prepared) continue;
+      found.push({ path: supervisor.workDirectory, evict: () => supervisor.evict() });
     }
     for (const app of await directoriesIn(this.#directory)) {
       for (const path of await findCaches(join(this.#directory, app, ".home"), 1)) {
@@ -184,7 +184,7 @@ export class DeploymentManager {
         found.push({
           path,
           evict: async () => {
-            if (!isInUse()) await this.#host.trash.discard(path);
+            if (!isInUse()) await this.#parts.trash.discard(path);
           },
         });
       }
@@ -193,7 +193,7 @@ export class DeploymentManager {
   }
 
   async #create(key: string, spec: DeploymentSpec): Promise<HostedDeployment> {
-    const { sources, disk, trash } = this.#host;
+    const { sources, disk, trash } = this.#parts;
     (await disk.reserve(0)).release();
     const { sha256 } = spec.source;
     if ((await sources.find(sha256)) === null) {
@@ -218,10 +218,10 @@ export class DeploymentManager {
     await trash.discard(directory);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await saveManifest(directory, manifest);
-    const deployment = await Deployment.open(this.#host, directory, manifest);
-    this.#deployments.set(key, deployment);
-    deployment.start();
-    return deployment.status();
+    const supervisor = await Supervisor.open(this.#parts, directory, manifest);
+    this.#supervisors.set(key, supervisor);
+    supervisor.start();
+    return supervisor.status();
   }
 
   async #resume(): Promise<void> {
@@ -241,23 +241,23 @@ export class DeploymentManager {
     const directory = join(this.#directory, key);
     const manifest = await loadManifest(directory);
     if (manifest === null) {
-      await this.#host.trash.discard(directory);
+      await this.#parts.trash.discard(directory);
       return;
     }
-    const deployment = await Deployment.open(this.#host, directory, manifest);
-    this.#deployments.set(key, deployment);
+    const supervisor = await Supervisor.open(this.#parts, directory, manifest);
+    this.#supervisors.set(key, supervisor);
     if (manifest.state === "stopping") await this.remove(key);
-    else deployment.start();
+    else supervisor.start();
   }
 
-  #get(key: string): Deployment {
-    const deployment = this.#deployments.get(key);
-    if (deployment) return deployment;
+  #get(key: string): Supervisor {
+    const supervisor = this.#supervisors.get(key);
+    if (supervisor) return supervisor;
     throw new RunnerError("deployment_not_found", `There is no deployment ${key} on this runner.`);
   }
 
   #isReferenced(sha256: string): boolean {
-    return [...this.#deployments.values()].some(({ manifest }) => manifest.spec.source.sha256 === sha256);
+    return [...this.#supervisors.values()].some(({ manifest }) => manifest.spec.source.sha256 === sha256);
   }
 
   #isPreparing(app: string): boolean {
@@ -270,8 +270,8 @@ export class DeploymentManager {
     );
   }
 
-  #ofApp(app: string): Deployment[] {
-    return [...this.#deployments.values()].filter(({ key }) => key.startsWith(`${app}/`));
+  #ofApp(app: string): Supervisor[] {
+    return [...this.#supervisors.values()].filter(({ key }) => key.startsWith(`${app}/`));
   }
 }
 

@@ -25,7 +25,7 @@ export class StepFailure extends Error {
 
 export interface StepOptions {
   /** Said in logs and failures: install, build, start. */
-  phase: string;
+  step: string;
   command: string;
   signal: AbortSignal;
   owner: string;
@@ -51,11 +51,11 @@ export interface StepOptions {
 
 /** Runs a command to its end. Throws {@link StepFailure} if it fails, `disk_full`, or the abort. */
 export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
-  const { phase, signal, disk, limitMs } = options;
-  const capture = new Capture(options.log, phase, LAST_LINES);
+  const { step, signal, disk, limitMs } = options;
+  const capture = new Capture(options.log, step, LAST_LINES);
   const limits = new AbortController();
   const timer = setTimeout(() => {
-    limits.abort(new StepFailure(`The ${phase} took longer than ${limitMs / 1_000} s`, capture.lastLines));
+    limits.abort(new StepFailure(`The ${step} took longer than ${limitMs / 1_000} s`, capture.lastLines));
   }, limitMs);
   // The command writes without asking: stop it while others still have room.
   const watch = setInterval(() => {
@@ -70,7 +70,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();
-    if (exit.code !== 0) throw new StepFailure(`The ${phase} ${describeExit(exit)}`, capture.lastLines);
+    if (exit.code !== 0) throw new StepFailure(`The ${step} ${describeExit(exit)}`, capture.lastLines);
   } finally {
     clearTimeout(timer);
     clearInterval(watch);
@@ -89,10 +89,10 @@ export interface Server {
 
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
-  const capture = new Capture(options.log, options.phase, LAST_LINES);
+  const capture = new Capture(options.log, options.step, LAST_LINES);
   const process = await host(options, capture, options.signal);
   const ended = process.finished.then(
-    (exit) => new StepFailure(`The ${options.phase} command ${describeExit(exit)}`, capture.lastLines),
+    (exit) => new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
   ended.catch(() => undefined);
   return {

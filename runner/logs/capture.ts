@@ -8,14 +8,14 @@ import { type LogFile, type LogLine, TEXT_LIMIT } from "./log-file.ts";
  */
 export class Capture {
   readonly #log: LogFile;
-  readonly #phase: string;
+  readonly #step: string;
   readonly #keep: number;
   /** The last lines of both streams, oldest first. */
   readonly lastLines: string[] = [];
 
-  constructor(log: LogFile, phase: string, keep: number) {
+  constructor(log: LogFile, step: string, keep: number) {
     this.#log = log;
-    this.#phase = phase;
+    this.#step = step;
     this.#keep = keep;
   }
 
@@ -46,7 +46,7 @@ export class Capture {
     const lines: LogLine[] = [];
     for (const text of texts) {
       for (let start = 0; start === 0 || start < text.length; start += TEXT_LIMIT) {
-        lines.push({ at, stream, text: text.slice(start, start + TEXT_LIMIT), phase: this.#phase });
+        lines.push({ at, stream, text: text.slice(start, start + TEXT_LIMIT), step: this.#step });
       }
     }
     if (lines.length === 0) return;

@@ -228,8 +228,8 @@ export const TEXT_LIMIT = 16 * 1024;
 const LINE_LIMIT_BYTES = 6 * TEXT_LIMIT + 1_024;
 
 /** A line by the runner itself. */
-export function systemLine(text: string, phase?: string): LogLine {
-  return { at: new Date().toISOString(), stream: "system", text, ...(phase === undefined ? {} : { phase }) };
+export function systemLine(text: string, step?: string): LogLine {
+  return { at: new Date().toISOString(), stream: "system", text, ...(step === undefined ? {} : { step }) };
 }
 
 function fileName(start: number): string {
@@ -249,6 +249,7 @@ function parseLine(text: string): LogLine | null {
   const line = "text" in value && typeof value.text === "string" ? value.text : null;
   const stream = "stream" in value ? value.stream : null;
   if (line === null || (stream !== "stdout" && stream !== "stderr" && stream !== "system")) return null;
-  const phase = "phase" in value && typeof value.phase === "string" ? { phase: value.phase } : {};
-  return { at, stream, text: line, ...phase };
+  // Runners of the first builds wrote `phase`.
+  const step = "step" in value ? value.step : "phase" in value ? value.phase : undefined;
+  return { at, stream, text: line, ...(typeof step === "string" ? { step } : {}) };
 }

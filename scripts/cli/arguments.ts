@@ -77,8 +77,10 @@ export function parseInvocation(argv: readonly string[], commands: readonly Comm
 function formerFlags(command: Command): Flags {
   const all = [...Object.values<Flag>(command.flags), ...(command.arguments ?? [])];
   return Object.fromEntries(
-    all.flatMap(({ formerly, summary }) =>
-      formerly === undefined ? [] : [[formerly, { type: "string" as const, summary }]],
+    all.flatMap(({ formerly, summary, choices }) =>
+      formerly === undefined
+        ? []
+        : [[formerly, { type: "string" as const, summary, ...(choices && { choices }) }]],
     ),
   );
 }

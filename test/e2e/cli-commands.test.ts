@@ -124,6 +124,9 @@ test("logs", async () => {
   const lines = jsonLines(stdout);
   expect(lines.some(({ text }) => String(text).startsWith("plain-http dev listening"))).toBe(true);
   expect(lines.at(-1)).toMatchObject({ type: "result", id: "later" });
+  const started = jsonLines((await operator.run(["logs", ...APP, "--phase", "start", "--json"])).stdout);
+  expect(started.length).toBeGreaterThan(1);
+  for (const written of started.slice(0, -1)) expect(written).toMatchObject({ type: "log", step: "start" });
   const shown = await screen("logs", "later", ...APP, "--timestamps", "-n", "1");
   expect(shown).toMatch(/^\d{4}-\d\d-\d\dT\S+ \S/);
   expect(shown.trim().split("\n")).toHaveLength(1);

@@ -56,7 +56,7 @@ async function world({ onTestFinished }: TestContext): Promise<World> {
 }
 
 interface Page {
-  lines: { at: string; stream: string; text: string; phase?: string }[];
+  lines: { at: string; stream: string; text: string; step?: string }[];
   cursor: number;
   truncated: boolean;
   complete: boolean;
@@ -95,12 +95,10 @@ test.concurrent(
     await ask("/one");
     await logged(app, "/one");
     const { lines, cursor } = await page(app, "");
-    expect(lines).toContainEqual(
-      expect.objectContaining({ stream: "stdout", text: "built", phase: "build" }),
-    );
+    expect(lines).toContainEqual(expect.objectContaining({ stream: "stdout", text: "built", step: "build" }));
     expect(lines).toContainEqual(expect.objectContaining({ stream: "stderr", text: "with a warning" }));
     expect(lines).toContainEqual(
-      expect.objectContaining({ stream: "stdout", text: "app listens", phase: "start" }),
+      expect.objectContaining({ stream: "stdout", text: "app listens", step: "start" }),
     );
     expect(asked(lines)).toEqual(["/one"]);
     expect(lines.every(({ at }) => !Number.isNaN(Date.parse(at)))).toBe(true);

@@ -13,7 +13,7 @@ import { CONTROL_TOKEN, INTERNAL_TOKEN, until, type PublicAnswer } from "../help
 import { WorldPool } from "../helpers/world-pool.ts";
 
 const logPage = z.object({
-  lines: z.array(z.object({ text: z.string(), phase: z.string() })),
+  lines: z.array(z.object({ text: z.string(), step: z.string() })),
   cursor: z.number(),
   complete: z.boolean(),
 });
@@ -310,7 +310,7 @@ test.concurrent(
       () => read("cursor=0"),
       ({ lines }) => lines.some(({ text }) => text.includes("version one listens")),
     );
-    expect(first.lines.map(({ phase }) => phase)).toEqual(expect.arrayContaining(["build", "start"]));
+    expect(first.lines.map(({ step }) => step)).toEqual(expect.arrayContaining(["build", "start"]));
     const texts: string[] = [];
     let { cursor } = first;
     for (let number = 0; number < 30; number++) await visit(`/page-${number}`);

@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => world.stop());
 
 interface Page {
-  lines: { text: string; stream: string; phase?: string }[];
+  lines: { text: string; stream: string; step?: string }[];
   cursor: number;
   complete: boolean;
   detail?: string;
@@ -36,8 +36,8 @@ test("what the build and the app wrote can be read, each line once, until the se
     () => read("v1", 0),
     ({ lines }) => lines.some(({ text }) => text === "version one listens"),
   );
-  expect(first.lines).toContainEqual(expect.objectContaining({ text: "found image shop:1", phase: "build" }));
-  expect(first.lines.at(-1)).toMatchObject({ stream: "stdout", phase: "start" });
+  expect(first.lines).toContainEqual(expect.objectContaining({ text: "found image shop:1", step: "build" }));
+  expect(first.lines.at(-1)).toMatchObject({ stream: "stdout", step: "start" });
   expect(await read("v1", first.cursor)).toMatchObject({ lines: [], cursor: first.cursor, complete: false });
 
   const [deployment] = world.railway.state.deployments("shop-v1");

@@ -73,7 +73,7 @@ test("the Worker's parsers read each answer, from upload to removal", async () =
 
   const page = await call("GET", runnerPaths.logs(key, { cursor: 0, limit: 2, wait: 1 }));
   expect(page.status).toBe(200);
-  expect(page.body).toMatchObject({ lines: [{ stream: "system", phase: "unpack" }, {}] });
+  expect(page.body).toMatchObject({ lines: [{ stream: "system", step: "unpack" }, {}] });
   expect(parseHostedLogPage(page.body)).toEqual(page.body);
 
   const restart = await call("POST", runnerPaths.restart(key, "1"));

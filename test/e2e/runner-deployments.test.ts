@@ -54,7 +54,7 @@ async function answerOf(port: number | null, path = "/"): Promise<string> {
 }
 
 test.concurrent(
-  "a source becomes a running server, with logs of each phase, and is gone after it is removed",
+  "a source becomes a running server, with logs of each step, and is gone after it is removed",
   async (context) => {
     const world = await World.open(context);
     const sha256 = await world.runner.upload(app);
@@ -75,9 +75,9 @@ test.concurrent(
     expect(body).toMatchObject({ truncated: false });
     expect(body["lines"]).toEqual(
       expect.arrayContaining([
-        expect.objectContaining({ phase: "install", stream: "stdout", text: "installing" }),
-        expect.objectContaining({ phase: "build", stream: "stderr", text: "building" }),
-        expect.objectContaining({ phase: "start", stream: "stdout", text: `up on ${port}` }),
+        expect.objectContaining({ step: "install", stream: "stdout", text: "installing" }),
+        expect.objectContaining({ step: "build", stream: "stderr", text: "building" }),
+        expect.objectContaining({ step: "start", stream: "stdout", text: `up on ${port}` }),
       ]),
     );
     const after = await world.runner.json(

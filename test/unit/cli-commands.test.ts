@@ -41,6 +41,13 @@ describe("old spellings", () => {
     expect(oldSpellings.at(-1)).toMatch(/^--deployment-(?:id|name) is now spelled: signalbox \w/);
   });
 
+  test("logs --phase", () => {
+    const { flags, oldSpellings } = read("logs", "--phase", "build");
+    expect(flags["step"]).toBe("build");
+    expect(oldSpellings).toEqual(["--phase is now spelled: --step"]);
+    expect(() => read("logs", "--phase", "test")).toThrow("--phase must be install or build or start");
+  });
+
   test.each([["runners", "forget", "one"], ["projects"], ["remove", "prod"]])("%s %s", (...argv) => {
     expect(read(...argv).oldSpellings[0]).toContain(" is now spelled: signalbox ");
   });

@@ -81,7 +81,7 @@ class World {
       providers: { url: provider, runner: provider, railway: provider },
       verify: (_, deployment) => this.#called("verify", deployment, this.verify),
       tellReload: (_, deployment) => this.#called("reload", deployment, this.tell),
-      probeSessions: (_, deployment) => this.#called("probe", deployment, this.probe),
+      sessionsLeft: (_, deployment) => this.#called("probe", deployment, this.probe),
       endPages: () => Promise.resolve(),
       tableAgeLimitMs: TABLE_AGE_MS,
       progress: {
@@ -386,10 +386,10 @@ describe("many deployments at once", () => {
     world.verify = (deployment) =>
       deployment.id === "v1" ? slow.promise : Promise.resolve({ ok: true, contract: "pulse" });
     await world.deploy("v1");
-    const running = world.driver.lookAgain();
+    const running = world.driver.reconcile();
     await settle();
     await world.deploy("v2");
-    void world.driver.lookAgain();
+    void world.driver.reconcile();
     await settle();
     expect(world.document.active).toBe("v2");
     slow.resolve({ ok: true, contract: "pulse" });
@@ -406,10 +406,10 @@ describe("what overlaps", () => {
     await world.deploy("v1", false);
     await world.run();
     await world.command({ type: "retire", id: "v1", reason: "deleted" });
-    const running = world.driver.lookAgain();
+    const running = world.driver.reconcile();
     await settle();
     const arrival = holdNextRead(world.store);
-    void world.driver.lookAgain();
+    void world.driver.reconcile();
     await settle();
     told.resolve({ sockets: 1, why: "" });
     await settle();
@@ -424,10 +424,10 @@ describe("what overlaps", () => {
     world.verify = () => slow.promise;
     await world.deploy("v1");
     let over = false;
-    const running = world.driver.lookAgain().finally(() => (over = true));
+    const running = world.driver.reconcile().finally(() => (over = true));
     await settle();
     world.store.fault = () => true;
-    void world.driver.lookAgain();
+    void world.driver.reconcile();
     await settle();
     expect(over).toBe(false);
     slow.resolve({ ok: true, contract: "pulse" });
@@ -441,7 +441,7 @@ describe("what overlaps", () => {
     const slow = Promise.withResolvers<Verification>();
     world.verify = () => slow.promise;
     await world.deploy("v1");
-    const running = world.driver.lookAgain();
+    const running = world.driver.reconcile();
     await settle();
     expect(world.alarm).toBe(START + 1_000);
     slow.resolve({ ok: true, contract: "pulse" });

@@ -49,15 +49,17 @@ test.each([
 
 test("a page of a log has whole lines and a cursor", () => {
   const line = { at: "2026-11-30T12:00:00Z", stream: "stdout", text: "up" };
-  const page = { lines: [line, { ...line, phase: "build" }], cursor: 3, truncated: true };
+  const page = { lines: [line, { ...line, step: "build" }], cursor: 3, truncated: true };
   expect(parseHostedLogPage(page)).toEqual(page);
+  const older = { ...page, lines: [line, { ...line, phase: "build" }] };
+  expect(parseHostedLogPage(older)).toEqual(page);
   // Runners before `truncated`.
   expect(parseHostedLogPage({ lines: [], cursor: 3 })).toEqual({ lines: [], cursor: 3, truncated: false });
   for (const wrong of [
     { ...page, cursor: -1 },
     { ...page, truncated: 1 },
     { ...page, lines: [{ ...line, stream: "stdin" }] },
-    { ...page, lines: [{ ...line, phase: 1 }] },
+    { ...page, lines: [{ ...line, step: 1 }] },
     { ...page, lines: [null] },
     { ...page, lines: {} },
   ]) {
@@ -70,13 +72,13 @@ test("a line of a log is cut; its colours stay", () => {
     at: "x".repeat(1_000),
     stream: "stdout",
     text: `\u001b[31m${"y".repeat(100_000)}`,
-    phase: "a\u0007",
+    step: "a\u0007",
   };
   const [cut] = parseHostedLogPage({ lines: [line], cursor: 1, truncated: false })?.lines ?? [];
   expect(cut?.at).toHaveLength(100);
   expect(cut?.text).toHaveLength(16 * 1024);
   expect(cut?.text.startsWith("\u001b[31my")).toBe(true);
-  expect(cut?.phase).toBe("a␇");
+  expect(cut?.step).toBe("a␇");
 });
 
 test("labels with control characters or over the limit are left out", () => {

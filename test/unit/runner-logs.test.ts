@@ -43,6 +43,18 @@ test("a reader that follows sees every line once, over pages, rotations and rest
   await log.close();
 });
 
+test("a log of the first builds, which said `phase`, is read", async () => {
+  await (await LogFile.open(directory)).close();
+  const written = { at: "2026-11-22T00:00:00.000Z", stream: "stdout", text: "built" };
+  await appendFile(
+    join(directory, `${"0".repeat(16)}.log`),
+    `${JSON.stringify({ ...written, phase: "build" })}\n`,
+  );
+  const log = await LogFile.open(directory);
+  expect((await log.read(0)).lines).toEqual([{ ...written, step: "build" }]);
+  await log.close();
+});
+
 test("a cursor that was rotated away says so and goes on with the oldest line there is", async () => {
   const log = await LogFile.open(directory, limits);
   await log.append([line("line 0")]);
@@ -102,7 +114,7 @@ test("output is split into lines whatever its chunks, and too long lines are bro
   await capture.read("stderr", Readable.from([Buffer.from("x".repeat(2 * TEXT_LIMIT + 5))]));
   const { lines } = await log.read(0);
   expect(texts(lines).slice(0, 4)).toEqual(["grüße", "zwei", "", "vier"]);
-  expect(lines[0]).toMatchObject({ stream: "stdout", phase: "build" });
+  expect(lines[0]).toMatchObject({ stream: "stdout", step: "build" });
   expect(lines.slice(4).map(({ text, stream }) => [stream, text.length])).toEqual([
     ["stderr", TEXT_LIMIT],
     ["stderr", TEXT_LIMIT],

@@ -86,7 +86,7 @@ test.each([
     const pass = async (ticks: number, visits: boolean): Promise<void> => {
       for (let tick = 0; tick < ticks; tick++) {
         if (visits) background.push(visit(tick));
-        if (alarm !== null && Date.now() >= alarm) background.push(driver.lookAgain());
+        if (alarm !== null && Date.now() >= alarm) background.push(driver.reconcile());
         await vi.advanceTimersByTimeAsync(TICK_MS);
       }
     };
@@ -95,7 +95,7 @@ test.each([
     for (const isolate of isolates.keys()) background.push(visit(isolate));
     await vi.advanceTimersByTimeAsync(1);
     await command(memory, { type: "retire", id: "v1", reason: "deleted" });
-    background.push(driver.lookAgain());
+    background.push(driver.reconcile());
     await vi.advanceTimersByTimeAsync(1);
     delayMs = slowMs;
     await pass(VISITS, true);
@@ -149,7 +149,7 @@ function driverOf(
     providers: { url: provider, runner: provider, railway: provider },
     verify: never,
     tellReload: () => Promise.resolve({ sockets: 0, why: "" }),
-    probeSessions: () => Promise.resolve({ kind: "known", sessions: 0 }),
+    sessionsLeft: () => Promise.resolve({ kind: "known", sessions: 0 }),
     endPages: () => Promise.resolve(),
     tableAgeLimitMs: tableAgeLimitMs(TTL_MS),
     progress: {

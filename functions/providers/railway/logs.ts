@@ -79,15 +79,15 @@ async function readPage(
       return { buildLogs: [], ...(await step.call(deploymentLogs, asked, undefined, { isAside: true })) };
     });
   const settledBefore = Date.now() + step.access.client.clockAheadMs - SETTLED_MS;
-  const all = [...found.buildLogs.map(inPhase("build")), ...found.deploymentLogs.map(inPhase("start"))]
+  const all = [...found.buildLogs.map(ofStep("build")), ...found.deploymentLogs.map(ofStep("start"))]
     .filter(({ ms }) => ms >= sinceMs && ms < settledBefore)
     .sort((one, other) => one.ms - other.ms);
   const fresh = all.slice(cursor % LINES_OF_A_MS);
   const isFull = Math.max(found.buildLogs.length, found.deploymentLogs.length) >= ASKED;
   const { taken, next } = cut(all, fresh, limit, cursor);
   return {
-    lines: taken.flatMap(({ at, stream, phase, message }) =>
-      linesOf(message).map((text) => ({ at, stream, text, phase })),
+    lines: taken.flatMap(({ at, stream, step, message }) =>
+      linesOf(message).map((text) => ({ at, stream, text, step })),
     ),
     cursor: next,
     // Of more lines than it was asked for, Railway gives the newest.
@@ -116,16 +116,16 @@ interface TimedLine {
   at: string;
   ms: number;
   stream: "stdout" | "stderr";
-  phase: string;
+  step: string;
   message: string;
 }
 
-function inPhase(phase: string): (line: RailwayLogLine) => TimedLine {
+function ofStep(step: string): (line: RailwayLogLine) => TimedLine {
   return ({ timestamp, message, severity }) => ({
     at: timestamp,
     ms: Math.floor(microseconds(timestamp) / 1_000),
     stream: /^(?:err|fatal|crit)/i.test(severity ?? "") ? "stderr" : "stdout",
-    phase,
+    step,
     message,
   });
 }

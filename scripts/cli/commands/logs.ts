@@ -11,15 +11,22 @@ type Line = LogView["lines"][number];
 
 const DEFAULT_LINES = 200;
 
+const line = z
+  .object({
+    at: z.string(),
+    stream: z.enum(["stdout", "stderr", "system"]),
+    text: z.string(),
+    step: z.string().optional(),
+    /** What Workers of the first builds call it. */
+    phase: z.string().optional(),
+  })
+  .transform(({ phase, step = phase, ...rest }): Line => ({
+    ...rest,
+    ...(step === undefined ? {} : { step }),
+  }));
+
 const page = z.object({
-  lines: z.array(
-    z.object({
-      at: z.string(),
-      stream: z.enum(["stdout", "stderr", "system"]),
-      text: z.string(),
-      phase: z.string().optional(),
-    }),
-  ),
+  lines: z.array(line),
   cursor: z.number(),
   truncated: z.boolean(),
 });
@@ -44,7 +51,12 @@ export const logs = command({
       value: "COUNT",
       summary: `how many of the last lines (${DEFAULT_LINES}), or all`,
     },
-    phase: { type: "string", choices: ["install", "build", "start"], summary: "only what this phase wrote" },
+    step: {
+      type: "string",
+      choices: ["install", "build", "start"],
+      summary: "only what this step wrote",
+      formerly: "phase",
+    },
     timestamps: { type: "boolean", short: "t", summary: "when each line was written" },
   },
   async run(context, { flags, arguments: [given] }) {
@@ -52,22 +64,22 @@ export const logs = command({
     const app = await context.app();
     const control = await context.control();
     const id = given ?? latest(await control.app(app));
-    const wanted = (line: Line): boolean => flags.phase === undefined || line.phase === flags.phase;
-    const show = (line: Line): void =>
-      context.output.event({ type: "log", ...line }, () => {
-        const said = oneLine(line.text);
-        const text = line.stream === "system" ? context.output.style.dim(said) : said;
-        return flags.timestamps ? `${context.output.style.dim(line.at)} ${text}` : text;
+    const wanted = ({ step }: Line): boolean => flags.step === undefined || step === flags.step;
+    const show = (written: Line): void =>
+      context.output.event({ type: "log", ...written }, () => {
+        const said = oneLine(written.text);
+        const text = written.stream === "system" ? context.output.style.dim(said) : said;
+        return flags.timestamps ? `${context.output.style.dim(written.at)} ${text}` : text;
       });
     const read = await readAll(control, app, id);
     const shown = read.lines.filter(wanted).slice(-count);
     if (read.truncated) context.output.remark("  older lines are gone: they weren't kept");
-    for (const line of shown) show(line);
+    for (const one of shown) show(one);
     let total = shown.length;
     if (flags.follow && !read.complete) {
-      total += await follow(context, control, { app, id, cursor: read.cursor }, (line) => {
-        if (!wanted(line)) return false;
-        show(line);
+      total += await follow(context, control, { app, id, cursor: read.cursor }, (one) => {
+        if (!wanted(one)) return false;
+        show(one);
         return true;
       });
     }
@@ -95,7 +107,7 @@ async function readAll(control: ControlClient, app: string, id: string): Promise
   for (;;) {
     const next = await control.logs(app, id, all.cursor);
     const moved = next.cursor !== all.cursor;
-    all.lines.push(...next.lines);
+    all.lines.push(...next.lines.map((one) => line.parse(one)));
     Object.assign(all, { ...next, lines: all.lines, truncated: all.truncated || next.truncated });
     if (next.lines.length === 0 || !moved) return all;
   }
@@ -119,9 +131,7 @@ async function follow(
   };
   for await (const { event, data } of followStream(open, following)) {
     if (event !== "log") continue;
-    for (const { phase, ...line } of page.parse(JSON.parse(data)).lines) {
-      if (take({ ...line, ...(phase === undefined ? {} : { phase }) })) taken += 1;
-    }
+    for (const one of page.parse(JSON.parse(data)).lines) if (take(one)) taken += 1;
   }
   return taken;
 }

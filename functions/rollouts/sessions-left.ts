@@ -7,7 +7,7 @@ import type { Providers } from "../providers/provider.ts";
 /** From a document's first byte to its helper's socket, on a slow line. */
 const PAGE_LOAD_MS = 20_000;
 
-export interface EvidenceParts {
+export interface SessionsLeftParts {
   caller: ContractCaller;
   providers: Providers;
   pages: PageHubBinding;
@@ -20,10 +20,10 @@ export interface EvidenceParts {
  * the traffic counts open streams. Open streams prove that somebody is there, whatever the others say; their absence proves
  * nothing.
  */
-export async function evidence(
+export async function sessionsLeft(
   app: AppDocument,
   deployment: Deployment,
-  parts: EvidenceParts,
+  parts: SessionsLeftParts,
 ): Promise<SessionProbe> {
   // Before the backend is asked: that opens a stream itself.
   const streams = await parts.providers[deployment.target.kind].openStreams(deployment).catch(() => null);
@@ -39,7 +39,7 @@ export async function evidence(
 async function probePages(
   app: AppDocument,
   deployment: Deployment,
-  { pages: env, tableAgeLimitMs, now }: EvidenceParts,
+  { pages: env, tableAgeLimitMs, now }: SessionsLeftParts,
 ): Promise<SessionProbe> {
   let count: Awaited<ReturnType<typeof countPages>>;
   try {

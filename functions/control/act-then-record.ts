@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { Problem } from "../errors.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS, IDEMPOTENCY_TTL_SECONDS } from "../protocol/limits.ts";
 import { StoreUnavailable, type AuditEntry } from "../state/store.ts";
-import { OPERATOR } from "./app-change.ts";
+import { OPERATOR } from "./commit-change.ts";
 import type { ControlContext } from "./context.ts";
 import { replay, type Idempotency } from "./idempotency.ts";
 
@@ -29,10 +29,11 @@ export interface Act<T, R> {
 }
 
 /**
- * Acts and audits. With an Idempotency-Key it acts once: a repeat answers as the first request did, and is refused while
- * that is under way. If the audit entry can't be written, the call fails, and a repeat acts again.
+ * The way to change anything but an app; `commitChange` tells the two apart. With an Idempotency-Key it acts once: a repeat
+ * answers as the first request did, and is refused while that is under way. If the audit entry can't be written, the call
+ * fails, and a repeat acts again.
  */
-export async function actOnce<T, R>(
+export async function actThenRecord<T, R>(
   context: ControlContext,
   idempotency: Idempotency,
   act: Act<T, R>,

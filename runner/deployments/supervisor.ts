@@ -29,8 +29,8 @@ import { backoffMs, type DeploymentTiming } from "./timing.ts";
 /** Before it has ever been ready, a deployment that ends by itself is tried again so often, then it has failed. */
 const FIRST_ATTEMPTS = 3;
 
-/** What a deployment needs of the runner around it. */
-export interface DeploymentHost {
+/** What a supervisor needs of the runner around it. */
+export interface SupervisorParts {
   readonly sources: SourceStore;
   readonly disk: Disk;
   readonly ports: Ports;
@@ -48,10 +48,10 @@ export interface DeploymentHost {
   onChange(): void;
 }
 
-/** One deployment's life: from its source to a process that serves, and again after each crash. */
-export class Deployment {
+/** Takes one hosted deployment from its source to a process that serves, and again after each crash. */
+export class Supervisor {
   readonly key: string;
-  readonly #host: DeploymentHost;
+  readonly #parts: SupervisorParts;
   /** Belongs to this deployment alone: its manifest, `work`, `log` and `tmp`. */
   readonly #directory: string;
   readonly #log: LogFile;
@@ -63,20 +63,20 @@ export class Deployment {
   #removal: Promise<void> | null = null;
   #isClosed = false;
 
-  private constructor(host: DeploymentHost, directory: string, manifest: DeploymentManifest, log: LogFile) {
+  private constructor(parts: SupervisorParts, directory: string, manifest: DeploymentManifest, log: LogFile) {
     this.key = manifest.key;
-    this.#host = host;
+    this.#parts = parts;
     this.#directory = directory;
     this.#manifest = manifest;
     this.#log = log;
   }
 
   static async open(
-    host: DeploymentHost,
+    parts: SupervisorParts,
     directory: string,
     manifest: DeploymentManifest,
-  ): Promise<Deployment> {
-    return new Deployment(host, directory, manifest, await LogFile.open(join(directory, "log")));
+  ): Promise<Supervisor> {
+    return new Supervisor(parts, directory, manifest, await LogFile.open(join(directory, "log")));
   }
 
   get manifest(): Readonly<DeploymentManifest> {
@@ -110,7 +110,7 @@ export class Deployment {
       port,
       crashes,
       source: spec.source,
-      confinement: this.#host.confinement.status,
+      confinement: this.#parts.confinement.status,
       logCursor: this.#log.cursor,
       createdAt,
       updatedAt,
@@ -162,19 +162,19 @@ export class Deployment {
 
   async #live(signal: AbortSignal): Promise<void> {
     try {
-      if (!this.#manifest.prepared) await this.#host.slots.run(signal, () => this.#prepare(signal));
+      if (!this.#manifest.prepared) await this.#parts.slots.run(signal, () => this.#prepare(signal));
       await this.#serve(signal);
     } catch (error) {
       if (signal.aborted) return;
       await this.#fail(error);
     } finally {
-      if (!signal.aborted) this.#host.ports.release(this.key);
+      if (!signal.aborted) this.#parts.ports.release(this.key);
     }
   }
 
   async #prepare(signal: AbortSignal): Promise<void> {
     const { spec } = this.#manifest;
-    const { sources, disk, timing } = this.#host;
+    const { sources, disk, timing } = this.#parts;
     await this.#set("unpacking");
     await this.#discardWork();
     (await disk.reserve(0)).release();
@@ -222,7 +222,7 @@ export class Deployment {
 
   /** Keeps it running. Only returns by throwing: when it is told to stop, or has never become ready. */
   async #serve(signal: AbortSignal): Promise<never> {
-    const { timing } = this.#host;
+    const { timing } = this.#parts;
     for (let failures = 0; ;) {
       const attempt: { readyAt: number | null } = { readyAt: null };
       let end: StepFailure;
@@ -247,14 +247,14 @@ export class Deployment {
 
   /** One process from its start to its end; returns why it ended. */
   async #serveOnce(signal: AbortSignal, attempt: { readyAt: number | null }): Promise<StepFailure> {
-    const { timing } = this.#host;
+    const { timing } = this.#parts;
     const { spec } = this.#manifest;
     const binaries = await this.#bringManagers([spec.start], signal);
     const port = await this.#reservePort();
     await this.#say("start", `$ ${spec.start}   (PORT=${port})`);
     const server = await startServer({
       ...this.#step("start", spec.start, signal),
-      binaries: [...binaries, this.#host.ownProgram],
+      binaries: [...binaries, this.#parts.ownProgram],
       given: { ...spec.env, PORT: String(port), HOST: "127.0.0.1" },
       port,
     });
@@ -293,7 +293,7 @@ export class Deployment {
   }
 
   async #reservePort(): Promise<number> {
-    const { ports } = this.#host;
+    const { ports } = this.#parts;
     const preferred = this.#manifest.port ?? undefined;
     let port = await ports.reserve(this.key, { preferred });
     // Somebody may have taken it between two starts.
@@ -305,10 +305,10 @@ export class Deployment {
     return port;
   }
 
-  #step(phase: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
-    const { journal, disk, timing, inheritEnvironment, confinement } = this.#host;
+  #step(step: string, command: string, signal: AbortSignal): Parameters<typeof startServer>[0] {
+    const { journal, disk, timing, inheritEnvironment, confinement } = this.#parts;
     return {
-      phase,
+      step,
       command,
       signal,
       journal,
@@ -332,7 +332,7 @@ export class Deployment {
   }
 
   #bringManagers(commands: readonly string[], signal: AbortSignal): Promise<string[]> {
-    const { managers, timing } = this.#host;
+    const { managers, timing } = this.#parts;
     const step = { ...this.#step("install", "", signal), limitMs: timing.installLimitMs };
     return bringManagers(managers, commands, step);
   }
@@ -370,20 +370,20 @@ export class Deployment {
     await this.#set("stopping");
     await this.#halt();
     await this.#restarts;
-    this.#host.ports.release(this.key);
+    this.#parts.ports.release(this.key);
     await this.#log.close();
-    await this.#host.trash.discard(this.#directory);
-    this.#host.disk.touch(this.#directory);
+    await this.#parts.trash.discard(this.#directory);
+    this.#parts.disk.touch(this.#directory);
   }
 
   /** The tree, whole or not, and what an interrupted unpacking left. */
   async #discardWork(): Promise<void> {
     for (const name of await readdir(this.#directory)) {
       if (name === "work" || name.startsWith("work.") || name === "tmp") {
-        await this.#host.trash.discard(join(this.#directory, name));
+        await this.#parts.trash.discard(join(this.#directory, name));
       }
     }
-    this.#host.disk.touch(this.#directory);
+    this.#parts.disk.touch(this.#directory);
   }
 
   async #set(state: HostedState, more: { reason?: string | null; lastLines?: string[] } = {}): Promise<void> {
@@ -392,7 +392,7 @@ export class Deployment {
     const next = before === "stopping" ? before : state;
     const updatedAt = new Date().toISOString();
     this.#manifest = { ...this.#manifest, reason: null, ...more, state: next, updatedAt };
-    this.#host.onChange();
+    this.#parts.onChange();
     try {
       await this.#save();
     } catch (error) {
@@ -409,8 +409,8 @@ export class Deployment {
     return saved;
   }
 
-  #say(phase: string, text: string): Promise<void> {
-    return this.#log.append([systemLine(text, phase)]);
+  #say(step: string, text: string): Promise<void> {
+    return this.#log.append([systemLine(text, step)]);
   }
 
   #refuseStopping(): void {

@@ -22,8 +22,14 @@ export interface ChangeView<T> {
 /** Kept in place of an answer that is too large. */
 const readAgain = z.strictObject({ readAgain: z.strictObject({ app: z.string(), version: z.number() }) });
 
-/** Carries out an operator's command on an app: once, audited, and its controller hears of it. */
-export async function changeApp<T>(
+/**
+ * There are two ways to change something, and the subject decides. An app is its document: `commitChange` writes command,
+ * audit entry and idempotency record in one commit, so that all of it happened or nothing. Everything else (a runner, an
+ * upload, a run of the janitor) happens outside the store: `actThenRecord` does it first and records it afterwards.
+ *
+ * This one carries out an operator's command on an app, and wakes the app's controller.
+ */
+export async function commitChange<T>(
   context: ControlContext,
   idempotency: Idempotency,
   app: string,
