@@ -35,7 +35,7 @@ export class SettingError extends Error {
 }
 
 export type Invocation =
-  { kind: "run"; config: RunnerConfig } | { kind: "static"; args: string[] } | { kind: "help" | "version" };
+  { kind: "run"; config: RunnerConfig } | { kind: "static"; args: string[] } | { kind: "template-agent" } | { kind: "help" | "version" };
 
 interface Setting {
   env: readonly [string, ...string[]];
@@ -79,7 +79,7 @@ const settings = {
     env: ["RUNNER_INHERIT_ENV"],
     about: "variables that hosted processes get as they are: HTTPS_PROXY,npm_config_registry",
   },
-  agent: { env: ["RUNNER_AGENT"], about: "command of the coding agent (template, which is built in)" },
+  agent: { env: ["RUNNER_AGENT"], about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command" },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
   sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },
@@ -98,6 +98,7 @@ const HEALTH_PORT = 8080;
 /** Reads command line and environment. Throws {@link SettingError}, once, for everything that is wrong. */
 export function readInvocation(args: readonly string[], env: NodeJS.ProcessEnv): Invocation {
   if (args[0] === "static") return { kind: "static", args: args.slice(1) };
+  if (args[0] === "template-agent") return { kind: "template-agent" };
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
   if (values["version"] === true) return { kind: "version" };

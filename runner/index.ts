@@ -1,7 +1,9 @@
 import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
-await main((runner, { workspaceRoot, diskQuotaBytes, inheritEnvironment }) => {
+await main((runner, { workspaceRoot, diskQuotaBytes, inheritEnvironment, agent }) => {
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
-  runner.attach(new Hosting({ root: workspaceRoot, inheritEnvironment, ...quota }, runner.internalApi));
+  const sendBuildEvents = runner.sendBuildEvents.bind(runner);
+  const options = { root: workspaceRoot, inheritEnvironment, agent, sendBuildEvents, ...quota };
+  runner.attach(new Hosting(options, runner.internalApi));
 });

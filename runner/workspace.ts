@@ -1,6 +1,9 @@
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { noConfinement } from "./confinement/confinement.ts";
+import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
+import { Agents } from "./builds/agents.ts";
+import { Outbox } from "./builds/outbox.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -13,8 +16,9 @@ import { Disk } from "./workspaces/disk.ts";
 import { Trash } from "./workspaces/trash.ts";
 import { Workspaces } from "./workspaces/workspaces.ts";
 import { ManagerStore } from "./packages/manager-store.ts";
+import { ProjectManager } from "./projects/project-manager.ts";
 import { DeploymentManager } from "./deployments/deployment-manager.ts";
-import type { DeploymentTiming } from "./deployments/timing.ts";
+import { deploymentTiming, type DeploymentTiming } from "./deployments/timing.ts";
 
 /** Unreferenced sources are kept for a week; a day more or less doesn't matter. */
 const SWEEP_INTERVAL_MS = 24 * 60 * 60 * 1_000;
@@ -36,6 +40,10 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
+  /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
+  agent?: string | null;
+  /** Sends events of builds to the hub; false while there is no connection. */
+  sendBuildEvents?: (message: BuildEventsMessage) => boolean;
 }
 
 /** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
@@ -48,6 +56,7 @@ export class Workspace {
   readonly ports: Ports;
   readonly sources: SourceStore;
   readonly deployments: DeploymentManager;
+  readonly projects: ProjectManager;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -60,6 +69,7 @@ export class Workspace {
     this.ports = parts.ports;
     this.sources = parts.sources;
     this.deployments = parts.deployments;
+    this.projects = parts.projects;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -89,9 +99,7 @@ export class Workspace {
         ...(keptMs === undefined ? {} : { keptMs }),
       });
       disk.addEvictor(() => workspaces.evictables());
-      const deployments = await DeploymentManager.open({
-        directory: join(own, "deployments"),
-        sources,
+      const shared = {
         disk,
         ports,
         journal,
@@ -99,13 +107,30 @@ export class Workspace {
         managers: await ManagerStore.open(join(own, "package-managers"), trash),
         ownProgram: await installOwnProgram(join(own, "bin")),
         confinement: noConfinement,
+      };
+      const deployments = await DeploymentManager.open({
+        ...shared,
+        directory: join(own, "deployments"),
+        sources,
         timing,
         inheritEnvironment,
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
       const logs = new ProjectLogs(join(own, "logs"));
-      return new Workspace({ workspaces, trash, disk, logs, journal, ports, sources, deployments }, lock);
+      const projects = await ProjectManager.open(join(own, "projects"), {
+        ...shared,
+        workspaces,
+        logs,
+        timing: { ...deploymentTiming, ...timing },
+        inheritEnvironment: inheritEnvironment ?? [],
+        agents: new Agents(options.agent ?? null),
+        outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
+      });
+      return new Workspace(
+        { workspaces, trash, disk, logs, journal, ports, sources, deployments, projects },
+        lock,
+      );
     } catch (error) {
       disk?.close();
       lock.release();
@@ -116,7 +141,7 @@ export class Workspace {
   /** Ends every hosted process; the next runner in this workspace goes on with the deployments. */
   async close(): Promise<void> {
     clearInterval(this.#sweeps);
-    await this.deployments.close();
+    await Promise.all([this.deployments.close(), this.projects.close()]);
     await this.logs.close();
     this.disk.close();
     this.#lock.release();

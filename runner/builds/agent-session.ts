@@ -15,7 +15,7 @@ import type { BuildFact } from "../../functions/protocol/builds.ts";
 import { isObject } from "../../functions/protocol/control.ts";
 import type { HostedProcess } from "../processes/hosted-process.ts";
 import { factOf } from "./agent-updates.ts";
-import { jsonLines } from "./json-lines.ts";
+import { jsonLines, type LineReader } from "./json-lines.ts";
 
 /** 46 s were seen for a first start with a cold disk. */
 const START_LIMIT_MS = 90_000;
@@ -49,6 +49,8 @@ export interface AgentSessionOptions {
   told: AgentTold;
   /** Starts the agent; `output` takes what it writes. */
   start: (output: (stream: "stdout" | "stderr", output: Readable) => Promise<void>) => Promise<HostedProcess>;
+  /** Ends the start; once the session is open, {@link AgentSession.cancel} does. */
+  signal: AbortSignal;
   /** What the agent says beside the protocol. */
   aside: (line: string) => void;
   startLimitMs?: number;
@@ -80,8 +82,10 @@ export class AgentSession {
 
   /** Throws {@link AgentFailure}, with nothing left running. */
   static async open(options: AgentSessionOptions): Promise<AgentSession> {
-    const { agent, aside, startLimitMs = START_LIMIT_MS } = options;
-    const lines = jsonLines(aside);
+    const { agent, aside, signal, startLimitMs = START_LIMIT_MS } = options;
+    signal.throwIfAborted();
+    const gate = { isOpen: true };
+    const lines = jsonLines(readerOf(options, gate));
     // The stream reads on to the end: what nobody takes any more mustn't hold the process.
     const process = await options.start(async (stream, output) => {
       if (stream === "stdout") output.pipe(lines);
@@ -95,22 +99,26 @@ export class AgentSession {
       Writable.toWeb(stdin) as WritableStream<Uint8Array>,
       Readable.toWeb(lines) as ReadableStream<Uint8Array>,
     );
-    const gate = { isOpen: true };
-    const connection = connect(options, gate).connect(stream);
-    void process.exited.then(({ code, signal }) =>
-      connection.close(new AgentFailure(`${agent} ended (${signal ?? `code ${code}`})`)),
-    );
+    const connection = connect(options).connect(stream);
+    void process.exited.then(() => connection.close());
     const limit = AbortSignal.timeout(startLimitMs);
+    const giveUp = (): void => void process.stop();
+    signal.addEventListener("abort", giveUp);
     try {
-      const session = await within(limit, `${agent} didn't start within ${startLimitMs / 1_000} s`, [
+      signal.throwIfAborted();
+      const session = await within(
+        limit,
+        `${agent} didn't start within ${startLimitMs / 1_000} s`,
         openSession(connection, options, gate),
-        rejectWhenClosed(connection, agent),
-      ]);
+      );
       return new AgentSession(options, process, connection, session);
     } catch (error) {
+      const isOver = connection.signal.aborted;
       connection.close();
       await process.stop();
-      throw asFailure(error, agent);
+      throw isOver ? await endedEarly(process, agent) : asFailure(error, agent);
+    } finally {
+      signal.removeEventListener("abort", giveUp);
     }
   }
 
@@ -118,14 +126,14 @@ export class AgentSession {
   async prompt(blocks: ContentBlock[]): Promise<string> {
     const { agent } = this.#options;
     try {
-      const answer = await Promise.race([
-        this.#connection.agent.request(methods.agent.session.prompt, { sessionId: this.id, prompt: blocks }),
-        rejectWhenClosed(this.#connection, agent),
-      ]);
+      const answer = await this.#connection.agent.request(methods.agent.session.prompt, {
+        sessionId: this.id,
+        prompt: blocks,
+      });
       await sleep(LATE_UPDATES_MS);
       return answer.stopReason;
     } catch (error) {
-      throw asFailure(error, agent);
+      throw this.#connection.signal.aborted ? await endedEarly(this.#process, agent) : asFailure(error, agent);
     }
   }
 
@@ -149,22 +157,33 @@ export class AgentSession {
   }
 }
 
-/** What the agent may ask of us. `gate` is shut while a session is loaded: its replay is no news. */
-function connect({ told, directory }: AgentSessionOptions, gate: { isOpen: boolean }) {
-  const parse = (value: unknown): unknown => value;
-  return client({ name: "signalbox" })
-    .onRequest(methods.client.session.requestPermission, async ({ params }) => {
+/** What the agent may ask of us. */
+function connect({ told }: AgentSessionOptions) {
+  return client({ name: "signalbox" }).onRequest(
+    methods.client.session.requestPermission,
+    async ({ params }) => {
       const option = await told.permission(params);
       return option === null
         ? { outcome: { outcome: "cancelled" } }
         : { outcome: { outcome: "selected", optionId: option } };
-    })
-    // Parsed by us: the protocol's own parser refuses an update that is newer than it.
-    .onNotification(methods.client.session.update as string, parse, ({ params }) => {
-      const update = isObject(params) ? params["update"] : null;
-      const fact = gate.isOpen ? factOf(update, directory) : null;
+    },
+  );
+}
+
+/**
+ * Reads an agent's updates itself, in their order: the protocol's own reader refuses one that is newer than it. While
+ * the gate is shut a session is loaded, whose replay is no news.
+ */
+function readerOf({ told, directory, aside }: AgentSessionOptions, gate: { isOpen: boolean }): LineReader {
+  return {
+    dropped: aside,
+    takes({ method, params }) {
+      if (method !== methods.client.session.update) return false;
+      const fact = gate.isOpen && isObject(params) ? factOf(params["update"], directory) : null;
       if (fact !== null) told.fact(fact);
-    });
+      return true;
+    },
+  };
 }
 
 async function openSession(
@@ -204,19 +223,17 @@ async function openSession(
   return { id: sessionId, isResumed: false };
 }
 
-function rejectWhenClosed(connection: ClientConnection, agent: string): Promise<never> {
-  const rejected = connection.closed.then(() => {
-    throw new AgentFailure(`${agent} ended in the middle of its work`);
-  });
-  rejected.catch(() => undefined);
-  return rejected;
-}
-
-async function within<T>(limit: AbortSignal, reason: string, work: [Promise<T>, Promise<never>]): Promise<T> {
+async function within<T>(limit: AbortSignal, reason: string, work: Promise<T>): Promise<T> {
   const late = new Promise<never>((_, reject) => {
     limit.addEventListener("abort", () => reject(new AgentFailure(reason)), { once: true });
   });
-  return Promise.race([...work, late]);
+  return Promise.race([work, late]);
+}
+
+async function endedEarly(process: HostedProcess, agent: string): Promise<AgentFailure> {
+  const { code, signal } = await process.exited;
+  const missing = code === 127 ? ": it isn't installed on the runner's machine, or not on its PATH" : "";
+  return new AgentFailure(`${agent} ended in the middle of its work (${signal ?? `code ${code}`})${missing}`);
 }
 
 function asFailure(error: unknown, agent: string): Error {

@@ -46,7 +46,9 @@ export function factOf(update: unknown, directory: string): BuildFact | null {
 
 /** What a tool call does, as an event and as what a permission is asked for. */
 export function toolOf(update: Record<string, unknown>, directory: string): BuildFact & { type: "tool" } {
-  const output = objects(update["content"]).map(outputOf).join("");
+  const output = objects(update["content"])
+    .map((content) => outputOf(content, directory))
+    .join("");
   const files = [...filesOf(update)].map((path) => inside(path, directory));
   const title = name(update["title"]);
   const kind = name(update["kind"]);
@@ -69,13 +71,13 @@ export function filesOf(update: Record<string, unknown>): Set<string> {
   return new Set(named.filter((path) => typeof path === "string"));
 }
 
-function outputOf(content: Record<string, unknown>): string {
+function outputOf(content: Record<string, unknown>, directory: string): string {
   if (content["type"] === "content") return textOf(content["content"]);
   if (content["type"] !== "diff") return "";
   const { path, oldText, newText } = content;
   const lines = (text: unknown, sign: string): string =>
-    typeof text === "string" && text !== "" ? text.replace(/^/gm, sign) + "\n" : "";
-  return `--- ${name(path)}\n${lines(oldText, "-")}${lines(newText, "+")}`;
+    typeof text === "string" && text !== "" ? `${text.replace(/\n$/, "").replace(/^/gm, sign)}\n` : "";
+  return `--- ${inside(name(path), directory)}\n${lines(oldText, "-")}${lines(newText, "+")}`;
 }
 
 function usageOf({ used, size, cost }: Record<string, unknown>): BuildFact | null {

@@ -1,26 +1,33 @@
 import { Transform } from "node:stream";
+import { isObject } from "../../functions/protocol/control.ts";
 
 /** Far more than an image in a message; what is longer is no message of the protocol. */
 const LINE_LIMIT_BYTES = 16 * 1024 * 1024;
 const NEWLINE = 0x0a;
 
+export interface LineReader {
+  /** Takes a message, so that it isn't passed on. */
+  takes(message: Record<string, unknown>): boolean;
+  /** Is told what was no message. */
+  dropped(line: string): void;
+}
+
 /**
- * Passes the lines that are JSON objects and drops the rest, which `dropped` is told. Agents print greetings and warnings
- * on the output that is the protocol's, and one overlong line would end the whole stream.
+ * Passes the lines that are JSON objects and drops the rest. Agents print greetings and warnings on the output that is
+ * the protocol's, and one overlong line would end the whole stream.
  */
-export function jsonLines(
-  dropped: (line: string) => void,
-  limitBytes: number = LINE_LIMIT_BYTES,
-): Transform {
+export function jsonLines(reader: LineReader, limitBytes: number = LINE_LIMIT_BYTES): Transform {
   let parts: Buffer[] = [];
   let bytes = 0;
   let isOverlong = false;
   const take = (target: Transform): void => {
     const line = Buffer.concat(parts);
     parts = [];
-    if (isOverlong) dropped(`a line of ${bytes} bytes`);
-    else if (isJsonObject(line)) target.push(Buffer.concat([line, Buffer.of(NEWLINE)]));
-    else if (line.toString().trim() !== "") dropped(line.toString());
+    const message = isOverlong ? null : messageOf(line.toString());
+    if (isOverlong) reader.dropped(`a line of ${bytes} bytes`);
+    else if (message === null) {
+      if (line.toString().trim() !== "") reader.dropped(line.toString());
+    } else if (!reader.takes(message)) target.push(Buffer.concat([line, Buffer.of(NEWLINE)]));
     bytes = 0;
     isOverlong = false;
   };
@@ -48,13 +55,12 @@ export function jsonLines(
   });
 }
 
-function isJsonObject(line: Buffer): boolean {
-  const text = line.toString().trim();
-  if (!text.startsWith("{")) return false;
+function messageOf(text: string): Record<string, unknown> | null {
+  if (!text.trimStart().startsWith("{")) return null;
   try {
-    JSON.parse(text);
-    return true;
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : null;
   } catch {
-    return false;
+    return null;
   }
 }

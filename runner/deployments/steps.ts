@@ -5,7 +5,7 @@ import type { LogFile } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
 import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
-import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
+import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { Disk } from "../workspaces/disk.ts";
 
@@ -66,7 +66,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     );
   }, options.diskCheckMs);
   try {
-    const process = await host(options, capture, AbortSignal.any([signal, limits.signal]));
+    const process = await host(options, capturing(capture), AbortSignal.any([signal, limits.signal]));
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();
@@ -90,7 +90,7 @@ export interface Server {
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const process = await host(options, capture, options.signal);
+  const process = await host(options, capturing(capture), options.signal);
   const ended = process.finished.then(
     (exit) => new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
@@ -105,7 +105,21 @@ export async function startServer(options: StepOptions): Promise<Server> {
   };
 }
 
-async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<HostedProcess> {
+/** Starts a command whose input and output are the caller's. */
+export function startPiped(options: StepOptions, output: OutputSink): Promise<HostedProcess> {
+  return host(options, output, options.signal, true);
+}
+
+function capturing(capture: Capture): OutputSink {
+  return (stream, output) => capture.read(stream, output);
+}
+
+async function host(
+  options: StepOptions,
+  output: OutputSink,
+  signal: AbortSignal,
+  input = false,
+): Promise<HostedProcess> {
   const { command, owner, journal, work, home, temporary, graceMs, confinement, user } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(temporary, { recursive: true, mode: 0o700 });
@@ -127,7 +141,8 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
       port: options.port,
       user,
     }),
-    output: (stream, output) => capture.read(stream, output),
+    output,
+    input,
     graceMs,
     signal,
   });

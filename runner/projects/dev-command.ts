@@ -35,9 +35,9 @@ const ONE_COMMAND = /^[\w@./:=-]+(?: [\w@./:=-]+)*$/;
 export async function devCommandOf(directory: string): Promise<DevCommand | null> {
   const manifest = await readPackageJson(directory);
   const scripts = manifest?.scripts ?? {};
-  const name = ["dev", "start"].find((one) => scripts[one] !== undefined);
+  const name = ["dev", "start"].find((one) => typeof scripts[one] === "string");
   const script = name === undefined ? undefined : scripts[name];
-  if (manifest !== null && name !== undefined && script !== undefined) {
+  if (manifest !== null && typeof script === "string") {
     const dependencies = { ...manifest.dependencies, ...manifest.devDependencies };
     const known = FRAMEWORKS.find(({ dependency }) => dependency in dependencies);
     if (known === undefined) return { framework: "node", command: `npm run ${name}`, ports: PORTS.node };

@@ -1,6 +1,7 @@
 import type { DevServerState, ProjectView } from "../../functions/protocol/builds.ts";
 import { waitUntilReady } from "../deployments/health-probe.ts";
 import { type Server, startServer, StepFailure, type StepOptions } from "../deployments/steps.ts";
+import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { isFree, type Ports } from "../ports.ts";
 import { asRunnerError } from "../runner-error.ts";
 import { type DevCommand, devCommandOf } from "./dev-command.ts";
@@ -16,8 +17,8 @@ export interface DevServerOptions {
   directory: string;
   ports: Ports;
   /** What its process is started with, but for command and environment. */
-  step: (command: string, signal: AbortSignal) => StepOptions;
-  say: (text: string) => Promise<void>;
+  step: (command: string, signal: AbortSignal) => Omit<StepOptions, "log">;
+  log: () => Promise<LogFile>;
   readyLimitMs?: number;
   idleAfterMs?: number;
 }
@@ -76,7 +77,7 @@ export class DevServer {
   }
 
   async #start(): Promise<DevCommand & { port: number }> {
-    const { directory, owner, ports, step, say, readyLimitMs = READY_LIMIT_MS } = this.#options;
+    const { directory, owner, ports, step, readyLimitMs = READY_LIMIT_MS } = this.#options;
     this.#abort = new AbortController();
     const { signal } = this.#abort;
     this.#visitedAt = performance.now();
@@ -93,10 +94,13 @@ export class DevServer {
       if (!(await isFree(port))) port = await ports.reallocate(owner, found.ports);
       this.#port = port;
       this.#framework = found.framework;
-      await say(`$ ${found.command}   (PORT=${port})`);
+      const log = await this.#options.log();
+      await log.append([systemLine(`$ ${found.command}   (PORT=${port})`, "start")]);
       const options = step(found.command, signal);
       const server = await startServer({
         ...options,
+        log,
+        port,
         given: { ...options.given, PORT: String(port), HOST: "127.0.0.1" },
       });
       this.#server = server;
@@ -150,11 +154,12 @@ export class DevServer {
   }
 
   #watchIdleness(): void {
-    const { idleAfterMs = IDLE_AFTER_MS, say } = this.#options;
+    const { idleAfterMs = IDLE_AFTER_MS, log } = this.#options;
     clearInterval(this.#idleWatch);
     this.#idleWatch = setInterval(() => {
       if (performance.now() - this.#visitedAt < idleAfterMs) return;
-      void say("Nobody came for a while: the dev server stops, and starts again with the next visit.");
+      const remark = "Nobody came for a while: the dev server stops, and starts again with the next visit.";
+      void log().then((file) => file.append([systemLine(remark, "start")]));
       void this.stop();
     }, Math.min(idleAfterMs, 60_000));
     this.#idleWatch.unref();
