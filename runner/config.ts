@@ -35,7 +35,10 @@ export class SettingError extends Error {
 }
 
 export type Invocation =
-  { kind: "run"; config: RunnerConfig } | { kind: "static"; args: string[] } | { kind: "template-agent" } | { kind: "help" | "version" };
+  | { kind: "run"; config: RunnerConfig }
+  | { kind: "static"; args: string[] }
+  | { kind: "template-agent" }
+  | { kind: "help" | "version" };
 
 interface Setting {
   env: readonly [string, ...string[]];
@@ -79,7 +82,10 @@ const settings = {
     env: ["RUNNER_INHERIT_ENV"],
     about: "variables that hosted processes get as they are: HTTPS_PROXY,npm_config_registry",
   },
-  agent: { env: ["RUNNER_AGENT"], about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command" },
+  agent: {
+    env: ["RUNNER_AGENT"],
+    about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command",
+  },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
   sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },

@@ -179,7 +179,8 @@ export class Runner {
   #command(command: Command): void {
     const draining = drainOf(command);
     if (draining === null) {
-      if (!this.#parts.some((part) => part.hubMessage?.(command) ?? false)) void this.#commands.dispatch(command);
+      if (!this.#parts.some((part) => part.hubMessage?.(command) ?? false))
+        void this.#commands.dispatch(command);
       return;
     }
     this.#options.log.info(

@@ -1,4 +1,5 @@
 import { Problem } from "../errors.ts";
+import { newBuildId } from "../projects/build-id.ts";
 import { eventStream } from "../projects/event-stream.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
 import { projectOfBuild, type BuildView } from "../protocol/builds.ts";
@@ -66,13 +67,10 @@ export const builds = controlRouter()
     return c.json(answer, 200);
   });
 
-/** The project's slug, a dot, and something that no other build of it has. */
-export function newBuildId(slug: string): string {
-  const random = crypto.getRandomValues(new Uint32Array(2));
-  return `${slug}.${[...random].map((one) => one.toString(36)).join("").slice(0, 12).padEnd(6, "0")}`;
-}
-
-async function runnerOf(context: ControlContext, id: string): Promise<{ slug: string; runner: RunnerProjects }> {
+async function runnerOf(
+  context: ControlContext,
+  id: string,
+): Promise<{ slug: string; runner: RunnerProjects }> {
   const slug = projectOfBuild(id);
   if (slug === null) throw new Problem("unknown_build", `There is no build ${id}.`);
   const { runnerId } = await requireProject(context, slug);

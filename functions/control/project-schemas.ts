@@ -38,7 +38,9 @@ export const projectChange = z
   .openapi("ProjectChange");
 
 export const buildBody = z.strictObject({ prompt, agent: agent.optional() }).openapi("NewBuild");
-export const buildPath = z.object({ id: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…") });
+export const buildPath = z.object({
+  id: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…"),
+});
 export const answerPath = buildPath.extend({ request: z.string().min(1).max(200) });
 export const answerBody = z
   .strictObject({

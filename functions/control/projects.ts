@@ -2,6 +2,7 @@ import type { z } from "@hono/zod-openapi";
 import { Problem } from "../errors.ts";
 import { PREVIEW_LOGIN_PATH } from "../projects/preview.ts";
 import { signGrant } from "../projects/preview-access.ts";
+import { newBuildId } from "../projects/build-id.ts";
 import { nameFromPrompt, slugFromName, slugsLike } from "../projects/naming.ts";
 import {
   deleteProject,
@@ -15,7 +16,6 @@ import type { BuildView, ProjectView } from "../protocol/builds.ts";
 import { placeOnRunner } from "../runners/placement.ts";
 import { hubOf } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
-import { newBuildId } from "./builds.ts";
 import type { ControlContext } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
 import { projectCreated, type projectDetails, projectView } from "./project-schemas.ts";
@@ -121,7 +121,10 @@ export const projects = controlRouter()
     const record = await requireProject(context, c.req.valid("param").slug);
     const previewUrl = previewUrlOf(record.slug, c.req.url, context);
     if (previewUrl === null) {
-      throw new Problem("preview_unset", "There are no previews: set PREVIEW_DOMAIN to a domain whose names lead here.");
+      throw new Problem(
+        "preview_unset",
+        "There are no previews: set PREVIEW_DOMAIN to a domain whose names lead here.",
+      );
     }
     const expiresAt = context.now() + seconds * 1_000;
     const token = await signGrant(
@@ -162,7 +165,8 @@ async function newRecord(
   runnerId: string,
   body: { slug?: string | undefined; name?: string | undefined; prompt?: string | undefined },
 ): Promise<ProjectRecord> {
-  const name = body.name ?? (body.prompt === undefined ? (body.slug ?? "Project") : nameFromPrompt(body.prompt));
+  const name =
+    body.name ?? (body.prompt === undefined ? (body.slug ?? "Project") : nameFromPrompt(body.prompt));
   let tries = 0;
   for (const slug of slugsLike(body.slug ?? slugFromName(name))) {
     const record: ProjectRecord = {
@@ -179,9 +183,13 @@ async function newRecord(
     if ((await readProject(store, slug)) === null && (await writeProject(store, record))) return record;
     if (body.slug !== undefined || ++tries === SLUGS_TRIED) break;
   }
-  throw new Problem("project_exists", `There is a project ${body.slug ?? slugFromName(name)}. Choose another slug.`, {
-    errors: [{ field: "slug", message: "is taken" }],
-  });
+  throw new Problem(
+    "project_exists",
+    `There is a project ${body.slug ?? slugFromName(name)}. Choose another slug.`,
+    {
+      errors: [{ field: "slug", message: "is taken" }],
+    },
+  );
 }
 
 async function changeRecord(

@@ -21,7 +21,10 @@ export function nameFromPrompt(prompt: string): string {
 /** A DNS label from a name; `project` where nothing of it can be one. */
 export function slugFromName(name: string): string {
   const plain = name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-  const slug = plain.replace(/[^a-z0-9]+/g, "-").slice(0, SLUG_LIMIT).replace(/^-+|-+$/g, "");
+  const slug = plain
+    .replace(/[^a-z0-9]+/g, "-")
+    .slice(0, SLUG_LIMIT)
+    .replace(/^-+|-+$/g, "");
   return slug === "" ? "project" : slug;
 }
 

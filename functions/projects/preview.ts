@@ -23,7 +23,13 @@ const RECORD_TTL_MS = 5_000;
 const RECORDS_KEPT = 1_000;
 
 /** What says that the runner, or the project's server on it, isn't there. An app's own answers have no such mark. */
-const ABSENT = new Set(["runner_offline", "runner_draining", "upstream_unreachable", "stream_reset", "runner_overloaded"]);
+const ABSENT = new Set([
+  "runner_offline",
+  "runner_draining",
+  "upstream_unreachable",
+  "stream_reset",
+  "runner_overloaded",
+]);
 
 export interface PreviewContext {
   env: HubBinding;
@@ -96,7 +102,7 @@ async function ask(
 /** Starts the server, if its runner is there, and says how it stands. */
 async function absent(request: Request, record: ProjectRecord, { env }: PreviewContext): Promise<Response> {
   const projects = new RunnerProjects(env, record.runnerId);
-  const view = await projects.startServer(record.slug).catch((error: unknown) => {
+  const view = await projects.wakeServer(record.slug).catch((error: unknown) => {
     if (error instanceof Problem) return error;
     throw error;
   });

@@ -70,6 +70,11 @@ export class RunnerProjects {
     return this.#call("POST", runnerPaths.devServer(slug), parseProjectView);
   }
 
+  /** For a visitor of the preview. */
+  wakeServer(slug: string): Promise<ProjectView> {
+    return this.#call("POST", runnerPaths.visitedDevServer(slug), parseProjectView);
+  }
+
   stopServer(slug: string): Promise<ProjectView> {
     return this.#call("DELETE", runnerPaths.devServer(slug), parseProjectView, { waitMs: END_WAIT_MS });
   }
@@ -89,11 +94,13 @@ export class RunnerProjects {
     }
     const refusal = parseRunnerRefusal(json);
     if (refusal === null) {
-      throw new Problem("runner_failed", `Runner ${this.#runnerId} answered ${status}, which makes no sense here.`);
+      throw new Problem(
+        "runner_failed",
+        `Runner ${this.#runnerId} answered ${status}, which makes no sense here.`,
+      );
     }
     const { code, detail, field } = refusal;
-    throw new Problem(REFUSALS[code] ?? "runner_failed", detail, {
-      ...(field === undefined ? {} : { errors: [{ field, message: detail }] }),
-    });
+    const errors = field === undefined ? {} : { errors: [{ field, message: detail }] };
+    throw new Problem(REFUSALS[code] ?? "runner_failed", detail, errors);
   }
 }

@@ -114,7 +114,8 @@ export interface BuildEventsMessage {
 
 /** Null for anything else. Only the number, the time and the type are looked at: a newer runner's facts pass. */
 export function parseBuildEvents(value: unknown): BuildEventsMessage | null {
-  if (!isObject(value) || typeof value["buildId"] !== "string" || !Array.isArray(value["events"])) return null;
+  if (!isObject(value) || typeof value["buildId"] !== "string" || !Array.isArray(value["events"]))
+    return null;
   const { buildId, events } = value;
   if (projectOfBuild(buildId) === null || !events.every(isBuildEvent)) return null;
   return { buildId, events };

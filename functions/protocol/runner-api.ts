@@ -49,6 +49,8 @@ export const runnerPaths = {
     `/projects/${slug}/builds/${id}/answers/${encodeURIComponent(request)}`,
   /** POST starts the dev server and doesn't wait, DELETE stops it → {@link ProjectView}. */
   devServer: (slug: string) => `/projects/${slug}/dev-server`,
+  /** The same POST for a visitor, who starts one that has just crashed only after a while. */
+  visitedDevServer: (slug: string) => `/projects/${slug}/dev-server?by=visit`,
   /** GET → {@link RunnerStatus}. */
   status: "/status",
 } as const;

@@ -40,7 +40,11 @@ export class BuildEvents {
       last = event.seq;
     }
     if (last === before) return last;
-    this.#sql.exec("DELETE FROM build_events WHERE build = ? AND seq <= ?", buildId, last - BUILD_EVENTS_KEPT);
+    this.#sql.exec(
+      "DELETE FROM build_events WHERE build = ? AND seq <= ?",
+      buildId,
+      last - BUILD_EVENTS_KEPT,
+    );
     if (before === 0) this.#forgetOldest();
     for (const wake of this.#waiting.get(buildId) ?? []) wake();
     return last;

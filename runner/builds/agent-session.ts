@@ -133,7 +133,9 @@ export class AgentSession {
       await sleep(LATE_UPDATES_MS);
       return answer.stopReason;
     } catch (error) {
-      throw this.#connection.signal.aborted ? await endedEarly(this.#process, agent) : asFailure(error, agent);
+      throw this.#connection.signal.aborted
+        ? await endedEarly(this.#process, agent)
+        : asFailure(error, agent);
     }
   }
 

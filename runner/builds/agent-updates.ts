@@ -87,7 +87,9 @@ function usageOf({ used, size, cost }: Record<string, unknown>): BuildFact | nul
     type: "usage",
     usedTokens: used,
     contextTokens: size,
-    ...(price === null || !isObject(cost) ? {} : { cost: { amount: price, currency: name(cost["currency"]) } }),
+    ...(price === null || !isObject(cost)
+      ? {}
+      : { cost: { amount: price, currency: name(cost["currency"]) } }),
   };
 }
 

@@ -13,10 +13,20 @@ export const TEMPLATE_AGENT = "template";
 /** The agents that are known by name. Their programs must be on the runner's PATH. */
 const KNOWN: readonly AgentCommand[] = [
   { name: TEMPLATE_AGENT, command: "signalbox-runner template-agent", inherit: [], canRepair: false },
-  { name: "claude", command: "claude-agent-acp", inherit: ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"], canRepair: true },
+  {
+    name: "claude",
+    command: "claude-agent-acp",
+    inherit: ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"],
+    canRepair: true,
+  },
   { name: "codex", command: "codex-acp", inherit: ["OPENAI_API_KEY", "CODEX_API_KEY"], canRepair: true },
   { name: "gemini", command: "gemini --acp", inherit: ["GEMINI_API_KEY"], canRepair: true },
-  { name: "opencode", command: "opencode acp", inherit: ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"], canRepair: true },
+  {
+    name: "opencode",
+    command: "opencode acp",
+    inherit: ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"],
+    canRepair: true,
+  },
   { name: "copilot", command: "copilot --acp --stdio", inherit: ["GH_TOKEN"], canRepair: true },
 ];
 

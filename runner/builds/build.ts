@@ -1,5 +1,11 @@
 import type { RequestPermissionRequest } from "@agentclientprotocol/sdk";
-import { isOver, type BuildFact, type BuildState, type BuildStep, type BuildView } from "../../functions/protocol/builds.ts";
+import {
+  isOver,
+  type BuildFact,
+  type BuildState,
+  type BuildStep,
+  type BuildView,
+} from "../../functions/protocol/builds.ts";
 import { StepFailure } from "../deployments/steps.ts";
 import { buildFile, type BuildManifest } from "../projects/manifest.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
@@ -162,7 +168,8 @@ export class Build {
       const reason = await this.#session.prompt(prompt.map((text) => ({ type: "text", text })));
       this.#writer.flush();
       this.#abort.signal.throwIfAborted();
-      if (reason !== "end_turn") throw new AgentFailure(`${this.#manifest.agent} stopped: ${STOPS[reason] ?? reason}`);
+      if (reason !== "end_turn")
+        throw new AgentFailure(`${this.#manifest.agent} stopped: ${STOPS[reason] ?? reason}`);
       return null;
     });
   }
@@ -210,7 +217,13 @@ export class Build {
     this.#writer.write({ type: "step", step, status: "begun" });
     try {
       const detail = await work();
-      this.#writer.write({ type: "step", step, status: "done", ms: ms(), ...(detail === null ? {} : { detail }) });
+      this.#writer.write({
+        type: "step",
+        step,
+        status: "done",
+        ms: ms(),
+        ...(detail === null ? {} : { detail }),
+      });
     } catch (error) {
       if (!this.#abort.signal.aborted) {
         if (error instanceof StepFailure && error.lastLines.length > 0) {
@@ -249,14 +262,20 @@ export class Build {
   async #ended(error: unknown): Promise<void> {
     if (this.#isHalted) return;
     if (this.#cancelledBy !== null) return this.#become("cancelled", `${this.#cancelledBy} cancelled it.`);
-    if (!(error instanceof AgentFailure) && !(error instanceof StepFailure) && !(error instanceof RunnerError)) {
+    if (
+      !(error instanceof AgentFailure) &&
+      !(error instanceof StepFailure) &&
+      !(error instanceof RunnerError)
+    ) {
       complain(`build ${this.id}`, error);
     }
     await this.#become("failed", said(error));
   }
 
   async #closeSession(): Promise<void> {
-    await this.#session?.stop().catch((error: unknown) => complain(`build ${this.id}: its agent stays`, error));
+    await this.#session
+      ?.stop()
+      .catch((error: unknown) => complain(`build ${this.id}: its agent stays`, error));
     this.#session = null;
   }
 
@@ -287,5 +306,7 @@ const STOPS: Record<string, string> = {
 };
 
 function said(error: unknown): string {
-  return error instanceof AgentFailure || error instanceof StepFailure ? error.message : asRunnerError(error).message;
+  return error instanceof AgentFailure || error instanceof StepFailure
+    ? error.message
+    : asRunnerError(error).message;
 }

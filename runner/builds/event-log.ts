@@ -59,7 +59,7 @@ export class EventLog {
   }
 
   async #write(): Promise<void> {
-    await null; // so that what is added in one turn is written at once
+    await Promise.resolve(); // so that what is added in one turn is written at once
     while (this.#pending.length > 0) {
       const batch = this.#pending;
       this.#pending = [];

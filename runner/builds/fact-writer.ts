@@ -42,5 +42,7 @@ export class FactWriter {
 }
 
 function isSameVoice(one: Text, other: Text): boolean {
-  return one.type === other.type && (one.type === "thought" || other.type === "thought" || one.from === other.from);
+  return (
+    one.type === other.type && (one.type === "thought" || other.type === "thought" || one.from === other.from)
+  );
 }

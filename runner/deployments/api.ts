@@ -18,20 +18,13 @@ import type { Disk } from "../workspaces/disk.ts";
 import { projectRoutes } from "../projects/api.ts";
 import type { ProjectManager } from "../projects/project-manager.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
+import type { ApiAnswer, Route } from "./api-route.ts";
 import { parseKey, parseSpec } from "./spec.ts";
 
 /** Time for a client that is still uploading to read an early answer. */
 const LINGER_MS = 5_000;
 
-export interface ApiAnswer<T = unknown> {
-  status: number;
-  /** Null: none. */
-  body: T;
-  headers?: Record<string, string>;
-}
-
-export type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) => Promise<ApiAnswer<T>>;
-export type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
+type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
  * Serves the API of `functions/protocol/runner-api.ts`. Only the tunnel reaches it; anyone who may open a stream to it

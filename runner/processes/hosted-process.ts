@@ -140,12 +140,13 @@ export class HostedProcess {
 
 /** The leader of a group of its own. */
 function spawnDetached(
-  { file, args, input, isWrapped: _, ...options }: Launch,
+  { file, args, input, isWrapped: _isWrapped, ...options }: Launch,
   marker: string,
   takesInput: boolean,
 ): ChildProcessByStdio<Writable | null, Readable, Readable> {
   const how = { ...options, env: { ...options.env, [MARKER_VARIABLE]: marker }, detached: true };
-  if (input === undefined && !takesInput) return spawn(file, args, { ...how, stdio: ["ignore", "pipe", "pipe"] });
+  if (input === undefined && !takesInput)
+    return spawn(file, args, { ...how, stdio: ["ignore", "pipe", "pipe"] });
   const child = spawn(file, args, { ...how, stdio: ["pipe", "pipe", "pipe"] });
   child.stdin.on("error", () => undefined); // it ended before it read: its exit says why
   if (input !== undefined) child.stdin.write(input);

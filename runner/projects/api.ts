@@ -3,7 +3,7 @@ import { z } from "zod";
 import { BUILD_ID_PATTERN } from "../../functions/protocol/builds.ts";
 import { PROMPT_LIMIT } from "../../functions/protocol/limits.ts";
 import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
-import type { Route } from "../deployments/api.ts";
+import type { Route } from "../deployments/api-route.ts";
 import { RunnerError } from "../runner-error.ts";
 import type { ProjectManager } from "./project-manager.ts";
 
@@ -56,16 +56,22 @@ export function projectRoutes(
       await build.cancel((await body(request, cancellation)).by);
       return { status: 200, body: build.view };
     },
-    "POST projects/*/builds/*/answers/*": async (request, _url, [, slug = "", , id = "", , question = ""]) => {
+    "POST projects/*/builds/*/answers/*": async (
+      request,
+      _url,
+      [, slug = "", , id = "", , question = ""],
+    ) => {
       const build = projects.get(slug).build(id);
       const { option, by } = await body(request, newAnswer);
       build.answer(decodeURIComponent(question), option, by);
       return { status: 200, body: build.view };
     },
-    "POST projects/*/dev-server": async (_request, _url, [, slug = ""]) => {
+    "POST projects/*/dev-server": async (_request, url, [, slug = ""]) => {
       const project = projects.forNewWork(slug);
+      const { devServer } = project;
       // How it went is in the state: a caller asks again.
-      project.devServer.ensure().catch(() => undefined);
+      if (url.searchParams.get("by") !== "visit" || devServer.mayWake)
+        devServer.ensure().catch(() => undefined);
       return { status: 202, body: project.view };
     },
     "DELETE projects/*/dev-server": async (_request, _url, [, slug = ""]) => {

@@ -24,7 +24,12 @@ const FLAGS = "--port $PORT --host 127.0.0.1";
 const FRAMEWORKS: readonly { dependency: string; framework: string; flags: string; ports: PortRange }[] = [
   { dependency: "next", framework: "next", flags: "--port $PORT --hostname 127.0.0.1", ports: PORTS.node },
   { dependency: "astro", framework: "astro", flags: FLAGS, ports: PORTS.astro },
-  { dependency: "@tanstack/react-start", framework: "tanstack-start", flags: `${FLAGS} --strictPort`, ports: PORTS.vite },
+  {
+    dependency: "@tanstack/react-start",
+    framework: "tanstack-start",
+    flags: `${FLAGS} --strictPort`,
+    ports: PORTS.vite,
+  },
   { dependency: "vite", framework: "vite", flags: `${FLAGS} --strictPort`, ports: PORTS.vite },
 ];
 

@@ -10,6 +10,8 @@ import { type DevCommand, devCommandOf } from "./dev-command.ts";
 const READY_LIMIT_MS = 120_000;
 /** Without visitors a server is stopped after this; the next visit starts it again. */
 const IDLE_AFTER_MS = 30 * 60_000;
+/** A visit starts a server that crashed only after this: until then its visitors see why. */
+const CRASHED_FOR_MS = 10_000;
 
 export interface DevServerOptions {
   /** Who holds its port and its processes. */
@@ -35,6 +37,7 @@ export class DevServer {
   #abort = new AbortController();
   #starting: Promise<DevCommand & { port: number }> | null = null;
   #visitedAt = performance.now();
+  #crashedAt = -Infinity;
   #idleWatch: NodeJS.Timeout | undefined;
 
   constructor(options: DevServerOptions) {
@@ -58,6 +61,11 @@ export class DevServer {
   visit(): number | null {
     this.#visitedAt = performance.now();
     return this.#state === "running" ? this.#port : null;
+  }
+
+  /** Whether a visit may start it. */
+  get mayWake(): boolean {
+    return performance.now() - this.#crashedAt >= CRASHED_FOR_MS;
   }
 
   /** Resolves when it answers. Throws {@link StepFailure} if it doesn't come up. */
@@ -149,6 +157,7 @@ export class DevServer {
 
   #become(state: DevServerState, reason: string | null, lastLines: readonly string[] = []): void {
     this.#state = state;
+    this.#crashedAt = state === "crashed" ? performance.now() : -Infinity;
     this.#reason = reason;
     this.#lastLines = lastLines;
   }
@@ -156,13 +165,15 @@ export class DevServer {
   #watchIdleness(): void {
     const { idleAfterMs = IDLE_AFTER_MS, log } = this.#options;
     clearInterval(this.#idleWatch);
-    this.#idleWatch = setInterval(() => {
-      if (performance.now() - this.#visitedAt < idleAfterMs) return;
-      const remark = "Nobody came for a while: the dev server stops, and starts again with the next visit.";
-      void log().then((file) => file.append([systemLine(remark, "start")]));
-      void this.stop();
-    }, Math.min(idleAfterMs, 60_000));
+    this.#idleWatch = setInterval(
+      () => {
+        if (performance.now() - this.#visitedAt < idleAfterMs) return;
+        const remark = "Nobody came for a while: the dev server stops, and starts again with the next visit.";
+        void log().then((file) => file.append([systemLine(remark, "start")]));
+        void this.stop();
+      },
+      Math.min(idleAfterMs, 60_000),
+    );
     this.#idleWatch.unref();
   }
 }
-

@@ -38,14 +38,19 @@ export class ProjectManager {
 
   /** Makes a project, or answers the one that is there. Errors: `invalid_project`, `invalid_request`, `draining`. */
   put(slug: string, { name, agent }: { name: string; agent: string | null }): Promise<ProjectView> {
-    if (!SLUG_PATTERN.test(slug)) throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
+    if (!SLUG_PATTERN.test(slug))
+      throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
     return this.#inTurn(slug, async () => {
       const known = this.#projects.get(slug);
       if (known !== undefined) return known.view;
       this.#refuseNew();
       const { agents, disk } = this.#parts;
       if (agent !== null && agents.find(agent) === null) {
-        throw new RunnerError("invalid_request", `There is no agent ${agent}: ${agents.names.join(", ")}.`, "agent");
+        throw new RunnerError(
+          "invalid_request",
+          `There is no agent ${agent}: ${agents.names.join(", ")}.`,
+          "agent",
+        );
       }
       (await disk.reserve(0)).release();
       const manifest: ProjectManifest = {
@@ -126,8 +131,10 @@ export class ProjectManager {
   }
 
   #refuseNew(): void {
-    if (this.#isClosing) throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
-    if (this.#isDrained) throw new RunnerError("draining", "An operator drains this runner: it takes no new work.");
+    if (this.#isClosing)
+      throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
+    if (this.#isDrained)
+      throw new RunnerError("draining", "An operator drains this runner: it takes no new work.");
   }
 
   async #resume(slug: string): Promise<void> {
@@ -143,11 +150,12 @@ export class ProjectManager {
   #inTurn<T>(slug: string, work: () => Promise<T>): Promise<T> {
     const before = this.#changes.get(slug) ?? Promise.resolve();
     const turn = before.then(work, work);
-    const settled = turn.catch(() => undefined);
+    const settled = turn
+      .catch(() => undefined) // whoever asked for it is told
+      .finally(() => {
+        if (this.#changes.get(slug) === settled) this.#changes.delete(slug);
+      });
     this.#changes.set(slug, settled);
-    void settled.then(() => {
-      if (this.#changes.get(slug) === settled) this.#changes.delete(slug);
-    });
     return turn;
   }
 }

@@ -113,7 +113,11 @@ export class Project implements BuildWork {
     const { agents, disk } = this.#parts;
     const agent = agentName ?? this.#manifest.agent;
     if (agents.find(agent) === null) {
-      throw new RunnerError("invalid_request", `There is no agent ${agent}: ${agents.names.join(", ")}.`, "agent");
+      throw new RunnerError(
+        "invalid_request",
+        `There is no agent ${agent}: ${agents.names.join(", ")}.`,
+        "agent",
+      );
     }
     if ([...this.#builds.values()].filter((build) => !build.isOver).length >= QUEUE_LIMIT) {
       throw new RunnerError("too_many_builds", `${QUEUE_LIMIT} builds of this project wait already.`);
@@ -181,7 +185,8 @@ export class Project implements BuildWork {
   ): Promise<AgentSession> {
     const { agents } = this.#parts;
     const known = agents.find(agent);
-    if (known === null) throw new RunnerError("invalid_request", `There is no agent ${agent} any more.`, "agent");
+    if (known === null)
+      throw new RunnerError("invalid_request", `There is no agent ${agent} any more.`, "agent");
     const step = await this.#step("agent", known.command, new AbortController().signal);
     const session = await AgentSession.open({
       agent,
@@ -257,9 +262,7 @@ export class Project implements BuildWork {
 
   #queue(build: Build): void {
     const release = this.#parts.workspaces.use(this.project);
-    this.#turn = this.#turn
-      .then(() => (this.#isClosed ? undefined : build.run()))
-      .finally(release);
+    this.#turn = this.#turn.then(() => (this.#isClosed ? undefined : build.run())).finally(release);
   }
 
   async #forgetOldest(): Promise<void> {

@@ -53,7 +53,11 @@ createRoot(document.getElementById("root")).render(<App />);
     "src/style.css": css(wish),
   }),
   next: (wish) => ({
-    "package.json": manifest(wish, { dev: "next dev", build: "next build", start: "next start" }, { next: "16.4.5", ...REACT }),
+    "package.json": manifest(
+      wish,
+      { dev: "next dev", build: "next build", start: "next start" },
+      { next: "16.4.5", ...REACT },
+    ),
     "app/layout.jsx": `import "./style.css";
 
 export const metadata = { title: ${JSON.stringify(wish.title)} };
@@ -94,7 +98,12 @@ ${page(wish, "      ", "class")}
     "package.json": manifest(
       wish,
       { dev: "vite dev", build: "vite build" },
-      { "@tanstack/react-router": "1.170.43", "@tanstack/react-start": "1.169.0", nitro: "3.0.260903-beta", ...REACT },
+      {
+        "@tanstack/react-router": "1.170.43",
+        "@tanstack/react-start": "1.169.0",
+        nitro: "3.0.260903-beta",
+        ...REACT,
+      },
       VITE,
     ),
     "vite.config.js": `import { tanstackStart } from "@tanstack/react-start/plugin/vite";
@@ -138,7 +147,11 @@ export const Route = createFileRoute("/")({ component: Home });
     "src/style.css": css(wish),
   }),
   "hono-api": (wish) => ({
-    "package.json": manifest(wish, { dev: "node --watch server.js", start: "node server.js" }, { hono: "4.13.19", "@hono/node-server": "2.1.8" }),
+    "package.json": manifest(
+      wish,
+      { dev: "node --watch server.js", start: "node server.js" },
+      { hono: "4.13.19", "@hono/node-server": "2.1.8" },
+    ),
     "server.js": `import { serve } from "@hono/node-server";
 import { Hono } from "hono";
 
@@ -168,7 +181,11 @@ function manifest(
   dependencies: Record<string, string>,
   devDependencies?: Record<string, string>,
 ): string {
-  const name = wish.title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "project";
+  const name =
+    wish.title
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-|-$/g, "") || "project";
   return `${JSON.stringify({ name, private: true, type: "module", scripts, dependencies, devDependencies }, null, 2)}\n`;
 }
 

@@ -39,10 +39,22 @@ const OTHER_SECTIONS = ["About", "Features", "Contact"];
 
 const PALETTES: readonly (readonly [RegExp, Palette])[] = [
   [/\b(dark|night|space|neon)\b/i, { name: "night", paper: "#11131a", ink: "#eceef5", accent: "#7aa2ff" }],
-  [/\b(bakery|bread|coffee|wood|warm|autumn)\b/i, { name: "bread", paper: "#fbf5ec", ink: "#33261a", accent: "#b8622c" }],
-  [/\b(sea|ocean|water|blue|travel|sail)\b/i, { name: "sea", paper: "#f2f8fa", ink: "#12303a", accent: "#0b7a92" }],
-  [/\b(garden|green|plant|nature|eco|farm)\b/i, { name: "garden", paper: "#f5f8f1", ink: "#1e2d1a", accent: "#4b7f2f" }],
-  [/\b(wedding|rose|pink|beauty|flower)\b/i, { name: "rose", paper: "#fdf4f5", ink: "#3a1c24", accent: "#b8405e" }],
+  [
+    /\b(bakery|bread|coffee|wood|warm|autumn)\b/i,
+    { name: "bread", paper: "#fbf5ec", ink: "#33261a", accent: "#b8622c" },
+  ],
+  [
+    /\b(sea|ocean|water|blue|travel|sail)\b/i,
+    { name: "sea", paper: "#f2f8fa", ink: "#12303a", accent: "#0b7a92" },
+  ],
+  [
+    /\b(garden|green|plant|nature|eco|farm)\b/i,
+    { name: "garden", paper: "#f5f8f1", ink: "#1e2d1a", accent: "#4b7f2f" },
+  ],
+  [
+    /\b(wedding|rose|pink|beauty|flower)\b/i,
+    { name: "rose", paper: "#fdf4f5", ink: "#3a1c24", accent: "#b8405e" },
+  ],
 ];
 const PLAIN: Palette = { name: "plain", paper: "#ffffff", ink: "#1c1d21", accent: "#3b5bdb" };
 
@@ -62,7 +74,12 @@ function titleOf(prompt: string): string {
   const quoted = /[“"«]([^”"»\n]{1,60})[”"»]/.exec(prompt)?.[1];
   const called = /\b(?:called|named|titled)\s+([\p{L}\p{N}][\p{L}\p{N}&' -]{0,59})/iu.exec(prompt)?.[1];
   const subject = /\bfor (?:a |an |the |my |our )?([\p{L}\p{N}][\p{L}\p{N}&' -]{0,59})/iu.exec(prompt)?.[1];
-  const words = (quoted ?? called ?? subject ?? prompt.replace(/^\s*(build|create|make|write)( me)?( an?| the)?\s+/i, ""))
+  const words = (
+    quoted ??
+    called ??
+    subject ??
+    prompt.replace(/^\s*(build|create|make|write)( me)?( an?| the)?\s+/i, "")
+  )
     .split(/[.,;:\n]|\b(?:with|using|that|which|in)\b/i)[0]
     ?.trim();
   const title = words === undefined || words === "" ? "New project" : words.slice(0, TITLE_LIMIT).trim();
@@ -72,7 +89,11 @@ function titleOf(prompt: string): string {
 /** Those named after "sections" or "with", else the usual ones of the trade. */
 function sectionsOf(prompt: string): string[] {
   const named = /\b(?:sections?|pages?)\s*(?::|for|called|named)?\s+([^.\n]{3,200})/i.exec(prompt)?.[1];
-  const list = named?.split(/,|\band\b/).map((one) => one.trim()).filter((one) => /^[\p{L}\p{N} '&-]{2,30}$/u.test(one));
-  if (list !== undefined && list.length > 1) return list.slice(0, 8).map((one) => one.charAt(0).toUpperCase() + one.slice(1));
+  const list = named
+    ?.split(/,|\band\b/)
+    .map((one) => one.trim())
+    .filter((one) => /^[\p{L}\p{N} '&-]{2,30}$/u.test(one));
+  if (list !== undefined && list.length > 1)
+    return list.slice(0, 8).map((one) => one.charAt(0).toUpperCase() + one.slice(1));
   return [...(SECTIONS.find(([words]) => words.test(prompt))?.[1] ?? OTHER_SECTIONS)];
 }

@@ -2,6 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Browser, Frame } from "playwright-core";
+import { networkVariables, pick } from "../../runner/processes/environment.ts";
 import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
@@ -15,7 +16,8 @@ let siteOrigin: string;
 
 beforeAll(async () => {
   stack = await startTestStack();
-  runner = await startRunner(stack, { id: "studio" });
+  // It installs from the machine's registry, by the machine's certificates.
+  runner = await startRunner(stack, { id: "studio", env: pick(process.env, networkVariables) });
   browser = await launchChromium({ args: ["--host-resolver-rules=MAP *.test 127.0.0.1"] });
   site = createServer((request, response) => {
     const shown = new URL(request.url ?? "/", "http://site").searchParams.get("show") ?? "";
@@ -26,7 +28,10 @@ beforeAll(async () => {
   siteOrigin = `http://elsewhere.test:${(site.address() as AddressInfo).port}`;
   for (const slug of ["bakery", "library"]) {
     const prompt = `a static landing page for a ${slug}`;
-    await stack.api("POST", "/projects", { slug, prompt: slug === "bakery" ? "a landing page for a bakery" : prompt });
+    await stack.api("POST", "/projects", {
+      slug,
+      prompt: slug === "bakery" ? "a landing page for a bakery" : prompt,
+    });
   }
   for (const slug of ["bakery", "library"]) await running(slug);
 }, 300_000);
@@ -41,7 +46,10 @@ async function running(slug: string): Promise<void> {
   await until(
     async () => (await stack.api("GET", `/projects/${slug}`)).body["runner"],
     (seen) => {
-      const { devServer, builds } = seen as { devServer: { state: string }; builds: { state: string; reason: string }[] };
+      const { devServer, builds } = seen as {
+        devServer: { state: string };
+        builds: { state: string; reason: string }[];
+      };
       if (builds.some(({ state }) => state === "failed")) throw new Error(JSON.stringify(builds));
       return devServer.state === "running" && builds.every(({ state }) => state === "completed");
     },
@@ -97,7 +105,12 @@ test("nobody comes in without a link, with one of another preview, or with a cha
   const cookie = String(let_in.headers["set-cookie"]).split(";")[0] ?? "";
   expect((await visit("library", "/", cookie)).status).toBe(200);
   expect((await visit("bakery", "/", cookie)).status).toBe(401);
-  for (const changed of [cookie.slice(0, -2), cookie.replace(".", "x."), `${cookie}.x`, "signalbox-preview=a.b"]) {
+  for (const changed of [
+    cookie.slice(0, -2),
+    cookie.replace(".", "x."),
+    `${cookie}.x`,
+    "signalbox-preview=a.b",
+  ]) {
     expect((await visit("library", "/", changed)).status).toBe(401);
   }
   // A link is no cookie, and a cookie no link.
@@ -127,7 +140,12 @@ test("a public preview asks for nothing, and nothing of Signalbox is on its host
     () => stack.request("library.preview.localhost", "/"),
     ({ status, text }) => status === 200 && text.includes("Library"),
   );
-  for (const path of ["/_signalbox/", "/_signalbox/api/v1/apps", "/_signalbox/healthz", "/_signalbox/socket"]) {
+  for (const path of [
+    "/_signalbox/",
+    "/_signalbox/api/v1/apps",
+    "/_signalbox/healthz",
+    "/_signalbox/socket",
+  ]) {
     expect((await stack.request("library.preview.localhost", path)).status).toBe(404);
   }
 });

@@ -44,7 +44,10 @@ async function view(id: string): Promise<BuildView> {
 /** All events of a build, to its end. */
 async function eventsOf(id: string, after = 0): Promise<BuildEvent[]> {
   const response = await fetch(`${stack.origin}/_signalbox/api/v1/builds/${id}/events`, {
-    headers: { authorization: `Bearer ${CONTROL_TOKEN}`, ...(after > 0 && { "last-event-id": String(after) }) },
+    headers: {
+      authorization: `Bearer ${CONTROL_TOKEN}`,
+      ...(after > 0 && { "last-event-id": String(after) }),
+    },
   });
   const events: BuildEvent[] = [];
   for await (const { event, data } of readEvents(response)) {
@@ -61,7 +64,9 @@ async function run(slug: string, prompt: string): Promise<BuildEvent[]> {
 }
 
 function said(events: BuildEvent[]): string {
-  return events.map((event) => (event.type === "message" && event.from === "agent" ? event.text : "")).join("");
+  return events
+    .map((event) => (event.type === "message" && event.from === "agent" ? event.text : ""))
+    .join("");
 }
 
 function ended(events: BuildEvent[]): BuildEvent | undefined {
@@ -71,7 +76,9 @@ function ended(events: BuildEvent[]): BuildEvent | undefined {
 test("every update of the protocol is an event of ours, and a newer one is named", async () => {
   const events = await run(await newProject(), "everything");
   expect(events).toContainEqual(expect.objectContaining({ type: "thought", text: "I think." }));
-  expect(events).toContainEqual(expect.objectContaining({ type: "tool", id: "t1", title: "Write it", kind: "edit" }));
+  expect(events).toContainEqual(
+    expect.objectContaining({ type: "tool", id: "t1", title: "Write it", kind: "edit" }),
+  );
   const output = events.find((event) => event.type === "tool" && event.status === "completed");
   expect(output).toMatchObject({ truncated: true, files: ["index.html"] });
   expect(output).toHaveProperty("output", expect.stringMatching(/^--- index\.html\n-one\n\+two\n/));
@@ -80,7 +87,12 @@ test("every update of the protocol is an event of ours, and a newer one is named
     expect.objectContaining({ type: "plan", entries: [{ title: "First", status: "pending" }] }),
   );
   expect(events).toContainEqual(
-    expect.objectContaining({ type: "usage", usedTokens: 10, contextTokens: 100, cost: { amount: 0.5, currency: "USD" } }),
+    expect.objectContaining({
+      type: "usage",
+      usedTokens: 10,
+      contextTokens: 100,
+      cost: { amount: 0.5, currency: "USD" },
+    }),
   );
   expect(events).toContainEqual(expect.objectContaining({ type: "other", update: "hologram_update" }));
   // Two deltas are one message, and what came before the session's answer is there, too.
@@ -105,7 +117,9 @@ test("a question waits for an answer, which must be one of the options", async (
   expect((await stack.api("POST", path, { option: "%00 odd/ id" })).status).toBe(200);
   const events = await eventsOf(id);
   expect(said(events)).toContain('I was told {"outcome":"selected","optionId":"%00 odd/ id"}.');
-  expect(events).toContainEqual(expect.objectContaining({ type: "answer", option: "%00 odd/ id", by: "operator" }));
+  expect(events).toContainEqual(
+    expect.objectContaining({ type: "answer", option: "%00 odd/ id", by: "operator" }),
+  );
   expect((await stack.api("POST", path, { option: "no" })).body).toMatchObject({ code: "unknown_question" });
 });
 
@@ -156,7 +170,10 @@ test("a question that is open when its build is cancelled ends with it", async (
     () => view(id),
     ({ state }) => state === "waiting",
   );
-  expect((await stack.api("POST", `/builds/${id}/cancel`)).body).toMatchObject({ state: "cancelled", questions: [] });
+  expect((await stack.api("POST", `/builds/${id}/cancel`)).body).toMatchObject({
+    state: "cancelled",
+    questions: [],
+  });
 });
 
 test("what an agent starts ends with its turn, whatever it did to get away", async () => {
@@ -242,7 +259,9 @@ test("no event is lost or doubled while the Worker is killed and the runner's co
 
 test("an agent that nobody installed, and one that nobody knows, are said before or at the start", async () => {
   const slug = await newProject();
-  expect((await stack.api("POST", `/projects/${slug}/builds`, { prompt: "x", agent: "mallory" })).body).toMatchObject({
+  expect(
+    (await stack.api("POST", `/projects/${slug}/builds`, { prompt: "x", agent: "mallory" })).body,
+  ).toMatchObject({
     code: "invalid_request",
     detail: "There is no agent mallory: template, claude, codex, gemini, opencode, copilot, custom.",
   });

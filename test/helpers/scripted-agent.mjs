@@ -10,8 +10,7 @@ let nextId = 1;
 const waiting = new Map();
 const send = (message) => process.stdout.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
 const answer = (id, result) => send({ id, result });
-const update = (fields) =>
-  send({ method: "session/update", params: { sessionId: "s1", update: fields } });
+const update = (fields) => send({ method: "session/update", params: { sessionId: "s1", update: fields } });
 const say = (text) => update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
 const ask = (method, params) =>
   new Promise((resolve) => {
@@ -78,7 +77,9 @@ const acts = {
   hang: () => new Promise(() => {}),
   async garbage() {
     process.stdout.write("Welcome! [1mbold[0m\n[1, 2]\n{ broken\n");
-    process.stdout.write(`{"jsonrpc":"2.0","method":"session/update","params":"${"x".repeat(40 * 2 ** 20)}"}\n`);
+    process.stdout.write(
+      `{"jsonrpc":"2.0","method":"session/update","params":"${"x".repeat(40 * 2 ** 20)}"}\n`,
+    );
     say("Still here.");
   },
   async daemon() {
@@ -116,7 +117,10 @@ const methods = {
   "session/prompt": async ({ prompt }) => {
     const [act, ...rest] = prompt[0].text.split(" ");
     const reason = await acts[act](rest.join(" "));
-    setTimeout(() => update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "Late." } }), 5);
+    setTimeout(
+      () => update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "Late." } }),
+      5,
+    );
     return { stopReason: reason ?? "end_turn" };
   },
 };
@@ -126,5 +130,6 @@ if (process.env.SCRIPTED_START === "silent") methods.initialize = () => new Prom
 createInterface({ input: process.stdin }).on("line", (line) => {
   const message = JSON.parse(line);
   if (message.method === undefined) waiting.get(message.id)?.(message.result);
-  else if (message.id !== undefined) void methods[message.method](message.params).then((result) => answer(message.id, result));
+  else if (message.id !== undefined)
+    void methods[message.method](message.params).then((result) => answer(message.id, result));
 });

@@ -8,7 +8,10 @@ export const previewShare = command({
   name: "preview share",
   summary: "makes a link that opens a private preview for a time",
   arguments: [project],
-  flags: { ...connection, for: { type: "string", value: "TIME", summary: "30m, 12h or 7d, at most 30d (1d)" } },
+  flags: {
+    ...connection,
+    for: { type: "string", value: "TIME", summary: "30m, 12h or 7d, at most 30d (1d)" },
+  },
   async run(context, { flags, arguments: [slug = ""] }) {
     const link = await (await context.control()).sharePreview(slug, secondsOf(flags.for ?? "1d"));
     context.output.result(link, () => link.url);

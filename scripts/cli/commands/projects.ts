@@ -50,7 +50,9 @@ export const createProject = command({
   notes: "Ctrl-C leaves the build running: `signalbox cancel BUILD` ends it.",
   async run(context, { flags }) {
     const { prompt, name, slug, agent, runner: runnerId } = flags;
-    const given = Object.entries({ prompt, name, slug, agent, runnerId }).filter(([, one]) => one !== undefined);
+    const given = Object.entries({ prompt, name, slug, agent, runnerId }).filter(
+      ([, one]) => one !== undefined,
+    );
     const { build, ...project } = await (await context.control()).createProject(Object.fromEntries(given));
     context.output.remark(`Project ${project.slug} on runner ${project.runnerId}`);
     if (build !== null) await finishBuild(context, build.id);
@@ -126,7 +128,15 @@ async function showPreview(context: CommandContext, slug: string, open: boolean)
   if (open) await openBrowser(context, url);
 }
 
-function describe({ slug, name, runnerId, previewUrl, runner, detail, public: isPublic }: ProjectDetails): string {
+function describe({
+  slug,
+  name,
+  runnerId,
+  previewUrl,
+  runner,
+  detail,
+  public: isPublic,
+}: ProjectDetails): string {
   const lines = [`${slug}  ${name}`, `runner      ${runnerId}`];
   if (previewUrl !== null) lines.push(`preview     ${previewUrl} (${isPublic ? "public" : "private"})`);
   if (runner === null) return [...lines, detail ?? "The runner can't be asked."].join("\n");
@@ -137,6 +147,7 @@ function describe({ slug, name, runnerId, previewUrl, runner, detail, public: is
   );
   if (reason !== null) lines.push(`            ${reason}`, ...lastLines.map((line) => `            ${line}`));
   const last = runner.builds.at(-1);
-  if (last !== undefined) lines.push(`last build  ${last.id}, ${last.state}${last.reason === null ? "" : `: ${last.reason}`}`);
+  if (last !== undefined)
+    lines.push(`last build  ${last.id}, ${last.state}${last.reason === null ? "" : `: ${last.reason}`}`);
   return lines.join("\n");
 }

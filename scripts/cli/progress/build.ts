@@ -11,7 +11,8 @@ export async function followBuild(context: CommandContext, id: string): Promise<
   const control = await context.control();
   const { output, signal } = context;
   const open = (last: string | null) => control.buildEvents(id, last, signal);
-  const lost = (why: string): void => output.remark(`The connection is lost (${why}). The build goes on; trying again.`);
+  const lost = (why: string): void =>
+    output.remark(`The connection is lost (${why}). The build goes on; trying again.`);
   let state: BuildState = "queued";
   for await (const { data } of followStream(open, { signal, lost })) {
     const event = JSON.parse(data) as BuildEvent;
