@@ -28,6 +28,8 @@ export interface Config {
   routeTtlMs: number;
   /** `NAME.<appDomain>` is app NAME without listing it in its hosts. */
   appDomain: string | null;
+  /** `NAME.<previewDomain>` is the preview of project NAME; null: there are no previews. */
+  previewDomain: string | null;
   /** Null: the dashboard is on hosts that no app answers for. */
   operatorHost: OperatorHost | null;
   allowPrivateTargets: boolean;
@@ -84,6 +86,10 @@ const schema = z.object({
     .string()
     .regex(/^[a-z0-9.-]{1,200}$/, "must be a host name in lower case")
     .optional(),
+  PREVIEW_DOMAIN: z
+    .string()
+    .regex(/^[a-z0-9.-]{1,200}$/, "must be a host name in lower case")
+    .optional(),
   OPERATOR_HOST: z
     .string()
     .refine(
@@ -135,6 +141,7 @@ export function configOf(env: ConfigEnv): Config {
     runnerVisitorLimit: result.data.RUNNER_VISITOR_LIMIT,
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,
+    previewDomain: result.data.PREVIEW_DOMAIN ?? null,
     operatorHost: parseOperatorHost(result.data.OPERATOR_HOST ?? ""),
     allowPrivateTargets: result.data.ALLOW_PRIVATE_TARGETS === "1",
     trustClientAddress: result.data.TRUST_CLIENT_ADDRESS === "1",

@@ -35,6 +35,14 @@ const statuses = {
   object_unavailable: 503,
   hold_timeout: 504,
 
+  unknown_project: 404,
+  project_exists: 409,
+  unknown_build: 404,
+  unknown_question: 404,
+  too_many_builds: 429,
+  preview_unset: 409,
+  preview_refused: 401,
+
   unknown_runner: 404,
   unknown_source: 404,
   source_refused: 422,
@@ -125,11 +133,15 @@ export class Problem extends Error {
   }
 }
 
+/** The code, also where the body is a page. */
+export const PROBLEM_HEADER = "x-signalbox-problem";
+
 /** Problem details (RFC 9457); a small page with the same code for a navigating browser. */
 export function problemResponse(problem: Problem, request: Request): Response {
   const headers = new Headers(problem.headers);
   headers.set("cache-control", "no-store");
   headers.set("x-content-type-options", "nosniff");
+  headers.set(PROBLEM_HEADER, problem.code);
   if (wantsHtml(request)) {
     headers.set("content-type", "text/html; charset=utf-8");
     headers.set("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");

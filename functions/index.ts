@@ -17,6 +17,7 @@ import { serveMetrics } from "./control/metrics.ts";
 import type { PageHubBinding } from "./pages/hub.ts";
 import { pageLayer } from "./pages/layer.ts";
 import { isPagePath, servePages, type PagesContext } from "./pages/serve.ts";
+import { previewOf, servePreview } from "./projects/preview.ts";
 import { openProviders } from "./providers/open.ts";
 import { requestHost, type RequestHost } from "./request-host.ts";
 import { isBrokerPath, serveBroker } from "./control/broker.ts";
@@ -55,6 +56,11 @@ export default {
       const path = url.pathname;
       const waitUntil = (work: Promise<unknown>): void => ctx.waitUntil(work);
       const isOperatorHost = host.name === config.operatorHost?.name;
+      const preview = isOperatorHost ? null : previewOf(host.name, config.previewDomain);
+      if (preview !== null) {
+        const context = { env, config, store: openStore(env), now: Date.now, waitUntil };
+        return await servePreview(request, url, preview, context);
+      }
       if (isPagePath(path) && !isOperatorHost) {
         const routes = tablesOf(env);
         const { key, appName, deployment } = await placeOf(host.name, { config, tables: routes, waitUntil });

@@ -1,12 +1,13 @@
 /**
  * Cookies that are Signalbox's own on hosts that belong to apps: they never go on to an app, and no app sets them.
- * `signalbox-sign-in` is the dashboard's, `signalbox-page` the edge's.
+ * `signalbox-sign-in` is the dashboard's, `signalbox-page` the edge's, `signalbox-preview` a preview's.
  */
 export const SIGN_IN_COOKIE = "signalbox-sign-in";
 export const PAGE_COOKIE = "signalbox-page";
+export const PREVIEW_COOKIE = "signalbox-preview";
 
 // A cookie without a name reads like a cookie when it comes back: `=a=1` returns as `a=1`.
-const PATTERN = String.raw`[\s=]*(?:__[Hh][Oo][Ss][Tt]-|__[Ss][Ee][Cc][Uu][Rr][Ee]-)?(?:${SIGN_IN_COOKIE}(?:-\d{1,5})?|${PAGE_COOKIE})\s*`;
+const PATTERN = String.raw`[\s=]*(?:__[Hh][Oo][Ss][Tt]-|__[Ss][Ee][Cc][Uu][Rr][Ee]-)?(?:${SIGN_IN_COOKIE}(?:-\d{1,5})?|${PAGE_COOKIE}|${PREVIEW_COOKIE})\s*`;
 const SET_BY_APP = new RegExp(`^${PATTERN}(?:[=;]|$)`);
 const IN_REQUEST = new RegExp(`(?:^|[;,])${PATTERN}(?:=[^;,]*)?(?=[;,]|$)`, "g");
 
@@ -29,5 +30,5 @@ export function refuseOwnCookies(headers: Headers): void {
 }
 
 function mentionsOne(text: string): boolean {
-  return text.includes(SIGN_IN_COOKIE) || text.includes(PAGE_COOKIE);
+  return text.includes(SIGN_IN_COOKIE) || text.includes(PAGE_COOKIE) || text.includes(PREVIEW_COOKIE);
 }

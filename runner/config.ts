@@ -46,7 +46,10 @@ export class SettingError extends Error {
 }
 
 export type Invocation =
-  { kind: "run"; config: RunnerConfig } | { kind: "static"; args: string[] } | { kind: "help" | "version" };
+  | { kind: "run"; config: RunnerConfig }
+  | { kind: "static"; args: string[] }
+  | { kind: "template-agent" }
+  | { kind: "help" | "version" };
 
 interface Setting {
   env: readonly [string, ...string[]];
@@ -128,7 +131,10 @@ const settings = {
     env: ["RUNNER_GUEST_USERS"],
     about: `numbers of the users and groups that guests get when the runner is root (${GUEST_USERS.first}-${GUEST_USERS.last})`,
   },
-  agent: { env: ["RUNNER_AGENT"], about: "command of the coding agent (template, which is built in)" },
+  agent: {
+    env: ["RUNNER_AGENT"],
+    about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command",
+  },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
   sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },
@@ -158,6 +164,7 @@ export function readInvocation(
   isEnrolled: (workspaceRoot: string, runnerId: string) => boolean = hasCredential,
 ): Invocation {
   if (args[0] === "static") return { kind: "static", args: args.slice(1) };
+  if (args[0] === "template-agent") return { kind: "template-agent" };
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
   if (values["version"] === true) return { kind: "version" };

@@ -1,3 +1,4 @@
+import { BUILD_ACK_MESSAGE } from "../functions/protocol/builds.ts";
 import type { Command, CommandType, Fields, RunnerEvent } from "../functions/protocol/control.ts";
 import type { CommandContext, CommandHandler } from "./connection/commands.ts";
 import { createInternalApi } from "./deployments/api.ts";
@@ -48,9 +49,16 @@ export class Hosting implements RunnerPart {
   async start(): Promise<void> {
     const workspace = await Workspace.open(this.#options);
     this.#workspace = workspace;
-    const { workspaces, trash, disk, logs, deployments, sources } = workspace;
-    this.#workspaceCommands = createWorkspaceCommands({ workspaces, trash, disk, logs, version });
-    this.#serve = createInternalApi({ deployments, sources, disk, ending: this.#ending.signal });
+    const { workspaces, trash, disk, logs, deployments, projects, sources } = workspace;
+    this.#workspaceCommands = createWorkspaceCommands({
+      workspaces,
+      trash,
+      disk,
+      logs,
+      version,
+      stopProject: (slug) => projects.remove(slug),
+    });
+    this.#serve = createInternalApi({ deployments, projects, sources, disk, ending: this.#ending.signal });
     await this.#measure(workspace);
     this.#diskWatch = setInterval(() => void this.#measure(workspace), DISK_STATUS_AGE_MS);
   }
@@ -63,13 +71,25 @@ export class Hosting implements RunnerPart {
   }
 
   lookup(service: string): ServiceTarget | null {
-    return this.#workspace?.deployments.lookup(service) ?? null;
+    const workspace = this.#workspace;
+    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service) ?? null;
+  }
+
+  connected(): void {
+    this.#workspace?.projects.connected();
+  }
+
+  hubMessage({ type, payload }: Command): boolean {
+    if (type !== BUILD_ACK_MESSAGE) return false;
+    this.#workspace?.projects.acknowledged(String(payload["buildId"]), Number(payload["seq"]));
+    return true;
   }
 
   /** Deployments under preparation may finish; running ones serve until the end. */
   shutDown(): void {
     if (this.#settled || !this.#workspace) return;
     this.#ending.abort();
+    this.#workspace.projects.shutDown();
     this.#isSettled = false;
     this.#settled = this.#workspace.deployments.settle().finally(() => {
       this.#isSettled = true;
@@ -78,16 +98,18 @@ export class Hosting implements RunnerPart {
 
   setDrained(isDrained: boolean): void {
     this.#workspace?.deployments.setDrained(isDrained);
+    this.#workspace?.projects.setDrained(isDrained);
   }
 
   busy(): number {
-    return this.#isSettled ? 0 : 1;
+    return (this.#isSettled ? 0 : 1) + (this.#workspace?.projects.busy ?? 0);
   }
 
   status(): Fields {
     const deployments = this.#workspace?.deployments.list() ?? [];
     return {
       disk: this.#disk,
+      projects: this.#workspace?.projects.count ?? 0,
       ...(this.#workspace === null ? {} : { confinement: this.#workspace.confinement.status }),
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,

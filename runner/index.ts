@@ -1,12 +1,10 @@
 import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
-await main((runner, { workspaceRoot, diskQuotaBytes, inheritEnvironment, confinement, guestLimits }) => {
+await main((runner, config) => {
+  const { workspaceRoot: root, diskQuotaBytes, inheritEnvironment, confinement, guestLimits, agent } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
-  runner.attach(
-    new Hosting(
-      { root: workspaceRoot, inheritEnvironment, confinement, limits: guestLimits, ...quota },
-      runner.internalApi,
-    ),
-  );
+  const sendBuildEvents = runner.sendBuildEvents.bind(runner);
+  const options = { root, inheritEnvironment, confinement, limits: guestLimits, agent, sendBuildEvents };
+  runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

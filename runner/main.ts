@@ -5,6 +5,7 @@ import { exposingParents, hideSecrets } from "./processes/hide-secrets.ts";
 import { hasSystemCode, RunnerError } from "./runner-error.ts";
 import { Runner, type RunnerOptions } from "./runner.ts";
 import { serveStatic } from "./static/serve.ts";
+import { runTemplateAgent } from "./template-agent/agent.ts";
 import { createLog, type Log } from "./terminal/log.ts";
 import { complain } from "./terminal/complain.ts";
 import { version } from "./version.ts";
@@ -36,6 +37,7 @@ function isExpected(error: unknown): error is Error {
 async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
   const invocation = readInvocation(process.argv.slice(2), process.env);
   if (invocation.kind === "static") return serveStatic(invocation.args);
+  if (invocation.kind === "template-agent") return runTemplateAgent();
   if (invocation.kind !== "run") {
     console.log(invocation.kind === "help" ? helpText() : version);
     return;

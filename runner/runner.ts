@@ -7,6 +7,7 @@ import {
   type CommandType,
   type Fields,
 } from "../functions/protocol/control.ts";
+import { BUILD_EVENTS_MESSAGE, type BuildEventsMessage } from "../functions/protocol/builds.ts";
 import { STOP_GRACE_MS } from "../functions/protocol/limits.ts";
 import { SettingError, type RunnerConfig } from "./config.ts";
 import { Commands, type CommandHandler } from "./connection/commands.ts";
@@ -42,6 +43,10 @@ export interface RunnerPart extends Partial<Services> {
   setDrained?(isDrained: boolean): void;
   /** Ends everything, verified gone. */
   stop?(): Promise<void>;
+  /** There is a connection to the hub. */
+  connected?(): void;
+  /** Takes a message of the hub's own; false if it isn't for this part. */
+  hubMessage?(message: Command): boolean;
   /** Fields for `/health` and for heartbeats. */
   status?(): Fields;
   readonly commands?: Partial<Record<CommandType, CommandHandler>>;
@@ -113,6 +118,13 @@ export class Runner {
     this.connection.send(event);
   }
 
+  /** False while there is no hub to send them to: a SentryVibe broker takes none. */
+  sendBuildEvents(message: BuildEventsMessage): boolean {
+    if (!this.connection.hasStreams) return false;
+    this.connection.send({ type: BUILD_EVENTS_MESSAGE, ...message });
+    return true;
+  }
+
   async start(): Promise<void> {
     const { config, log } = this.#options;
     await makeWorkspace(config.workspaceRoot, log);
@@ -177,7 +189,11 @@ export class Runner {
 
   #command(command: Command): void {
     const draining = drainOf(command);
-    if (draining === null) return void this.#commands.dispatch(command);
+    if (draining === null) {
+      if (!this.#parts.some((part) => part.hubMessage?.(command) ?? false))
+        void this.#commands.dispatch(command);
+      return;
+    }
     this.#options.log.info(
       draining
         ? "[runner] an operator drains this runner: no new work"
@@ -240,6 +256,7 @@ export class Runner {
       this.#refusal = "";
       // If an operator's drain still holds, the hub repeats it at once.
       this.#setDrained(false);
+      for (const part of this.#parts) part.connected?.();
     }
     if ((name !== "refused" && name !== "replaced") || reason === this.#refusal) return;
     this.#refusal = reason;

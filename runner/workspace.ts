@@ -6,6 +6,9 @@ import { Shares } from "./shares/shares.ts";
 import type { Confinement } from "./confinement/confinement.ts";
 import { openConfinement } from "./confinement/open-confinement.ts";
 import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
+import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
+import { Agents } from "./builds/agents.ts";
+import { Outbox } from "./builds/outbox.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -18,8 +21,9 @@ import { Disk } from "./workspaces/disk.ts";
 import { Trash } from "./workspaces/trash.ts";
 import { Workspaces } from "./workspaces/workspaces.ts";
 import { ManagerStore } from "./packages/manager-store.ts";
+import { ProjectManager } from "./projects/project-manager.ts";
 import { DeploymentManager } from "./deployments/deployment-manager.ts";
-import type { DeploymentTiming } from "./deployments/timing.ts";
+import { deploymentTiming, type DeploymentTiming } from "./deployments/timing.ts";
 
 /** Unreferenced sources are kept for a week; a day more or less doesn't matter. */
 const SWEEP_INTERVAL_MS = 24 * 60 * 60 * 1_000;
@@ -46,6 +50,10 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
+  /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
+  agent?: string | null;
+  /** Sends events of builds to the hub; false while there is no connection. */
+  sendBuildEvents?: (message: BuildEventsMessage) => boolean;
 }
 
 /** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
@@ -60,6 +68,7 @@ export class Workspace {
   readonly deployments: DeploymentManager;
   readonly shares: Shares;
   readonly confinement: Confinement;
+  readonly projects: ProjectManager;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -74,6 +83,7 @@ export class Workspace {
     this.deployments = parts.deployments;
     this.shares = parts.shares;
     this.confinement = parts.confinement;
+    this.projects = parts.projects;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -114,9 +124,7 @@ export class Workspace {
         ...(keptMs === undefined ? {} : { keptMs }),
       });
       disk.addEvictor(() => workspaces.evictables());
-      const deployments = await DeploymentManager.open({
-        directory: join(own, "deployments"),
-        sources,
+      const shared = {
         disk,
         ports,
         journal,
@@ -125,12 +133,26 @@ export class Workspace {
         ownProgram: await installOwnProgram(join(own, "bin")),
         confinement,
         shares,
+      };
+      const deployments = await DeploymentManager.open({
+        ...shared,
+        directory: join(own, "deployments"),
+        sources,
         timing,
         inheritEnvironment,
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
       const logs = new ProjectLogs(join(own, "logs"));
+      const projects = await ProjectManager.open(join(own, "projects"), {
+        ...shared,
+        workspaces,
+        logs,
+        timing: { ...deploymentTiming, ...timing },
+        inheritEnvironment,
+        agents: new Agents(options.agent ?? null),
+        outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
+      });
       const parts = {
         workspaces,
         trash,
@@ -140,6 +162,7 @@ export class Workspace {
         ports,
         sources,
         deployments,
+        projects,
         confinement,
         shares,
       };
@@ -156,7 +179,7 @@ export class Workspace {
   /** Ends every hosted process; the next runner in this workspace goes on with the deployments. */
   async close(): Promise<void> {
     clearInterval(this.#sweeps);
-    await this.deployments.close();
+    await Promise.all([this.deployments.close(), this.projects.close()]);
     await this.logs.close();
     await this.shares.close();
     await this.confinement.close();

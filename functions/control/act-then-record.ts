@@ -18,7 +18,7 @@ export interface Act<T, R> {
   /** The app that it belongs to, if any. */
   app?: string;
   /** What it changes, for messages and the audit log. */
-  subject?: { kind: "runner" | "deployment"; id: string };
+  subject?: { kind: "runner" | "deployment" | "project" | "build"; id: string };
   act: () => Promise<T>;
   /** More for the audit log; never a secret or a payload. */
   details?: (answer: T) => AuditEntry["details"];

@@ -2,7 +2,7 @@ import { z } from "@hono/zod-openapi";
 import { newAppDocument, parseAppDocument, type AppConfig, type AppDocument } from "../apps/app-document.ts";
 import { applyCommand, commitDocument, hostTaken } from "../apps/commit.ts";
 import { Problem } from "../errors.ts";
-import { refuseOperatorHost, refuseOperatorName } from "./reserved-hosts.ts";
+import { refuseReservedHosts, refuseOperatorName } from "./reserved-hosts.ts";
 import type { StoredApp } from "../state/store.ts";
 import { APP_ANSWER_KEPT_BYTES } from "../protocol/limits.ts";
 import {
@@ -80,7 +80,7 @@ async function put(
   idempotency: Idempotency,
 ): Promise<z.infer<typeof putRecord>> {
   const { store, now } = context;
-  refuseOperatorHost(context.config, config.hosts);
+  refuseReservedHosts(context.config, config.hosts);
   const answer = (created: boolean): ChangeView<z.infer<typeof putRecord>> => ({
     schema: putRecord,
     view: (next) => ({ created, view: viewApp(next, { isDefault }) }),

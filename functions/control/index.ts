@@ -11,6 +11,8 @@ import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
 import { audit } from "./audit.ts";
 import { janitor } from "./janitor.ts";
+import { builds } from "./builds.ts";
+import { projects } from "./projects.ts";
 import { placements } from "./placements.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
@@ -39,7 +41,9 @@ const api = router
   .route("/", audit)
   .route("/", runners)
   .route("/", sources)
-  .route("/", placements);
+  .route("/", placements)
+  .route("/", projects)
+  .route("/", builds);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });
@@ -63,7 +67,7 @@ export async function serveControl(request: Request, context: ControlContext): P
   const init: RequestInit = { method: request.method, headers, signal: request.signal };
   if (request.method === "PUT" && isStreamed(path)) {
     if (request.body !== null) init.body = request.body;
-  } else if (request.method === "POST" || request.method === "PUT") {
+  } else if (["POST", "PUT", "PATCH"].includes(request.method)) {
     init.body = await readJson(request, bodyLimit(path));
     headers.set("content-type", "application/json");
   }

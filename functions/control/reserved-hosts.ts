@@ -1,8 +1,17 @@
 import type { Config } from "../config.ts";
 import { Problem } from "../errors.ts";
+import { previewOf } from "../projects/preview.ts";
 
-/** Refuses an app's hosts if the operator's is among them, on any port. */
-export function refuseOperatorHost({ operatorHost }: Config, hosts: string[]): void {
+/** Refuses an app's hosts if a preview's is among them, or the operator's, on any port. */
+export function refuseReservedHosts({ operatorHost, previewDomain }: Config, hosts: string[]): void {
+  const preview = hosts.findIndex((host) => previewOf(host, previewDomain) !== null);
+  if (preview !== -1) {
+    throw new Problem(
+      "host_reserved",
+      `Host ${hosts[preview]} is below ${previewDomain} (PREVIEW_DOMAIN), where previews are. Choose another.`,
+      { errors: [{ field: `hosts.${preview}`, message: "is a preview's host" }] },
+    );
+  }
   const index = hosts.findIndex((host) => host === operatorHost?.name);
   if (index === -1) return;
   throw new Problem(

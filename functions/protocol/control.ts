@@ -64,6 +64,7 @@ export const eventTypes = [
   "dev-server-error",
   "autofix-started",
   "error",
+  "build-events",
 ] as const;
 export type EventType = (typeof eventTypes)[number];
 

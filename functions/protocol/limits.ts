@@ -5,6 +5,17 @@ export const DEPLOYMENT_ID_PATTERN = /^[a-z0-9][a-z0-9-]{0,23}$/;
 /** App and project names are DNS labels, since they become host names. */
 export const SLUG_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
+/** Characters of a prompt; more is a document, which belongs into the workspace. */
+export const PROMPT_LIMIT = 32_000;
+
+/** Events that a hub keeps of one build, the newest: a day's work of an agent is some thousands. */
+export const BUILD_EVENTS_KEPT = 20_000;
+/** Builds whose events a hub keeps. */
+export const BUILDS_KEPT = 200;
+
+/** A preview's link opens it for so long at most. */
+export const PREVIEW_LINK_LIMIT_SECONDS = 30 * 86_400;
+
 /** A control body is a few hundred bytes; environment variables make the largest ones. */
 export const CONTROL_BODY_LIMIT_BYTES = 64 * 1024;
 /** Cloudflare's own limit on a URL is 16 KB. */

@@ -3,11 +3,17 @@
  * See PROTOCOL.md, section 5.
  */
 
+import type { BuildView, ProjectView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
 
 /** The tunnel service that is the runner itself. */
 export const RUNNER_SERVICE = "@runner";
+
+/** The tunnel service that is a project's dev server. */
+export function projectService(slug: string): string {
+  return `project:${slug}`;
+}
 
 /** An upload's SHA-256. The runner refuses an upload with another one. */
 export const SHA256_HEADER = "x-signalbox-sha256";
@@ -30,6 +36,21 @@ export const runnerPaths = {
   /** POST → {@link HostedDeployment}. Several calls with one `request` are one restart. */
   restart: (key: string, request: string) =>
     `/deployments/${key}/restart?request=${encodeURIComponent(request)}`,
+  /** PUT {@link NewProject}, GET → {@link ProjectView}; DELETE → {@link Removed}. */
+  project: (slug: string) => `/projects/${slug}`,
+  /** POST {@link NewBuild} → {@link BuildView}. A repeat with the same id is one build. */
+  builds: (slug: string) => `/projects/${slug}/builds`,
+  /** GET → {@link BuildView}. */
+  build: (slug: string, id: string) => `/projects/${slug}/builds/${id}`,
+  /** POST `{by}` → {@link BuildView}, when nothing of it runs any more. */
+  cancelBuild: (slug: string, id: string) => `/projects/${slug}/builds/${id}/cancel`,
+  /** POST {@link NewAnswer} → {@link BuildView}. */
+  answerBuild: (slug: string, id: string, request: string) =>
+    `/projects/${slug}/builds/${id}/answers/${encodeURIComponent(request)}`,
+  /** POST starts the dev server and doesn't wait, DELETE stops it → {@link ProjectView}. */
+  devServer: (slug: string) => `/projects/${slug}/dev-server`,
+  /** The same POST for a visitor, who starts one that has just crashed only after a while. */
+  visitedDevServer: (slug: string) => `/projects/${slug}/dev-server?by=visit`,
   /** GET → {@link RunnerStatus}. */
   status: "/status",
 } as const;
@@ -133,6 +154,23 @@ export interface RunnerStatus {
   disk: object;
 }
 
+export interface NewProject {
+  name: string;
+  agent: string | null;
+}
+
+export interface NewBuild {
+  id: string;
+  prompt: string;
+  agent: string | null;
+}
+
+export interface NewAnswer {
+  /** Null: none of them. */
+  option: string | null;
+  by: string;
+}
+
 /** Every call, as the runner's router matches it (`*` is one segment), and its answer. */
 export interface RunnerAnswers {
   "PUT sources": StoredSource;
@@ -142,6 +180,15 @@ export interface RunnerAnswers {
   "DELETE deployments/*/*": Removed;
   "GET deployments/*/*/logs": HostedLogPage;
   "POST deployments/*/*/restart": HostedDeployment;
+  "PUT projects/*": ProjectView;
+  "GET projects/*": ProjectView;
+  "DELETE projects/*": Removed;
+  "POST projects/*/builds": BuildView;
+  "GET projects/*/builds/*": BuildView;
+  "POST projects/*/builds/*/cancel": BuildView;
+  "POST projects/*/builds/*/answers/*": BuildView;
+  "POST projects/*/dev-server": ProjectView;
+  "DELETE projects/*/dev-server": ProjectView;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;
@@ -154,10 +201,14 @@ export const runnerRefusalStatuses = {
   not_found: 404,
   source_not_found: 404,
   deployment_not_found: 404,
+  build_not_found: 404,
+  question_not_found: 404,
   method_not_allowed: 405,
   deployment_exists: 409,
   deployment_stopping: 409,
+  build_exists: 409,
   too_large: 413,
+  too_many_builds: 429,
   internal: 500,
   draining: 503,
   disk_full: 507,

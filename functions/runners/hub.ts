@@ -2,6 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import { sameSecret } from "../auth.ts";
 import { configOf, type ConfigEnv } from "../config.ts";
 import { Problem, problemResponse } from "../errors.ts";
+import { BUILD_ACK_MESSAGE, BUILD_EVENTS_MESSAGE, parseBuildEvents } from "../protocol/builds.ts";
 import { DRAIN_MESSAGE, parseEvent, type RunnerEvent } from "../protocol/control.ts";
 import { ENROLLED_HEADER, FIRST_TIME } from "../protocol/enrolment.ts";
 import { ProtocolError } from "../protocol/frames.ts";
@@ -16,6 +17,7 @@ import {
 import { printableLine } from "../protocol/printable.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
 import { StoreUnavailable } from "../state/store.ts";
+import { BuildEvents, type BuildEventPage } from "./build-events.ts";
 import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
@@ -48,6 +50,7 @@ export type CommandAnswer =
 export class RunnerHub extends DurableObject<HubEnv> {
   readonly #presence: Presence;
   readonly #events: RecentEvents;
+  readonly #builds: BuildEvents;
   readonly #waits = new CommandWaits();
   readonly #lostAfterMs: number;
   readonly #settings: ConnectionSettings;
@@ -66,6 +69,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     };
     this.#presence = new Presence(ctx.storage.kv, openStore(env));
     this.#events = new RecentEvents(ctx.storage.sql);
+    this.#builds = new BuildEvents(ctx.storage.sql);
     const epoch = this.#presence.record?.epoch;
     for (const socket of ctx.getWebSockets(RUNNER_TAG)) {
       const known = attachmentOf(socket);
@@ -144,6 +148,16 @@ export class RunnerHub extends DurableObject<HubEnv> {
     return this.#connection?.openStreams(service) ?? null;
   }
 
+  /** A build's events after a number; it may wait so long for the first one. */
+  async buildEvents(buildId: string, after: number, waitMs: number): Promise<BuildEventPage> {
+    return this.#builds.read(buildId, after, waitMs);
+  }
+
+  /** The project is gone, and with it its builds. */
+  async forgetBuilds(project: string): Promise<void> {
+    this.#builds.forget(project);
+  }
+
   /** Starts or ends an operator's drain: a drained runner gets no new work. */
   async drain(
     id: string,
@@ -183,6 +197,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
   async forget(id: string): Promise<"forgotten" | "connected" | "unavailable"> {
     if (this.#connection) return "connected";
     this.#events.clear();
+    this.#builds.clear();
     try {
       await this.#presence.forget(id);
     } catch (error) {
@@ -300,12 +315,22 @@ export class RunnerHub extends DurableObject<HubEnv> {
       throw error;
     }
     if (event === null) return;
+    if (event.type === BUILD_EVENTS_MESSAGE) return this.#storeBuildEvents(connection, event);
     if (event.type === "runner-status") {
       connection.heard(Date.now(), statusText(event));
       this.#applyStatus(event);
     }
     this.#events.add(event);
     this.#waits.event(event);
+  }
+
+  #storeBuildEvents({ socket, facts }: RunnerConnection, event: RunnerEvent): void {
+    const message = parseBuildEvents(event);
+    if (message === null || facts.protocol !== RUNNER_SUBPROTOCOL) {
+      throw new ProtocolError("Events of a build can't be understood.");
+    }
+    const payload = { buildId: message.buildId, seq: this.#builds.add(message) };
+    socket.send(ownMessage(BUILD_ACK_MESSAGE, payload));
   }
 
   /** A runner that shuts down says so in its status. */
@@ -359,16 +384,13 @@ export class RunnerHub extends DurableObject<HubEnv> {
 
 /** An older runner answers that it doesn't know this command. SentryVibe's runners never get it. */
 function tellDrain(socket: WebSocket, protocol: RunnerProtocol, draining: boolean): void {
-  if (protocol !== RUNNER_SUBPROTOCOL) return;
+  if (protocol === RUNNER_SUBPROTOCOL) socket.send(ownMessage(DRAIN_MESSAGE, { draining }));
+}
+
+/** A message of the hub's own, in a command's shape. */
+function ownMessage(type: string, payload: object): string {
   const timestamp = new Date().toISOString();
-  const message = {
-    id: crypto.randomUUID(),
-    type: DRAIN_MESSAGE,
-    projectId: null,
-    timestamp,
-    payload: { draining },
-  };
-  socket.send(JSON.stringify(message));
+  return JSON.stringify({ id: crypto.randomUUID(), type, projectId: null, timestamp, payload });
 }
 
 function answerOf(outcome: CommandOutcome): CommandAnswer {

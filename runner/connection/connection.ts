@@ -141,6 +141,11 @@ export class Connection {
     return this.#open;
   }
 
+  /** Whether the other side is a hub of ours. */
+  get hasStreams(): boolean {
+    return this.#open && this.#link?.streams === true;
+  }
+
   start(): void {
     const { log, url, timings } = this.#options;
     log.info(`🤝 Connecting to broker: ${url.origin}${url.pathname}`);

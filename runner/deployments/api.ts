@@ -15,20 +15,15 @@ import { asRunnerError, RunnerError, errorStatuses } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
+import { projectRoutes } from "../projects/api.ts";
+import type { ProjectManager } from "../projects/project-manager.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
+import type { ApiAnswer, Route } from "./api-route.ts";
 import { parseKey, parseSpec } from "./spec.ts";
 
 /** Time for a client that is still uploading to read an early answer. */
 const LINGER_MS = 5_000;
 
-interface ApiAnswer<T = unknown> {
-  status: number;
-  /** Null: none. */
-  body: T;
-  headers?: Record<string, string>;
-}
-
-type Route<T = unknown> = (request: IncomingMessage, url: URL, parts: string[]) => Promise<ApiAnswer<T>>;
 type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
 /**
@@ -37,6 +32,7 @@ type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
  */
 export function createInternalApi(options: {
   deployments: DeploymentManager;
+  projects: ProjectManager;
   sources: SourceStore;
   disk: Disk;
   /** Aborts when the runner shuts down, and with it every wait for log lines. */
@@ -62,6 +58,7 @@ export function createInternalApi(options: {
 
 function createRoutes({
   deployments,
+  projects,
   sources,
   disk,
   ending,
@@ -133,6 +130,7 @@ function createRoutes({
       }
       return { status: 202, body: deployments.status(name) };
     },
+    ...projectRoutes(projects, readJson),
     "GET status": async () => ({
       status: 200,
       body: { deployments: deployments.list(), disk: await disk.status() },

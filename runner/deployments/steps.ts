@@ -5,7 +5,7 @@ import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
 import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
-import { type Exit, HostedProcess } from "../processes/hosted-process.ts";
+import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { Shares } from "../shares/shares.ts";
 import type { Disk } from "../workspaces/disk.ts";
@@ -75,7 +75,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     );
   }, options.diskCheckMs);
   try {
-    const { process, excess } = await host(options, capture, AbortSignal.any([signal, limits.signal]));
+    const { process, excess } = await host(options, capture.lastLines, capturing(capture), AbortSignal.any([signal, limits.signal]));
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();
@@ -101,7 +101,7 @@ export interface Server {
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const { process, excess } = await host(options, capture, options.signal);
+  const { process, excess } = await host(options, capture.lastLines, capturing(capture), options.signal);
   const ended = process.finished.then(
     (exit) =>
       excess() ?? new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
@@ -123,7 +123,22 @@ interface Hosted {
   excess: () => ShareExceeded | null;
 }
 
-async function host(options: StepOptions, capture: Capture, signal: AbortSignal): Promise<Hosted> {
+/** Starts a command whose input and output are the caller's. */
+export async function startPiped(options: StepOptions, output: OutputSink): Promise<HostedProcess> {
+  return (await host(options, [], output, options.signal, true)).process;
+}
+
+function capturing(capture: Capture): OutputSink {
+  return (stream, output) => capture.read(stream, output);
+}
+
+async function host(
+  options: StepOptions,
+  lastLines: readonly string[],
+  output: OutputSink,
+  signal: AbortSignal,
+  input = false,
+): Promise<Hosted> {
   const { command, owner, journal, work, home, temporary, graceMs, confinement, user } = options;
   const { shares, directory, log, step } = options;
   await mkdir(home, { recursive: true, mode: 0o700 });
@@ -154,7 +169,8 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
       port: options.port,
       user,
     }),
-    output: (stream, output) => capture.read(stream, output),
+    output,
+    input,
     graceMs,
     signal,
   });
@@ -166,7 +182,7 @@ async function host(options: StepOptions, capture: Capture, signal: AbortSignal)
     quarry: process.quarry,
     say,
     exceeded: (reason) => {
-      excess = new ShareExceeded(reason, capture.lastLines);
+      excess = new ShareExceeded(reason, lastLines);
       say(reason);
       process.kill().catch(() => undefined); // `finished` rejects with the same reason
     },

@@ -11,6 +11,7 @@ const schema = z.object({
   dependencies: z.record(z.string(), z.unknown()).optional(),
   devDependencies: z.record(z.string(), z.unknown()).optional(),
   optionalDependencies: z.record(z.string(), z.unknown()).optional(),
+  scripts: z.record(z.string(), z.unknown()).optional(),
   workspaces: z.unknown().optional(),
   packageManager: z.unknown().optional(),
 });

@@ -43,6 +43,8 @@ export interface StartOptions {
   /** Processes that its user may have at a time; null: no limit. */
   userProcesses?: number | null;
   output: OutputSink;
+  /** Gives it a standard input to write to; otherwise it reads nothing. */
+  input?: boolean;
   /** What is put around the command; without one, nothing. */
   confine?: Confine;
   graceMs?: number;
@@ -62,16 +64,19 @@ export class HostedProcess {
   readonly finished: Promise<Exit>;
   /** What finds all of it. */
   readonly quarry: Quarry;
+  /** With `input`. */
+  readonly stdin: Writable | null;
   readonly #end: (graceMs?: number) => Promise<void>;
 
   private constructor(
-    pid: number,
+    child: { pid: number; stdin: Writable | null },
     quarry: Quarry,
     exited: Promise<Exit>,
     finished: Promise<Exit>,
     end: (graceMs?: number) => Promise<void>,
   ) {
-    this.pid = pid;
+    this.pid = child.pid;
+    this.stdin = child.stdin;
     this.quarry = quarry;
     this.exited = exited;
     this.finished = finished;
@@ -95,7 +100,7 @@ export class HostedProcess {
       signal?.throwIfAborted();
       const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
       launched = launch;
-      child = spawnDetached(entering(launch, group && marker, options.userProcesses ?? null), marker);
+      child = spawnDetached(entering(launch, group && marker, options.userProcesses ?? null), marker, options.input === true);
       pid = child.pid;
       if (pid !== undefined) group?.admit(pid);
       if (pid === undefined) await once(child, "spawn"); // rejects with the reason
@@ -135,7 +140,7 @@ export class HostedProcess {
       await journal.forget(marker);
       return exit;
     })();
-    const hosted = new HostedProcess(pid, quarry, exited, finished, stop);
+    const hosted = new HostedProcess({ pid, stdin: child.stdin }, quarry, exited, finished, stop);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       signal?.throwIfAborted();
@@ -165,12 +170,15 @@ export class HostedProcess {
 function spawnDetached(
   { file, args, input, ...options }: Launch,
   marker: string,
+  takesInput: boolean,
 ): ChildProcessByStdio<Writable | null, Readable, Readable> {
   const how = { ...options, env: { ...options.env, [MARKER_VARIABLE]: marker }, detached: true };
-  if (input === undefined) return spawn(file, args, { ...how, stdio: ["ignore", "pipe", "pipe"] });
+  if (input === undefined && !takesInput)
+    return spawn(file, args, { ...how, stdio: ["ignore", "pipe", "pipe"] });
   const child = spawn(file, args, { ...how, stdio: ["pipe", "pipe", "pipe"] });
   child.stdin.on("error", () => undefined); // it ended before it read: its exit says why
-  child.stdin.end(input);
+  if (input !== undefined) child.stdin.write(input);
+  if (!takesInput) child.stdin.end();
   return child;
 }
 

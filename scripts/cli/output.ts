@@ -134,7 +134,7 @@ export class Output {
 }
 
 const FORMATS = ["bold", "dim", "underline", "red", "green", "yellow", "cyan"] as const;
-type Style = Record<(typeof FORMATS)[number], (text: string) => string>;
+export type Style = Record<(typeof FORMATS)[number], (text: string) => string>;
 
 /** A line feed in what others write would begin a line that looks like ours. */
 export function oneLine(text: string): string {

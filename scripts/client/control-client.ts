@@ -12,6 +12,7 @@ import {
 import type {
   AppBody,
   AppView,
+  BuildView,
   DeploymentBody,
   DeploymentState,
   DeploymentView,
@@ -20,6 +21,9 @@ import type {
   PlacementBody,
   PlacementView,
   ProblemView,
+  ProjectBody,
+  ProjectDetails,
+  ProjectView,
   RunnerView,
 } from "./control-types.ts";
 
@@ -167,6 +171,73 @@ export class ControlClient {
 
   revokeCredential(id: string): Promise<RunnerView> {
     return this.#answer(this.#patient.runners[":id"].credentials.$delete({ param: encoded({ id }) }));
+  }
+
+  projects(): Promise<ProjectView[]> {
+    const page = async (query: PageQuery): Promise<ProjectView[]> =>
+      (await this.#answer(this.#patient.projects.$get({ query }))).projects;
+    return allPages(page, ({ slug }) => slug);
+  }
+
+  createProject(body: ProjectBody) {
+    return this.#answer(this.#patient.projects.$post({ json: body }));
+  }
+
+  project(slug: string): Promise<ProjectDetails> {
+    return this.#answer(this.#patient.projects[":slug"].$get({ param: encoded({ slug }) }));
+  }
+
+  changeProject(slug: string, json: { name?: string; public?: boolean }): Promise<ProjectView> {
+    return this.#answer(this.#patient.projects[":slug"].$patch({ param: encoded({ slug }), json }));
+  }
+
+  deleteProject(slug: string): Promise<ProjectView> {
+    return this.#answer(this.#patient.projects[":slug"].$delete({ param: encoded({ slug }) }));
+  }
+
+  startServer(slug: string): Promise<ProjectDetails> {
+    const call = this.#patient.projects[":slug"]["dev-server"];
+    return this.#answer(call.$post({ param: encoded({ slug }), json: {} }));
+  }
+
+  stopServer(slug: string): Promise<ProjectDetails> {
+    return this.#answer(this.#patient.projects[":slug"]["dev-server"].$delete({ param: encoded({ slug }) }));
+  }
+
+  sharePreview(slug: string, seconds: number) {
+    const call = this.#patient.projects[":slug"].preview;
+    return this.#answer(call.$post({ param: encoded({ slug }), json: { seconds } }));
+  }
+
+  revokePreview(slug: string): Promise<ProjectView> {
+    return this.#answer(this.#patient.projects[":slug"].preview.$delete({ param: encoded({ slug }) }));
+  }
+
+  createBuild(slug: string, json: { prompt: string; agent?: string }): Promise<BuildView> {
+    return this.#answer(this.#patient.projects[":slug"].builds.$post({ param: encoded({ slug }), json }));
+  }
+
+  build(id: string): Promise<BuildView> {
+    return this.#answer(this.#patient.builds[":id"].$get({ param: encoded({ id }) }));
+  }
+
+  cancelBuild(id: string): Promise<BuildView> {
+    return this.#answer(this.#patient.builds[":id"].cancel.$post({ param: encoded({ id }), json: {} }));
+  }
+
+  answerBuild(id: string, request: string, option: string | null): Promise<BuildView> {
+    const call = this.#patient.builds[":id"].answers[":request"];
+    return this.#answer(call.$post({ param: encoded({ id, request }), json: { option } }));
+  }
+
+  /** A build's events as server-sent events, after the event `lastId`; null: everything was sent before. */
+  async buildEvents(
+    id: string,
+    lastId: string | null,
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array> | null> {
+    const call = this.#once.builds[":id"].events;
+    return streamOf(await call.$get({ param: encoded({ id }) }, streaming(lastId, signal)));
   }
 
   /** Sent once: each is a run. */

@@ -15,6 +15,12 @@ import type {
   pauseBody,
   problemView,
 } from "../../functions/control/schemas.ts";
+import type {
+  buildView,
+  projectBody,
+  projectDetails,
+  projectView,
+} from "../../functions/control/project-schemas.ts";
 import type { reportSchema } from "../../functions/janitor/report.ts";
 
 /** What the control API takes and gives, by its own validators. */
@@ -32,6 +38,10 @@ export type ProblemView = z.infer<typeof problemView>;
 export type RunnerView = z.infer<typeof runnerView>;
 export type RunnerDetails = z.infer<typeof runnerDetails>;
 export type CredentialView = z.infer<typeof credentialView>;
+export type BuildView = z.infer<typeof buildView>;
+export type ProjectBody = z.input<typeof projectBody>;
+export type ProjectDetails = z.infer<typeof projectDetails>;
+export type ProjectView = z.infer<typeof projectView>;
 export type JanitorReport = z.infer<typeof reportSchema>;
 export interface JanitorLast {
   stale: boolean;

@@ -98,6 +98,7 @@ export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): 
     PULSE_RAILWAY_INTERNAL_TOKEN: secrets.internalToken,
     RUNNER_SHARED_SECRET: secrets.runnerSharedSecret,
     APP_DOMAIN: "localhost",
+    PREVIEW_DOMAIN: "preview.localhost",
     OPERATOR_HOST: settings.port === 0 ? OPERATOR_NAME : `${OPERATOR_NAME}:${settings.port}`,
     // A laptop's promote should be seen at once, and its store costs nothing.
     ROUTE_TTL_MS: "500",

@@ -80,6 +80,7 @@ export async function startTestStack(
         ...(options.runnerSecret === null ? {} : { RUNNER_SHARED_SECRET: RUNNER_SECRET }),
         ROUTE_TTL_MS: "500",
         APP_DOMAIN: "localhost",
+        PREVIEW_DOMAIN: "preview.localhost",
         ALLOW_PRIVATE_TARGETS: "1",
         TRUST_CLIENT_ADDRESS: "0",
         ...(options.upstash

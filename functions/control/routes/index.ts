@@ -1,11 +1,13 @@
 import type { OpenAPIHono, RouteConfig } from "@hono/zod-openapi";
 import type * as apps from "./apps.ts";
 import type * as audit from "./audit.ts";
+import type * as builds from "./builds.ts";
 import type * as deploymentSource from "./deployment-source.ts";
 import type * as deployments from "./deployments.ts";
 import type * as janitor from "./janitor.ts";
 import type * as logs from "./logs.ts";
 import type * as placements from "./placements.ts";
+import type * as projects from "./projects.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
 import type * as traffic from "./traffic.ts";
@@ -19,11 +21,13 @@ export type ControlApi = ReturnType<
     [
       | Routes<typeof apps>
       | Routes<typeof audit>
+      | Routes<typeof builds>
       | Routes<typeof deploymentSource>
       | Routes<typeof deployments>
       | Routes<typeof janitor>
       | Routes<typeof logs>
       | Routes<typeof placements>
+      | Routes<typeof projects>
       | Routes<typeof runners>
       | Routes<typeof sources>
       | Routes<typeof traffic>,

@@ -12,7 +12,18 @@ import { login } from "./login.ts";
 import { logs } from "./logs.ts";
 import { open } from "./open.ts";
 import { pause, resume } from "./pause.ts";
-import { projects, railwayProjects } from "./projects.ts";
+import { answerBuild, build, builds, cancelBuild } from "./builds.ts";
+import { previewPrivate, previewPublic, previewRevoke, previewShare } from "./preview.ts";
+import {
+  createProject,
+  deleteProject,
+  listProjects,
+  openProject,
+  showProject,
+  startServer,
+  stopServer,
+} from "./projects.ts";
+import { railwayProjects } from "./railway-projects.ts";
 import { promote } from "./promote.ts";
 import { redeploy } from "./redeploy.ts";
 import { rollback } from "./rollback.ts";
@@ -45,8 +56,22 @@ export const commands: readonly Command[] = [
   deleteRunner,
   forgetRunner,
   runnerCredentials,
+  listProjects,
+  createProject,
+  showProject,
+  openProject,
+  deleteProject,
+  build,
+  builds,
+  cancelBuild,
+  answerBuild,
+  startServer,
+  stopServer,
+  previewShare,
+  previewRevoke,
+  previewPublic,
+  previewPrivate,
   railwayProjects,
-  projects,
   runJanitor,
   lastJanitor,
   login,

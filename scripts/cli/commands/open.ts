@@ -1,5 +1,4 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { openBrowser } from "../browser.ts";
 import { command, ofApp } from "../command.ts";
 import { Failure } from "../failure.ts";
 import { publicUrl } from "../public-url.ts";
@@ -16,13 +15,7 @@ export const open = command({
   async run(context, { flags }) {
     const url = flags.dashboard ? await dashboard(context) : await appUrl(context);
     context.output.result({ url }, () => url);
-    const opener = flags.print || context.output.json || !context.interactive ? null : openerOf(context.env);
-    if (opener === null) return;
-    const [program, ...words] = opener;
-    const child = spawn(program, [...words, url], { stdio: "ignore", detached: true });
-    child.unref();
-    // A browser that isn't there after all is no failure: the address has been printed.
-    await Promise.race([once(child, "spawn"), once(child, "error")]).catch(() => undefined);
+    if (!flags.print) await openBrowser(context, url);
   },
 });
 
@@ -47,12 +40,4 @@ async function appUrl(context: CommandContext): Promise<string> {
     "no_host",
     `No host leads to ${app}. Name some: \`hosts\` in signalbox.json, or deploy --host.`,
   );
-}
-
-function openerOf(env: Record<string, string | undefined>): [string, ...string[]] | null {
-  const browser = env["BROWSER"];
-  if (browser !== undefined && browser !== "") return [browser];
-  if (process.platform === "darwin") return ["open"];
-  if (process.platform === "win32") return ["cmd", "/c", "start", ""];
-  return env["DISPLAY"] || env["WAYLAND_DISPLAY"] ? ["xdg-open"] : null;
 }

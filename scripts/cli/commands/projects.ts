@@ -1,37 +1,153 @@
-import { nodesOf } from "../../../functions/railway/operation.ts";
-import { command, type Command } from "../command.ts";
-import { visibleProjects } from "../railway/projects.ts";
-import { openRailway } from "../railway/token.ts";
-import { railwayPlace } from "../railway/settings.ts";
+import { openBrowser } from "../browser.ts";
+import { age } from "../ages.ts";
+import { command, confirmed, connection } from "../command.ts";
+import type { CommandContext } from "../context.ts";
+import { Failure } from "../failure.ts";
+import type { ProjectDetails } from "../../client/control-types.ts";
+import { finishBuild } from "./builds.ts";
 
-export const railwayProjects = command({
-  name: "railway projects",
-  summary: "the Railway projects and environments that the token sees",
-  flags: { token: railwayPlace.token },
-  async run(context, { flags }) {
-    const railway = await openRailway(flags.token, context.env);
-    const projects = (await visibleProjects(railway, null)).map(
-      ({ id, name, workspaceName, environments }) => ({
-        id,
-        name,
-        workspace: workspaceName,
-        environments: nodesOf(environments),
-      }),
-    );
-    context.output.result({ projects, token: { from: railway.from, kind: railway.client.token.kind } }, () =>
+const slug = { name: "PROJECT", summary: "the project's slug" } as const;
+/** A day's work. */
+const OWN_LINK_SECONDS = 12 * 3_600;
+
+export const listProjects = command({
+  name: "projects",
+  summary: "lists projects",
+  notes: "What Railway's token sees is listed by `signalbox railway projects`.",
+  flags: connection,
+  async run(context) {
+    const projects = await (await context.control()).projects();
+    const { output } = context;
+    output.result({ projects }, () =>
       projects.length === 0
-        ? `The token from ${railway.from} sees no Railway project.`
-        : context.output.table(
-            ["PROJECT", "ID", "WORKSPACE", "ENVIRONMENTS"],
-            projects.map(({ id, name, workspace, environments }) => [
+        ? 'No projects. Make one: signalbox projects create --prompt "a landing page for a bakery"'
+        : output.table(
+            ["PROJECT", "NAME", "RUNNER", "AGE", "PREVIEW"],
+            projects.map(({ slug, name, runnerId, createdAt, previewUrl, public: isPublic }) => [
+              slug,
               name,
-              id,
-              workspace ?? "",
-              environments.map((environment) => environment.name).join(", "),
+              runnerId,
+              age(createdAt, Date.now()),
+              `${previewUrl ?? "none: PREVIEW_DOMAIN isn't set"}${isPublic ? " (public)" : ""}`,
             ]),
           ),
     );
   },
 });
 
-export const projects: Command = { ...railwayProjects, name: "projects", nowSpelled: "railway projects" };
+export const createProject = command({
+  name: "projects create",
+  summary: "makes a project from a prompt, and shows how it is built",
+  flags: {
+    ...connection,
+    prompt: { type: "string", value: "PROMPT", summary: "what to build, in quotes" },
+    name: { type: "string", value: "NAME", summary: "its name; without one, from the prompt" },
+    slug: { type: "string", value: "SLUG", summary: "its slug; without one, from the name" },
+    agent: { type: "string", value: "AGENT", summary: "the agent; without one, the runner's" },
+    runner: { type: "string", value: "ID", summary: "the runner; without one, the least loaded" },
+    open: { type: "boolean", summary: "open the preview in a browser when it is up" },
+  },
+  notes: "Ctrl-C leaves the build running: `signalbox cancel BUILD` ends it.",
+  async run(context, { flags }) {
+    const { prompt, name, slug, agent, runner: runnerId } = flags;
+    const given = Object.entries({ prompt, name, slug, agent, runnerId }).filter(
+      ([, one]) => one !== undefined,
+    );
+    const { build, ...project } = await (await context.control()).createProject(Object.fromEntries(given));
+    context.output.remark(`Project ${project.slug} on runner ${project.runnerId}`);
+    if (build !== null) await finishBuild(context, build.id);
+    await showPreview(context, project.slug, flags.open);
+  },
+});
+
+export const showProject = command({
+  name: "projects show",
+  summary: "shows one project: its dev server, builds and preview",
+  arguments: [slug],
+  flags: connection,
+  async run(context, { arguments: [project = ""] }) {
+    const details = await (await context.control()).project(project);
+    context.output.result(details, () => describe(details));
+  },
+});
+
+export const openProject = command({
+  name: "projects open",
+  summary: "prints a link to a project's preview and opens it in a browser",
+  arguments: [slug],
+  flags: { ...connection, print: { type: "boolean", summary: "only print it" } },
+  async run(context, { flags, arguments: [project = ""] }) {
+    await showPreview(context, project, !flags.print);
+  },
+});
+
+export const deleteProject = command({
+  name: "projects delete",
+  summary: "deletes a project with its files, processes, logs, builds and preview",
+  arguments: [slug],
+  flags: { ...connection, ...confirmed },
+  async run(context, { arguments: [project = ""] }) {
+    await context.confirm(`Delete project ${project} with all its files?`);
+    const gone = await (await context.control()).deleteProject(project);
+    context.output.result(gone, () => `Project ${project} is deleted.`);
+  },
+});
+
+export const startServer = command({
+  name: "dev start",
+  summary: "starts a project's dev server; a visit of its preview does, too",
+  arguments: [slug],
+  flags: connection,
+  async run(context, { arguments: [project = ""] }) {
+    const after = await (await context.control()).startServer(project);
+    context.output.result(after, () => describe(after));
+  },
+});
+
+export const stopServer = command({
+  name: "dev stop",
+  summary: "stops a project's dev server",
+  arguments: [slug],
+  flags: connection,
+  async run(context, { arguments: [project = ""] }) {
+    const after = await (await context.control()).stopServer(project);
+    context.output.result(after, () => describe(after));
+  },
+});
+
+/** Prints an address that opens the preview for whoever prints it. */
+async function showPreview(context: CommandContext, slug: string, open: boolean): Promise<void> {
+  const control = await context.control();
+  const project = await control.project(slug);
+  if (project.previewUrl === null) {
+    throw new Failure("failed", "preview_unset", "There are no previews: set PREVIEW_DOMAIN on the Worker.");
+  }
+  const link = project.public ? null : await control.sharePreview(slug, OWN_LINK_SECONDS);
+  const url = link?.url ?? project.previewUrl;
+  context.output.result({ project, url }, () => url);
+  if (open) await openBrowser(context, url);
+}
+
+function describe({
+  slug,
+  name,
+  runnerId,
+  previewUrl,
+  runner,
+  detail,
+  public: isPublic,
+}: ProjectDetails): string {
+  const lines = [`${slug}  ${name}`, `runner      ${runnerId}`];
+  if (previewUrl !== null) lines.push(`preview     ${previewUrl} (${isPublic ? "public" : "private"})`);
+  if (runner === null) return [...lines, detail ?? "The runner can't be asked."].join("\n");
+  const { state, port, reason, lastLines } = runner.devServer;
+  lines.push(
+    `agent       ${runner.agent}`,
+    `dev server  ${state}${runner.framework === null ? "" : `, ${runner.framework}`}${port === null ? "" : `, port ${port}`}`,
+  );
+  if (reason !== null) lines.push(`            ${reason}`, ...lastLines.map((line) => `            ${line}`));
+  const last = runner.builds.at(-1);
+  if (last !== undefined)
+    lines.push(`last build  ${last.id}, ${last.state}${last.reason === null ? "" : `: ${last.reason}`}`);
+  return lines.join("\n");
+}

@@ -1,0 +1,86 @@
+import { Problem } from "../errors.ts";
+import { newBuildId } from "../projects/build-id.ts";
+import { eventStream } from "../projects/event-stream.ts";
+import { RunnerProjects } from "../projects/runner-projects.ts";
+import { projectOfBuild, type BuildView } from "../protocol/builds.ts";
+import { hubOf } from "../runners/reach-hub.ts";
+import { actThenRecord } from "./act-then-record.ts";
+import { OPERATOR } from "./commit-change.ts";
+import type { ControlContext } from "./context.ts";
+import { lastEventId } from "./last-event-id.ts";
+import { controlRouter } from "./openapi.ts";
+import { buildView } from "./project-schemas.ts";
+import { requireProject } from "./projects.ts";
+import * as routes from "./routes/builds.ts";
+
+export const builds = controlRouter()
+  .openapi(routes.create, async (c) => {
+    const context = c.env.control;
+    const { slug } = c.req.valid("param");
+    const { prompt, agent = null } = c.req.valid("json");
+    const id = newBuildId(slug);
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      ...asViewed(id, "build.create"),
+      act: async () => {
+        const { runnerId } = await requireProject(context, slug);
+        return new RunnerProjects(context.env, runnerId).build(slug, { id, prompt, agent });
+      },
+    });
+    return c.json(answer, 202);
+  })
+  .openapi(routes.read, async (c) => {
+    const { id } = c.req.valid("param");
+    const { slug, runner } = await runnerOf(c.env.control, id);
+    return c.json(await runner.readBuild(slug, id), 200);
+  })
+  .openapi(routes.events, async (c) => {
+    const context = c.env.control;
+    const { id } = c.req.valid("param");
+    const { runnerId } = await requireProject(context, projectOfBuild(id) ?? "");
+    const read = (after: number, waitMs: number) =>
+      hubOf(context.env, runnerId).buildEvents(id, after, waitMs);
+    return eventStream(read, lastEventId(c.req.raw) ?? 0);
+  })
+  .openapi(routes.cancel, async (c) => {
+    const context = c.env.control;
+    const { id } = c.req.valid("param");
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      ...asViewed(id, "build.cancel"),
+      act: async () => {
+        const { slug, runner } = await runnerOf(context, id);
+        return runner.cancel(slug, id, OPERATOR);
+      },
+    });
+    return c.json(answer, 200);
+  })
+  .openapi(routes.answer, async (c) => {
+    const context = c.env.control;
+    const { id, request } = c.req.valid("param");
+    const { option } = c.req.valid("json");
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      ...asViewed(id, "build.answer"),
+      act: async () => {
+        const { slug, runner } = await runnerOf(context, id);
+        return runner.answer(slug, id, request, { option, by: OPERATOR });
+      },
+    });
+    return c.json(answer, 200);
+  });
+
+async function runnerOf(
+  context: ControlContext,
+  id: string,
+): Promise<{ slug: string; runner: RunnerProjects }> {
+  const slug = projectOfBuild(id);
+  if (slug === null) throw new Problem("unknown_build", `There is no build ${id}.`);
+  const { runnerId } = await requireProject(context, slug);
+  return { slug, runner: new RunnerProjects(context.env, runnerId) };
+}
+
+/** A change whose answer is the build's view. */
+const asViewed = (id: string, action: string) => ({
+  subject: { kind: "build" as const, id },
+  action,
+  remember: { schema: buildView, of: (view: BuildView) => view },
+  repeated: (view: BuildView) => view,
+});

@@ -1,0 +1,113 @@
+import { z } from "@hono/zod-openapi";
+import { runnerId } from "../apps/app-document.ts";
+import { BUILD_ID_PATTERN, buildStates, devServerStates } from "../protocol/builds.ts";
+import { PREVIEW_LINK_LIMIT_SECONDS, PROMPT_LIMIT, SLUG_PATTERN } from "../protocol/limits.ts";
+
+const timestamp = z.iso.datetime();
+const slug = z.string().regex(SLUG_PATTERN, "must have letters, digits and hyphens, at most 63");
+const agent = z.string().min(1).max(100);
+const prompt = z.string().min(1).max(PROMPT_LIMIT);
+
+export const projectPath = z.object({ slug });
+export const projectPageQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(500).default(100),
+  after: z.string().max(64).optional(),
+});
+
+export const projectBody = z
+  .strictObject({
+    /** Without one, from the name. */
+    slug: slug.optional(),
+    /** Without one, from the prompt. */
+    name: z.string().min(1).max(100).optional(),
+    /** Its first build; without one nothing is built. */
+    prompt: prompt.optional(),
+    /** Of its builds that name none; the runner's own choice without one. */
+    agent: agent.optional(),
+    /** Without one, the least loaded. */
+    runnerId: runnerId.optional(),
+  })
+  .refine(({ name, slug, prompt }) => (name ?? slug ?? prompt) !== undefined, {
+    path: ["name"],
+    error: "is needed, or a slug, or a prompt that gives one",
+  })
+  .openapi("NewProject");
+
+export const projectChange = z
+  .strictObject({ name: z.string().min(1).max(100).optional(), public: z.boolean().optional() })
+  .openapi("ProjectChange");
+
+export const buildBody = z.strictObject({ prompt, agent: agent.optional() }).openapi("NewBuild");
+export const buildPath = z.object({
+  id: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…"),
+});
+export const answerPath = buildPath.extend({ request: z.string().min(1).max(200) });
+export const answerBody = z
+  .strictObject({
+    /** An offered option's id; null: none of them. */
+    option: z.string().max(200).nullable(),
+  })
+  .openapi("BuildAnswer");
+
+export const linkBody = z
+  .strictObject({
+    seconds: z.number().int().min(1).max(PREVIEW_LINK_LIMIT_SECONDS).default(86_400),
+  })
+  .openapi("PreviewLink");
+
+export const linkView = z
+  .object({
+    /** Opens the preview until it expires or is revoked; whoever has it gets in. */
+    url: z.string(),
+    expiresAt: timestamp,
+  })
+  .openapi("PreviewLinkMade");
+
+export const buildView = z
+  .object({
+    id: z.string(),
+    project: z.string(),
+    state: z.enum(buildStates),
+    reason: z.string().nullable(),
+    agent: z.string(),
+    prompt: z.string(),
+    seq: z.number(),
+    createdAt: z.string(),
+    updatedAt: z.string(),
+    questions: z.array(z.string()),
+  })
+  .openapi("Build");
+
+export const projectView = z
+  .object({
+    slug: z.string(),
+    name: z.string(),
+    runnerId: z.string(),
+    createdAt: timestamp,
+    public: z.boolean(),
+    /** Null while PREVIEW_DOMAIN isn't set. */
+    previewUrl: z.string().nullable(),
+  })
+  .openapi("Project");
+
+/** `runner` is null while the runner can't be asked, which `detail` explains. */
+export const projectDetails = projectView
+  .extend({
+    runner: z
+      .object({
+        agent: z.string(),
+        framework: z.string().nullable(),
+        devServer: z.object({
+          state: z.enum(devServerStates),
+          port: z.number().nullable(),
+          reason: z.string().nullable(),
+          lastLines: z.array(z.string()),
+        }),
+        builds: z.array(buildView),
+      })
+      .nullable(),
+    detail: z.string().optional(),
+  })
+  .openapi("ProjectDetails");
+
+export const projectCreated = projectView.extend({ build: buildView.nullable() }).openapi("ProjectCreated");

@@ -1,0 +1,248 @@
+import type { z } from "@hono/zod-openapi";
+import { Problem } from "../errors.ts";
+import { PREVIEW_LOGIN_PATH } from "../projects/preview.ts";
+import { signGrant } from "../projects/preview-access.ts";
+import { newBuildId } from "../projects/build-id.ts";
+import { nameFromPrompt, slugFromName, slugsLike } from "../projects/naming.ts";
+import {
+  deleteProject,
+  listProjects,
+  readProject,
+  writeProject,
+  type ProjectRecord,
+} from "../projects/project-record.ts";
+import { RunnerProjects } from "../projects/runner-projects.ts";
+import type { BuildView, ProjectView } from "../protocol/builds.ts";
+import { placeOnRunner } from "../runners/placement.ts";
+import { hubOf } from "../runners/reach-hub.ts";
+import { actThenRecord } from "./act-then-record.ts";
+import type { ControlContext } from "./context.ts";
+import { controlRouter } from "./openapi.ts";
+import { projectCreated, type projectDetails, projectView } from "./project-schemas.ts";
+import * as routes from "./routes/projects.ts";
+
+/** Slugs tried for a name that is taken. */
+const SLUGS_TRIED = 50;
+
+type View = z.infer<typeof projectView>;
+
+export const projects = controlRouter()
+  .openapi(routes.list, async (c) => {
+    const { after, limit } = c.req.valid("query");
+    const records = await listProjects(c.env.control.store, { after: after ?? null, limit });
+    return c.json({ projects: records.map((record) => viewProject(record, c.req.url, c.env.control)) }, 200);
+  })
+  .openapi(routes.create, async (c) => {
+    const context = c.env.control;
+    const body = c.req.valid("json");
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      action: "project.create",
+      act: async () => {
+        const { runnerId } = await placeOnRunner(
+          { env: context.env, store: context.store },
+          { runnerId: body.runnerId },
+          { needsSource: false, at: "" },
+        );
+        const record = await newRecord(context, runnerId, body);
+        const { slug, name } = record;
+        const runner = new RunnerProjects(context.env, runnerId);
+        const { prompt, agent = null } = body;
+        let build: BuildView | null = null;
+        try {
+          await runner.put(slug, { name, agent });
+          if (prompt !== undefined) build = await runner.build(slug, { id: newBuildId(slug), prompt, agent });
+        } catch (error) {
+          // All of it or nothing.
+          await runner.remove(slug).catch(() => undefined); // it is away: the slug is free all the same
+          await deleteProject(context.store, record);
+          throw error;
+        }
+        return { ...viewProject(record, c.req.url, context), build };
+      },
+      details: ({ slug, runnerId, build }) => ({ project: slug, runner: runnerId, build: build?.id ?? null }),
+      remember: { schema: projectCreated, of: (made) => made },
+      repeated: (made) => made,
+    });
+    return c.json(answer, 201);
+  })
+  .openapi(routes.read, async (c) => {
+    const context = c.env.control;
+    const record = await requireProject(context, c.req.valid("param").slug);
+    const asked = new RunnerProjects(context.env, record.runnerId).read(record.slug);
+    return c.json(await detailsOf(record, asked, c.req.url, context), 200);
+  })
+  .openapi(routes.change, async (c) => {
+    const context = c.env.control;
+    const { slug } = c.req.valid("param");
+    const { name, public: isPublic } = c.req.valid("json");
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      ...asViewed(slug, "project.change"),
+      act: async () => {
+        const next = await changeRecord(context, slug, (record) => ({
+          ...record,
+          name: name ?? record.name,
+          isPublic: isPublic ?? record.isPublic,
+        }));
+        return viewProject(next, c.req.url, context);
+      },
+    });
+    return c.json(answer, 200);
+  })
+  .openapi(routes.remove, async (c) => {
+    const context = c.env.control;
+    const { slug } = c.req.valid("param");
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      ...asViewed(slug, "project.delete"),
+      act: async () => {
+        const record = await requireProject(context, slug);
+        await new RunnerProjects(context.env, record.runnerId).remove(slug);
+        await hubOf(context.env, record.runnerId).forgetBuilds(slug);
+        await deleteProject(context.store, record);
+        return viewProject(record, c.req.url, context);
+      },
+    });
+    return c.json(answer, 200);
+  })
+  .openapi(routes.startServer, async (c) => {
+    const context = c.env.control;
+    const record = await requireProject(context, c.req.valid("param").slug);
+    const asked = new RunnerProjects(context.env, record.runnerId).startServer(record.slug);
+    return c.json(await detailsOf(record, asked, c.req.url, context), 202);
+  })
+  .openapi(routes.stopServer, async (c) => {
+    const context = c.env.control;
+    const record = await requireProject(context, c.req.valid("param").slug);
+    const asked = new RunnerProjects(context.env, record.runnerId).stopServer(record.slug);
+    return c.json(await detailsOf(record, asked, c.req.url, context), 200);
+  })
+  .openapi(routes.share, async (c) => {
+    const context = c.env.control;
+    const { seconds } = c.req.valid("json");
+    const record = await requireProject(context, c.req.valid("param").slug);
+    const previewUrl = previewUrlOf(record.slug, c.req.url, context);
+    if (previewUrl === null) {
+      throw new Problem(
+        "preview_unset",
+        "There are no previews: set PREVIEW_DOMAIN to a domain whose names lead here.",
+      );
+    }
+    const expiresAt = context.now() + seconds * 1_000;
+    const token = await signGrant(
+      { kind: "link", slug: record.slug, epoch: record.previewEpoch, expiresAt },
+      context.config.controlToken,
+    );
+    const url = new URL(PREVIEW_LOGIN_PATH, previewUrl);
+    url.searchParams.set("token", token);
+    return c.json({ url: url.href, expiresAt: new Date(expiresAt).toISOString() }, 201);
+  })
+  .openapi(routes.revoke, async (c) => {
+    const context = c.env.control;
+    const { slug } = c.req.valid("param");
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      ...asViewed(slug, "project.revoke-previews"),
+      act: async () => {
+        const next = await changeRecord(context, slug, (record) => ({
+          ...record,
+          previewEpoch: record.previewEpoch + 1,
+        }));
+        return viewProject(next, c.req.url, context);
+      },
+    });
+    return c.json(answer, 200);
+  });
+
+export async function requireProject({ store }: ControlContext, slug: string): Promise<ProjectRecord> {
+  const record = await readProject(store, slug);
+  if (record !== null) return record;
+  throw new Problem("unknown_project", `There is no project ${slug}.`, {
+    errors: [{ field: "path.slug", message: "names no project" }],
+  });
+}
+
+/** Takes the first free slug; of two creations at once, one gets the next. */
+async function newRecord(
+  { store, now }: ControlContext,
+  runnerId: string,
+  body: { slug?: string | undefined; name?: string | undefined; prompt?: string | undefined },
+): Promise<ProjectRecord> {
+  const name =
+    body.name ?? (body.prompt === undefined ? (body.slug ?? "Project") : nameFromPrompt(body.prompt));
+  let tries = 0;
+  for (const slug of slugsLike(body.slug ?? slugFromName(name))) {
+    const record: ProjectRecord = {
+      schema: 1,
+      slug,
+      name,
+      runnerId,
+      createdAt: now(),
+      isPublic: false,
+      previewEpoch: 1,
+      // Above that of an earlier project of this slug, whose deletion the store remembers.
+      version: now(),
+    };
+    if ((await readProject(store, slug)) === null && (await writeProject(store, record))) return record;
+    if (body.slug !== undefined || ++tries === SLUGS_TRIED) break;
+  }
+  throw new Problem(
+    "project_exists",
+    `There is a project ${body.slug ?? slugFromName(name)}. Choose another slug.`,
+    {
+      errors: [{ field: "slug", message: "is taken" }],
+    },
+  );
+}
+
+async function changeRecord(
+  context: ControlContext,
+  slug: string,
+  change: (record: ProjectRecord) => ProjectRecord,
+): Promise<ProjectRecord> {
+  for (;;) {
+    const record = await requireProject(context, slug);
+    const next = { ...change(record), version: record.version + 1 };
+    if (await writeProject(context.store, next)) return next;
+  }
+}
+
+async function detailsOf(
+  record: ProjectRecord,
+  asked: Promise<ProjectView>,
+  url: string,
+  context: ControlContext,
+): Promise<z.infer<typeof projectDetails>> {
+  const view = viewProject(record, url, context);
+  try {
+    const { agent, framework, devServer, builds } = await asked;
+    return { ...view, runner: { agent, framework, devServer, builds } };
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    return { ...view, runner: null, detail: error.message };
+  }
+}
+
+/** A change whose answer is the project's view. */
+const asViewed = (id: string, action: string) => ({
+  subject: { kind: "project" as const, id },
+  action,
+  remember: { schema: projectView, of: (view: View) => view },
+  repeated: (view: View) => view,
+});
+
+function viewProject(record: ProjectRecord, url: string, context: ControlContext): View {
+  const { slug, name, runnerId, createdAt, isPublic } = record;
+  return {
+    slug,
+    name,
+    runnerId,
+    createdAt: new Date(createdAt).toISOString(),
+    public: isPublic,
+    previewUrl: previewUrlOf(slug, url, context),
+  };
+}
+
+/** By the scheme and port that the caller came by. */
+function previewUrlOf(slug: string, url: string, { config }: ControlContext): string | null {
+  if (config.previewDomain === null) return null;
+  const { protocol, port } = new URL(url);
+  return `${protocol}//${slug}.${config.previewDomain}${port === "" ? "" : `:${port}`}/`;
+}

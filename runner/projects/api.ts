@@ -1,0 +1,83 @@
+import type { IncomingMessage } from "node:http";
+import { z } from "zod";
+import { BUILD_ID_PATTERN } from "../../functions/protocol/builds.ts";
+import { PROMPT_LIMIT } from "../../functions/protocol/limits.ts";
+import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
+import type { Route } from "../deployments/api-route.ts";
+import { RunnerError } from "../runner-error.ts";
+import type { ProjectManager } from "./project-manager.ts";
+
+type ProjectRoute = Extract<keyof RunnerAnswers, `${string} projects/${string}`>;
+
+const newProject = z.strictObject({ name: z.string().min(1).max(100), agent: z.string().nullable() });
+const newBuild = z.strictObject({
+  id: z.string().regex(BUILD_ID_PATTERN),
+  prompt: z.string().min(1).max(PROMPT_LIMIT),
+  agent: z.string().nullable(),
+});
+const cancellation = z.strictObject({ by: z.string() });
+const newAnswer = z.strictObject({ option: z.string().nullable(), by: z.string() });
+
+/** The calls for projects and their builds. */
+export function projectRoutes(
+  projects: ProjectManager,
+  readJson: (request: IncomingMessage) => Promise<unknown>,
+): { [R in ProjectRoute]: Route<RunnerAnswers[R]> } {
+  const body = async <T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> => {
+    const result = schema.safeParse(await readJson(request));
+    if (result.success) return result.data;
+    const issue = result.error.issues[0];
+    throw new RunnerError("invalid_request", issue?.message ?? "The body is wrong.", issue?.path.join("."));
+  };
+  return {
+    "PUT projects/*": async (request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: await projects.put(slug, await body(request, newProject)),
+    }),
+    "GET projects/*": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: projects.get(slug).view,
+    }),
+    "DELETE projects/*": async (_request, _url, [, slug = ""]) => {
+      await projects.remove(slug);
+      return { status: 200, body: { removed: true } };
+    },
+    "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
+      const { id, prompt, agent } = await body(request, newBuild);
+      const build = await projects.forNewWork(slug).addBuild(id, prompt, agent);
+      return { status: 202, body: build.view };
+    },
+    "GET projects/*/builds/*": async (_request, _url, [, slug = "", , id = ""]) => ({
+      status: 200,
+      body: projects.get(slug).build(id).view,
+    }),
+    "POST projects/*/builds/*/cancel": async (request, _url, [, slug = "", , id = ""]) => {
+      const build = projects.get(slug).build(id);
+      await build.cancel((await body(request, cancellation)).by);
+      return { status: 200, body: build.view };
+    },
+    "POST projects/*/builds/*/answers/*": async (
+      request,
+      _url,
+      [, slug = "", , id = "", , question = ""],
+    ) => {
+      const build = projects.get(slug).build(id);
+      const { option, by } = await body(request, newAnswer);
+      build.answer(decodeURIComponent(question), option, by);
+      return { status: 200, body: build.view };
+    },
+    "POST projects/*/dev-server": async (_request, url, [, slug = ""]) => {
+      const project = projects.forNewWork(slug);
+      const { devServer } = project;
+      // How it went is in the state: a caller asks again.
+      if (url.searchParams.get("by") !== "visit" || devServer.mayWake)
+        devServer.ensure().catch(() => undefined);
+      return { status: 202, body: project.view };
+    },
+    "DELETE projects/*/dev-server": async (_request, _url, [, slug = ""]) => {
+      const project = projects.get(slug);
+      await project.devServer.stop();
+      return { status: 200, body: project.view };
+    },
+  };
+}

@@ -1,0 +1,61 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { buildStates } from "../../functions/protocol/builds.ts";
+import { isSystemError } from "../runner-error.ts";
+import { writeFileAtomically } from "../workspaces/atomic-file.ts";
+
+const projectManifest = z.object({
+  schema: z.literal(1),
+  slug: z.string(),
+  name: z.string(),
+  /** The agent of its builds that name none. */
+  agent: z.string(),
+  /** The agents' own sessions, by agent, for builds that go on. */
+  sessions: z.record(z.string(), z.string()),
+  framework: z.string().nullable(),
+  /** The system user of its processes, where guests have one. */
+  user: z.object({ uid: z.int(), gid: z.int() }).nullable().default(null),
+  createdAt: z.string(),
+});
+export type ProjectManifest = z.infer<typeof projectManifest>;
+
+const buildManifest = z.object({
+  schema: z.literal(1),
+  id: z.string(),
+  prompt: z.string(),
+  agent: z.string(),
+  state: z.enum(buildStates),
+  reason: z.string().nullable(),
+  /** How often the agent was given an error to mend. */
+  repairs: z.int(),
+  createdAt: z.string(),
+  updatedAt: z.string(),
+});
+export type BuildManifest = z.infer<typeof buildManifest>;
+
+export const projectFile = {
+  save: (directory: string, manifest: ProjectManifest) => save(join(directory, "project.json"), manifest),
+  load: (directory: string) => load(join(directory, "project.json"), projectManifest),
+};
+
+export const buildFile = {
+  save: (directory: string, manifest: BuildManifest) => save(join(directory, "build.json"), manifest),
+  load: (directory: string) => load(join(directory, "build.json"), buildManifest),
+};
+
+async function save(file: string, manifest: object): Promise<void> {
+  await mkdir(join(file, ".."), { recursive: true, mode: 0o700 });
+  await writeFileAtomically(file, JSON.stringify(manifest));
+}
+
+/** Null: it was never accepted. */
+async function load<T>(file: string, schema: z.ZodType<T>): Promise<T | null> {
+  try {
+    const value: unknown = JSON.parse(await readFile(file, "utf8"));
+    return schema.parse(value);
+  } catch (error) {
+    if (isSystemError(error, "ENOENT", "ENOTDIR")) return null;
+    throw new Error(`${file} is damaged. Restore it, or delete the project.`, { cause: error });
+  }
+}

@@ -1,0 +1,162 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { ProjectView } from "../../functions/protocol/builds.ts";
+import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
+import { projectService } from "../../functions/protocol/runner-api.ts";
+import { RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
+import type { HostChoice } from "../tunnel/hosts.ts";
+import { projectFile, type ProjectManifest } from "./manifest.ts";
+import { Project, type ProjectParts } from "./project.ts";
+
+const SERVICE_PREFIX = projectService("");
+
+/** The projects of this runner, by slug. */
+export class ProjectManager {
+  readonly #directory: string;
+  readonly #parts: ProjectParts;
+  readonly #projects = new Map<string, Project>();
+  /** Creations and deletions of one slug happen one after the other. */
+  readonly #changes = new Map<string, Promise<unknown>>();
+  #isClosing = false;
+  #isDrained = false;
+
+  private constructor(directory: string, parts: ProjectParts) {
+    this.#directory = directory;
+    this.#parts = parts;
+  }
+
+  static async open(directory: string, parts: ProjectParts): Promise<ProjectManager> {
+    const manager = new ProjectManager(directory, parts);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (const slug of await readdir(directory)) {
+      // The others must go on. A person has to repair this one.
+      await manager.#resume(slug).catch((error: unknown) => complain(`project ${slug} is skipped`, error));
+    }
+    return manager;
+  }
+
+  /** Makes a project, or answers the one that is there. Errors: `invalid_project`, `invalid_request`, `draining`. */
+  put(slug: string, { name, agent }: { name: string; agent: string | null }): Promise<ProjectView> {
+    if (!SLUG_PATTERN.test(slug))
+      throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
+    return this.#inTurn(slug, async () => {
+      const known = this.#projects.get(slug);
+      if (known !== undefined) return known.view;
+      this.#refuseNew();
+      const { agents, disk } = this.#parts;
+      if (agent !== null && agents.find(agent) === null) {
+        throw new RunnerError(
+          "invalid_request",
+          `There is no agent ${agent}: ${agents.names.join(", ")}.`,
+          "agent",
+        );
+      }
+      (await disk.reserve(0)).release();
+      const manifest: ProjectManifest = {
+        schema: 1,
+        slug,
+        name,
+        agent: agent ?? agents.defaultName,
+        sessions: {},
+        framework: null,
+        user: null,
+        createdAt: new Date().toISOString(),
+      };
+      await projectFile.save(join(this.#directory, slug), manifest);
+      const project = await Project.open(this.#parts, join(this.#directory, slug), manifest);
+      this.#projects.set(slug, project);
+      return project.view;
+    });
+  }
+
+  /** Errors: `project_not_found`. */
+  get(slug: string): Project {
+    const project = this.#projects.get(slug);
+    if (project !== undefined) return project;
+    throw new RunnerError("project_not_found", `There is no project ${slug} on this runner.`);
+  }
+
+  /** Errors: `draining`. */
+  forNewWork(slug: string): Project {
+    this.#refuseNew();
+    return this.get(slug);
+  }
+
+  /** Resolves when nothing of it is left. */
+  remove(slug: string): Promise<void> {
+    return this.#inTurn(slug, async () => {
+      await this.#projects.get(slug)?.remove();
+      this.#projects.delete(slug);
+    });
+  }
+
+  /** Where the tunnel finds a project's dev server; a request is a visit. */
+  lookup(service: string): { port: number; host: HostChoice } | null {
+    if (!service.startsWith(SERVICE_PREFIX)) return null;
+    const port = this.#projects.get(service.slice(SERVICE_PREFIX.length))?.devServer.visit() ?? null;
+    return port === null ? null : { port, host: "local" };
+  }
+
+  /** There is a connection to the hub. */
+  connected(): void {
+    this.#parts.outbox.connected();
+  }
+
+  /** The hub has stored a build's events up to a number. */
+  acknowledged(buildId: string, seq: number): void {
+    this.#parts.outbox.acknowledged(buildId, seq);
+  }
+
+  /** Builds under way. */
+  get busy(): number {
+    return [...this.#projects.values()].filter((project) => project.isBusy).length;
+  }
+
+  get count(): number {
+    return this.#projects.size;
+  }
+
+  setDrained(isDrained: boolean): void {
+    this.#isDrained = isDrained;
+  }
+
+  shutDown(): void {
+    this.#isClosing = true;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    await Promise.all([...this.#projects.values()].map((project) => project.close()));
+    this.#parts.outbox.close();
+  }
+
+  #refuseNew(): void {
+    if (this.#isClosing)
+      throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
+    if (this.#isDrained)
+      throw new RunnerError("draining", "An operator drains this runner: it takes no new work.");
+  }
+
+  async #resume(slug: string): Promise<void> {
+    const own = join(this.#directory, slug);
+    const manifest = await projectFile.load(own);
+    if (manifest === null) {
+      await this.#parts.trash.discard(own);
+      return;
+    }
+    this.#projects.set(slug, await Project.open(this.#parts, own, manifest));
+  }
+
+  #inTurn<T>(slug: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#changes.get(slug) ?? Promise.resolve();
+    const turn = before.then(work, work);
+    const settled = turn
+      .catch(() => undefined) // whoever asked for it is told
+      .finally(() => {
+        if (this.#changes.get(slug) === settled) this.#changes.delete(slug);
+      });
+    this.#changes.set(slug, settled);
+    return turn;
+  }
+}

@@ -1,0 +1,333 @@
+import { createHash } from "node:crypto";
+import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type ProjectView } from "../../functions/protocol/builds.ts";
+import { AgentSession, type AgentTold } from "../builds/agent-session.ts";
+import type { Agents } from "../builds/agents.ts";
+import { Build, type BuildWork } from "../builds/build.ts";
+import { EventLog } from "../builds/event-log.ts";
+import type { Outbox } from "../builds/outbox.ts";
+import type { Confinement } from "../confinement/confinement.ts";
+import { bringManagers } from "../deployments/bring-managers.ts";
+import { runStep, startPiped, type StepOptions } from "../deployments/steps.ts";
+import type { DeploymentTiming } from "../deployments/timing.ts";
+import { systemLine } from "../logs/log-file.ts";
+import type { ProjectLogs } from "../logs/project-logs.ts";
+import { installCommand } from "../packages/install-command.ts";
+import type { ManagerStore } from "../packages/manager-store.ts";
+import type { Ports } from "../ports.ts";
+import type { ProcessJournal } from "../processes/journal.ts";
+import { RunnerError } from "../runner-error.ts";
+import type { Shares } from "../shares/shares.ts";
+import type { Disk } from "../workspaces/disk.ts";
+import type { Trash } from "../workspaces/trash.ts";
+import type { Workspaces } from "../workspaces/workspaces.ts";
+import { devCommandOf } from "./dev-command.ts";
+import { DevServer } from "./dev-server.ts";
+import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
+
+/** What a project needs of the runner around it. */
+export interface ProjectParts {
+  readonly workspaces: Workspaces;
+  readonly disk: Disk;
+  readonly ports: Ports;
+  readonly journal: ProcessJournal;
+  readonly trash: Trash;
+  readonly logs: ProjectLogs;
+  readonly managers: ManagerStore;
+  readonly confinement: Confinement;
+  /** The directory with `signalbox-runner`, which this runner is. */
+  readonly ownProgram: string;
+  readonly shares: Shares;
+  readonly timing: DeploymentTiming;
+  readonly inheritEnvironment: readonly string[];
+  readonly agents: Agents;
+  readonly outbox: Outbox;
+}
+
+/** Builds that a project remembers; the oldest are forgotten first. */
+const BUILDS_KEPT = 50;
+/** Prompts that wait for their turn. */
+const QUEUE_LIMIT = 20;
+
+/** A project: a workspace, its builds one after the other, and its dev server. */
+export class Project implements BuildWork {
+  readonly project: string;
+  /** The workspace. */
+  readonly directory: string;
+  readonly devServer: DevServer;
+  readonly #parts: ProjectParts;
+  /** What the runner keeps of it: manifest, builds, home, temporary files. */
+  readonly #own: string;
+  #manifest: ProjectManifest;
+  readonly #builds = new Map<string, Build>();
+  #turn: Promise<void> = Promise.resolve();
+  #isClosed = false;
+  /** Of what was installed last: an install that would change nothing is left out. */
+  #installed = "";
+
+  private constructor(parts: ProjectParts, own: string, directory: string, manifest: ProjectManifest) {
+    this.project = manifest.slug;
+    this.directory = directory;
+    this.#parts = parts;
+    this.#own = own;
+    this.#manifest = manifest;
+    this.devServer = new DevServer({
+      owner: this.#owner,
+      directory,
+      ports: parts.ports,
+      step: (command, signal) => this.#stepBase("start", command, signal),
+      log: () => parts.logs.open(manifest.slug),
+    });
+  }
+
+  /** Goes on with what waited when the runner ended; what ran is interrupted. */
+  static async open(parts: ProjectParts, own: string, manifest: ProjectManifest): Promise<Project> {
+    const directory = await parts.workspaces.enterOrMake(manifest.slug);
+    const project = new Project(parts, own, directory, manifest);
+    await project.#admit();
+    await mkdir(join(own, "builds"), { recursive: true, mode: 0o700 });
+    for (const id of await readdir(join(own, "builds"))) await project.#resume(id);
+    return project;
+  }
+
+  get view(): ProjectView {
+    const { slug, name, agent, framework, createdAt } = this.#manifest;
+    const builds = [...this.#builds.values()].map((build) => build.view);
+    return {
+      slug,
+      name,
+      agent,
+      framework: this.devServer.framework ?? framework,
+      createdAt,
+      devServer: this.devServer.view,
+      builds: builds.sort((one, other) => one.createdAt.localeCompare(other.createdAt)),
+    };
+  }
+
+  get isBusy(): boolean {
+    return [...this.#builds.values()].some((build) => !build.isOver);
+  }
+
+  /** Accepts a prompt, or answers the build of the same id. Errors: `invalid_request`, `too_many_builds`, `disk_full`. */
+  async addBuild(id: string, prompt: string, agentName: string | null): Promise<Build> {
+    const known = this.#builds.get(id);
+    if (known !== undefined) return known;
+    const { agents, disk } = this.#parts;
+    const agent = agentName ?? this.#manifest.agent;
+    if (agents.find(agent) === null) {
+      throw new RunnerError(
+        "invalid_request",
+        `There is no agent ${agent}: ${agents.names.join(", ")}.`,
+        "agent",
+      );
+    }
+    if ([...this.#builds.values()].filter((build) => !build.isOver).length >= QUEUE_LIMIT) {
+      throw new RunnerError("too_many_builds", `${QUEUE_LIMIT} builds of this project wait already.`);
+    }
+    (await disk.reserve(0)).release();
+    const now = new Date().toISOString();
+    const manifest = {
+      schema: 1,
+      id,
+      prompt,
+      agent,
+      state: "queued",
+      reason: null,
+      repairs: 0,
+      createdAt: now,
+      updatedAt: now,
+    } as const;
+    const place = join(this.#own, "builds", id);
+    await buildFile.save(place, manifest);
+    const build = new Build(this, place, manifest, await this.#eventsOf(id, place));
+    this.#builds.set(id, build);
+    await build.accepted();
+    this.#queue(build);
+    await this.#forgetOldest();
+    return build;
+  }
+
+  /** Errors: `build_not_found`. */
+  build(id: string): Build {
+    const build = this.#builds.get(id);
+    if (build !== undefined) return build;
+    throw new RunnerError("build_not_found", `Project ${this.project} has no build ${id} on this runner.`);
+  }
+
+  /** Ends everything of it; what is on disk stays. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.devServer.stop();
+    for (const build of this.#builds.values()) await build.halt();
+    await this.#turn;
+  }
+
+  /** Ends and deletes everything of it. */
+  async remove(): Promise<void> {
+    this.#isClosed = true;
+    const { trash, logs, workspaces, outbox } = this.#parts;
+    for (const build of this.#builds.values()) await build.cancel("the project's deletion");
+    await this.#turn;
+    await this.devServer.stop();
+    for (const id of this.#builds.keys()) outbox.remove(id);
+    await logs.closeOne(this.project);
+    await trash.discard(logs.directory(this.project));
+    await workspaces.remove(this.project);
+    await this.#parts.confinement.dismiss(this.#owner);
+    // The manifest goes last: until then a restarted runner knows that there is something to delete.
+    await trash.discard(this.#own);
+  }
+
+  // What a build does besides asking its agent.
+
+  async openSession(
+    agent: string,
+    told: AgentTold,
+    aside: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<AgentSession> {
+    const { agents } = this.#parts;
+    const known = agents.find(agent);
+    if (known === null)
+      throw new RunnerError("invalid_request", `There is no agent ${agent} any more.`, "agent");
+    const step = await this.#step("agent", known.command, new AbortController().signal);
+    const session = await AgentSession.open({
+      agent,
+      directory: this.directory,
+      resume: this.#manifest.sessions[agent] ?? null,
+      told,
+      aside,
+      signal,
+      start: (output) => startPiped({ ...step, inherit: [...step.inherit, ...known.inherit] }, output),
+    });
+    this.#manifest = { ...this.#manifest, sessions: { ...this.#manifest.sessions, [agent]: session.id } };
+    await projectFile.save(this.#own, this.#manifest);
+    return session;
+  }
+
+  canRepair(agent: string): boolean {
+    return this.#parts.agents.find(agent)?.canRepair ?? false;
+  }
+
+  async install(signal: AbortSignal): Promise<string | null> {
+    const { managers, timing, disk } = this.#parts;
+    const command = await installCommand(this.directory);
+    if (command === null) return null;
+    const wanted = await this.#dependencies();
+    if (wanted === this.#installed) return null;
+    const step = { ...(await this.#step("install", command, signal)), limitMs: timing.installLimitMs };
+    const binaries = await bringManagers(managers, [command], step);
+    await step.log.append([systemLine(`$ ${command}`, "install")]);
+    await runStep({ ...step, binaries });
+    this.#installed = await this.#dependencies();
+    disk.touch(this.directory);
+    return command;
+  }
+
+  async start(signal: AbortSignal): Promise<{ port: number; framework: string } | null> {
+    await this.devServer.stop();
+    signal.throwIfAborted();
+    if ((await devCommandOf(this.directory)) === null) return null;
+    const stop = (): void => void this.devServer.stop();
+    signal.addEventListener("abort", stop, { once: true });
+    const { port, framework } = await this.devServer
+      .ensure()
+      .finally(() => signal.removeEventListener("abort", stop));
+    this.#manifest = { ...this.#manifest, framework };
+    await projectFile.save(this.#own, this.#manifest);
+    return { port, framework };
+  }
+
+  get #owner(): string {
+    return `project:${this.project}`;
+  }
+
+  /** Gives it its system user, where guests have one. */
+  async #admit(): Promise<void> {
+    const before = this.#manifest.user;
+    const user = await this.#parts.confinement.admit(this.#owner, before);
+    if (user === null) return;
+    // That user passes through to its own directories, and lists nothing.
+    for (const path of [join(this.#own, ".."), this.#own]) await chmod(path, 0o711);
+    if (user.uid === before?.uid && user.gid === before.gid) return;
+    this.#manifest = { ...this.#manifest, user };
+    await projectFile.save(this.#own, this.#manifest);
+  }
+
+  async #resume(id: string): Promise<void> {
+    const place = join(this.#own, "builds", id);
+    const manifest = await buildFile.load(place);
+    if (manifest === null) {
+      await this.#parts.trash.discard(place);
+      return;
+    }
+    const build = new Build(this, place, manifest, await this.#eventsOf(id, place));
+    this.#builds.set(id, build);
+    if (build.isOver) return;
+    if (manifest.state === "queued") this.#queue(build);
+    else await build.interrupted();
+  }
+
+  async #eventsOf(id: string, place: string): Promise<EventLog> {
+    const { outbox } = this.#parts;
+    const log = await EventLog.open(join(place, "events.jsonl"), () => outbox.pump(id));
+    outbox.add(id, log);
+    return log;
+  }
+
+  #queue(build: Build): void {
+    const release = this.#parts.workspaces.use(this.project);
+    this.#turn = this.#turn.then(() => (this.#isClosed ? undefined : build.run())).finally(release);
+  }
+
+  async #forgetOldest(): Promise<void> {
+    const over = [...this.#builds.values()].filter((build) => build.isOver);
+    for (const build of over.slice(0, Math.max(0, this.#builds.size - BUILDS_KEPT))) {
+      this.#builds.delete(build.id);
+      this.#parts.outbox.remove(build.id);
+      await this.#parts.trash.discard(join(this.#own, "builds", build.id));
+    }
+  }
+
+  /** What decides what an install would do. */
+  async #dependencies(): Promise<string> {
+    const hash = createHash("sha256");
+    const names = ["package.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock", "bun.lock"];
+    for (const name of names) hash.update(await readFile(join(this.directory, name)).catch(() => "")); // there is none
+    const installed = await readdir(join(this.directory, "node_modules")).catch(() => []); // not installed
+    return `${hash.digest("hex")} ${installed.length > 0}`;
+  }
+
+  async #step(step: string, command: string, signal: AbortSignal): Promise<StepOptions> {
+    return { ...this.#stepBase(step, command, signal), log: await this.#parts.logs.open(this.project) };
+  }
+
+  #stepBase(step: string, command: string, signal: AbortSignal): Omit<StepOptions, "log"> {
+    const { journal, disk, confinement, shares, timing, inheritEnvironment, managers, ownProgram } =
+      this.#parts;
+    return {
+      step,
+      command,
+      signal,
+      journal,
+      disk,
+      owner: this.#owner,
+      directory: this.#own,
+      shares,
+      work: this.directory,
+      home: join(this.#own, "home"),
+      isHomeShared: false,
+      temporary: join(this.#own, "tmp"),
+      binaries: [ownProgram],
+      inherit: inheritEnvironment,
+      given: {},
+      graceMs: timing.stopGraceMs,
+      diskCheckMs: timing.diskCheckMs,
+      confinement,
+      user: this.#manifest.user,
+      readable: [managers.directory, ownProgram],
+      port: null,
+    };
+  }
+}

@@ -1,0 +1,135 @@
+// An agent that does what its prompt says, by the Agent Client Protocol on its standard input and output. It is written
+// by hand, so that what a test sends on the wire is what stands here.
+
+import { spawn } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+
+let cwd = process.cwd();
+let nextId = 1;
+const waiting = new Map();
+const send = (message) => process.stdout.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+const answer = (id, result) => send({ id, result });
+const update = (fields) => send({ method: "session/update", params: { sessionId: "s1", update: fields } });
+const say = (text) => update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
+const ask = (method, params) =>
+  new Promise((resolve) => {
+    const id = `agent-${nextId++}`;
+    waiting.set(id, resolve);
+    send({ id, method, params });
+  });
+
+const acts = {
+  async everything() {
+    const content = { type: "text", text: "text" };
+    for (const fields of [
+      { sessionUpdate: "user_message_chunk", content },
+      { sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "I think." } },
+      { sessionUpdate: "tool_call", toolCallId: "t1", title: "Write it", kind: "edit", status: "pending" },
+      {
+        sessionUpdate: "tool_call_update",
+        toolCallId: "t1",
+        status: "completed",
+        content: [
+          { type: "diff", path: `${cwd}/index.html`, oldText: "one\n", newText: "two\n" },
+          { type: "content", content: { type: "text", text: "x".repeat(70_000) } },
+        ],
+      },
+      { sessionUpdate: "plan", entries: [{ content: "First", priority: "high", status: "pending" }] },
+      { sessionUpdate: "available_commands_update", availableCommands: [] },
+      { sessionUpdate: "current_mode_update", currentModeId: "m" },
+      { sessionUpdate: "config_option_update", configOptions: [] },
+      { sessionUpdate: "session_info_update", title: "t" },
+      { sessionUpdate: "usage_update", used: 10, size: 100, cost: { amount: 0.5, currency: "USD" } },
+      { sessionUpdate: "notice", severity: "warning", message: "Take care." },
+      { sessionUpdate: "compaction_update", status: "started" },
+      { sessionUpdate: "compaction_summary_chunk", content },
+      { sessionUpdate: "hologram_update", beam: 1 },
+    ])
+      update(fields);
+    say("All ");
+    say("done.");
+  },
+  async permission() {
+    const outcome = await ask("session/request_permission", {
+      sessionId: "s1",
+      toolCall: { toolCallId: "t2", title: "Call the bank", kind: "fetch" },
+      options: [
+        { optionId: "%00 odd/ id", name: "Yes", kind: "allow_once" },
+        { optionId: "no", name: "No", kind: "reject_once" },
+      ],
+    });
+    say(`I was told ${JSON.stringify(outcome.outcome)}.`);
+  },
+  async inside() {
+    const outcome = await ask("session/request_permission", {
+      sessionId: "s1",
+      toolCall: { toolCallId: "t3", title: "Edit", kind: "edit", locations: [{ path: `${cwd}/a.txt` }] },
+      options: [{ optionId: "once", name: "Yes", kind: "allow_once" }],
+    });
+    say(`I was told ${JSON.stringify(outcome.outcome)}.`);
+  },
+  async crash() {
+    say("Going down.");
+    setTimeout(() => process.exit(7), 50);
+    await new Promise(() => {});
+  },
+  hang: () => new Promise(() => {}),
+  async garbage() {
+    process.stdout.write("Welcome! [1mbold[0m\n[1, 2]\n{ broken\n");
+    process.stdout.write(
+      `{"jsonrpc":"2.0","method":"session/update","params":"${"x".repeat(40 * 2 ** 20)}"}\n`,
+    );
+    say("Still here.");
+  },
+  async daemon() {
+    spawn("setsid", ["sh", "-c", "sleep 1000 & sleep 1000"], { detached: true, stdio: "ignore" }).unref();
+  },
+  async many(count) {
+    for (let number = 1; number <= Number(count); number++) {
+      update({ sessionUpdate: "tool_call", toolCallId: `call-${number}`, title: `Call ${number}` });
+      if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  },
+  async page(text) {
+    await writeFile(`${cwd}/index.html`, `<!doctype html><title>page</title><p>${text}</p>`);
+  },
+  async stop(reason) {
+    return reason;
+  },
+  async secrets() {
+    say(JSON.stringify(process.env));
+  },
+};
+
+const methods = {
+  initialize: async () => ({ protocolVersion: 1, agentCapabilities: { loadSession: true } }),
+  "session/new": async (params) => {
+    cwd = params.cwd;
+    say("Before my answer. ");
+    return { sessionId: "s1" };
+  },
+  "session/load": async (params) => {
+    cwd = params.cwd;
+    say("This is a replay.");
+    return {};
+  },
+  "session/prompt": async ({ prompt }) => {
+    const [act, ...rest] = prompt[0].text.split(" ");
+    const reason = await acts[act](rest.join(" "));
+    setTimeout(
+      () => update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "Late." } }),
+      5,
+    );
+    return { stopReason: reason ?? "end_turn" };
+  },
+};
+
+if (process.env.SCRIPTED_START === "silent") methods.initialize = () => new Promise(() => {});
+
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const message = JSON.parse(line);
+  if (message.method === undefined) waiting.get(message.id)?.(message.result);
+  else if (message.id !== undefined)
+    void methods[message.method](message.params).then((result) => answer(message.id, result));
+});
