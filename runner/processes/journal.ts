@@ -46,9 +46,11 @@ export class ProcessJournal {
     await rm(this.#file(marker), { force: true });
   }
 
-  /** Ends what an earlier runner left running, by identity. `ownsUser`: nobody else's process has this
+  /** Ends what an earlier runner left running, by identity. `ownsUser`: no other runner's guest has this
    * user. Returns the owners of what was found in the journal. */
-  async reapOrphans(ownsUser: (uid: number) => Promise<boolean> = async () => false): Promise<string[]> {
+  async reapOrphans(
+    ownsUser: (uid: number) => Promise<boolean> = () => Promise.resolve(false),
+  ): Promise<string[]> {
     const owners: string[] = [];
     const work: Promise<void>[] = [];
     for (const name of await readdir(this.#directory)) {
@@ -61,11 +63,11 @@ export class ProcessJournal {
       owners.push(entry.owner);
       // The machine has restarted since: those processes are gone, and their ids may be anybody's.
       const leader = entry.bootId === this.#bootId ? entry.leader : null;
+      const uid = entry.uid !== null && (await ownsUser(entry.uid)) ? entry.uid : null;
       work.push(
-        endProcesses(
-          { marker: entry.marker, leader, uid: entry.uid, isOwnChild: false },
-          ORPHAN_GRACE_MS,
-        ).then(() => this.forget(entry.marker)),
+        endProcesses({ marker: entry.marker, leader, uid, isOwnChild: false }, ORPHAN_GRACE_MS).then(() =>
+          this.forget(entry.marker),
+        ),
       );
     }
     await Promise.all(work);
