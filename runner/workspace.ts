@@ -111,7 +111,11 @@ export class Workspace {
       );
       const limits = { ...guestLimits(), ...options.limits };
       const cgroups = options.cgroups === false ? "they are switched off" : await Cgroups.open(root, limits);
-      await journal.reapOrphans(confinement.ownsUser, typeof cgroups === "string" ? undefined : cgroups);
+      const kept = confinement;
+      await journal.reapOrphans(
+        (uid) => kept.ownsUser(uid),
+        typeof cgroups === "string" ? undefined : cgroups,
+      );
       const trash = await Trash.open(join(own, "trash"));
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       shares = await Shares.open(own, limits, cgroups, disk);

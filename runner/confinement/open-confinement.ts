@@ -149,8 +149,7 @@ function withUsers(
   files: string,
 ): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser"> {
   if (users === null) {
-    const { admit, dismiss, give, ownsUser } = noConfinement();
-    return { admit, dismiss, give, ownsUser };
+    return noConfinement();
   }
   return {
     async admit(key, before) {

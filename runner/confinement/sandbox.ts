@@ -33,28 +33,30 @@ const MEMORY_FILES_BYTES = 256 * 1024 ** 2;
 const SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix"];
 /** Of /etc, what programs need to run, to draw and to reach the outside. The rest may hold secrets. */
 const ETC = [
-  ...["alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "os-release"],
-  ...[
-    "ssl",
-    "ca-certificates",
-    "pki",
-    "crypto-policies",
-    "nsswitch.conf",
-    "host.conf",
-    "gai.conf",
-    "services",
-  ],
-  ...[
-    "protocols",
-    "mime.types",
-    "fonts",
-    "chromium",
-    "chromium.d",
-    "java",
-    "python3",
-    "login.defs",
-    "shells",
-  ],
+  "alternatives",
+  "ld.so.cache",
+  "ld.so.conf",
+  "ld.so.conf.d",
+  "localtime",
+  "timezone",
+  "os-release",
+  "ssl",
+  "ca-certificates",
+  "pki",
+  "crypto-policies",
+  "nsswitch.conf",
+  "host.conf",
+  "gai.conf",
+  "services",
+  "protocols",
+  "mime.types",
+  "fonts",
+  "chromium",
+  "chromium.d",
+  "java",
+  "python3",
+  "login.defs",
+  "shells",
 ];
 
 /** The one place where a guest's command line is made: what comes before its shell. */
@@ -65,8 +67,16 @@ export function sandboxCommand(options: SandboxOptions, place: GuestPlace): stri
     ...(tools.pasta === null ? [] : networkCommand(options, tools.pasta, place.port)),
     tools.bwrap,
     // The runner's end is the sandbox's, and the end of its first process is that of all in it.
-    ...["--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"],
-    ...["--unshare-cgroup-try", "--hostname", "guest", "--cap-drop", "ALL"],
+    "--die-with-parent",
+    "--new-session",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--hostname",
+    "guest",
+    "--cap-drop",
+    "ALL",
     // Root needs these to become the guest's user. Others need a namespace of users to make the rest; without the
     // ids the guest would be root in it.
     ...(isRoot
@@ -91,15 +101,28 @@ function networkCommand(
   port: number | null,
 ): string[] {
   return [
-    ...[tools.setpriv, "--pdeathsig", "KILL", pasta, "--quiet", "--foreground", "--log-file", "/dev/null"],
+    tools.setpriv,
+    "--pdeathsig",
+    "KILL",
+    pasta,
+    "--quiet",
+    "--foreground",
+    "--log-file",
+    "/dev/null",
     // Root in the namespace of the machine's users, or else it couldn't enter the runner's directories.
     ...(isRoot ? ["--runas", "0", "--netns-only"] : []),
     // The gateway's address would otherwise be this machine's loopback.
-    ...["--no-map-gw", "-u", "none", "-U", "none"],
+    "--no-map-gw",
+    "-u",
+    "none",
+    "-U",
+    "none",
     // Without addresses and routes only the ports below lead out.
     ...(isOpen ? ["--config-net", "--dns-forward", NAME_SERVER] : []),
-    ...["-t", port === null ? "none" : `127.0.0.1/${port}`],
-    ...["-T", ports.length === 0 ? "none" : ports.join(",")],
+    "-t",
+    port === null ? "none" : `127.0.0.1/${port}`,
+    "-T",
+    ports.length === 0 ? "none" : ports.join(","),
     "--",
   ];
 }
@@ -123,16 +146,30 @@ function mounts({ files, readable, tools }: SandboxOptions, place: GuestPlace): 
       `/etc/${name}`,
     ]),
     // Some programs refuse to be nobody. The machine's users are none of a guest's business.
-    ...["--ro-bind", passwdOf(files, place), "/etc/passwd", "--ro-bind", join(files, "group"), "/etc/group"],
+    "--ro-bind",
+    passwdOf(files, place),
+    "/etc/passwd",
+    "--ro-bind",
+    join(files, "group"),
+    "/etc/group",
     // Of its own processes; bubblewrap hides what of it is the machine's.
-    ...["--proc", "/proc"],
+    "--proc",
+    "/proc",
     // null, random and a terminal of its own; no disks.
-    ...["--dev", "/dev"],
+    "--dev",
+    "/dev",
     // Of its own, and bounded, since they are memory.
     ...["/dev/shm", "/tmp"].flatMap((path) => [
-      ...["--perms", "1777", "--size", String(MEMORY_FILES_BYTES), "--tmpfs", path],
+      "--perms",
+      "1777",
+      "--size",
+      String(MEMORY_FILES_BYTES),
+      "--tmpfs",
+      path,
     ]),
-    ...["--symlink", "../tmp", "/var/tmp"],
+    "--symlink",
+    "../tmp",
+    "/var/tmp",
     // The ways to what follows.
     ...waysTo([...own, ...shown]).flatMap(way),
     // Programs of the runner's PATH, its certificates, and what this guest was given to read.
@@ -140,7 +177,8 @@ function mounts({ files, readable, tools }: SandboxOptions, place: GuestPlace): 
     // Its own directories. None is inside another: a guest could put a link where a mount belongs.
     ...own.flatMap((path) => ["--bind", path, path]),
     // The rest of its root is memory too.
-    ...["--remount-ro", "/"],
+    "--remount-ro",
+    "/",
   ];
 }
 

@@ -75,7 +75,12 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
     );
   }, options.diskCheckMs);
   try {
-    const { process, excess } = await host(options, capture.lastLines, capturing(capture), AbortSignal.any([signal, limits.signal]));
+    const { process, excess } = await host(
+      options,
+      capture.lastLines,
+      capturing(capture),
+      AbortSignal.any([signal, limits.signal]),
+    );
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();

@@ -100,7 +100,11 @@ export class HostedProcess {
       signal?.throwIfAborted();
       const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
       launched = launch;
-      child = spawnDetached(entering(launch, group && marker, options.userProcesses ?? null), marker, options.input === true);
+      child = spawnDetached(
+        entering(launch, group && marker, options.userProcesses ?? null),
+        marker,
+        options.input === true,
+      );
       pid = child.pid;
       if (pid !== undefined) group?.admit(pid);
       if (pid === undefined) await once(child, "spawn"); // rejects with the reason

@@ -7,22 +7,10 @@ import { Program } from "../helpers/program.ts";
 import { server, UnconnectedRunner } from "../helpers/unconnected-runner.ts";
 
 /** A host that lets nobody make namespaces, and a runner that isn't root: as in most containers. */
-const barren = [
-  ...[
-    "bwrap",
-    "--dev-bind",
-    "/",
-    "/",
-    "--unshare-user",
-    "--die-with-parent",
-    "--disable-userns",
-    "--uid",
-    "47123",
-    "--gid",
-    "47123",
-  ],
-  "--",
-];
+const barren =
+  "bwrap --dev-bind / / --unshare-user --die-with-parent --disable-userns --uid 47123 --gid 47123 --".split(
+    " ",
+  );
 const UNCONNECTED = new URL("../helpers/runner-programs/unconnected.ts", import.meta.url).pathname;
 
 async function workspace({ onTestFinished }: TestContext): Promise<string> {
@@ -32,8 +20,8 @@ async function workspace({ onTestFinished }: TestContext): Promise<string> {
 }
 
 async function refusal(options: WorkspaceOptions): Promise<string> {
-  const [file = "", ...args] = [...barren, process.execPath, UNCONNECTED, JSON.stringify(options)];
-  const program = new Program([file, ...args], { env: { PATH: process.env["PATH"] ?? "" } });
+  const [file, ...args] = [...barren, process.execPath, UNCONNECTED, JSON.stringify(options)];
+  const program = new Program([file ?? "", ...args], { env: { PATH: process.env["PATH"] ?? "" } });
   expect(await program.exited).not.toBe(0);
   return program.output();
 }

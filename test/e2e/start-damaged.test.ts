@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { descendants, living, newHome, removeHomes, start } from "../helpers/npm-start.ts";
-import { processesWith } from "../helpers/program.ts";
 import { until } from "../helpers/stack.ts";
 
 /** A home that a stack has used and left in order. */
