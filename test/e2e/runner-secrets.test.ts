@@ -24,7 +24,7 @@ const unique = (name: string): string => `${name}-${randomBytes(12).toString("he
 const HOSTILE = `
 const { readdirSync, readFileSync } = require("node:fs");
 const { execFileSync } = require("node:child_process");
-const wanted = require("./wanted.json").map((text) => [...text].reverse().join(""));
+const wanted = require("./wanted.json").map((text) => text.split("").toReversed().join(""));
 function look() {
   const found = [];
   let processes = 0;
@@ -61,7 +61,7 @@ test("a hosted app finds no secret of its runner in any process, nor by ps", asy
     ).secret;
     const control = { marker: unique("plain") };
     const secrets = [shared, agentKey, other, String(own), control.marker];
-    const wanted = JSON.stringify(secrets.map((text) => [...text].reverse().join("")));
+    const wanted = JSON.stringify(secrets.map((text) => text.split("").toReversed().join("")));
     await putApp(stack, "spy", { hosts: ["spy.test"] });
     const sha256 = await uploadSource(
       stack,
