@@ -203,7 +203,7 @@ test("a cached page of a version that is gone reloads itself once, not for ever"
     () => page.evaluate(`window.signalbox?.state`).catch(() => null),
     (state) => state === "stale",
   );
-  expect(loads).toBe(2);
+  await expect.poll(() => loads).toBe(2);
   expect(await page.locator("#version").textContent()).toBe("v1");
 });
 
