@@ -99,9 +99,13 @@ export class Workspace {
         { ...confinementSettings, ...options.confinement },
         { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
       );
+      const opened = confinement;
       const limits = { ...guestLimits(), ...options.limits };
       const cgroups = options.cgroups === false ? "they are switched off" : await Cgroups.open(root, limits);
-      await journal.reapOrphans(confinement.ownsUser, typeof cgroups === "string" ? undefined : cgroups);
+      await journal.reapOrphans(
+        (uid) => opened.ownsUser(uid),
+        typeof cgroups === "string" ? undefined : cgroups,
+      );
       const trash = await Trash.open(join(own, "trash"));
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       shares = await Shares.open(own, limits, cgroups, disk);

@@ -51,11 +51,11 @@ export class ProcessJournal {
   }
 
   /**
-   * Ends what an earlier runner left running, by identity and by what holds it together. `ownsUser`: nobody else's
-   * process has this user. Returns the owners of what was found in the journal.
+   * Ends what an earlier runner left running, by identity and by what holds it together. `ownsUser`: no other
+   * runner's guest has this user. Returns the owners of what was found in the journal.
    */
   async reapOrphans(
-    ownsUser: (uid: number) => Promise<boolean> = async () => false,
+    ownsUser: (uid: number) => Promise<boolean> = () => Promise.resolve(false),
     groups: ProcessGroups = noProcessGroups,
   ): Promise<string[]> {
     const owners: string[] = [];
@@ -74,7 +74,7 @@ export class ProcessJournal {
         marker: entry.marker,
         leader: isOfThisStart ? entry.leader : null,
         isOwnChild: false,
-        uid: entry.uid,
+        uid: entry.uid !== null && (await ownsUser(entry.uid)) ? entry.uid : null,
         group: isOfThisStart && entry.group !== null ? groups.open(entry.group) : null,
         directory: isOfThisStart ? entry.directory : null,
       };

@@ -1,6 +1,6 @@
 import { once } from "node:events";
-import { createServer, request } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage, request } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
 import { AllowListProxy, isAllowed } from "../../runner/confinement/allow-list-proxy.ts";
@@ -32,15 +32,12 @@ test("the proxy leads to what is listed, and to this machine only by an address 
   });
   const ask = async (path: string): Promise<[status: number | undefined, body: string]> => {
     const asked = request({ host: "127.0.0.1", port: proxy.port, path, agent: false }).end();
-    const [answer] = (await once(asked, "response")) as [import("node:http").IncomingMessage];
+    const [answer] = (await once(asked, "response")) as [IncomingMessage];
     return [answer.statusCode, await text(answer)];
   };
   const connect = async (path: string): Promise<number | undefined> => {
     const asked = request({ host: "127.0.0.1", port: proxy.port, method: "CONNECT", path }).end();
-    const [answer, socket] = (await once(asked, "connect")) as [
-      import("node:http").IncomingMessage,
-      import("node:net").Socket,
-    ];
+    const [answer, socket] = (await once(asked, "connect")) as [IncomingMessage, Socket];
     socket.destroy();
     return answer.statusCode;
   };
