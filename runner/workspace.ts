@@ -109,11 +109,11 @@ export class Workspace {
         { ...confinementSettings, ...options.confinement },
         { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
       );
+      const opened = confinement;
       const limits = { ...guestLimits(), ...options.limits };
       const cgroups = options.cgroups === false ? "they are switched off" : await Cgroups.open(root, limits);
-      const kept = confinement;
       await journal.reapOrphans(
-        (uid) => kept.ownsUser(uid),
+        (uid) => opened.ownsUser(uid),
         typeof cgroups === "string" ? undefined : cgroups,
       );
       const trash = await Trash.open(join(own, "trash"));
