@@ -49,7 +49,7 @@ test("calls that read or set outlive a runner's hub", async () => {
 
 test("a runner's command is sent once, and its caller is told that it may have been carried out", async () => {
   const command = { id: "one", type: "list-files" };
-  const lost = await callWhileItDies(hub(), () => sendCommand(env, "moved", command, 0));
+  const lost = await callWhileItDies(hub(), () => sendCommand(env, "moved", command, { waitMs: 0 }));
   expect(lost).toMatchObject({
     code: "object_unavailable",
     message: expect.stringContaining("may have been"),

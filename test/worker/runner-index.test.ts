@@ -138,7 +138,7 @@ test("a load that goes up and down is published once in a while, and a change of
     const presence = new Presence(storage.kv, store);
     const start = Date.now();
     const says = (deployments: number, at: number) =>
-      presence.reportLoad({ deployments, labels: undefined }, at);
+      presence.reportLoad({ deployments, labels: undefined, confinement: null }, at);
     presence.connected("r1", RUNNER_SUBPROTOCOL, false, start);
     says(0, start);
     presence.heard(start);
