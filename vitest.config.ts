@@ -11,7 +11,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     expect: { poll: { timeout: 60_000 } },
     // On two cores, too: most of them wait most of the time.
-    maxWorkers: 8,
+    maxWorkers: 5,
     sequence: { sequencer: LongestFirst },
     projects: [
       {

@@ -27,14 +27,17 @@ export async function openConfinement(
   settings: ConfinementSettings,
   place: ConfinementPlace,
 ): Promise<Confinement> {
-  const { level, allowed } = settings;
+  const { level, allowed, ports } = settings;
+  // On a busy machine pasta was seen to leave connections standing still, so nobody gets it unasked.
+  const isOwnWanted = level === "sandbox" || allowed !== null || ports.length > 0;
   const faults: string[] = [];
   const proxy = allowed === null ? null : await AllowListProxy.listen(allowed);
   const wanted = (one: ConfinementLevel): boolean => level === "auto" || level === one;
   await mkdir(place.directory, { recursive: true });
   await chmod(place.directory, 0o711);
   if (wanted("sandbox")) {
-    for (const network of ["own", "shared"] as const) {
+    if (!isOwnWanted) faults.push("own network: RUNNER_CONFINEMENT=sandbox asks for it");
+    for (const network of isOwnWanted ? (["own", "shared"] as const) : (["shared"] as const)) {
       if (network === "shared" && proxy !== null) continue;
       const found = await trySandbox(settings, place, network, proxy, faults);
       if (found !== null) return found;

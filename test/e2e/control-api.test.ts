@@ -113,7 +113,12 @@ describe("bad input", () => {
     const document = operations.parse(await response.json());
     const cases: { method: string; path: string; body: unknown; field: string }[] = [];
     for (const [template, methods] of Object.entries(document.paths)) {
-      const path = template.replace("{app}", "shop").replace("{id}", "v1");
+      const path = template
+        .replace("/builds/{id}", "/builds/shop.abcdef")
+        .replace("{app}", "shop")
+        .replace("{slug}", "shop")
+        .replace("{request}", "q1")
+        .replace("{id}", "v1");
       for (const [method, operation] of Object.entries(methods)) {
         const body = bodyOf.safeParse(operation.requestBody);
         if (!body.success) continue;

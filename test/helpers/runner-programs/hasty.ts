@@ -16,7 +16,8 @@ if (invocation.kind !== "run") throw new Error("This one only runs.");
 const { config } = invocation;
 const log = createLog({ debug: false, secrets: [config.sharedSecret ?? ""] });
 const runner = new Runner({ config, log, reporter: noReporter, timings: { stableMs: 200 } });
-runner.attach(new Hosting({ root: config.workspaceRoot }, runner.internalApi));
+const { workspaceRoot: root, confinement } = config;
+runner.attach(new Hosting({ root, confinement }, runner.internalApi));
 setFlagsFromString("--expose-gc");
 const collect: unknown = runInNewContext("gc");
 process.on("SIGUSR2", () => {
