@@ -85,7 +85,7 @@ export const sourcePath = runnerPath.extend({ sha256 });
 
 export const sourcesView = z.object({ sha256: z.string(), bytes: z.number() }).openapi("Sources");
 
-export const confinementView = confinementSchema.openapi("Confinement");
+export const confinementView = z.object(confinementSchema.shape).openapi("Confinement");
 
 export const runnerView = z
   .object({

@@ -236,6 +236,11 @@ test("with stickiness visitor a session in memory outlasts redirects, and who is
     await deployUrl(stack, "sessions", "v1", versions[0]?.url ?? "");
     const { page } = await Tab.open(context, address, "v1", "old");
     await deployUrl(stack, "sessions", "v2", versions[1]?.url ?? "");
+    // Whoever comes before the edge knows of v2 stays on v1.
+    await until(
+      () => stack.request("sessions.localhost", "/"),
+      ({ headers }) => headers["x-pulse-selected-deployment"] === "v2",
+    );
     const other = await browser.newContext();
     const fresh = await Tab.open(other, address, "v2", "fresh");
     await submitsPlainly(page, "v1", "two steps");

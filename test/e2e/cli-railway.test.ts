@@ -83,7 +83,7 @@ test("in a terminal scaffold tells each step, what is left to do, and no secret"
     code: 0,
     text: "Nothing to change in project signalbox, environment production.\n",
   });
-  const listed = await cli.runInTerminal(["projects"]);
+  const listed = await cli.runInTerminal(["railway", "projects"]);
   expect(listed.code).toBe(0);
   expect(listed.text).toMatch(/PROJECT +ID +WORKSPACE +ENVIRONMENTS/);
   expect(listed.text).toMatch(/signalbox +\S+ +Acme +production/);

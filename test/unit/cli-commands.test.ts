@@ -48,7 +48,10 @@ describe("old spellings", () => {
     expect(() => read("logs", "--phase", "test")).toThrow("--phase must be install or build or start");
   });
 
-  test.each([["runners", "forget", "one"], ["projects"], ["remove", "prod"]])("%s %s", (...argv) => {
+  test.each([
+    ["runners", "forget", "one"],
+    ["remove", "prod"],
+  ])("%s %s", (...argv) => {
     expect(read(...argv).oldSpellings[0]).toContain(" is now spelled: signalbox ");
   });
 
