@@ -1,4 +1,5 @@
-import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { access, chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ConfinementLevel, HostedConfinement } from "../../functions/protocol/runner-api.ts";
 import { SettingError } from "../config.ts";
@@ -10,6 +11,9 @@ import { wrapped } from "./launch.ts";
 import { findProgram, neededPaths, ownLoopbackPorts } from "./programs.ts";
 import { findFault } from "./prove.ts";
 import { asUser, NAME_SERVER, passwdOf, sandboxCommand, type SandboxOptions } from "./sandbox.ts";
+
+/** What pasta joins a guest's network with. */
+const TUN = "/dev/net/tun";
 
 /** Whose files these are, and where the runner keeps its own. */
 export interface ConfinementPlace {
@@ -68,6 +72,9 @@ async function trySandbox(
   if (!bwrap || !setpriv) return refuse(faults, "sandbox: install bubblewrap and util-linux");
   if (network === "own" && !pasta)
     return refuse(faults, "own network: install pasta (Debian's package passt)");
+  // Without it pasta waits for ever.
+  if (network === "own" && !(await isOpenToUs(TUN)))
+    return refuse(faults, `own network: ${TUN} must be there, and open to the runner's user`);
   const isRoot = process.getuid?.() === 0;
   const options: SandboxOptions = {
     tools: { bwrap, setpriv, pasta: network === "own" ? (pasta ?? null) : null },
@@ -184,6 +191,13 @@ async function prove(confinement: Confinement, directory: string): Promise<strin
   const fault = await findFault(confinement, directory, user);
   if (user !== null) await confinement.dismiss("probe/probe");
   return fault;
+}
+
+function isOpenToUs(path: string): Promise<boolean> {
+  return access(path, constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false, // not there, or not ours: the same to pasta
+  );
 }
 
 /** What guests see in place of the machine's. */
