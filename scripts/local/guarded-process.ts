@@ -18,7 +18,7 @@ unset variables
 exec 4<&-
 wait $child; status=$?
 while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
-kill $watch 2>/dev/null; wait $watch
+{ kill $watch; wait $watch; } 2>/dev/null
 exit $status`;
 
 /** How long a process may take to end by itself before it is killed. */
