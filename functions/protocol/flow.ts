@@ -191,7 +191,6 @@ export class ReceiveCredit {
 export class WindowPool {
   readonly now: () => number;
   #growthBytes = WINDOW_GROWTH_BYTES;
-  readonly #grown = new Set<StreamWindow>();
   #shortestMs = Infinity;
   #formerlyShortestMs = Infinity;
   #since = 0;
@@ -221,15 +220,8 @@ export class WindowPool {
   }
 
   /** A stream's window grows by so much, or shrinks. */
-  take(stream: StreamWindow, bytes: number): void {
+  take(bytes: number): void {
     this.#growthBytes -= bytes;
-    if (stream.windowBytes + bytes > STREAM_WINDOW_BYTES) this.#grown.add(stream);
-    else this.#grown.delete(stream);
-  }
-
-  /** Takes back what a stream grew by before its consumer stopped, which nothing would tell it to return. */
-  reclaim(): void {
-    for (const stream of this.#grown) stream.shrinkIfStuck();
   }
 }
 
@@ -295,21 +287,16 @@ export class StreamWindow {
     this.#resize(STREAM_WINDOW_BYTES);
   }
 
-  shrinkIfStuck(): void {
-    if (this.#credit.heldBytes > this.windowBytes / 2) this.#resize(STREAM_WINDOW_BYTES);
-  }
-
   #adapt(bytes: number, ms: number, keepsUp: boolean): void {
     const window = this.windowBytes;
     const wanted = ms < WINDOW_GROWS_ABOVE_MS ? 0 : (WINDOW_DELAYS * bytes * this.#pool.delayMs) / ms;
-    if (keepsUp && wanted > window + this.#pool.growthLeftBytes) this.#pool.reclaim();
     if (keepsUp && wanted > window)
       this.#resize(Math.floor(Math.min(wanted, 2 * window, window + this.#pool.growthLeftBytes)));
     else if (wanted < window / 2) this.#resize(Math.max(STREAM_WINDOW_BYTES, Math.floor(window / 2)));
   }
 
   #resize(bytes: number): void {
-    this.#pool.take(this, bytes - this.windowBytes);
+    this.#pool.take(bytes - this.windowBytes);
     this.#credit.resize(bytes);
   }
 }

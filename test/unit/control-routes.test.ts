@@ -26,7 +26,11 @@ test("the control API serves every route that its clients are typed from, and no
 test("every change takes an Idempotency-Key", async () => {
   const changes = (await definedRoutes()).filter(({ method }) => method !== "get");
   const without = changes.filter(({ middleware, parameters }) => !middleware || !parameters).map(nameOf);
-  expect(without.sort()).toEqual(["post /placements", "put /apps/{app}/deployments/{id}/source"]);
+  expect(without.sort()).toEqual([
+    "post /placements",
+    "post /projects/{slug}/preview",
+    "put /apps/{app}/deployments/{id}/source",
+  ]);
 });
 
 interface Route {

@@ -87,8 +87,9 @@ export const runnerCredentials = command({
 });
 
 /** `none` is said, too: whoever deploys there trusts everybody else on it. */
-export function confinement(kept: RunnerView["confinement"]): string {
-  if (kept === null) return "";
+export function confinement(kept: RunnerView["confinement"] | undefined): string {
+  // A server of before says nothing of it.
+  if (kept === null || kept === undefined) return "";
   return kept.level === "sandbox" && kept.network === "shared" ? "sandbox, shared network" : kept.level;
 }
 
