@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: every setting of a runner, with how it is read and checked, in one place.
+
 import { homedir, hostname } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
