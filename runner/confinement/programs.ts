@@ -1,8 +1,8 @@
-import { realpathSync, statSync } from "node:fs";
+import { readdirSync, realpathSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, delimiter, dirname, isAbsolute, join } from "node:path";
 import { networkVariables, pick } from "../processes/environment.ts";
-import { isInside } from "./sandbox.ts";
+import { isInside, isOfSystem } from "./sandbox.ts";
 
 /** Where a program is that the runner itself would start, or null. */
 export function findProgram(name: string, path: string = process.env["PATH"] ?? ""): string | null {
@@ -55,19 +55,34 @@ export function ownLoopbackPorts(inherit: readonly string[]): number[] {
   });
 }
 
-/** A directory of programs with what they are made of: Node's npm is beside its `bin`, a package's code beside `.bin`. */
+/**
+ * A directory of programs with what they are made of: a package's code is beside `.bin`, npm's packages are beside
+ * `bin`, a version manager's versions are beside its `shims`, and a link's program is wherever it leads.
+ */
 function installationOf(directory: string): string[] {
-  const found = [directory];
-  if (basename(directory) === ".bin") found.push(dirname(directory));
+  const manager = dirname(directory);
+  if ([".bin", "shims"].includes(basename(directory)) || basename(manager) === ".volta")
+    return [directory, manager];
   const node = join(directory, "node");
-  if (!isThere(node)) return found;
-  const real = dirname(realpathSync(node));
-  const prefix = dirname(real);
+  const programs = isThere(node) ? [directory, dirname(realpathSync(node))] : [directory];
   return [
-    ...found,
-    real,
-    ...["lib/node_modules", "include/node"].map((part) => join(prefix, part)).filter(isThere),
+    ...programs,
+    ...programs
+      .flatMap((found) => ["lib/node_modules", "include/node"].map((part) => join(dirname(found), part)))
+      .filter(isThere),
+    ...linkedFrom(directory),
   ];
+}
+
+/** Files outside of the system's own directories that links in this one lead to. */
+function linkedFrom(directory: string): string[] {
+  if (isOfSystem(directory)) return [];
+  const real = realpathSync(directory);
+  return namesIn(directory)
+    .map((name) => join(directory, name))
+    .filter(isThere)
+    .map((path) => realpathSync(path))
+    .filter((file) => dirname(file) !== real && !isOfSystem(file));
 }
 
 /** From the sources, they and their dependencies; else one file. */
@@ -80,6 +95,14 @@ function ownProgram(): string[] {
   return ["runner", "functions", "node_modules", "package.json"]
     .map((name) => join(root, name))
     .filter(isThere);
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return []; // its programs may be run and not listed
+  }
 }
 
 function isThere(path: string): boolean {

@@ -130,9 +130,7 @@ function networkCommand(
 /** Every mount with its reason. Only what stands here exists inside. */
 function mounts({ files, readable, tools }: SandboxOptions, place: GuestPlace): string[] {
   const own = outermost(place.writable);
-  const shown = outermost([...readable, ...place.readable]).filter(
-    (path) => !SYSTEM.some((one) => isInside(path, one)),
-  );
+  const shown = outermost([...readable, ...place.readable]).filter((path) => !isOfSystem(path));
   return [
     // Bubblewrap would make the ways to what follows for root alone.
     ...["/etc", "/run", "/var"].flatMap(way),
@@ -205,7 +203,12 @@ function waysTo(paths: readonly string[]): string[] {
     for (const [index] of parts.entries()) ways.add(`/${parts.slice(0, index + 1).join("/")}`);
   }
   const made = [...SYSTEM, "/etc", "/dev", "/proc", "/tmp", "/run", "/var", "/"];
-  return [...ways].filter((way) => !made.includes(way) && !SYSTEM.some((one) => isInside(way, one)));
+  return [...ways].filter((way) => !made.includes(way) && !isOfSystem(way));
+}
+
+/** Whether every guest sees it anyway, with the system's programs. */
+export function isOfSystem(path: string): boolean {
+  return SYSTEM.some((one) => isInside(path, one));
 }
 
 /** Without those that are inside another one. */

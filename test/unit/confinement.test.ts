@@ -1,10 +1,14 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request } from "node:http";
+import { mkdtemp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import type { AddressInfo, Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { AllowListProxy, isAllowed } from "../../runner/confinement/allow-list-proxy.ts";
 import { exitInside, withoutWrappers, wrapped } from "../../runner/confinement/launch.ts";
+import { neededPaths } from "../../runner/confinement/programs.ts";
 import { outermost } from "../../runner/confinement/sandbox.ts";
 
 test.each<[host: string, port: number, allowed: boolean]>([
@@ -98,4 +102,39 @@ test.each([
 
 test("a mount inside another one isn't made", () => {
   expect(outermost(["/a/b", "/a", "/ab", "relative", "/a"])).toEqual(["/a", "/ab"]);
+});
+
+test("a guest sees what the programs on the runner's PATH are made of, and nothing else of its home", async (context) => {
+  const home = await mkdtemp(join(tmpdir(), "signalbox-home-"));
+  context.onTestFinished(async () => {
+    vi.unstubAllEnvs();
+    await rm(home, { recursive: true });
+  });
+  const at = (path: string): string => join(home, path);
+  for (const path of [
+    ".pyenv/shims/python3",
+    ".volta/bin/node-of-volta",
+    ".npm-global/bin/tool",
+    ".npm-global/lib/node_modules/tool/tool.js",
+    ".local/share/claude/versions/2",
+    ".ssh/id",
+  ]) {
+    await mkdir(dirname(at(path)), { recursive: true });
+    await writeFile(at(path), "");
+  }
+  await mkdir(at(".local/bin"));
+  await symlink(at(".local/share/claude/versions/2"), at(".local/bin/claude"));
+  await symlink(at("nowhere"), at(".local/bin/broken"));
+  vi.stubEnv("HOME", home);
+  vi.stubEnv("PATH", [".pyenv/shims", ".volta/bin", ".npm-global/bin", ".local/bin"].map(at).join(":"));
+  expect(outermost(neededPaths([], at("workspace"))).filter((path) => path.startsWith(home))).toEqual(
+    [
+      ".local/bin",
+      ".local/share/claude/versions/2",
+      ".npm-global/bin",
+      ".npm-global/lib/node_modules",
+      ".pyenv",
+      ".volta",
+    ].map(at),
+  );
 });
