@@ -1,5 +1,6 @@
 import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
+import { serveRelay } from "./confinement/relay.ts";
 import { LockError } from "./processes/file-lock.ts";
 import { exposingParents, hideSecrets } from "./processes/hide-secrets.ts";
 import { hasSystemCode, RunnerError } from "./runner-error.ts";
@@ -37,6 +38,7 @@ function isExpected(error: unknown): error is Error {
 async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
   const invocation = readInvocation(process.argv.slice(2), process.env);
   if (invocation.kind === "static") return serveStatic(invocation.args);
+  if (invocation.kind === "relay") return serveRelay(invocation.args);
   if (invocation.kind === "template-agent") return runTemplateAgent();
   if (invocation.kind !== "run") {
     console.log(invocation.kind === "help" ? helpText() : version);

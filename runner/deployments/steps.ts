@@ -106,8 +106,13 @@ export interface Server {
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const { process, excess } = await host(options, capture.lastLines, capturing(capture), options.signal);
-  const ended = process.finished.then(
+  const { process, finished, excess } = await host(
+    options,
+    capture.lastLines,
+    capturing(capture),
+    options.signal,
+  );
+  const ended = finished.then(
     (exit) =>
       excess() ?? new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
@@ -118,12 +123,15 @@ export async function startServer(options: StepOptions): Promise<Server> {
     lastLines: capture.lastLines,
     stop: async () => {
       await process.stop();
+      await finished;
     },
   };
 }
 
 interface Hosted {
   process: HostedProcess;
+  /** When its port is free again, too. */
+  finished: HostedProcess["finished"];
   /** Why it was ended, if it took more than its share. */
   excess: () => ShareExceeded | null;
 }
@@ -151,6 +159,8 @@ async function host(
   await confinement.give(work, user, "guest");
   await confinement.give(temporary, user, "guest");
   await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
+  const userProcesses = await shares.userProcesses();
+  const hide = options.port === null ? null : await confinement.publish(options.port);
   const process = await HostedProcess.start({
     command,
     owner,
@@ -159,7 +169,7 @@ async function host(
     journal,
     groups: shares.groups,
     directory,
-    userProcesses: await shares.userProcesses(),
+    userProcesses,
     cwd: work,
     env: cleanEnvironment({
       home,
@@ -178,7 +188,11 @@ async function host(
     input,
     graceMs,
     signal,
+  }).catch(async (error: unknown) => {
+    await hide?.();
+    throw error;
   });
+  const finished = process.finished.finally(hide);
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
@@ -192,8 +206,8 @@ async function host(
       process.kill().catch(() => undefined); // `finished` rejects with the same reason
     },
   });
-  process.finished.then(leave, leave);
-  return { process, excess: () => excess };
+  finished.then(leave, leave);
+  return { process, finished, excess: () => excess };
 }
 
 function describeExit({ code, signal }: Exit): string {
