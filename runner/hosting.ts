@@ -72,7 +72,8 @@ export class Hosting implements RunnerPart {
 
   lookup(service: string): ServiceTarget | null {
     const workspace = this.#workspace;
-    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service) ?? null;
+    const found = workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service) ?? null;
+    return found && { ...found, via: workspace?.confinement.wayTo(found.port) };
   }
 
   connected(): void {

@@ -31,6 +31,8 @@ export interface Confinement {
   give(path: string, user: GuestUser | null, whose: "guest" | "app" | "everybody"): Promise<void>;
   /** Lets this machine reach a guest's port where that is in a network of its own; first, and until the answer is called. */
   publish(port: number): Promise<() => Promise<void>>;
+  /** The socket that leads to a published port, past this machine's loopback. */
+  wayTo(port: number): string | undefined;
   /** How to start a command of a guest. */
   confine(place: GuestPlace): Confine;
   close(): Promise<void>;
@@ -46,6 +48,7 @@ export const noConfinement = (why: string | null = null): Confinement => ({
   ownsUser: () => Promise.resolve(false),
   give: nothing,
   publish: () => Promise.resolve(nothing),
+  wayTo: () => undefined,
   confine: () => unconfined,
   close: nothing,
 });

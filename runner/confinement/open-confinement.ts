@@ -101,7 +101,7 @@ async function trySandbox(
   const sandbox: Confinement = {
     ...withUsers(users, place.directory),
     status,
-    ...(ways === null ? {} : { publish: (port) => ways.publish(port) }),
+    ...(ways === null ? {} : { publish: (port) => ways.publish(port), wayTo: (port) => ways.wayTo(port) }),
     confine: (guest) => (command) =>
       wrapped(
         sandboxCommand(options, guest, ways?.beside(guest.port)),
@@ -160,11 +160,12 @@ async function tryUser(
 function withUsers(
   users: GuestUsers | null,
   files: string,
-): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser" | "publish"> {
+): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser" | "publish" | "wayTo"> {
   if (users === null) {
     return noConfinement();
   }
   return {
+    ...noConfinement(),
     async admit(key, before) {
       const user = await users.assign(key, before);
       await writeFile(
@@ -173,7 +174,6 @@ function withUsers(
       );
       return user;
     },
-    publish: noConfinement().publish,
     ownsUser: (uid) => users.owns(uid),
     async dismiss(key) {
       const user = users.release(key);

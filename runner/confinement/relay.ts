@@ -35,5 +35,6 @@ export async function serveRelay(args: readonly string[]): Promise<void> {
     .filter((one) => one !== "")
     .map(Number))
     await PassOn.listen({ port }, { path: socketOut(directory, port) });
-  await writeFile(ready, "");
+  // Of those that nobody waits for, there is none to delete.
+  if (out !== "") await writeFile(ready, "");
 }

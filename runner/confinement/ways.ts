@@ -35,21 +35,22 @@ export class Ways {
   }
 
   /**
-   * A command of a guest's network, with the relay beside it. The relay comes first: what a guest asks at its start,
-   * it may not ask again.
+   * A command of a guest's network, with the relay beside it. What leads out is there first: what a guest asks at its
+   * start, it may not ask again.
    */
   beside(port: number | null): string[] {
     if (port === null && this.#ports.length === 0) return [];
     const ready = join(this.#directory, `ready-${++this.#launches}`);
     const relay = relayArguments({ directory: this.#directory, ready, into: port, out: this.#ports });
     const command = [...ownCommand(), ...relay].map(quoted).join(" ");
-    const script = `${command} </dev/null >/dev/null 2>&1 & r=$!
-until [ -e ${quoted(ready)} ]; do
+    const start = `${command} </dev/null >/dev/null 2>&1 & r=$!`;
+    const wait = `until [ -e ${quoted(ready)} ]; do
   kill -0 $r 2>/dev/null || { echo "its relay ended" >&2; exit 126; }
   /bin/sleep 0.01
 done
-/bin/rm -f ${quoted(ready)}; exec "$@"`;
-    return ["/bin/sh", "-c", script, "sh"];
+/bin/rm -f ${quoted(ready)}`;
+    const script = [start, ...(this.#ports.length > 0 ? [wait] : []), 'exec "$@"'];
+    return ["/bin/sh", "-c", script.join("\n"), "sh"];
   }
 
   /** Lets this machine reach a guest by the port that it listens on in its own network. */
@@ -60,6 +61,10 @@ done
       await way.close();
       await rm(path, { force: true });
     };
+  }
+
+  wayTo(port: number): string {
+    return socketInto(this.#directory, port);
   }
 
   async close(): Promise<void> {
