@@ -5,6 +5,7 @@ await main((runner, config) => {
   const { workspaceRoot: root, diskQuotaBytes, inheritEnvironment, confinement, guestLimits, agent } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const options = { root, inheritEnvironment, confinement, limits: guestLimits, agent, sendBuildEvents };
+  const told = { sendBuildEvents, send: runner.send.bind(runner), isBroker: () => runner.isBroker };
+  const options = { root, inheritEnvironment, confinement, limits: guestLimits, agent, ...told };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

@@ -125,6 +125,11 @@ export class Runner {
     return true;
   }
 
+  /** Whether the other side is a SentryVibe broker. */
+  get isBroker(): boolean {
+    return this.connection.connected && !this.connection.hasStreams;
+  }
+
   async start(): Promise<void> {
     const { config, log } = this.#options;
     await makeWorkspace(config.workspaceRoot, log);

@@ -70,6 +70,10 @@ export class ProjectManager {
     });
   }
 
+  has(slug: string): boolean {
+    return this.#projects.has(slug);
+  }
+
   /** Errors: `project_not_found`. */
   get(slug: string): Project {
     const project = this.#projects.get(slug);
