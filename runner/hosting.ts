@@ -91,9 +91,9 @@ export class Hosting implements RunnerPart {
     return [`confinement of guests: ${level}, ${reach}${why === null ? "" : `; not more, since ${why}`}`];
   }
 
-  lookup(service: string): ServiceTarget | null {
+  lookup(service: string, isSocket: boolean): ServiceTarget | null {
     const workspace = this.#workspace;
-    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service) ?? null;
+    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service, isSocket) ?? null;
   }
 
   connected(): void {

@@ -55,6 +55,8 @@ export interface WorkspaceOptions {
   sourceKeptMs?: number;
   /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
   agent?: string | null;
+  /** Without visitors a project's dev server stops after this. */
+  devServerIdleMs?: number;
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
   /** Sends an event in SentryVibe's words. */
@@ -182,6 +184,7 @@ export class Workspace {
         inheritEnvironment,
         agents: new Agents(options.agent ?? null),
         outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
+        ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
         serverEvent: (slug, event) => teller.server(slug, event),
       });
       opening.projects = projects;

@@ -18,6 +18,8 @@ const CRASHED_FOR_MS = 10_000;
 const CRASHED_LIMIT_MS = 60_000;
 /** A server that ran so long crashes for the first time. */
 const STABLE_MS = 5 * 60_000;
+/** How old the list of further ports may be. */
+const PORTS_AGE_MS = 1_000;
 /** Somebody else may take the port between the look and the start, but not each time. */
 const STARTS_LIMIT = 3;
 /** What servers say when their port is taken. */
@@ -68,6 +70,9 @@ export class DevServer {
   #formerPort: number | undefined;
   #framework: string | null = null;
   #command: string | null = null;
+  #isForwarded = false;
+  #furtherPorts: ReadonlySet<number> = new Set();
+  #lookedAt = -Infinity;
   #wish: DevWish = {};
   #server: Server | null = null;
   #startedAt = 0;
@@ -100,10 +105,22 @@ export class DevServer {
     return this.#command;
   }
 
-  /** The port to send visitors to, which counts as a visit; null while there is none. */
-  visit(): number | null {
+  /** Somebody has come. */
+  visited(): void {
     this.#visitedAt = performance.now();
+  }
+
+  /** The port to send visitors to; null while there is none. */
+  get runningPort(): number | null {
     return this.#state === "running" ? this.#port : null;
+  }
+
+  /** Another port, if the server or what it started listens on it; null also for one that was opened a moment ago. */
+  furtherPort(port: number): number | null {
+    if (this.#state !== "running" || this.#server === null) return null;
+    if (port === this.#port) return port;
+    this.#lookForPorts(this.#server);
+    return this.#furtherPorts.has(port) ? port : null;
   }
 
   /** Whether a visit may start it. */
@@ -122,7 +139,7 @@ export class DevServer {
   /** Whether it, or what it started, listens on a port. */
   async listensOn(port: number): Promise<boolean> {
     if (this.#server === null) return false;
-    return port === this.#port || (await listeningPorts(this.#server.quarry)).has(port);
+    return port === this.#port || (await this.#portsOf(this.#server)).has(port);
   }
 
   /** Resolves when it answers. Throws {@link StepFailure} if it doesn't come up. */
@@ -193,12 +210,16 @@ export class DevServer {
       port,
       given: { ...options.given, ...env, PORT: String(port), HOST: "127.0.0.1" },
     });
+    this.#isForwarded = options.confinement.status.network === "own";
+    this.#furtherPorts = new Set();
+    this.#lookedAt = -Infinity;
     this.#server = server;
     this.#startedAt = performance.now();
-    port = await this.#ready(server, port, options.confinement.status.network === "own", signal);
+    port = await this.#ready(server, port, signal);
     this.#port = port;
     this.#formerPort = port;
     this.#become("running", null);
+    this.#lookForPorts(server);
     void server.exited.then((exit) => this.#crashed(server, exit));
     this.#watchIdleness();
     const { framework } = detected;
@@ -207,7 +228,8 @@ export class DevServer {
   }
 
   /** The port on which it answers, which may be another than it was told. */
-  async #ready(server: Server, told: number, isForwarded: boolean, signal: AbortSignal): Promise<number> {
+  async #ready(server: Server, told: number, signal: AbortSignal): Promise<number> {
+    const isForwarded = this.#isForwarded;
     const { owner, ports, readyLimitMs = READY_LIMIT_MS } = this.#options;
     const look = new AbortController();
     const looking = AbortSignal.any([signal, look.signal]);
@@ -263,6 +285,19 @@ export class DevServer {
     return true;
   }
 
+  /** In a network of its own its ports are other ports than this machine's. */
+  async #portsOf(server: Server): Promise<Set<number>> {
+    return this.#isForwarded ? new Set() : listeningPorts(server.quarry);
+  }
+
+  #lookForPorts(server: Server): void {
+    if (performance.now() - this.#lookedAt < PORTS_AGE_MS) return;
+    this.#lookedAt = performance.now();
+    void this.#portsOf(server).then((ports) => {
+      if (this.#server === server) this.#furtherPorts = ports;
+    });
+  }
+
   #crashed(server: Server, exit: Exit): void {
     if (this.#server !== server) return;
     if (performance.now() - this.#startedAt >= STABLE_MS) this.#crashes = 0;
@@ -314,7 +349,7 @@ export class DevServer {
         void log().then((file) => file.append([systemLine(remark, "start")]));
         void this.stop();
       },
-      Math.min(idleAfterMs, 60_000),
+      Math.min(idleAfterMs / 2, 60_000),
     );
     this.#idleWatch.unref();
   }

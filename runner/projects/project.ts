@@ -43,6 +43,7 @@ export interface ProjectParts {
   readonly inheritEnvironment: readonly string[];
   readonly agents: Agents;
   readonly outbox: Outbox;
+  readonly devServerIdleMs?: number;
   /** Hears of each project's dev server. */
   readonly serverEvent: (slug: string, event: DevServerEvent) => void;
 }
@@ -80,6 +81,7 @@ export class Project implements BuildWork {
       ports: parts.ports,
       step: (command, signal) => this.#stepBase("start", command, signal),
       log: () => parts.logs.open(manifest.slug),
+      ...(parts.devServerIdleMs === undefined ? {} : { idleAfterMs: parts.devServerIdleMs }),
       tell: (event) => parts.serverEvent(manifest.slug, event),
     });
   }
