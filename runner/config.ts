@@ -37,6 +37,8 @@ export interface RunnerConfig {
   confinement: ConfinementSettings;
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
   agent: string | null;
+  /** Null: the default. */
+  devServerIdleMs: number | null;
   anthropicApiKey: string | null;
   debugBuild: boolean;
   sentry: { dsn: URL; environment: string | null; release: string | null } | null;
@@ -136,6 +138,10 @@ const settings = {
   agent: {
     env: ["RUNNER_AGENT"],
     about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command",
+  },
+  devServerIdle: {
+    env: ["RUNNER_DEV_SERVER_IDLE"],
+    about: "milliseconds without visitors after which a project's dev server stops (1800000)",
   },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
@@ -259,6 +265,7 @@ function readConfig(
     labelsOf,
     `a list such as region=eu,gpu=yes, of at most ${RUNNER_LABELS_LIMIT}`,
   );
+  const idle = check("devServerIdle", wholeNumber(1_000, 1e9), "a number from 1000 to 1000000000");
   const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
   /** 0: none. */
   const limit = (least: number) => (value: string) =>
@@ -309,6 +316,7 @@ function readConfig(
       users: guestUsers ?? GUEST_USERS,
     },
     agent: text("agent"),
+    devServerIdleMs: idle,
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
     sentry:

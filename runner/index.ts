@@ -2,9 +2,12 @@ import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
 await main((runner, config) => {
+  const { devServerIdleMs } = config;
+  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
   const { workspaceRoot: root, diskQuotaBytes, inheritEnvironment, confinement, guestLimits, agent } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const options = { root, inheritEnvironment, confinement, limits: guestLimits, agent, sendBuildEvents };
+  const told = { sendBuildEvents, send: runner.send.bind(runner), isBroker: () => runner.isBroker };
+  const options = { root, inheritEnvironment, confinement, limits: guestLimits, agent, ...told, ...idle };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

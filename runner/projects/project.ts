@@ -23,7 +23,7 @@ import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import type { Workspaces } from "../workspaces/workspaces.ts";
 import { devCommandOf } from "./dev-command.ts";
-import { DevServer } from "./dev-server.ts";
+import { DevServer, type DevServerEvent } from "./dev-server.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
 
 /** What a project needs of the runner around it. */
@@ -43,6 +43,9 @@ export interface ProjectParts {
   readonly inheritEnvironment: readonly string[];
   readonly agents: Agents;
   readonly outbox: Outbox;
+  readonly devServerIdleMs?: number;
+  /** Hears of each project's dev server. */
+  readonly serverEvent: (slug: string, event: DevServerEvent) => void;
 }
 
 /** Builds that a project remembers; the oldest are forgotten first. */
@@ -78,6 +81,8 @@ export class Project implements BuildWork {
       ports: parts.ports,
       step: (command, signal) => this.#stepBase("start", command, signal),
       log: () => parts.logs.open(manifest.slug),
+      ...(parts.devServerIdleMs === undefined ? {} : { idleAfterMs: parts.devServerIdleMs }),
+      tell: (event) => parts.serverEvent(manifest.slug, event),
     });
   }
 
