@@ -7,7 +7,9 @@ import type { Confinement } from "./confinement/confinement.ts";
 import { openConfinement } from "./confinement/open-confinement.ts";
 import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
 import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
-import { Agents } from "./builds/agents.ts";
+import { Agents, type AgentSettings, noAgentSettings } from "./builds/agents.ts";
+import { Gateway } from "./builds/gateway.ts";
+import { buildLimits, type BuildLimits } from "./builds/limits.ts";
 import { Outbox } from "./builds/outbox.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
@@ -50,8 +52,9 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
-  /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
-  agent?: string | null;
+  agents?: AgentSettings;
+  /** What one build may take. */
+  buildLimits?: Partial<BuildLimits>;
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
 }
@@ -69,6 +72,7 @@ export class Workspace {
   readonly shares: Shares;
   readonly confinement: Confinement;
   readonly projects: ProjectManager;
+  readonly gateway: Gateway;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -84,6 +88,7 @@ export class Workspace {
     this.shares = parts.shares;
     this.confinement = parts.confinement;
     this.projects = parts.projects;
+    this.gateway = parts.gateway;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -102,12 +107,18 @@ export class Workspace {
     let disk: Disk | null = null;
     let confinement: Confinement | null = null;
     let shares: Shares | null = null;
+    const gateway = await Gateway.listen();
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
       confinement = await openConfinement(
         { ...confinementSettings, ...options.confinement },
-        { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
+        {
+          workspace: root,
+          directory: join(own, "confinement"),
+          inherit: inheritEnvironment,
+          gatewayPort: gateway.port,
+        },
       );
       const opened = confinement;
       const limits = { ...guestLimits(), ...options.limits };
@@ -154,7 +165,9 @@ export class Workspace {
         logs,
         timing: { ...deploymentTiming, ...timing },
         inheritEnvironment,
-        agents: new Agents(options.agent ?? null),
+        agents: new Agents(options.agents ?? noAgentSettings),
+        gateway,
+        buildLimits: { ...buildLimits, ...options.buildLimits },
         outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
       });
       const parts = {
@@ -169,11 +182,13 @@ export class Workspace {
         projects,
         confinement,
         shares,
+        gateway,
       };
       return new Workspace(parts, lock);
     } catch (error) {
       await shares?.close();
       await confinement?.close();
+      await gateway.close();
       disk?.close();
       lock.release();
       throw error;
@@ -187,6 +202,7 @@ export class Workspace {
     await this.logs.close();
     await this.shares.close();
     await this.confinement.close();
+    await this.gateway.close();
     this.disk.close();
     this.#lock.release();
   }
