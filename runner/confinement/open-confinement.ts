@@ -22,6 +22,8 @@ export interface ConfinementPlace {
   /** Of the runner, for what guests see in place of the machine's files. */
   directory: string;
   inherit: readonly string[];
+  /** Of the way from agents to their vendors. */
+  gatewayPort?: number;
 }
 
 /**
@@ -88,6 +90,7 @@ async function trySandbox(
     ...settings.ports,
     ...ownLoopbackPorts(place.inherit),
     ...(proxy === null ? [] : [proxy.port]),
+    ...(place.gatewayPort === undefined ? [] : [place.gatewayPort]),
   ];
   const ways = network === "own" ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)]) : null;
   await writeFiles(place.directory, options.isOpen);

@@ -14,6 +14,7 @@ export class Ways {
   readonly #directory: string;
   readonly #ports: readonly number[];
   readonly #out: PassOn[] = [];
+  readonly #published = new Set<number>();
   #launches = 0;
 
   private constructor(directory: string, ports: readonly number[]) {
@@ -57,14 +58,16 @@ done
   async publish(port: number): Promise<() => Promise<void>> {
     const path = socketInto(this.#directory, port);
     const way = await PassOn.listen({ port }, { path });
+    this.#published.add(port);
     return async () => {
+      this.#published.delete(port);
       await way.close();
       await rm(path, { force: true });
     };
   }
 
-  wayTo(port: number): string {
-    return socketInto(this.#directory, port);
+  wayTo(port: number): string | undefined {
+    return this.#published.has(port) ? socketInto(this.#directory, port) : undefined;
   }
 
   async close(): Promise<void> {
