@@ -196,7 +196,9 @@ async function host(
     await hide?.();
     throw error;
   });
-  const finished = process.finished.finally(() => hide?.());
+  const finished = process.finished.finally(async () => {
+    await hide?.();
+  });
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
