@@ -196,9 +196,7 @@ async function host(
     await hide?.();
     throw error;
   });
-  const finished = process.finished.finally(async () => {
-    await hide?.();
-  });
+  const finished = thenHide(process.finished, hide);
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
@@ -214,6 +212,14 @@ async function host(
   });
   finished.then(leave, leave);
   return { process, finished, excess: () => excess };
+}
+
+async function thenHide<T>(finished: Promise<T>, hide: (() => Promise<void>) | null): Promise<T> {
+  try {
+    return await finished;
+  } finally {
+    await hide?.();
+  }
 }
 
 function describeExit({ code, signal }: Exit): string {
