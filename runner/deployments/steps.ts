@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Capture } from "../logs/capture.ts";
 import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
-import type { Confinement, GuestUser } from "../confinement/confinement.ts";
+import type { Confinement, GuestUser, Publication } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
 import { NICENESS } from "../processes/entering.ts";
@@ -104,13 +104,14 @@ export interface Server {
   /** When it ended by itself, and everything that it started is gone. */
   ended: Promise<StepFailure>;
   lastLines: readonly string[];
+  reach: Publication["reach"];
   stop(): Promise<Exit>;
 }
 
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const { process, finished, excess } = await host(
+  const { process, finished, reach, excess } = await host(
     options,
     capture.lastLines,
     capturing(capture),
@@ -126,6 +127,7 @@ export async function startServer(options: StepOptions): Promise<Server> {
     ended,
     quarry: process.quarry,
     lastLines: capture.lastLines,
+    reach,
     stop: async () => {
       await process.stop();
       return finished;
@@ -137,6 +139,7 @@ interface Hosted {
   process: HostedProcess;
   /** When its port is free again, too. */
   finished: HostedProcess["finished"];
+  reach: Publication["reach"];
   /** Why it was ended, if it took more than its share. */
   excess: () => ShareExceeded | null;
 }
@@ -165,7 +168,7 @@ async function host(
   await confinement.give(temporary, user, "guest");
   await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
   const userProcesses = await shares.userProcesses();
-  const hide = options.port === null ? null : await confinement.publish(options.port);
+  const publication = options.port === null ? null : await confinement.publish(options.port);
   const process = await HostedProcess.start({
     command,
     owner,
@@ -196,10 +199,10 @@ async function host(
     graceMs,
     signal,
   }).catch(async (error: unknown) => {
-    await hide?.();
+    await publication?.close();
     throw error;
   });
-  const finished = thenHide(process.finished, hide);
+  const finished = thenHide(process.finished, publication);
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
@@ -214,14 +217,15 @@ async function host(
     },
   });
   finished.then(leave, leave);
-  return { process, finished, excess: () => excess };
+  const reach: Publication["reach"] = async (port) => publication?.reach(port);
+  return { process, finished, reach, excess: () => excess };
 }
 
-async function thenHide<T>(finished: Promise<T>, hide: (() => Promise<void>) | null): Promise<T> {
+async function thenHide<T>(finished: Promise<T>, publication: Publication | null): Promise<T> {
   try {
     return await finished;
   } finally {
-    await hide?.();
+    await publication?.close();
   }
 }
 
