@@ -5,6 +5,9 @@ await main((runner, config) => {
   const { workspaceRoot: root, diskQuotaBytes, inheritEnvironment, confinement, guestLimits, agent } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const options = { root, inheritEnvironment, confinement, limits: guestLimits, agent, sendBuildEvents };
+  const { sharedSecret, anthropicApiKey } = config;
+  const secrets = [sharedSecret, anthropicApiKey].filter((secret) => secret !== null);
+  const own = { agent, sendBuildEvents, secrets };
+  const options = { root, inheritEnvironment, confinement, limits: guestLimits, ...own };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

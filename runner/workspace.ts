@@ -52,6 +52,8 @@ export interface WorkspaceOptions {
   sourceKeptMs?: number;
   /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
   agent?: string | null;
+  /** What projects never show. */
+  secrets?: readonly string[];
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
 }
@@ -156,6 +158,7 @@ export class Workspace {
         inheritEnvironment,
         agents: new Agents(options.agent ?? null),
         outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
+        secrets: options.secrets ?? [],
       });
       const parts = {
         workspaces,

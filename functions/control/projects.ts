@@ -14,7 +14,7 @@ import {
 import { RunnerProjects } from "../projects/runner-projects.ts";
 import type { BuildView, ProjectView } from "../protocol/builds.ts";
 import { placeOnRunner } from "../runners/placement.ts";
-import { hubOf } from "../runners/reach-hub.ts";
+import { hubOf, type HubBinding } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
@@ -157,6 +157,14 @@ export async function requireProject({ store }: ControlContext, slug: string): P
   throw new Problem("unknown_project", `There is no project ${slug}.`, {
     errors: [{ field: "path.slug", message: "names no project" }],
   });
+}
+
+/** Whom to call about a project. */
+export async function runnerOfProject(
+  context: ControlContext,
+  slug: string,
+): Promise<{ env: HubBinding; runnerId: string }> {
+  return { env: context.env, runnerId: (await requireProject(context, slug)).runnerId };
 }
 
 /** Takes the first free slug; of two creations at once, one gets the next. */

@@ -6,6 +6,7 @@
 import type { BuildView, ProjectView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
+import type { WorkspaceAnswers } from "./workspace-api.ts";
 
 /** The tunnel service that is the runner itself. */
 export const RUNNER_SERVICE = "@runner";
@@ -172,7 +173,7 @@ export interface NewAnswer {
 }
 
 /** Every call, as the runner's router matches it (`*` is one segment), and its answer. */
-export interface RunnerAnswers {
+export interface RunnerAnswers extends WorkspaceAnswers {
   "PUT sources": StoredSource;
   "HEAD sources/*": null;
   "PUT deployments/*/*": HostedDeployment;
@@ -189,6 +190,7 @@ export interface RunnerAnswers {
   "POST projects/*/builds/*/answers/*": BuildView;
   "POST projects/*/dev-server": ProjectView;
   "DELETE projects/*/dev-server": ProjectView;
+  "GET projects/*/logs": HostedLogPage;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;

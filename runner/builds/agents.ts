@@ -48,6 +48,12 @@ export class Agents {
     return [...this.#agents.keys()];
   }
 
+  /** The keys that some agent gets. */
+  get secrets(): string[] {
+    const names = [...this.#agents.values()].flatMap(({ inherit }) => inherit);
+    return names.filter((name) => /_(?:KEY|TOKEN)$/.test(name)).flatMap((name) => process.env[name] ?? []);
+  }
+
   find(name: string): AgentCommand | null {
     return this.#agents.get(name) ?? null;
   }

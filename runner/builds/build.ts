@@ -64,7 +64,7 @@ export class Build {
     this.#work = work;
     this.#directory = directory;
     this.#manifest = manifest;
-    this.#writer = new FactWriter((fact) => events.add(fact));
+    this.#writer = new FactWriter((fact) => events.add(fact), events.mask);
   }
 
   get isOver(): boolean {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type ProjectView } from "../../functions/protocol/builds.ts";
+import type { BuildView, ProjectView } from "../../functions/protocol/builds.ts";
 import { AgentSession, type AgentTold } from "../builds/agent-session.ts";
 import type { Agents } from "../builds/agents.ts";
 import { Build, type BuildWork } from "../builds/build.ts";
@@ -11,7 +11,7 @@ import type { Confinement } from "../confinement/confinement.ts";
 import { bringManagers } from "../deployments/bring-managers.ts";
 import { runStep, startPiped, type StepOptions } from "../deployments/steps.ts";
 import type { DeploymentTiming } from "../deployments/timing.ts";
-import { systemLine } from "../logs/log-file.ts";
+import { type LogPage, systemLine } from "../logs/log-file.ts";
 import type { ProjectLogs } from "../logs/project-logs.ts";
 import { installCommand } from "../packages/install-command.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
@@ -24,7 +24,10 @@ import type { Trash } from "../workspaces/trash.ts";
 import type { Workspaces } from "../workspaces/workspaces.ts";
 import { devCommandOf } from "./dev-command.ts";
 import { DevServer } from "./dev-server.ts";
+import { EnvStore } from "./env-store.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
+import { Mask } from "./mask.ts";
+import { ProjectFiles } from "./project-files.ts";
 
 /** What a project needs of the runner around it. */
 export interface ProjectParts {
@@ -43,6 +46,8 @@ export interface ProjectParts {
   readonly inheritEnvironment: readonly string[];
   readonly agents: Agents;
   readonly outbox: Outbox;
+  /** The runner's own, which are masked in all that projects show. */
+  readonly secrets: readonly string[];
 }
 
 /** Builds that a project remembers; the oldest are forgotten first. */
@@ -56,6 +61,9 @@ export class Project implements BuildWork {
   /** The workspace. */
   readonly directory: string;
   readonly devServer: DevServer;
+  readonly env: EnvStore;
+  readonly files: ProjectFiles;
+  readonly mask: Mask;
   readonly #parts: ProjectParts;
   /** What the runner keeps of it: manifest, builds, home, temporary files. */
   readonly #own: string;
@@ -66,9 +74,19 @@ export class Project implements BuildWork {
   /** Of what was installed last: an install that would change nothing is left out. */
   #installed = "";
 
-  private constructor(parts: ProjectParts, own: string, directory: string, manifest: ProjectManifest) {
+  private constructor(
+    parts: ProjectParts,
+    own: string,
+    directory: string,
+    manifest: ProjectManifest,
+    env: EnvStore,
+    mask: Mask,
+  ) {
     this.project = manifest.slug;
     this.directory = directory;
+    this.env = env;
+    this.files = new ProjectFiles(directory, parts);
+    this.mask = mask;
     this.#parts = parts;
     this.#own = own;
     this.#manifest = manifest;
@@ -84,7 +102,11 @@ export class Project implements BuildWork {
   /** Goes on with what waited when the runner ended; what ran is interrupted. */
   static async open(parts: ProjectParts, own: string, manifest: ProjectManifest): Promise<Project> {
     const directory = await parts.workspaces.enterOrMake(manifest.slug);
-    const project = new Project(parts, own, directory, manifest);
+    const mask = new Mask();
+    mask.add([...parts.secrets, ...parts.agents.secrets]);
+    await parts.logs.maskWith(manifest.slug, mask);
+    const env = await EnvStore.open(join(own, "env.json"), mask);
+    const project = new Project(parts, own, directory, manifest, env, mask);
     await project.#admit();
     await mkdir(join(own, "builds"), { recursive: true, mode: 0o700 });
     for (const id of await readdir(join(own, "builds"))) await project.#resume(id);
@@ -93,16 +115,30 @@ export class Project implements BuildWork {
 
   get view(): ProjectView {
     const { slug, name, agent, framework, createdAt } = this.#manifest;
-    const builds = [...this.#builds.values()].map((build) => build.view);
+    const builds = [...this.#builds.values()].map((build) => this.shown(build));
+    const { reason, lastLines, ...devServer } = this.devServer.view;
     return {
       slug,
       name,
       agent,
       framework: this.devServer.framework ?? framework,
       createdAt,
-      devServer: this.devServer.view,
+      devServer: { ...devServer, ...this.mask.value({ reason, lastLines }) },
       builds: builds.sort((one, other) => one.createdAt.localeCompare(other.createdAt)),
     };
+  }
+
+  /** A build as it is told: nobody else knows of its secrets. */
+  shown({ view }: Build): BuildView {
+    const { reason, prompt } = view;
+    return { ...view, ...this.mask.value({ reason, prompt }) };
+  }
+
+  /** Waits for its first line where there is a signal. */
+  async readLog(cursor: number, limit: number, waiting?: AbortSignal): Promise<LogPage> {
+    const log = await this.#parts.logs.open(this.project);
+    if (waiting !== undefined) await log.growth(cursor, waiting);
+    return log.read(cursor, limit);
   }
 
   get isBusy(): boolean {
@@ -192,12 +228,19 @@ export class Project implements BuildWork {
     if (known === null)
       throw new RunnerError("invalid_request", `There is no agent ${agent} any more.`, "agent");
     const step = await this.#step("agent", known.command, new AbortController().signal);
+    const log = await this.#parts.logs.open(this.project);
+    const beside = (said: string): void => {
+      const at = new Date().toISOString();
+      const lines = said.trimEnd().split("\n");
+      void log.append(lines.map((text) => ({ at, stream: "stderr", text, step: "agent" })));
+      aside(said);
+    };
     const session = await AgentSession.open({
       agent,
       directory: this.directory,
       resume: this.#manifest.sessions[agent] ?? null,
       told,
-      aside,
+      aside: beside,
       signal,
       start: (output) => startPiped({ ...step, inherit: [...step.inherit, ...known.inherit] }, output),
     });
@@ -271,7 +314,7 @@ export class Project implements BuildWork {
 
   async #eventsOf(id: string, place: string): Promise<EventLog> {
     const { outbox } = this.#parts;
-    const log = await EventLog.open(join(place, "events.jsonl"), () => outbox.pump(id));
+    const log = await EventLog.open(join(place, "events.jsonl"), () => outbox.pump(id), this.mask);
     outbox.add(id, log);
     return log;
   }
@@ -321,7 +364,7 @@ export class Project implements BuildWork {
       temporary: join(this.#own, "tmp"),
       binaries: [ownProgram],
       inherit: inheritEnvironment,
-      given: {},
+      given: this.env.of(step === "agent" ? "agent" : "dev"),
       graceMs: timing.stopGraceMs,
       diskCheckMs: timing.diskCheckMs,
       confinement,

@@ -21,6 +21,15 @@ import type {
   projectDetails,
   projectView,
 } from "../../functions/control/project-schemas.ts";
+import type {
+  deletedView,
+  envBody,
+  envView,
+  filesView,
+  fileView,
+  foundView,
+  writtenView,
+} from "../../functions/control/workspace-schemas.ts";
 import type { reportSchema } from "../../functions/janitor/report.ts";
 
 /** What the control API takes and gives, by its own validators. */
@@ -42,6 +51,13 @@ export type BuildView = z.infer<typeof buildView>;
 export type ProjectBody = z.input<typeof projectBody>;
 export type ProjectDetails = z.infer<typeof projectDetails>;
 export type ProjectView = z.infer<typeof projectView>;
+export type EnvBody = z.input<typeof envBody>;
+export type EnvView = z.infer<typeof envView>;
+export type FilesView = z.infer<typeof filesView>;
+export type FileView = z.infer<typeof fileView>;
+export type FoundView = z.infer<typeof foundView>;
+export type WrittenView = z.infer<typeof writtenView>;
+export type DeletedView = z.infer<typeof deletedView>;
 export type JanitorReport = z.infer<typeof reportSchema>;
 export interface JanitorLast {
   stale: boolean;

@@ -5,6 +5,9 @@ import { deleteDeployment, removeDeployment } from "./delete.ts";
 import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
 import { ensure } from "./ensure.ts";
+import { devLogs } from "./dev-logs.ts";
+import { listEnv, setEnv, unsetEnv } from "./env.ts";
+import { catFile, listProjectFiles, putFile, removeFile, searchProject } from "./files.ts";
 import { init } from "./init.ts";
 import { initWorker } from "./init-worker.ts";
 import { lastJanitor, runJanitor } from "./janitor.ts";
@@ -67,6 +70,15 @@ export const commands: readonly Command[] = [
   answerBuild,
   startServer,
   stopServer,
+  devLogs,
+  listEnv,
+  setEnv,
+  unsetEnv,
+  listProjectFiles,
+  catFile,
+  putFile,
+  removeFile,
+  searchProject,
   previewShare,
   previewRevoke,
   previewPublic,
