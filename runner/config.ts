@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
+import { type GitProtocol, gitProtocols, type GitSettings, gitSettings } from "./git/remote.ts";
 import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 import type { GuestLimits } from "./shares/guest-limits.ts";
@@ -37,6 +38,7 @@ export interface RunnerConfig {
   confinement: ConfinementSettings;
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
   agent: string | null;
+  git: GitSettings;
   anthropicApiKey: string | null;
   debugBuild: boolean;
   sentry: { dsn: URL; environment: string | null; release: string | null } | null;
@@ -137,6 +139,14 @@ const settings = {
     env: ["RUNNER_AGENT"],
     about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command",
   },
+  gitProtocols: {
+    env: ["RUNNER_GIT_PROTOCOLS"],
+    about: `how projects reach git remotes: ${gitProtocols.join(",")} (https)`,
+  },
+  gitTokens: {
+    env: ["RUNNER_GIT_TOKENS"],
+    about: "logins for git remotes by host: github.com=TOKEN,git.example.com=USER:TOKEN",
+  },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
   sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },
@@ -148,6 +158,7 @@ const settings = {
 export const secretVariables: readonly string[] = [
   ...settings.sharedSecret.env,
   ...settings.anthropicApiKey.env,
+  ...settings.gitTokens.env,
   ...settings.sentryDsn.env,
 ];
 
@@ -274,6 +285,8 @@ function readConfig(
   const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
+  const protocols = check("gitProtocols", gitProtocolsOf, `a list of ${gitProtocols.join(", ")}`);
+  const gitTokens = check("gitTokens", gitTokensOf, "a list such as github.com=TOKEN");
   const enrols = check("enrol", flag, "0 or 1");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
@@ -309,6 +322,7 @@ function readConfig(
       users: guestUsers ?? GUEST_USERS,
     },
     agent: text("agent"),
+    git: { protocols: protocols ?? gitSettings.protocols, tokens: gitTokens ?? {} },
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
     sentry:
@@ -366,6 +380,19 @@ function labelsOf(value: string): Record<string, string> | null {
 function variableNames(value: string): string[] | null {
   const given = value.split(",").map((name) => name.trim());
   return given.every((name) => /^[A-Za-z_]\w*$/.test(name)) ? given : null;
+}
+
+function gitProtocolsOf(value: string): GitProtocol[] | null {
+  const given = value.split(",").map((name) => gitProtocols.find((one) => one === name.trim()));
+  const known = given.filter((one) => one !== undefined);
+  return known.length === given.length ? known : null;
+}
+
+function gitTokensOf(value: string): Record<string, string> | null {
+  const pairs = value.split(",").map((part) => /^\s*([\w.-]+(?::\d{1,5})?)=([\x21-\x7e]{6,})\s*$/.exec(part));
+  const known = pairs.filter((pair) => pair !== null);
+  if (known.length < pairs.length) return null;
+  return Object.fromEntries(known.map(([, host = "", token = ""]) => [host, token]));
 }
 
 function confinementLevel(value: string): ConfinementSettings["level"] | null {

@@ -7,7 +7,7 @@ await main((runner, config) => {
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
   const { sharedSecret, anthropicApiKey } = config;
   const secrets = [sharedSecret, anthropicApiKey].filter((secret) => secret !== null);
-  const own = { agent, sendBuildEvents, secrets };
+  const own = { agent, sendBuildEvents, secrets, git: config.git };
   const options = { root, inheritEnvironment, confinement, limits: guestLimits, ...own };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

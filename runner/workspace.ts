@@ -9,6 +9,8 @@ import { confinementSettings, type ConfinementSettings } from "./confinement/set
 import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
 import { Agents } from "./builds/agents.ts";
 import { Outbox } from "./builds/outbox.ts";
+import { type GitSettings, gitSettings } from "./git/remote.ts";
+import { passwordOf } from "./git/run-git.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -52,6 +54,7 @@ export interface WorkspaceOptions {
   sourceKeptMs?: number;
   /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
   agent?: string | null;
+  git?: GitSettings;
   /** What projects never show. */
   secrets?: readonly string[];
   /** Sends events of builds to the hub; false while there is no connection. */
@@ -158,7 +161,9 @@ export class Workspace {
         inheritEnvironment,
         agents: new Agents(options.agent ?? null),
         outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
-        secrets: options.secrets ?? [],
+        secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
+        sources,
+        git: options.git ?? gitSettings,
       });
       const parts = {
         workspaces,

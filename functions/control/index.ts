@@ -15,6 +15,7 @@ import { builds } from "./builds.ts";
 import { projects } from "./projects.ts";
 import { projectEnv } from "./project-env.ts";
 import { projectFiles } from "./project-files.ts";
+import { projectGit } from "./project-git.ts";
 import { projectLogs } from "./project-logs.ts";
 import { placements } from "./placements.ts";
 import { runners } from "./runners.ts";
@@ -49,6 +50,7 @@ const api = router
   .route("/", builds)
   .route("/", projectEnv)
   .route("/", projectFiles)
+  .route("/", projectGit)
   .route("/", projectLogs);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);

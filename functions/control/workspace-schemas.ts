@@ -1,12 +1,8 @@
 import { z } from "@hono/zod-openapi";
-import {
-  ENV_NAME_PATTERN,
-  ENV_VALUE_LIMIT,
-  ENV_VARIABLES_LIMIT,
-  envReceivers,
-} from "../protocol/project-env.ts";
+import { ENV_NAME_PATTERN, ENV_VARIABLES_LIMIT, envReceivers } from "../protocol/project-env.ts";
+import { MESSAGE_LIMIT, REMOTE_LIMIT } from "../protocol/project-git.ts";
 import { FILE_CONTENT_LIMIT, fileTypes } from "../protocol/workspace-api.ts";
-import { projectPath } from "./project-schemas.ts";
+import { envVariable, projectPath } from "./project-schemas.ts";
 import { logQuery } from "./schemas.ts";
 
 const variableName = z.string().regex(ENV_NAME_PATTERN, "isn't a variable's name");
@@ -30,19 +26,7 @@ export const envView = z
 
 export const envBody = z
   .strictObject({
-    variables: z
-      .array(
-        z.strictObject({
-          name: variableName,
-          value: z.string().max(ENV_VALUE_LIMIT),
-          /** Masked wherever output is shown. */
-          secret: z.boolean().default(false),
-          /** `dev` is installs and the dev server, `git` the login to the project's remote. */
-          for: z.enum(envReceivers).default("both"),
-        }),
-      )
-      .min(1)
-      .max(ENV_VARIABLES_LIMIT),
+    variables: z.array(envVariable).min(1).max(ENV_VARIABLES_LIMIT),
   })
   .openapi("NewProjectEnv");
 
@@ -104,7 +88,47 @@ export const foundView = z
   })
   .openapi("FoundFiles");
 
+const branch = z.string().min(1).max(200);
+const remote = z.string().min(1).max(REMOTE_LIMIT);
+const message = z.string().min(1).max(MESSAGE_LIMIT);
+
+export const gitBody = z
+  .strictObject({
+    /** An address without a login; null: none. */
+    remote: remote.nullable(),
+    branch: branch.default("main"),
+    /** Commits and pushes after each build that brought the project up. */
+    pushAfterBuild: z.boolean().default(false),
+  })
+  .openapi("ProjectRemote");
+
+export const commitBody = z.strictObject({ message }).openapi("NewCommit");
+export const pushBody = z
+  .strictObject({
+    /** With one, everything is committed first. */
+    message: message.optional(),
+  })
+  .openapi("NewPush");
+
+export const gitView = z
+  .object({
+    remote: z.string().nullable(),
+    branch: z.string(),
+    pushAfterBuild: z.boolean(),
+    isRepository: z.boolean(),
+    commit: z.string().nullable(),
+    subject: z.string().nullable(),
+    changes: z.array(z.object({ status: z.string(), path: z.string() })),
+    truncated: z.boolean(),
+    lastPush: z
+      .object({ at: z.string(), commit: z.string().nullable(), error: z.string().nullable() })
+      .nullable(),
+  })
+  .openapi("ProjectGit");
+
+export const diffView = z.object({ diff: z.string(), truncated: z.boolean() }).openapi("GitDiff");
+
 export const projectLogQuery = logQuery.extend({
   /** Only what this step wrote; `start` is the dev server. */
-  step: z.enum(["install", "start", "agent"]).optional(),
+  step: z.enum(["install", "start", "agent", "git"]).optional(),
 });

@@ -158,7 +158,11 @@ export interface RunnerStatus {
 export interface NewProject {
   name: string;
   agent: string | null;
+  /** What its first build, by the agent `import`, fills it with. */
+  source?: ImportSource | null;
 }
+
+export type ImportSource = { url: string; branch: string | null } | { sha256: string };
 
 export interface NewBuild {
   id: string;
@@ -209,6 +213,12 @@ export const runnerRefusalStatuses = {
   deployment_exists: 409,
   deployment_stopping: 409,
   build_exists: 409,
+  git_conflict: 409,
+  git_behind: 409,
+  git_unauthorized: 409,
+  git_failed: 409,
+  project_exists: 409,
+  project_not_empty: 409,
   too_large: 413,
   too_many_builds: 429,
   internal: 500,

@@ -1,6 +1,7 @@
 /** The part of a runner's own API that is about what is in a project. See PROTOCOL.md, section 5. */
 
 import { isObject } from "./control.ts";
+import type { GitDiff, GitState } from "./project-git.ts";
 import type { ProjectEnv } from "./project-env.ts";
 
 const query = (values: Readonly<Record<string, string | number | undefined>>): string =>
@@ -22,6 +23,12 @@ export const workspacePaths = {
   search: (slug: string, wanted: FileSearch) => `/projects/${slug}/search?${query({ ...wanted })}`,
   /** GET → server-sent events `files`, each {@link FileChanges}. */
   changes: (slug: string) => `/projects/${slug}/changes`,
+  /** GET, PUT {@link GitRemote} → {@link GitState}. */
+  git: (slug: string) => `/projects/${slug}/git`,
+  /** POST {@link GitAct} → {@link GitState}. */
+  gitAct: (slug: string, act: "init" | "commit" | "push" | "sync") => `/projects/${slug}/git/${act}`,
+  /** GET → {@link GitDiff}. */
+  diff: (slug: string) => `/projects/${slug}/git/diff`,
   /** GET → a `HostedLogPage`. */
   logs: (slug: string, asked: Partial<Record<"cursor" | "limit" | "wait", number>>) =>
     `/projects/${slug}/logs?${query(asked)}`,
@@ -105,6 +112,11 @@ export interface FileChanges {
   truncated: boolean;
 }
 
+/** For a commit and a push; a push with a message commits first. */
+export interface GitAct {
+  message: string | null;
+}
+
 /** Every call, as the runner's router matches it, and its answer. */
 export interface WorkspaceAnswers {
   "GET projects/*/env": ProjectEnv;
@@ -116,6 +128,13 @@ export interface WorkspaceAnswers {
   "DELETE projects/*/file": DeletedFile;
   "GET projects/*/search": FoundFiles;
   "GET projects/*/changes": null;
+  "GET projects/*/git": GitState;
+  "PUT projects/*/git": GitState;
+  "POST projects/*/git/init": GitState;
+  "POST projects/*/git/commit": GitState;
+  "POST projects/*/git/push": GitState;
+  "POST projects/*/git/sync": GitState;
+  "GET projects/*/git/diff": GitDiff;
 }
 
 // Parsers return null for anything else, and drop unknown fields.

@@ -20,6 +20,9 @@ import { permit } from "./permissions.ts";
 const REPAIRS_LIMIT = 3;
 
 /** What a build does besides asking its agent. */
+/** What a build gives its prompts to. */
+export type BuildSession = Pick<AgentSession, "id" | "prompt" | "cancel" | "stop">;
+
 export interface BuildWork {
   readonly project: string;
   readonly directory: string;
@@ -28,7 +31,7 @@ export interface BuildWork {
     told: AgentTold,
     aside: (line: string) => void,
     signal: AbortSignal,
-  ): Promise<AgentSession>;
+  ): Promise<BuildSession>;
   /** Whether this agent can do something about an error. */
   canRepair(agent: string): boolean;
   /** Installs what the project depends on; null: nothing. */
@@ -52,7 +55,7 @@ export class Build {
   readonly #abort = new AbortController();
   readonly #questions = new Map<string, Question>();
   #manifest: BuildManifest;
-  #session: AgentSession | null = null;
+  #session: BuildSession | null = null;
   #cancelledBy: string | null = null;
   #isHalted = false;
   #running: Promise<void> | null = null;
@@ -174,7 +177,7 @@ export class Build {
     });
   }
 
-  #openSession(): Promise<AgentSession> {
+  #openSession(): Promise<BuildSession> {
     const { agent } = this.#manifest;
     const told: AgentTold = {
       fact: (fact) => this.#writer.write(fact),

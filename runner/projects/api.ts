@@ -5,12 +5,17 @@ import { PROMPT_LIMIT } from "../../functions/protocol/limits.ts";
 import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
 import type { Route } from "../deployments/api-route.ts";
 import { RunnerError } from "../runner-error.ts";
+import { importSource } from "./manifest.ts";
 import type { ProjectManager } from "./project-manager.ts";
 import type { WorkspaceRoute } from "./workspace-api.ts";
 
 type ProjectRoute = Exclude<Extract<keyof RunnerAnswers, `${string} projects/${string}`>, WorkspaceRoute>;
 
-const newProject = z.strictObject({ name: z.string().min(1).max(100), agent: z.string().nullable() });
+const newProject = z.strictObject({
+  name: z.string().min(1).max(100),
+  agent: z.string().nullable(),
+  source: importSource.nullable().default(null),
+});
 const newBuild = z.strictObject({
   id: z.string().regex(BUILD_ID_PATTERN),
   prompt: z.string().min(1).max(PROMPT_LIMIT),

@@ -1,23 +1,25 @@
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { BuildView, ProjectView } from "../../functions/protocol/builds.ts";
+import { IMPORT_AGENT, type BuildView, type ProjectView } from "../../functions/protocol/builds.ts";
 import { AgentSession, type AgentTold } from "../builds/agent-session.ts";
 import type { Agents } from "../builds/agents.ts";
-import { Build, type BuildWork } from "../builds/build.ts";
+import { Build, type BuildSession, type BuildWork } from "../builds/build.ts";
 import { EventLog } from "../builds/event-log.ts";
 import type { Outbox } from "../builds/outbox.ts";
 import type { Confinement } from "../confinement/confinement.ts";
 import { bringManagers } from "../deployments/bring-managers.ts";
-import { runStep, startPiped, type StepOptions } from "../deployments/steps.ts";
+import { runCollected, runStep, startPiped, type StepOptions } from "../deployments/steps.ts";
 import type { DeploymentTiming } from "../deployments/timing.ts";
 import { type LogPage, systemLine } from "../logs/log-file.ts";
 import type { ProjectLogs } from "../logs/project-logs.ts";
+import type { GitSettings } from "../git/remote.ts";
 import { installCommand } from "../packages/install-command.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
 import type { Ports } from "../ports.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import { RunnerError } from "../runner-error.ts";
+import type { SourceStore } from "../sources/source-store.ts";
 import type { Shares } from "../shares/shares.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
@@ -26,8 +28,10 @@ import { devCommandOf } from "./dev-command.ts";
 import { DevServer } from "./dev-server.ts";
 import { EnvStore } from "./env-store.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
+import { ImportSession } from "./import-session.ts";
 import { Mask } from "./mask.ts";
 import { ProjectFiles } from "./project-files.ts";
+import { ProjectGit, type RunGuest } from "./project-git.ts";
 
 /** What a project needs of the runner around it. */
 export interface ProjectParts {
@@ -46,6 +50,8 @@ export interface ProjectParts {
   readonly inheritEnvironment: readonly string[];
   readonly agents: Agents;
   readonly outbox: Outbox;
+  readonly sources: SourceStore;
+  readonly git: GitSettings;
   /** The runner's own, which are masked in all that projects show. */
   readonly secrets: readonly string[];
 }
@@ -62,6 +68,7 @@ export class Project implements BuildWork {
   readonly directory: string;
   readonly devServer: DevServer;
   readonly env: EnvStore;
+  #git: ProjectGit | null = null;
   readonly files: ProjectFiles;
   readonly mask: Mask;
   readonly #parts: ProjectParts;
@@ -106,11 +113,24 @@ export class Project implements BuildWork {
     mask.add([...parts.secrets, ...parts.agents.secrets]);
     await parts.logs.maskWith(manifest.slug, mask);
     const env = await EnvStore.open(join(own, "env.json"), mask);
-    const project = new Project(parts, own, directory, manifest, env, mask);
+    const project: Project = new Project(parts, own, directory, manifest, env, mask);
+    project.#git = await ProjectGit.open({
+      own,
+      temporary: join(own, "tmp"),
+      settings: parts.git,
+      inherit: parts.inheritEnvironment,
+      env,
+      guest: (command, given, limits) => project.#runGuest(command, given, limits),
+    });
     await project.#admit();
     await mkdir(join(own, "builds"), { recursive: true, mode: 0o700 });
     for (const id of await readdir(join(own, "builds"))) await project.#resume(id);
     return project;
+  }
+
+  get git(): ProjectGit {
+    if (this.#git === null) throw new Error("The project isn't open yet.");
+    return this.#git;
   }
 
   get view(): ProjectView {
@@ -151,7 +171,7 @@ export class Project implements BuildWork {
     if (known !== undefined) return known;
     const { agents, disk } = this.#parts;
     const agent = agentName ?? this.#manifest.agent;
-    if (agents.find(agent) === null) {
+    if (agent !== IMPORT_AGENT && agents.find(agent) === null) {
       throw new RunnerError(
         "invalid_request",
         `There is no agent ${agent}: ${agents.names.join(", ")}.`,
@@ -194,6 +214,7 @@ export class Project implements BuildWork {
   /** Ends everything of it; what is on disk stays. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.git.close();
     await this.devServer.stop();
     for (const build of this.#builds.values()) await build.halt();
     await this.#turn;
@@ -204,6 +225,7 @@ export class Project implements BuildWork {
     this.#isClosed = true;
     const { trash, logs, workspaces, outbox } = this.#parts;
     for (const build of this.#builds.values()) await build.cancel("the project's deletion");
+    await this.git.close();
     await this.#turn;
     await this.devServer.stop();
     for (const id of this.#builds.keys()) outbox.remove(id);
@@ -222,7 +244,8 @@ export class Project implements BuildWork {
     told: AgentTold,
     aside: (line: string) => void,
     signal: AbortSignal,
-  ): Promise<AgentSession> {
+  ): Promise<BuildSession> {
+    if (agent === IMPORT_AGENT) return this.#importSession(told, signal);
     const { agents } = this.#parts;
     const known = agents.find(agent);
     if (known === null)
@@ -253,6 +276,22 @@ export class Project implements BuildWork {
     return this.#parts.agents.find(agent)?.canRepair ?? false;
   }
 
+  async #importSession(told: AgentTold, signal: AbortSignal): Promise<ImportSession> {
+    const { sources, trash, confinement } = this.#parts;
+    const { source, user } = this.#manifest;
+    return new ImportSession({
+      source,
+      directory: this.directory,
+      partial: join(this.#own, "import"),
+      git: this.git,
+      sources,
+      trash,
+      give: (path) => confinement.give(path, user, "guest"),
+      told,
+      signal,
+    });
+  }
+
   async install(signal: AbortSignal): Promise<string | null> {
     const { managers, timing, disk } = this.#parts;
     const command = await installCommand(this.directory);
@@ -268,7 +307,33 @@ export class Project implements BuildWork {
     return command;
   }
 
+  /** A command of the project's own git, as its guest. */
+  async #runGuest(
+    command: string,
+    given: Record<string, string>,
+    { signal, ...limits }: Parameters<RunGuest>[2],
+  ): ReturnType<RunGuest> {
+    const step = await this.#step("git", command, signal);
+    return runCollected({ ...step, given, ...limits });
+  }
+
   async start(signal: AbortSignal): Promise<{ port: number; framework: string } | null> {
+    const started = await this.#startServer(signal);
+    const pushed = await this.git.afterBuild(this.#lastPrompt());
+    if (pushed !== null) {
+      const log = await this.#parts.logs.open(this.project);
+      await log.append([systemLine(pushed, "git")]);
+    }
+    return started;
+  }
+
+  /** What a commit of the running build is called. */
+  #lastPrompt(): string {
+    const running = [...this.#builds.values()].find(({ view }) => view.state === "running");
+    return running?.view.prompt ?? "A build";
+  }
+
+  async #startServer(signal: AbortSignal): Promise<{ port: number; framework: string } | null> {
     await this.devServer.stop();
     signal.throwIfAborted();
     if ((await devCommandOf(this.directory)) === null) return null;

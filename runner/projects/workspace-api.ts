@@ -4,10 +4,12 @@ import {
   LOG_PAGE_LINES,
   LOG_WAIT_LIMIT_SECONDS,
 } from "../../functions/protocol/limits.ts";
+import { MESSAGE_LIMIT, REMOTE_LIMIT } from "../../functions/protocol/project-git.ts";
 import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
 import type { WorkspaceAnswers } from "../../functions/protocol/workspace-api.ts";
 import { count, parseBody, whilePresent } from "../deployments/api-request.ts";
 import type { Route } from "../deployments/api-route.ts";
+import { BRANCH_PATTERN } from "../git/remote.ts";
 import { RunnerError } from "../runner-error.ts";
 import { newVariables } from "./env-store.ts";
 import { fileChanges } from "./file-changes.ts";
@@ -15,6 +17,13 @@ import { MATCHES_LIMIT, searchFiles } from "./file-search.ts";
 import type { ProjectManager } from "./project-manager.ts";
 
 const newFile = z.strictObject({ content: z.string(), encoding: z.enum(["utf8", "base64"]) });
+
+const newRemote = z.strictObject({
+  remote: z.string().min(1).max(REMOTE_LIMIT).nullable(),
+  branch: z.string().regex(BRANCH_PATTERN, "isn't a branch's name"),
+  pushAfterBuild: z.boolean(),
+});
+const gitAct = z.strictObject({ message: z.string().min(1).max(MESSAGE_LIMIT).nullable() });
 
 /** In a file of their own, apart from those of builds and dev servers. */
 export type WorkspaceRoute = keyof WorkspaceAnswers | "GET projects/*/logs";
@@ -71,6 +80,40 @@ export function workspaceRoutes(
       ending.addEventListener("abort", () => stream.destroy(), { once: true });
       return { status: 200, body: null, headers: { "content-type": "text/event-stream" }, stream };
     },
+    "GET projects/*/git": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: await projects.get(slug).git.state(),
+    }),
+    "PUT projects/*/git": async (request, _url, [, slug = ""]) => {
+      const { git } = projects.get(slug);
+      await git.configure(await parseBody(request, newRemote));
+      return { status: 200, body: await git.state() };
+    },
+    "POST projects/*/git/init": async (_request, _url, [, slug = ""]) => {
+      const { git } = projects.forNewWork(slug);
+      await git.init();
+      return { status: 200, body: await git.state() };
+    },
+    "POST projects/*/git/commit": async (request, _url, [, slug = ""]) => {
+      const { git } = projects.forNewWork(slug);
+      const { message } = await parseBody(request, gitAct);
+      await git.commit(message ?? "A change");
+      return { status: 200, body: await git.state() };
+    },
+    "POST projects/*/git/push": async (request, _url, [, slug = ""]) => {
+      const { git } = projects.forNewWork(slug);
+      await git.push((await parseBody(request, gitAct)).message);
+      return { status: 200, body: await git.state() };
+    },
+    "POST projects/*/git/sync": async (_request, _url, [, slug = ""]) => {
+      const { git } = projects.forNewWork(slug);
+      await git.sync();
+      return { status: 200, body: await git.state() };
+    },
+    "GET projects/*/git/diff": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: await projects.get(slug).git.diff(),
+    }),
     "GET projects/*/logs": async (request, url, [, slug = ""]) => {
       const project = projects.get(slug);
       const cursor = count(url, "cursor", 0, Number.MAX_SAFE_INTEGER);

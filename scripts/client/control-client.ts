@@ -22,6 +22,8 @@ import type {
   FilesView,
   FileView,
   FoundView,
+  GitBody,
+  GitView,
   LogView,
   PauseBody,
   PlacementBody,
@@ -41,7 +43,7 @@ const PAGE = 100;
 type Api = ReturnType<typeof hc<ControlApi>>;
 
 /** What a project's log is read for. */
-export type LogStep = "install" | "start" | "agent";
+export type LogStep = "install" | "start" | "agent" | "git";
 
 /** An archive on its way: bytes that can be sent once. */
 export interface Upload {
@@ -259,6 +261,30 @@ export class ControlClient {
 
   searchFiles(slug: string, query: { name?: string; text?: string; path?: string }): Promise<FoundView> {
     return this.#answer(this.#patient.projects[":slug"].search.$get({ param: encoded({ slug }), query }));
+  }
+
+  git(slug: string): Promise<GitView> {
+    return this.#answer(this.#patient.projects[":slug"].git.$get({ param: encoded({ slug }) }));
+  }
+
+  setRemote(slug: string, json: GitBody): Promise<GitView> {
+    return this.#answer(this.#patient.projects[":slug"].git.$put({ param: encoded({ slug }), json }));
+  }
+
+  gitPush(slug: string, message: string | undefined): Promise<GitView> {
+    const call = this.#patient.projects[":slug"].git.push;
+    const json = message === undefined ? {} : { message };
+    return this.#answer(call.$post({ param: encoded({ slug }), json }));
+  }
+
+  gitSync(slug: string): Promise<GitView> {
+    return this.#answer(
+      this.#patient.projects[":slug"].git.sync.$post({ param: encoded({ slug }), json: {} }),
+    );
+  }
+
+  gitDiff(slug: string) {
+    return this.#answer(this.#patient.projects[":slug"].git.diff.$get({ param: encoded({ slug }) }));
   }
 
   projectLogs(slug: string, cursor: number, step?: LogStep): Promise<LogView> {

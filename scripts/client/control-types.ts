@@ -27,6 +27,8 @@ import type {
   envView,
   filesView,
   fileView,
+  gitBody,
+  gitView,
   foundView,
   writtenView,
 } from "../../functions/control/workspace-schemas.ts";
@@ -53,6 +55,8 @@ export type ProjectDetails = z.infer<typeof projectDetails>;
 export type ProjectView = z.infer<typeof projectView>;
 export type EnvBody = z.input<typeof envBody>;
 export type EnvView = z.infer<typeof envView>;
+export type GitBody = z.input<typeof gitBody>;
+export type GitView = z.infer<typeof gitView>;
 export type FilesView = z.infer<typeof filesView>;
 export type FileView = z.infer<typeof fileView>;
 export type FoundView = z.infer<typeof foundView>;

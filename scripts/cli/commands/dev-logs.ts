@@ -3,7 +3,7 @@ import { oneLine } from "../output.ts";
 import { followStream } from "../progress/follow.ts";
 import { countOf, DEFAULT_LINES, type Line, line, page } from "./logs.ts";
 
-const steps = ["install", "start", "agent"] as const;
+const steps = ["install", "start", "agent", "git"] as const;
 
 export const devLogs = command({
   name: "dev logs",

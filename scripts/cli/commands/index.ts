@@ -8,6 +8,7 @@ import { ensure } from "./ensure.ts";
 import { devLogs } from "./dev-logs.ts";
 import { listEnv, setEnv, unsetEnv } from "./env.ts";
 import { catFile, listProjectFiles, putFile, removeFile, searchProject } from "./files.ts";
+import { gitDiff, gitPush, gitRemote, gitStatus, gitSync } from "./git.ts";
 import { init } from "./init.ts";
 import { initWorker } from "./init-worker.ts";
 import { lastJanitor, runJanitor } from "./janitor.ts";
@@ -20,6 +21,7 @@ import { previewPrivate, previewPublic, previewRevoke, previewShare } from "./pr
 import {
   createProject,
   deleteProject,
+  importProject,
   listProjects,
   openProject,
   showProject,
@@ -61,6 +63,7 @@ export const commands: readonly Command[] = [
   runnerCredentials,
   listProjects,
   createProject,
+  importProject,
   showProject,
   openProject,
   deleteProject,
@@ -79,6 +82,11 @@ export const commands: readonly Command[] = [
   putFile,
   removeFile,
   searchProject,
+  gitStatus,
+  gitRemote,
+  gitPush,
+  gitSync,
+  gitDiff,
   previewShare,
   previewRevoke,
   previewPublic,
