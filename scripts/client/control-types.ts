@@ -32,6 +32,7 @@ import type {
   foundView,
   writtenView,
 } from "../../functions/control/workspace-schemas.ts";
+import type { tokenBody, tokenView } from "../../functions/control/token-schemas.ts";
 import type { reportSchema } from "../../functions/janitor/report.ts";
 
 /** What the control API takes and gives, by its own validators. */
@@ -62,6 +63,8 @@ export type FileView = z.infer<typeof fileView>;
 export type FoundView = z.infer<typeof foundView>;
 export type WrittenView = z.infer<typeof writtenView>;
 export type DeletedView = z.infer<typeof deletedView>;
+export type TokenBody = z.input<typeof tokenBody>;
+export type TokenView = z.infer<typeof tokenView>;
 export type JanitorReport = z.infer<typeof reportSchema>;
 export interface JanitorLast {
   stale: boolean;

@@ -14,6 +14,7 @@ import type * as projectLogs from "./project-logs.ts";
 import type * as projects from "./projects.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
+import type * as tokens from "./tokens.ts";
 import type * as traffic from "./traffic.ts";
 
 /**
@@ -38,6 +39,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof projects>
       | Routes<typeof runners>
       | Routes<typeof sources>
+      | Routes<typeof tokens>
       | Routes<typeof traffic>,
     ]
   >
