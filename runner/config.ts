@@ -39,6 +39,8 @@ export interface RunnerConfig {
   /** The command that speaks the Agent Client Protocol; null: the built-in one. */
   agent: string | null;
   git: GitSettings;
+  /** Null: the default. */
+  devServerIdleMs: number | null;
   anthropicApiKey: string | null;
   debugBuild: boolean;
   sentry: { dsn: URL; environment: string | null; release: string | null } | null;
@@ -146,6 +148,14 @@ const settings = {
   gitTokens: {
     env: ["RUNNER_GIT_TOKENS"],
     about: "logins for git remotes by host: github.com=TOKEN,git.example.com=USER:TOKEN",
+  },
+  devServerIdle: {
+    env: ["RUNNER_DEV_SERVER_IDLE"],
+    about: "milliseconds without visitors after which a project's dev server stops (1800000)",
+  },
+  githubUrl: {
+    env: ["RUNNER_GITHUB_URL"],
+    about: "where SentryVibe's OWNER/NAME is (https://github.com)",
   },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
@@ -270,6 +280,7 @@ function readConfig(
     labelsOf,
     `a list such as region=eu,gpu=yes, of at most ${RUNNER_LABELS_LIMIT}`,
   );
+  const idle = check("devServerIdle", wholeNumber(1_000, 1e9), "a number from 1000 to 1000000000");
   const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
   /** 0: none. */
   const limit = (least: number) => (value: string) =>
@@ -286,6 +297,7 @@ function readConfig(
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
   const protocols = check("gitProtocols", gitProtocolsOf, `a list of ${gitProtocols.join(", ")}`);
+  const githubUrl = check("githubUrl", httpUrl, "an http:// or https:// URL");
   const gitTokens = check("gitTokens", gitTokensOf, "a list such as github.com=TOKEN");
   const enrols = check("enrol", flag, "0 or 1");
   const debugBuild = check("debugBuild", flag, "0 or 1");
@@ -322,7 +334,12 @@ function readConfig(
       users: guestUsers ?? GUEST_USERS,
     },
     agent: text("agent"),
-    git: { protocols: protocols ?? gitSettings.protocols, tokens: gitTokens ?? {} },
+    git: {
+      protocols: protocols ?? gitSettings.protocols,
+      tokens: gitTokens ?? {},
+      githubUrl: githubUrl ?? gitSettings.githubUrl,
+    },
+    devServerIdleMs: idle,
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
     sentry:

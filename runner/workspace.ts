@@ -8,9 +8,12 @@ import { openConfinement } from "./confinement/open-confinement.ts";
 import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
 import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
 import { Agents } from "./builds/agents.ts";
-import { Outbox } from "./builds/outbox.ts";
 import { type GitSettings, gitSettings } from "./git/remote.ts";
 import { passwordOf } from "./git/run-git.ts";
+import type { NewEvent } from "./connection/connection.ts";
+import { Origins } from "./sentryvibe/origins.ts";
+import { Teller } from "./sentryvibe/teller.ts";
+import { TellingOutbox } from "./sentryvibe/telling-outbox.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -57,8 +60,14 @@ export interface WorkspaceOptions {
   git?: GitSettings;
   /** What projects never show. */
   secrets?: readonly string[];
+  /** Without visitors a project's dev server stops after this. */
+  devServerIdleMs?: number;
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
+  /** Sends an event in SentryVibe's words. */
+  send?: (event: NewEvent) => void;
+  /** Whether the other end of the connection is a SentryVibe broker. */
+  isBroker?: () => boolean;
 }
 
 /** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
@@ -74,6 +83,7 @@ export class Workspace {
   readonly shares: Shares;
   readonly confinement: Confinement;
   readonly projects: ProjectManager;
+  readonly teller: Teller;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -89,6 +99,7 @@ export class Workspace {
     this.shares = parts.shares;
     this.confinement = parts.confinement;
     this.projects = parts.projects;
+    this.teller = parts.teller;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -125,7 +136,25 @@ export class Workspace {
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       shares = await Shares.open(own, limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
-      const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
+      const onEvent = (event: PortEvent): void => {
+        options.onPortEvent?.(event);
+        teller.port(event);
+      };
+      const logs = new ProjectLogs(join(own, "logs"));
+      const opening: { projects: ProjectManager | null } = { projects: null };
+      const teller = new Teller({
+        origins: await Origins.open(join(own, "sentryvibe")),
+        send: options.send ?? (() => undefined),
+        isBroker: options.isBroker ?? (() => false),
+        listener: null,
+        project: (slug) => {
+          if (opening.projects?.has(slug) !== true) return null;
+          const { directory: path, devServer, view, isBusy } = opening.projects.get(slug);
+          return { slug, name: view.name, path, runCommand: devServer.command, isBusy };
+        },
+        log: (slug) => logs.open(slug),
+      });
+      const ports = new Ports({ range: options.portRange, onEvent });
       const keptMs = options.sourceKeptMs;
       const sources = await SourceStore.open({
         directory: join(own, "sources"),
@@ -152,7 +181,6 @@ export class Workspace {
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
-      const logs = new ProjectLogs(join(own, "logs"));
       const projects = await ProjectManager.open(join(own, "projects"), {
         ...shared,
         workspaces,
@@ -160,11 +188,14 @@ export class Workspace {
         timing: { ...deploymentTiming, ...timing },
         inheritEnvironment,
         agents: new Agents(options.agent ?? null),
-        outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
         secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
         sources,
         git: options.git ?? gitSettings,
+        outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
+        ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
+        serverEvent: (slug, event) => teller.server(slug, event),
       });
+      opening.projects = projects;
       const parts = {
         workspaces,
         trash,
@@ -175,6 +206,7 @@ export class Workspace {
         sources,
         deployments,
         projects,
+        teller,
         confinement,
         shares,
       };

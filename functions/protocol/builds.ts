@@ -58,6 +58,8 @@ export type BuildFact =
   | { type: "usage"; usedTokens: number; contextTokens: number; cost?: { amount: number; currency: string } }
   | { type: "log"; step: BuildStep; text: string }
   | { type: "preview"; port: number; framework: string }
+  /** The agent gets the error of a step to mend. */
+  | { type: "repair"; step: BuildStep; attempt: number; limit: number; error: string }
   /** An update of an agent that is newer than this build of ours; its name. */
   | { type: "other"; update: string };
 

@@ -85,6 +85,11 @@ export class ProjectGit {
     return new ProjectGit(options, file, text === null ? nothing : stored.parse(JSON.parse(text)));
   }
 
+  /** `OWNER/NAME` of the GitHub that the runner knows. */
+  addressOnGitHub(repository: string): string {
+    return `${this.#options.settings.githubUrl}/${repository}.git`;
+  }
+
   get remote(): GitRemote {
     const { remote, branch, pushAfterBuild } = this.#stored;
     return { remote, branch, pushAfterBuild };

@@ -40,7 +40,7 @@ export class ProjectManager {
   /** Makes a project, or answers the one that is there. Errors: `invalid_project`, `invalid_request`, `draining`. */
   put(
     slug: string,
-    { name, agent, source }: { name: string; agent: string | null; source: ImportSource | null },
+    { name, agent, source }: { name: string; agent: string | null; source?: ImportSource | null },
   ): Promise<ProjectView> {
     if (!SLUG_PATTERN.test(slug))
       throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
@@ -57,7 +57,7 @@ export class ProjectManager {
         );
       }
       // Before there is anything to take back.
-      if (source !== null && "url" in source) parseRemote(source.url, this.#parts.git);
+      if (source != null && "url" in source) parseRemote(source.url, this.#parts.git);
       (await disk.reserve(0)).release();
       const manifest: ProjectManifest = {
         schema: 1,
@@ -67,7 +67,7 @@ export class ProjectManager {
         sessions: {},
         framework: null,
         user: null,
-        source,
+        source: source ?? null,
         createdAt: new Date().toISOString(),
       };
       await projectFile.save(join(this.#directory, slug), manifest);
@@ -75,6 +75,10 @@ export class ProjectManager {
       this.#projects.set(slug, project);
       return project.view;
     });
+  }
+
+  has(slug: string): boolean {
+    return this.#projects.has(slug);
   }
 
   /** Errors: `project_not_found`. */
@@ -98,10 +102,14 @@ export class ProjectManager {
     });
   }
 
-  /** Where the tunnel finds a project's dev server; a request is a visit. */
-  lookup(service: string): { port: number; host: HostChoice } | null {
+  /** Where the tunnel finds a project's dev server, or another port of it. A request is a visit, a socket isn't. */
+  lookup(service: string, isSocket: boolean): { port: number; host: HostChoice } | null {
     if (!service.startsWith(SERVICE_PREFIX)) return null;
-    const port = this.#projects.get(service.slice(SERVICE_PREFIX.length))?.devServer.visit() ?? null;
+    const [slug = "", wanted] = service.slice(SERVICE_PREFIX.length).split("/");
+    const devServer = this.#projects.get(slug)?.devServer;
+    if (devServer === undefined) return null;
+    if (!isSocket) devServer.visited();
+    const port = wanted === undefined ? devServer.runningPort : devServer.furtherPort(Number(wanted));
     return port === null ? null : { port, host: "local" };
   }
 

@@ -25,8 +25,8 @@ import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import type { Workspaces } from "../workspaces/workspaces.ts";
 import { devCommandOf } from "./dev-command.ts";
-import { DevServer } from "./dev-server.ts";
 import { EnvStore } from "./env-store.ts";
+import { DevServer, type DevServerEvent } from "./dev-server.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
 import { ImportSession } from "./import-session.ts";
 import { Mask } from "./mask.ts";
@@ -54,6 +54,9 @@ export interface ProjectParts {
   readonly git: GitSettings;
   /** The runner's own, which are masked in all that projects show. */
   readonly secrets: readonly string[];
+  readonly devServerIdleMs?: number;
+  /** Hears of each project's dev server. */
+  readonly serverEvent: (slug: string, event: DevServerEvent) => void;
 }
 
 /** Builds that a project remembers; the oldest are forgotten first. */
@@ -103,6 +106,8 @@ export class Project implements BuildWork {
       ports: parts.ports,
       step: (command, signal) => this.#stepBase("start", command, signal),
       log: () => parts.logs.open(manifest.slug),
+      ...(parts.devServerIdleMs === undefined ? {} : { idleAfterMs: parts.devServerIdleMs }),
+      tell: (event) => parts.serverEvent(manifest.slug, event),
     });
   }
 

@@ -26,6 +26,7 @@ beforeAll(async () => {
     env: {
       RUNNER_AGENT: AGENT,
       RUNNER_GIT_PROTOCOLS: "https,http",
+      RUNNER_GITHUB_URL: server.origin,
       RUNNER_GIT_TOKENS: `${new URL(server.origin).host}=${TOKEN}`,
     },
   });
@@ -213,6 +214,25 @@ test("the command line imports an address and a directory, and pushes", async ()
   } finally {
     await rm(directory, { recursive: true });
   }
+});
+
+test("SentryVibe's github-push and github-sync work on OWNER/NAME", async () => {
+  server.make("ada/hub", { "theirs.txt": "1\n" });
+  const slug = await create({});
+  const command = async (type: string) =>
+    (
+      await stack.api("POST", "/runners/git-runner/commands?wait=60", {
+        type,
+        payload: { slug, repo: "ada/hub", commitMessage: "From SentryVibe" },
+      })
+    ).body;
+  const synced = await command("github-sync");
+  expect(synced).toMatchObject({ event: { type: "project-metadata", payload: { slug } } });
+  await put(slug, "mine.txt", "2\n");
+  expect(await command("github-push")).toMatchObject({
+    event: { payload: { github: { repo: "ada/hub", branch: "main", commit: expect.any(String) } } },
+  });
+  expect(server.file("ada/hub", "theirs.txt") + server.file("ada/hub", "mine.txt")).toBe("1\n2\n");
 });
 
 test("git works in a project whose guests are system users of their own", async () => {

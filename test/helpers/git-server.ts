@@ -40,7 +40,7 @@ export async function startGitServer(password: string): Promise<GitServer> {
       stdio: ["ignore", "pipe", "pipe"],
     });
   const commit = (name: string, files: Record<string, string>): void => {
-    const work = join(root, `work-${name}`);
+    const work = join(root, "work");
     git(root, "clone", "--quiet", `${name}.git`, work);
     for (const [path, content] of Object.entries(files))
       execFileSync("sh", ["-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", join(work, path)], {
