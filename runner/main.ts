@@ -1,3 +1,5 @@
+import { tellAgents } from "./builds/agent-report.ts";
+import { vendorVariables } from "./builds/agents.ts";
 import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
 import { passwordOf } from "./git/run-git.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
@@ -39,6 +41,7 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   const invocation = readInvocation(process.argv.slice(2), process.env);
   if (invocation.kind === "static") return serveStatic(invocation.args);
   if (invocation.kind === "template-agent") return runTemplateAgent();
+  if (invocation.kind === "agents") return tellAgents(invocation.agents, invocation.json);
   if (invocation.kind !== "run") {
     console.log(invocation.kind === "help" ? helpText() : version);
     return;
@@ -48,7 +51,8 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const exposure = takeSecretsAway(config);
   const tokens = Object.values(config.git.tokens).map(passwordOf);
-  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...tokens];
+  const keys = [...vendorKeys(config), ...tokens];
+  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...keys];
   const log = createLog({ debug: config.debugBuild, secrets });
   for (const line of exposure) log.warn(`[runner] ${line}`);
   const reporter = makeReporter(config, secrets);
@@ -62,11 +66,13 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
 /** From now on neither this process's environment nor its command line shows them. Answers what still does. */
 function takeSecretsAway(config: RunnerConfig): string[] {
   const { sharedSecret, anthropicApiKey, sentry, brokerUrl, inheritEnvironment, git } = config;
-  const tokens = Object.values(git.tokens);
-  const known = [sharedSecret, anthropicApiKey, ...tokens].filter((secret) => secret !== null);
+  const keys = [...vendorKeys(config), ...Object.values(git.tokens)];
+  const known = [sharedSecret, anthropicApiKey, ...keys].filter((secret) => secret !== null);
   const shown = [...known, sentry?.dsn.username ?? "", brokerUrl.search.slice(1)];
   const failure = hideSecrets(shown.filter(({ length }) => length >= HIDDEN_FROM_LENGTH));
-  for (const name of secretVariables) if (!inheritEnvironment.includes(name)) delete process.env[name];
+  const vendors = [...vendorVariables(config.agents.table).keys()];
+  for (const name of [...secretVariables, ...vendors])
+    if (!inheritEnvironment.includes(name)) delete process.env[name];
   const parents = exposingParents(known);
   return [
     ...(failure === null ? [] : [`the environment that it was started with can't be hidden: ${failure}`]),
@@ -74,6 +80,13 @@ function takeSecretsAway(config: RunnerConfig): string[] {
       ? []
       : [`others can read its secrets from ${parents.join(", ")}, which started it`]),
   ];
+}
+
+function vendorKeys({ agents }: RunnerConfig): string[] {
+  const variables = vendorVariables(agents.table);
+  return Object.entries(agents.vendors).flatMap(([name, value]) =>
+    variables.get(name) === true ? value : [],
+  );
 }
 
 function makeReporter({ sentry, runnerId }: RunnerConfig, secrets: string[]): Reporter {

@@ -16,13 +16,13 @@ export const builds = controlRouter()
   .openapi(routes.create, async (c) => {
     const context = c.env.control;
     const { slug } = c.req.valid("param");
-    const { prompt, agent = null } = c.req.valid("json");
+    const { prompt, agent = null, limits } = c.req.valid("json");
     const id = newBuildId(slug);
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(id, "build.create"),
       act: async () => {
         const { runnerId } = await requireProject(context, slug);
-        return new RunnerProjects(context.env, runnerId).build(slug, { id, prompt, agent });
+        return new RunnerProjects(context.env, runnerId).build(slug, { id, prompt, agent, limits });
       },
     });
     return c.json(answer, 202);

@@ -16,10 +16,19 @@ const newProject = z.strictObject({
   agent: z.string().nullable(),
   source: importSource.nullable().default(null),
 });
+/** What {@link NewBuild.limits} says. */
+const buildLimits = z.strictObject({
+  seconds: z.number().positive().optional(),
+  silenceSeconds: z.number().positive().optional(),
+  turns: z.int().positive().optional(),
+  outputBytes: z.int().positive().optional(),
+  cost: z.number().positive().optional(),
+});
 const newBuild = z.strictObject({
   id: z.string().regex(BUILD_ID_PATTERN),
   prompt: z.string().min(1).max(PROMPT_LIMIT),
   agent: z.string().nullable(),
+  limits: buildLimits.optional(),
 });
 const cancellation = z.strictObject({ by: z.string() });
 const newAnswer = z.strictObject({ option: z.string().nullable(), by: z.string() });
@@ -49,9 +58,9 @@ export function projectRoutes(
       return { status: 200, body: { removed: true } };
     },
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
-      const { id, prompt, agent } = await body(request, newBuild);
+      const asked = await body(request, newBuild);
       const project = projects.forNewWork(slug);
-      return { status: 202, body: project.shown(await project.addBuild(id, prompt, agent)) };
+      return { status: 202, body: project.shown(await project.addBuild(asked)) };
     },
     "GET projects/*/builds/*": async (_request, _url, [, slug = "", , id = ""]) => {
       const project = projects.get(slug);

@@ -26,6 +26,8 @@ export interface ImportOptions {
 /** Fills an empty workspace in the place of an agent: whole, or not at all. */
 export class ImportSession {
   readonly id = IMPORT_AGENT;
+  /** Nobody needs to be told of earlier builds. */
+  readonly isResumed = true;
   readonly #options: ImportOptions;
   readonly #ending = new AbortController();
   #work: Promise<void> | null = null;

@@ -49,13 +49,7 @@ export class ProjectManager {
       if (known !== undefined) return known.view;
       this.#refuseNew();
       const { agents, disk } = this.#parts;
-      if (agent !== null && agents.find(agent) === null) {
-        throw new RunnerError(
-          "invalid_request",
-          `There is no agent ${agent}: ${agents.names.join(", ")}.`,
-          "agent",
-        );
-      }
+      if (agent !== null) agents.require(agent);
       // Before there is anything to take back.
       if (source != null && "url" in source) parseRemote(source.url, this.#parts.git);
       (await disk.reserve(0)).release();
@@ -65,6 +59,7 @@ export class ProjectManager {
         name,
         agent: agent ?? agents.defaultName,
         sessions: {},
+        costs: {},
         framework: null,
         user: null,
         source: source ?? null,
