@@ -86,7 +86,14 @@ export class ProjectManager {
   /** Errors: `draining`. */
   forNewWork(slug: string): Project {
     this.#refuseNew();
-    return this.get(slug);
+    return this.forChange(slug);
+  }
+
+  /** Errors: `project_busy` while it is being moved. */
+  forChange(slug: string): Project {
+    const project = this.get(slug);
+    if (!project.isHeld) return project;
+    throw new RunnerError("project_busy", `Project ${slug} is being moved to another runner.`);
   }
 
   /** Resolves when nothing of it is left. */

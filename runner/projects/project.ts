@@ -7,6 +7,7 @@ import type { AgentCommand, Agents } from "../builds/agents.ts";
 import type { Gateway, Passage } from "../builds/gateway.ts";
 import type { BuildLimits, OwnLimits } from "../builds/limits.ts";
 import { summaryOf } from "../builds/summary.ts";
+import type { Belongings } from "../../functions/protocol/workspace-api.ts";
 import { Build, type BuildSession, type BuildWork } from "../builds/build.ts";
 import { EventLog } from "../builds/event-log.ts";
 import type { Outbox } from "../builds/outbox.ts";
@@ -74,6 +75,8 @@ export interface AskedBuild {
 
 /** Builds that a project remembers; the oldest are forgotten first. */
 const BUILDS_KEPT = 50;
+/** Longer than a move takes. One that broke off lets go after this. */
+const HELD_MS = 12 * 60_000;
 /** Prompts that wait for their turn. */
 const QUEUE_LIMIT = 20;
 
@@ -94,6 +97,7 @@ export class Project implements BuildWork {
   readonly #builds = new Map<string, Build>();
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #heldUntil = -Infinity;
   /** Of what was installed last: an install that would change nothing is left out. */
   #installed = "";
 
@@ -334,6 +338,36 @@ export class Project implements BuildWork {
       told,
       signal,
     });
+  }
+
+  get isHeld(): boolean {
+    return performance.now() < this.#heldUntil;
+  }
+
+  /** Ends the dev server, and lets nothing begin until it is let go. Errors: `project_busy`. */
+  async hold(held: boolean): Promise<Belongings> {
+    if (held && this.isBusy)
+      throw new RunnerError(
+        "project_busy",
+        `A build of ${this.project} is under way: wait for it, or cancel it.`,
+      );
+    this.#heldUntil = held ? performance.now() + HELD_MS : -Infinity;
+    if (held) await this.devServer.stop();
+    const { name, agent } = this.#manifest;
+    return { name, agent, variables: this.env.all, git: this.git.remote };
+  }
+
+  /** Fills it with its source without a build. */
+  async fill(signal: AbortSignal): Promise<void> {
+    const told: AgentTold = {
+      fact: () => undefined,
+      permission: () => Promise.resolve(null),
+      question: () => Promise.resolve(null),
+      heard: () => undefined,
+    };
+    await (await this.#importSession(told, signal)).prompt();
+    this.#manifest = { ...this.#manifest, source: null };
+    await projectFile.save(this.#own, this.#manifest);
   }
 
   async install(signal: AbortSignal): Promise<string | null> {

@@ -301,6 +301,19 @@ export class ControlClient {
     return this.#answer(this.#patient.projects[":slug"].git.diff.$get({ param: encoded({ slug }) }));
   }
 
+  moveProject(slug: string, runnerId: string) {
+    const call = this.#patient.projects[":slug"].move;
+    return this.#answer(call.$post({ param: encoded({ slug }), json: { runnerId } }));
+  }
+
+  /** The project as a gzipped tar. */
+  async exportProject(slug: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const call = this.#once.projects[":slug"].export;
+    const { body } = await call.$get({ param: encoded({ slug }) }, { init: { signal } });
+    if (body === null) throw new ControlUnreachable("The server answered without the archive.");
+    return body;
+  }
+
   projectLogs(slug: string, cursor: number, step?: LogStep): Promise<LogView> {
     const query = { cursor: String(cursor), ...(step === undefined ? {} : { step }) };
     const call = this.#patient.projects[":slug"].logs;
