@@ -142,6 +142,7 @@ export class Project implements BuildWork {
       settings: parts.git,
       inherit: parts.inheritEnvironment,
       env,
+      mask,
       guest: (command, given, limits) => project.#runGuest(command, given, limits),
     });
     await project.#admit();
