@@ -68,9 +68,9 @@ function shown(text: string): string[] {
 /** Every command line of the machine, over and over. */
 function watchCommandLines(): { stop(): string } {
   const seen = new Set<string>();
-  let isOver = false;
+  const over = new AbortController();
   const watching = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
         try {
           seen.add(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
@@ -83,7 +83,7 @@ function watchCommandLines(): { stop(): string } {
   })();
   return {
     stop() {
-      isOver = true;
+      over.abort();
       void watching;
       return [...seen].join("\n");
     },
