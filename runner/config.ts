@@ -8,6 +8,7 @@ import type { BuildLimits } from "./builds/limits.ts";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
+import { type GitProtocol, gitProtocols, type GitSettings, gitSettings } from "./git/remote.ts";
 import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 import type { GuestLimits } from "./shares/guest-limits.ts";
@@ -37,6 +38,7 @@ export interface RunnerConfig {
   /** What one deployment may take; what isn't set has a default. */
   guestLimits: Partial<GuestLimits>;
   confinement: ConfinementSettings;
+  git: GitSettings;
   /** Null: the default. */
   devServerIdleMs: number | null;
   agents: AgentSettings;
@@ -143,9 +145,21 @@ const settings = {
     env: ["RUNNER_AGENT"],
     about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command",
   },
+  gitProtocols: {
+    env: ["RUNNER_GIT_PROTOCOLS"],
+    about: `how projects reach git remotes: ${gitProtocols.join(",")} (https)`,
+  },
+  gitTokens: {
+    env: ["RUNNER_GIT_TOKENS"],
+    about: "logins for git remotes by host: github.com=TOKEN,git.example.com=USER:TOKEN",
+  },
   devServerIdle: {
     env: ["RUNNER_DEV_SERVER_IDLE"],
     about: "milliseconds without visitors after which a project's dev server stops (1800000)",
+  },
+  githubUrl: {
+    env: ["RUNNER_GITHUB_URL"],
+    about: "where SentryVibe's OWNER/NAME is (https://github.com)",
   },
   agents: {
     env: ["RUNNER_AGENTS"],
@@ -179,6 +193,7 @@ const settings = {
 export const secretVariables: readonly string[] = [
   ...settings.sharedSecret.env,
   ...settings.anthropicApiKey.env,
+  ...settings.gitTokens.env,
   ...settings.sentryDsn.env,
 ];
 
@@ -328,6 +343,9 @@ function readConfig(
   const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
+  const protocols = check("gitProtocols", gitProtocolsOf, `a list of ${gitProtocols.join(", ")}`);
+  const githubUrl = check("githubUrl", httpUrl, "an http:// or https:// URL");
+  const gitTokens = check("gitTokens", gitTokensOf, "a list such as github.com=TOKEN");
   const enrols = check("enrol", flag, "0 or 1");
   const table = agentTable(read("agents"), problems);
   const count = (value: string) => (value === "0" ? 0 : integer(value, 1, Number.MAX_SAFE_INTEGER));
@@ -368,6 +386,11 @@ function readConfig(
       ports: guestPorts ?? [],
       paths: guestPaths ?? [],
       users: guestUsers ?? GUEST_USERS,
+    },
+    git: {
+      protocols: protocols ?? gitSettings.protocols,
+      tokens: gitTokens ?? {},
+      githubUrl: githubUrl ?? gitSettings.githubUrl,
     },
     devServerIdleMs: idle,
     agents: {
@@ -444,6 +467,19 @@ function labelsOf(value: string): Record<string, string> | null {
 function variableNames(value: string): string[] | null {
   const given = value.split(",").map((name) => name.trim());
   return given.every((name) => /^[A-Za-z_]\w*$/.test(name)) ? given : null;
+}
+
+function gitProtocolsOf(value: string): GitProtocol[] | null {
+  const given = value.split(",").map((name) => gitProtocols.find((one) => one === name.trim()));
+  const known = given.filter((one) => one !== undefined);
+  return known.length === given.length ? known : null;
+}
+
+function gitTokensOf(value: string): Record<string, string> | null {
+  const pairs = value.split(",").map((part) => /^\s*([\w.-]+(?::\d{1,5})?)=([\x21-\x7e]{6,})\s*$/.exec(part));
+  const known = pairs.filter((pair) => pair !== null);
+  if (known.length < pairs.length) return null;
+  return Object.fromEntries(known.map(([, host = "", token = ""]) => [host, token]));
 }
 
 function agentTable(

@@ -11,6 +11,9 @@ await main((runner, config) => {
     agents,
     buildLimits,
     devServerIdleMs,
+    sharedSecret,
+    anthropicApiKey,
+    git,
   } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
@@ -25,6 +28,8 @@ await main((runner, config) => {
     sendBuildEvents,
     send: runner.send.bind(runner),
     isBroker: () => runner.isBroker,
+    secrets: [sharedSecret, anthropicApiKey].filter((secret) => secret !== null),
+    git,
     ...idle,
   };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
