@@ -59,6 +59,7 @@ export type Invocation =
   | { kind: "agents"; agents: AgentSettings; json: boolean }
   | { kind: "static"; args: string[] }
   | { kind: "template-agent" }
+  | { kind: "relay"; args: string[] }
   | { kind: "help" | "version" };
 
 interface Setting {
@@ -127,7 +128,8 @@ const settings = {
   },
   guestNetwork: {
     env: ["RUNNER_GUEST_NETWORK"],
-    about: "hosts that guests reach, in a sandbox: example.com,*.npmjs.org (open: all)",
+    about:
+      "hosts that guests reach, in a sandbox: example.com,*.npmjs.org (open: all; shared: this machine's network)",
   },
   guestPorts: {
     env: ["RUNNER_GUEST_PORTS"],
@@ -213,6 +215,7 @@ export function readInvocation(
 ): Invocation {
   if (args[0] === "static") return { kind: "static", args: args.slice(1) };
   if (args[0] === "template-agent") return { kind: "template-agent" };
+  if (args[0] === "relay") return { kind: "relay", args: args.slice(1) };
   if (args[0] === "agents") return readAgentsInvocation(args.slice(1), env);
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
@@ -339,7 +342,11 @@ function readConfig(
   const guestProcesses = check("guestProcesses", limit(50), "a number from 50 up, or 0 for no limit");
   const inherit = check("inheritEnvironment", variableNames, "names of variables, with commas between them");
   const level = check("confinement", confinementLevel, "auto, sandbox, user or none");
-  const guestNetwork = check("guestNetwork", hosts, "open, or hosts such as example.com,*.example.com:8443");
+  const guestNetwork = check(
+    "guestNetwork",
+    hosts,
+    "open, shared, or hosts such as example.com,*.example.com:8443",
+  );
   const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
@@ -382,7 +389,8 @@ function readConfig(
     inheritEnvironment: inherit ?? [],
     confinement: {
       level: level ?? confinementSettings.level,
-      allowed: guestNetwork === "open" ? null : guestNetwork,
+      allowed: typeof guestNetwork === "string" ? null : guestNetwork,
+      sharesNetwork: guestNetwork === "shared",
       ports: guestPorts ?? [],
       paths: guestPaths ?? [],
       users: guestUsers ?? GUEST_USERS,
@@ -500,8 +508,8 @@ function confinementLevel(value: string): ConfinementSettings["level"] | null {
   return (["auto", ...confinementLevels] as const).find((level) => level === value) ?? null;
 }
 
-function hosts(value: string): string[] | "open" | null {
-  if (value === "open") return value;
+function hosts(value: string): string[] | "open" | "shared" | null {
+  if (value === "open" || value === "shared") return value;
   const given = value.split(",").map((host) => host.trim().toLowerCase());
   return given.every((host) => /^(?:\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/.test(host))
     ? given

@@ -3,6 +3,7 @@ import { vendorVariables } from "./builds/agents.ts";
 import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
 import { passwordOf } from "./git/run-git.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
+import { serveRelay } from "./confinement/relay.ts";
 import { LockError } from "./processes/file-lock.ts";
 import { exposingParents, hideSecrets } from "./processes/hide-secrets.ts";
 import { hasSystemCode, RunnerError } from "./runner-error.ts";
@@ -40,6 +41,7 @@ function isExpected(error: unknown): error is Error {
 async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
   const invocation = readInvocation(process.argv.slice(2), process.env);
   if (invocation.kind === "static") return serveStatic(invocation.args);
+  if (invocation.kind === "relay") return serveRelay(invocation.args);
   if (invocation.kind === "template-agent") return runTemplateAgent();
   if (invocation.kind === "agents") return tellAgents(invocation.agents, invocation.json);
   if (invocation.kind !== "run") {

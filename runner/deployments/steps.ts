@@ -110,8 +110,13 @@ export interface Server {
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const { process, excess } = await host(options, capture.lastLines, capturing(capture), options.signal);
-  const ended = process.finished.then(
+  const { process, finished, excess } = await host(
+    options,
+    capture.lastLines,
+    capturing(capture),
+    options.signal,
+  );
+  const ended = finished.then(
     (exit) =>
       excess() ?? new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
@@ -121,12 +126,17 @@ export async function startServer(options: StepOptions): Promise<Server> {
     ended,
     quarry: process.quarry,
     lastLines: capture.lastLines,
-    stop: () => process.stop(),
+    stop: async () => {
+      await process.stop();
+      return finished;
+    },
   };
 }
 
 interface Hosted {
   process: HostedProcess;
+  /** When its port is free again, too. */
+  finished: HostedProcess["finished"];
   /** Why it was ended, if it took more than its share. */
   excess: () => ShareExceeded | null;
 }
@@ -172,6 +182,8 @@ async function host(
   await confinement.give(work, user, "guest");
   await confinement.give(temporary, user, "guest");
   await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
+  const userProcesses = await shares.userProcesses();
+  const hide = options.port === null ? null : await confinement.publish(options.port);
   const process = await HostedProcess.start({
     command,
     owner,
@@ -180,7 +192,7 @@ async function host(
     journal,
     groups: shares.groups,
     directory,
-    userProcesses: await shares.userProcesses(),
+    userProcesses,
     cwd: work,
     env: cleanEnvironment({
       home,
@@ -199,7 +211,11 @@ async function host(
     input,
     graceMs,
     signal,
+  }).catch(async (error: unknown) => {
+    await hide?.();
+    throw error;
   });
+  const finished = thenHide(process.finished, hide);
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
@@ -213,8 +229,16 @@ async function host(
       process.kill().catch(() => undefined); // `finished` rejects with the same reason
     },
   });
-  process.finished.then(leave, leave);
-  return { process, excess: () => excess };
+  finished.then(leave, leave);
+  return { process, finished, excess: () => excess };
+}
+
+async function thenHide<T>(finished: Promise<T>, hide: (() => Promise<void>) | null): Promise<T> {
+  try {
+    return await finished;
+  } finally {
+    await hide?.();
+  }
 }
 
 function describeExit({ code, signal }: Exit): string {
