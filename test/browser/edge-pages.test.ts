@@ -139,6 +139,21 @@ test("a page of an app that knows nothing of Signalbox stays on its version unti
   expect(await fresh.locator("#version").textContent()).toBe("v2");
 });
 
+test("a page that no socket gets through for isn't taken for gone", async () => {
+  await putApp(stack, "no-sockets", { previousRetentionSeconds: 0 });
+  await deploy("no-sockets", "v1");
+  const page = await context.newPage();
+  await page.addInitScript(`window.WebSocket = class extends WebSocket {
+    constructor() { super("ws://127.0.0.1:9/"); }
+  }`);
+  await page.goto(`http://no-sockets.localhost:${stack.port}/`);
+  await deploy("no-sockets", "v2");
+  await until(
+    () => decisions("no-sockets"),
+    (seen) => seen.includes("v1 sessions_unknown a page that can't be counted was there"),
+  );
+});
+
 test("at the deadline a page reloads itself once, and a veto holds it", async () => {
   await putApp(stack, "late", { previousRetentionSeconds: 0, reloadGraceSeconds: 3_600 });
   await deploy("late", "v1");
