@@ -23,9 +23,13 @@ afterAll(async () => {
 const OF_A_SCRIPT = { "sec-fetch-site": "same-origin", "sec-fetch-dest": "empty", "sec-fetch-mode": "cors" };
 
 /** Reads the head of a stream of events, and closes the connection. */
-async function listenAndLeave(app: string, headers: Record<string, string>): Promise<Socket> {
+async function listenAndLeave(
+  app: string,
+  headers: Record<string, string>,
+  path = "/listen?pulse_deployment=v1",
+): Promise<Socket> {
   const socket = connect({ port: stack.port, host: "127.0.0.1", allowHalfOpen: true });
-  socket.write(rawGet(`${app}.localhost`, "/listen?pulse_deployment=v1", headers));
+  socket.write(rawGet(`${app}.localhost`, path, headers));
   const [head] = (await once(socket, "data")) as [Buffer];
   expect(head.toString()).toContain("text/event-stream");
   socket.end();
@@ -43,11 +47,17 @@ async function decision(app: string): Promise<string> {
 test.concurrent.each<[who: string, app: string, headers: Record<string, string>, decides: string]>([
   ["a page's script", "scripted", OF_A_SCRIPT, "no_sessions"],
   ["somebody else", "unknown", {}, "live_sessions: 1 live"],
+  [
+    "a worker's script",
+    "worker",
+    { ...OF_A_SCRIPT, referer: "http://worker.localhost/worker.js?pulse_deployment=v1" },
+    "live_sessions: 1 live",
+  ],
   ["a download", "download", { ...OF_A_SCRIPT, "sec-fetch-dest": "document" }, "live_sessions: 1 live"],
 ])("a silent stream of %s that left: %s", async (_, app, headers, decides) => {
   await putApp(stack, app, { contract: "edge", previousRetentionSeconds: 0 });
   await deployTunnelApp(stack, runner, app, "v1");
-  const left = await listenAndLeave(app, headers);
+  const left = await listenAndLeave(app, headers, app === "worker" ? "/listen" : undefined);
   await deployTunnelApp(stack, runner, app, "v2");
   await until(
     () => decision(app),
