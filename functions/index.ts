@@ -1,5 +1,6 @@
 import type { AppDocument } from "./apps/app-document.ts";
 import { configOf, type ConfigEnv } from "./config.ts";
+import { OPERATOR } from "./control/caller.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
 import { callController, type ControllerBinding } from "./control/context.ts";
 import { isTransient, objectUnavailable } from "./durable-object-call.ts";
@@ -17,7 +18,8 @@ import { serveMetrics } from "./control/metrics.ts";
 import type { PageHubBinding } from "./pages/hub.ts";
 import { pageLayer } from "./pages/layer.ts";
 import { isPagePath, servePages, type PagesContext } from "./pages/serve.ts";
-import { previewOf, servePreview } from "./projects/preview.ts";
+import { servePreview } from "./projects/preview.ts";
+import { previewOf } from "./projects/preview-host.ts";
 import { openProviders } from "./providers/open.ts";
 import { requestHost, type RequestHost } from "./request-host.ts";
 import { isBrokerPath, serveBroker } from "./control/broker.ts";
@@ -138,6 +140,7 @@ async function serveOwn(
     providers: openProviders({ env, store, ...config }),
     now: Date.now,
     waitUntil,
+    caller: OPERATOR,
   };
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);

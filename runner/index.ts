@@ -2,9 +2,30 @@ import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
 await main((runner, config) => {
-  const { workspaceRoot: root, diskQuotaBytes, inheritEnvironment, confinement, guestLimits, agent } = config;
+  const {
+    workspaceRoot: root,
+    diskQuotaBytes,
+    inheritEnvironment,
+    confinement,
+    guestLimits,
+    agents,
+    buildLimits,
+    devServerIdleMs,
+  } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const options = { root, inheritEnvironment, confinement, limits: guestLimits, agent, sendBuildEvents };
+  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
+  const options = {
+    root,
+    inheritEnvironment,
+    confinement,
+    limits: guestLimits,
+    agents,
+    buildLimits,
+    sendBuildEvents,
+    send: runner.send.bind(runner),
+    isBroker: () => runner.isBroker,
+    ...idle,
+  };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

@@ -7,8 +7,13 @@ import type { Confinement } from "./confinement/confinement.ts";
 import { openConfinement } from "./confinement/open-confinement.ts";
 import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
 import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
-import { Agents } from "./builds/agents.ts";
-import { Outbox } from "./builds/outbox.ts";
+import { Agents, type AgentSettings, noAgentSettings } from "./builds/agents.ts";
+import { Gateway } from "./builds/gateway.ts";
+import { buildLimits, type BuildLimits } from "./builds/limits.ts";
+import type { NewEvent } from "./connection/connection.ts";
+import { Origins } from "./sentryvibe/origins.ts";
+import { Teller } from "./sentryvibe/teller.ts";
+import { TellingOutbox } from "./sentryvibe/telling-outbox.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -50,10 +55,17 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
-  /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
-  agent?: string | null;
+  /** Without visitors a project's dev server stops after this. */
+  devServerIdleMs?: number;
+  agents?: AgentSettings;
+  /** What one build may take. */
+  buildLimits?: Partial<BuildLimits>;
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
+  /** Sends an event in SentryVibe's words. */
+  send?: (event: NewEvent) => void;
+  /** Whether the other end of the connection is a SentryVibe broker. */
+  isBroker?: () => boolean;
 }
 
 /** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
@@ -69,6 +81,8 @@ export class Workspace {
   readonly shares: Shares;
   readonly confinement: Confinement;
   readonly projects: ProjectManager;
+  readonly teller: Teller;
+  readonly gateway: Gateway;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -84,6 +98,8 @@ export class Workspace {
     this.shares = parts.shares;
     this.confinement = parts.confinement;
     this.projects = parts.projects;
+    this.teller = parts.teller;
+    this.gateway = parts.gateway;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -102,12 +118,18 @@ export class Workspace {
     let disk: Disk | null = null;
     let confinement: Confinement | null = null;
     let shares: Shares | null = null;
+    const gateway = await Gateway.listen();
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
       confinement = await openConfinement(
         { ...confinementSettings, ...options.confinement },
-        { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
+        {
+          workspace: root,
+          directory: join(own, "confinement"),
+          inherit: inheritEnvironment,
+          gatewayPort: gateway.port,
+        },
       );
       const opened = confinement;
       const limits = { ...guestLimits(), ...options.limits };
@@ -120,7 +142,25 @@ export class Workspace {
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       shares = await Shares.open(own, limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
-      const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
+      const onEvent = (event: PortEvent): void => {
+        options.onPortEvent?.(event);
+        teller.port(event);
+      };
+      const logs = new ProjectLogs(join(own, "logs"));
+      const opening: { projects: ProjectManager | null } = { projects: null };
+      const teller = new Teller({
+        origins: await Origins.open(join(own, "sentryvibe")),
+        send: options.send ?? (() => undefined),
+        isBroker: options.isBroker ?? (() => false),
+        listener: null,
+        project: (slug) => {
+          if (opening.projects?.has(slug) !== true) return null;
+          const { directory: path, devServer, view, isBusy } = opening.projects.get(slug);
+          return { slug, name: view.name, path, runCommand: devServer.command, isBusy };
+        },
+        log: (slug) => logs.open(slug),
+      });
+      const ports = new Ports({ range: options.portRange, onEvent });
       const keptMs = options.sourceKeptMs;
       const sources = await SourceStore.open({
         directory: join(own, "sources"),
@@ -147,16 +187,20 @@ export class Workspace {
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
-      const logs = new ProjectLogs(join(own, "logs"));
       const projects = await ProjectManager.open(join(own, "projects"), {
         ...shared,
         workspaces,
         logs,
         timing: { ...deploymentTiming, ...timing },
         inheritEnvironment,
-        agents: new Agents(options.agent ?? null),
-        outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
+        outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
+        ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
+        serverEvent: (slug, event) => teller.server(slug, event),
+        agents: new Agents(options.agents ?? noAgentSettings),
+        gateway,
+        buildLimits: { ...buildLimits, ...options.buildLimits },
       });
+      opening.projects = projects;
       const parts = {
         workspaces,
         trash,
@@ -167,13 +211,16 @@ export class Workspace {
         sources,
         deployments,
         projects,
+        teller,
         confinement,
         shares,
+        gateway,
       };
       return new Workspace(parts, lock);
     } catch (error) {
       await shares?.close();
       await confinement?.close();
+      await gateway.close();
       disk?.close();
       lock.release();
       throw error;
@@ -187,6 +234,7 @@ export class Workspace {
     await this.logs.close();
     await this.shares.close();
     await this.confinement.close();
+    await this.gateway.close();
     this.disk.close();
     this.#lock.release();
   }

@@ -49,12 +49,25 @@ export type BuildFact =
       type: "question";
       request: string;
       title: string;
+      /** None: the answer is a text of the person's own. */
       options: { id: string; name: string; kind: string }[];
+    }
+  /** A command that the agent runs through its client. */
+  | {
+      type: "terminal";
+      id: string;
+      command: string;
+      status: "running" | "exited";
+      exitCode?: number | null;
+      signal?: string | null;
+      output?: string;
     }
   | { type: "answer"; request: string; option: string | null; by: string }
   | { type: "usage"; usedTokens: number; contextTokens: number; cost?: { amount: number; currency: string } }
   | { type: "log"; step: BuildStep; text: string }
   | { type: "preview"; port: number; framework: string }
+  /** The agent gets the error of a step to mend. */
+  | { type: "repair"; step: BuildStep; attempt: number; limit: number; error: string }
   /** An update of an agent that is newer than this build of ours; its name. */
   | { type: "other"; update: string };
 

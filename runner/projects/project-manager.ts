@@ -45,13 +45,7 @@ export class ProjectManager {
       if (known !== undefined) return known.view;
       this.#refuseNew();
       const { agents, disk } = this.#parts;
-      if (agent !== null && agents.find(agent) === null) {
-        throw new RunnerError(
-          "invalid_request",
-          `There is no agent ${agent}: ${agents.names.join(", ")}.`,
-          "agent",
-        );
-      }
+      if (agent !== null) agents.require(agent);
       (await disk.reserve(0)).release();
       const manifest: ProjectManifest = {
         schema: 1,
@@ -59,6 +53,7 @@ export class ProjectManager {
         name,
         agent: agent ?? agents.defaultName,
         sessions: {},
+        costs: {},
         framework: null,
         user: null,
         createdAt: new Date().toISOString(),
@@ -68,6 +63,10 @@ export class ProjectManager {
       this.#projects.set(slug, project);
       return project.view;
     });
+  }
+
+  has(slug: string): boolean {
+    return this.#projects.has(slug);
   }
 
   /** Errors: `project_not_found`. */
@@ -91,10 +90,14 @@ export class ProjectManager {
     });
   }
 
-  /** Where the tunnel finds a project's dev server; a request is a visit. */
-  lookup(service: string): { port: number; host: HostChoice } | null {
+  /** Where the tunnel finds a project's dev server, or another port of it. A request is a visit, a socket isn't. */
+  lookup(service: string, isSocket: boolean): { port: number; host: HostChoice } | null {
     if (!service.startsWith(SERVICE_PREFIX)) return null;
-    const port = this.#projects.get(service.slice(SERVICE_PREFIX.length))?.devServer.visit() ?? null;
+    const [slug = "", wanted] = service.slice(SERVICE_PREFIX.length).split("/");
+    const devServer = this.#projects.get(slug)?.devServer;
+    if (devServer === undefined) return null;
+    if (!isSocket) devServer.visited();
+    const port = wanted === undefined ? devServer.runningPort : devServer.furtherPort(Number(wanted));
     return port === null ? null : { port, host: "local" };
   }
 

@@ -25,6 +25,8 @@ import type {
   ProjectDetails,
   ProjectView,
   RunnerView,
+  TokenBody,
+  TokenView,
 } from "./control-types.ts";
 
 export { ControlProblem, ControlUnreachable } from "./control-fetch.ts";
@@ -173,6 +175,18 @@ export class ControlClient {
     return this.#answer(this.#patient.runners[":id"].credentials.$delete({ param: encoded({ id }) }));
   }
 
+  async tokens(): Promise<TokenView[]> {
+    return (await this.#answer(this.#patient.tokens.$get())).tokens;
+  }
+
+  createToken(json: TokenBody) {
+    return this.#answer(this.#once.tokens.$post({ json }));
+  }
+
+  revokeToken(id: string): Promise<TokenView> {
+    return this.#answer(this.#patient.tokens[":id"].$delete({ param: encoded({ id }) }));
+  }
+
   projects(): Promise<ProjectView[]> {
     const page = async (query: PageQuery): Promise<ProjectView[]> =>
       (await this.#answer(this.#patient.projects.$get({ query }))).projects;
@@ -204,9 +218,9 @@ export class ControlClient {
     return this.#answer(this.#patient.projects[":slug"]["dev-server"].$delete({ param: encoded({ slug }) }));
   }
 
-  sharePreview(slug: string, seconds: number) {
+  sharePreview(slug: string, seconds: number, more: { port?: number; once?: boolean } = {}) {
     const call = this.#patient.projects[":slug"].preview;
-    return this.#answer(call.$post({ param: encoded({ slug }), json: { seconds } }));
+    return this.#answer(call.$post({ param: encoded({ slug }), json: { seconds, ...more } }));
   }
 
   revokePreview(slug: string): Promise<ProjectView> {
