@@ -73,11 +73,7 @@ async function copy(
       await writer.write(first);
     }
     if (next === "done") return await writer.close();
-    for (let read = next; coding !== "identity"; read = null) {
-      const { value, done } = await (read ?? reader.read());
-      if (value && value.length > 0) await writer.write(value);
-      if (done) return await writer.close();
-    }
+    if (coding !== "identity") return await copyRest(reader, next, writer);
   } catch (error) {
     await Promise.allSettled([reader.cancel(error), writer?.abort(error) ?? writable.abort(error)]);
     throw error;
@@ -85,6 +81,18 @@ async function copy(
   reader.releaseLock();
   writer.releaseLock();
   await body.pipeTo(writable);
+}
+
+async function copyRest(
+  reader: Reader,
+  next: Promise<Read> | null,
+  writer: WritableStreamDefaultWriter<Uint8Array>,
+): Promise<void> {
+  for (let read = next; ; read = null) {
+    const { value, done } = await (read ?? reader.read());
+    if (value && value.length > 0) await writer.write(value);
+    if (done) return writer.close();
+  }
 }
 
 type Read = ReadableStreamReadResult<Uint8Array> | { done: true; value?: Uint8Array | undefined };
