@@ -97,6 +97,10 @@ const acts = {
   async stop(reason) {
     return reason;
   },
+  // "The project doesn't come up …": it mends nothing.
+  async The() {
+    say("I can't see why.");
+  },
   async secrets() {
     say(JSON.stringify(process.env));
   },
