@@ -46,7 +46,7 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   // The log's reader may leave. An unhandled error would be logged, and that would fail again, for ever.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const exposure = takeSecretsAway(config);
-  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? ""];
+  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", config.webhook?.secret ?? ""];
   const log = createLog({ debug: config.debugBuild, secrets });
   for (const line of exposure) log.warn(`[runner] ${line}`);
   const reporter = makeReporter(config, secrets);
@@ -59,8 +59,8 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
 
 /** From now on neither this process's environment nor its command line shows them. Answers what still does. */
 function takeSecretsAway(config: RunnerConfig): string[] {
-  const { sharedSecret, anthropicApiKey, sentry, brokerUrl, inheritEnvironment } = config;
-  const known = [sharedSecret, anthropicApiKey].filter((secret) => secret !== null);
+  const { sharedSecret, anthropicApiKey, webhook, sentry, brokerUrl, inheritEnvironment } = config;
+  const known = [sharedSecret, anthropicApiKey, webhook?.secret ?? null].filter((secret) => secret !== null);
   const shown = [...known, sentry?.dsn.username ?? "", brokerUrl.search.slice(1)];
   const failure = hideSecrets(shown.filter(({ length }) => length >= HIDDEN_FROM_LENGTH));
   for (const name of secretVariables) if (!inheritEnvironment.includes(name)) delete process.env[name];

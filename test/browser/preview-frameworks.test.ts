@@ -116,7 +116,7 @@ describe.skipIf(!isSoak)("a private preview in a frame on another site", () => {
       const { frame, errors } = await open(slug);
       await frame.getByRole("heading", { name: "First" }).waitFor();
       // The first click may come before the scripts.
-      const button = frame.getByRole("button");
+      const button = frame.getByRole("button", { name: "bread" });
       await until(
         async () => {
           await button.click();
