@@ -3,6 +3,8 @@
 import { homedir, hostname } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { type AgentSettings, parseAgents, vendorVariables } from "./builds/agents.ts";
+import type { BuildLimits } from "./builds/limits.ts";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
@@ -37,10 +39,11 @@ export interface RunnerConfig {
   /** What one deployment may take; what isn't set has a default. */
   guestLimits: Partial<GuestLimits>;
   confinement: ConfinementSettings;
-  /** The command that speaks the Agent Client Protocol; null: the built-in one. */
-  agent: string | null;
   /** Null: the default. */
   devServerIdleMs: number | null;
+  agents: AgentSettings;
+  /** What one build may take; what isn't set has a default. */
+  buildLimits: Partial<BuildLimits>;
   anthropicApiKey: string | null;
   debugBuild: boolean;
   sentry: { dsn: URL; environment: string | null; release: string | null } | null;
@@ -53,6 +56,7 @@ export class SettingError extends Error {
 
 export type Invocation =
   | { kind: "run"; config: RunnerConfig }
+  | { kind: "agents"; agents: AgentSettings; json: boolean }
   | { kind: "static"; args: string[] }
   | { kind: "template-agent" }
   | { kind: "help" | "version" };
@@ -152,6 +156,27 @@ const settings = {
     env: ["RUNNER_DEV_SERVER_IDLE"],
     about: "milliseconds without visitors after which a project's dev server stops (1800000)",
   },
+  agents: {
+    env: ["RUNNER_AGENTS"],
+    about: 'further agents, or other settings of the known ones: {"NAME":{"command":"…"}}',
+  },
+  buildTime: { env: ["RUNNER_BUILD_TIME"], about: "seconds that a build may run (7200); 0: no limit" },
+  buildSilence: {
+    env: ["RUNNER_BUILD_SILENCE"],
+    about: "seconds without a word of an agent after which its build fails (900); 0: no limit",
+  },
+  buildTurns: {
+    env: ["RUNNER_BUILD_TURNS"],
+    about: "prompts that a build gives its agent, with repairs (4); 0: no limit",
+  },
+  buildOutput: {
+    env: ["RUNNER_BUILD_OUTPUT"],
+    about: "bytes that an agent may say in a build (67108864); 0: no limit",
+  },
+  buildCost: {
+    env: ["RUNNER_BUILD_COST"],
+    about: "what a build may cost, in the currency that its agent counts in: 2.50 (no limit)",
+  },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
   sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },
@@ -159,7 +184,7 @@ const settings = {
   sentryRelease: { env: ["SENTRY_RELEASE"], about: "the release of these reports" },
 } as const satisfies Record<string, Setting>;
 
-/** Variables that no process of the runner's may get, unless RUNNER_INHERIT_ENV names them. */
+/** Variables that no process of the runner's may get, unless RUNNER_INHERIT_ENV names them. Vendors' keys are, too. */
 export const secretVariables: readonly string[] = [
   ...settings.sharedSecret.env,
   ...settings.webhookSecret.env,
@@ -183,13 +208,14 @@ export function readInvocation(
 ): Invocation {
   if (args[0] === "static") return { kind: "static", args: args.slice(1) };
   if (args[0] === "template-agent") return { kind: "template-agent" };
+  if (args[0] === "agents") return readAgentsInvocation(args.slice(1), env);
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
   if (values["version"] === true) return { kind: "version" };
   const [command = "runner", ...rest] = positionals;
   if (command !== "runner" || rest.length > 0)
     throw new SettingError(
-      `Unknown command "${positionals.join(" ")}". The only one is "runner"; see --help.`,
+      `Unknown command "${positionals.join(" ")}". There are "runner" and "agents"; see --help.`,
     );
   return { kind: "run", config: readConfig(values, env, isEnrolled) };
 }
@@ -211,10 +237,31 @@ Each flag has an environment variable; the flag wins.
 ${lines.join("\n")}
   --help, --version
 
+signalbox-runner agents [--json]
+  says for each coding agent whether it is installed, has its key, and what is missing
+
 signalbox-runner static DIR… [--spa] [--immutable DIR]…
   serves the first of these directories that has an index.html, on HOST and PORT: for deployments
 
 NODE_ENV=production or RAILWAY_ENVIRONMENT makes it a service: health server, plain logs.`;
+}
+
+function readAgentsInvocation(args: readonly string[], env: NodeJS.ProcessEnv): Invocation {
+  const unknown = args.find((argument) => argument !== "--json");
+  if (unknown !== undefined) throw new SettingError(`agents takes --json, not ${unknown}.`);
+  const setting = given(env["RUNNER_AGENTS"]);
+  const table = setting === null ? {} : parseAgents(setting);
+  if (typeof table === "string") throw new SettingError(`RUNNER_AGENTS ${table}.`);
+  return {
+    kind: "agents",
+    json: args.length > 0,
+    agents: { chosen: given(env["RUNNER_AGENT"]), table, vendors: vendorsIn(env, table) },
+  };
+}
+
+function vendorsIn(env: NodeJS.ProcessEnv, table: AgentSettings["table"]): Record<string, string> {
+  const found = [...vendorVariables(table).keys()].map((name) => [name, given(env[name])] as const);
+  return Object.fromEntries(found.filter((one): one is [string, string] => one[1] !== null));
 }
 
 function readConfig(
@@ -292,6 +339,13 @@ function readConfig(
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
   const enrols = check("enrol", flag, "0 or 1");
+  const table = agentTable(read("agents"), problems);
+  const count = (value: string) => (value === "0" ? 0 : integer(value, 1, Number.MAX_SAFE_INTEGER));
+  const buildTime = check("buildTime", count, "seconds, or 0 for no limit");
+  const buildSilence = check("buildSilence", count, "seconds, or 0 for no limit");
+  const buildTurns = check("buildTurns", count, "a number, or 0 for no limit");
+  const buildOutput = check("buildOutput", count, "bytes, or 0 for no limit");
+  const buildCost = check("buildCost", amount, "an amount such as 2.50");
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
   if (problems.length > 0 || brokerUrl === null) throw new SettingError(problems.join("\n"));
@@ -326,8 +380,24 @@ function readConfig(
       paths: guestPaths ?? [],
       users: guestUsers ?? GUEST_USERS,
     },
-    agent: text("agent"),
     devServerIdleMs: idle,
+    agents: {
+      chosen: text("agent"),
+      table,
+      vendors: {
+        ...vendorsIn(env, table),
+        ...(flags["anthropicApiKey"] === undefined
+          ? {}
+          : { ANTHROPIC_API_KEY: text("anthropicApiKey") ?? "" }),
+      },
+    },
+    buildLimits: {
+      ...(buildTime === null ? {} : { seconds: buildTime || null }),
+      ...(buildSilence === null ? {} : { silenceSeconds: buildSilence || null }),
+      ...(buildTurns === null ? {} : { turns: buildTurns || null }),
+      ...(buildOutput === null ? {} : { outputBytes: buildOutput || null }),
+      ...(buildCost === null ? {} : { cost: buildCost || null }),
+    },
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
     sentry:
@@ -391,6 +461,20 @@ function labelsOf(value: string): Record<string, string> | null {
 function variableNames(value: string): string[] | null {
   const given = value.split(",").map((name) => name.trim());
   return given.every((name) => /^[A-Za-z_]\w*$/.test(name)) ? given : null;
+}
+
+function agentTable(
+  found: { value: string; from: string } | null,
+  problems: string[],
+): AgentSettings["table"] {
+  const table = found === null ? {} : parseAgents(found.value);
+  if (typeof table !== "string") return table;
+  problems.push(`${found?.from} ${table}.`);
+  return {};
+}
+
+function amount(value: string): number | null {
+  return /^\d{1,9}(?:\.\d{1,6})?$/.test(value) ? Number(value) : null;
 }
 
 function confinementLevel(value: string): ConfinementSettings["level"] | null {

@@ -2,20 +2,31 @@ import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
 await main((runner, config) => {
-  const { devServerIdleMs, runnerId } = config;
-  const webhook = config.webhook === null ? null : { ...config.webhook, runnerId };
-  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
-  const { workspaceRoot: root, diskQuotaBytes, inheritEnvironment, confinement, guestLimits, agent } = config;
+  const {
+    workspaceRoot: root,
+    diskQuotaBytes,
+    inheritEnvironment,
+    confinement,
+    guestLimits,
+    agents,
+    buildLimits,
+    devServerIdleMs,
+    runnerId,
+  } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const told = { sendBuildEvents, send: runner.send.bind(runner), isBroker: () => runner.isBroker };
+  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
+  const webhook = config.webhook === null ? null : { ...config.webhook, runnerId };
   const options = {
     root,
     inheritEnvironment,
     confinement,
     limits: guestLimits,
-    agent,
-    ...told,
+    agents,
+    buildLimits,
+    sendBuildEvents,
+    send: runner.send.bind(runner),
+    isBroker: () => runner.isBroker,
     ...idle,
     webhook,
   };

@@ -1,3 +1,5 @@
+import { tellAgents } from "./builds/agent-report.ts";
+import { vendorVariables } from "./builds/agents.ts";
 import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
 import { LockError } from "./processes/file-lock.ts";
@@ -38,6 +40,7 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   const invocation = readInvocation(process.argv.slice(2), process.env);
   if (invocation.kind === "static") return serveStatic(invocation.args);
   if (invocation.kind === "template-agent") return runTemplateAgent();
+  if (invocation.kind === "agents") return tellAgents(invocation.agents, invocation.json);
   if (invocation.kind !== "run") {
     console.log(invocation.kind === "help" ? helpText() : version);
     return;
@@ -46,7 +49,12 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   // The log's reader may leave. An unhandled error would be logged, and that would fail again, for ever.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const exposure = takeSecretsAway(config);
-  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", config.webhook?.secret ?? ""];
+  const secrets = [
+    config.sharedSecret ?? "",
+    config.anthropicApiKey ?? "",
+    config.webhook?.secret ?? "",
+    ...vendorKeys(config),
+  ];
   const log = createLog({ debug: config.debugBuild, secrets });
   for (const line of exposure) log.warn(`[runner] ${line}`);
   const reporter = makeReporter(config, secrets);
@@ -60,10 +68,14 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
 /** From now on neither this process's environment nor its command line shows them. Answers what still does. */
 function takeSecretsAway(config: RunnerConfig): string[] {
   const { sharedSecret, anthropicApiKey, webhook, sentry, brokerUrl, inheritEnvironment } = config;
-  const known = [sharedSecret, anthropicApiKey, webhook?.secret ?? null].filter((secret) => secret !== null);
+  const known = [sharedSecret, anthropicApiKey, webhook?.secret ?? null, ...vendorKeys(config)].filter(
+    (secret) => secret !== null,
+  );
   const shown = [...known, sentry?.dsn.username ?? "", brokerUrl.search.slice(1)];
   const failure = hideSecrets(shown.filter(({ length }) => length >= HIDDEN_FROM_LENGTH));
-  for (const name of secretVariables) if (!inheritEnvironment.includes(name)) delete process.env[name];
+  const vendors = [...vendorVariables(config.agents.table).keys()];
+  for (const name of [...secretVariables, ...vendors])
+    if (!inheritEnvironment.includes(name)) delete process.env[name];
   const parents = exposingParents(known);
   return [
     ...(failure === null ? [] : [`the environment that it was started with can't be hidden: ${failure}`]),
@@ -71,6 +83,13 @@ function takeSecretsAway(config: RunnerConfig): string[] {
       ? []
       : [`others can read its secrets from ${parents.join(", ")}, which started it`]),
   ];
+}
+
+function vendorKeys({ agents }: RunnerConfig): string[] {
+  const variables = vendorVariables(agents.table);
+  return Object.entries(agents.vendors).flatMap(([name, value]) =>
+    variables.get(name) === true ? value : [],
+  );
 }
 
 function makeReporter({ sentry, runnerId }: RunnerConfig, secrets: string[]): Reporter {

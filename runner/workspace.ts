@@ -7,7 +7,9 @@ import type { Confinement } from "./confinement/confinement.ts";
 import { openConfinement } from "./confinement/open-confinement.ts";
 import { confinementSettings, type ConfinementSettings } from "./confinement/settings.ts";
 import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
-import { Agents } from "./builds/agents.ts";
+import { Agents, type AgentSettings, noAgentSettings } from "./builds/agents.ts";
+import { Gateway } from "./builds/gateway.ts";
+import { buildLimits, type BuildLimits } from "./builds/limits.ts";
 import type { NewEvent } from "./connection/connection.ts";
 import { Origins } from "./sentryvibe/origins.ts";
 import { Teller } from "./sentryvibe/teller.ts";
@@ -54,10 +56,11 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
-  /** RUNNER_AGENT: a known agent or a command; null: the embedded one. */
-  agent?: string | null;
   /** Without visitors a project's dev server stops after this. */
   devServerIdleMs?: number;
+  agents?: AgentSettings;
+  /** What one build may take. */
+  buildLimits?: Partial<BuildLimits>;
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
   /** Sends an event in SentryVibe's words. */
@@ -83,6 +86,7 @@ export class Workspace {
   readonly projects: ProjectManager;
   readonly teller: Teller;
   readonly webhook: Webhook | null;
+  readonly gateway: Gateway;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -100,6 +104,7 @@ export class Workspace {
     this.projects = parts.projects;
     this.teller = parts.teller;
     this.webhook = parts.webhook;
+    this.gateway = parts.gateway;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -118,12 +123,18 @@ export class Workspace {
     let disk: Disk | null = null;
     let confinement: Confinement | null = null;
     let shares: Shares | null = null;
+    const gateway = await Gateway.listen();
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
       confinement = await openConfinement(
         { ...confinementSettings, ...options.confinement },
-        { workspace: root, directory: join(own, "confinement"), inherit: inheritEnvironment },
+        {
+          workspace: root,
+          directory: join(own, "confinement"),
+          inherit: inheritEnvironment,
+          gatewayPort: gateway.port,
+        },
       );
       const opened = confinement;
       const limits = { ...guestLimits(), ...options.limits };
@@ -192,10 +203,12 @@ export class Workspace {
         logs,
         timing: { ...deploymentTiming, ...timing },
         inheritEnvironment,
-        agents: new Agents(options.agent ?? null),
         outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
         ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
         serverEvent: (slug, event) => teller.server(slug, event),
+        agents: new Agents(options.agents ?? noAgentSettings),
+        gateway,
+        buildLimits: { ...buildLimits, ...options.buildLimits },
       });
       opening.projects = projects;
       const parts = {
@@ -212,11 +225,13 @@ export class Workspace {
         webhook,
         confinement,
         shares,
+        gateway,
       };
       return new Workspace(parts, lock);
     } catch (error) {
       await shares?.close();
       await confinement?.close();
+      await gateway.close();
       disk?.close();
       lock.release();
       throw error;
@@ -231,6 +246,7 @@ export class Workspace {
     await this.logs.close();
     await this.shares.close();
     await this.confinement.close();
+    await this.gateway.close();
     this.disk.close();
     this.#lock.release();
   }

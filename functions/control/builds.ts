@@ -5,7 +5,6 @@ import { RunnerProjects } from "../projects/runner-projects.ts";
 import { projectOfBuild, type BuildView } from "../protocol/builds.ts";
 import { hubOf } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
-import { OPERATOR } from "./commit-change.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
 import { controlRouter } from "./openapi.ts";
@@ -17,13 +16,13 @@ export const builds = controlRouter()
   .openapi(routes.create, async (c) => {
     const context = c.env.control;
     const { slug } = c.req.valid("param");
-    const { prompt, agent = null } = c.req.valid("json");
+    const { prompt, agent = null, limits } = c.req.valid("json");
     const id = newBuildId(slug);
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(id, "build.create"),
       act: async () => {
         const { runnerId } = await requireProject(context, slug);
-        return new RunnerProjects(context.env, runnerId).build(slug, { id, prompt, agent });
+        return new RunnerProjects(context.env, runnerId).build(slug, { id, prompt, agent, limits });
       },
     });
     return c.json(answer, 202);
@@ -48,7 +47,7 @@ export const builds = controlRouter()
       ...asViewed(id, "build.cancel"),
       act: async () => {
         const { slug, runner } = await runnerOf(context, id);
-        return runner.cancel(slug, id, OPERATOR);
+        return runner.cancel(slug, id, context.caller.actor);
       },
     });
     return c.json(answer, 200);
@@ -61,7 +60,7 @@ export const builds = controlRouter()
       ...asViewed(id, "build.answer"),
       act: async () => {
         const { slug, runner } = await runnerOf(context, id);
-        return runner.answer(slug, id, request, { option, by: OPERATOR });
+        return runner.answer(slug, id, request, { option, by: context.caller.actor });
       },
     });
     return c.json(answer, 200);

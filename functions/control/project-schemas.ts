@@ -43,7 +43,21 @@ export const projectChange = z
   .strictObject({ name: z.string().min(1).max(100).optional(), public: z.boolean().optional() })
   .openapi("ProjectChange");
 
-export const buildBody = z.strictObject({ prompt, agent: agent.optional() }).openapi("NewBuild");
+/** The stricter one of the runner's and these holds. */
+const limits = z
+  .strictObject({
+    seconds: z.number().positive().max(604_800).optional(),
+    silenceSeconds: z.number().positive().max(604_800).optional(),
+    turns: z.number().int().positive().max(1_000).optional(),
+    outputBytes: z.number().int().positive().optional(),
+    /** In the currency that the agent counts in. */
+    cost: z.number().positive().optional(),
+  })
+  .openapi("BuildLimits");
+
+export const buildBody = z
+  .strictObject({ prompt, agent: agent.optional(), limits: limits.optional() })
+  .openapi("NewBuild");
 export const buildPath = z.object({
   id: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…"),
 });

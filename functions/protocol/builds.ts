@@ -49,7 +49,18 @@ export type BuildFact =
       type: "question";
       request: string;
       title: string;
+      /** None: the answer is a text of the person's own. */
       options: { id: string; name: string; kind: string }[];
+    }
+  /** A command that the agent runs through its client. */
+  | {
+      type: "terminal";
+      id: string;
+      command: string;
+      status: "running" | "exited";
+      exitCode?: number | null;
+      signal?: string | null;
+      output?: string;
     }
   | { type: "answer"; request: string; option: string | null; by: string }
   | { type: "usage"; usedTokens: number; contextTokens: number; cost?: { amount: number; currency: string } }

@@ -163,6 +163,17 @@ export interface NewBuild {
   id: string;
   prompt: string;
   agent: string | null;
+  /** Beside the runner's; the stricter one of each holds. */
+  limits?:
+    | {
+        seconds?: number | undefined;
+        silenceSeconds?: number | undefined;
+        turns?: number | undefined;
+        outputBytes?: number | undefined;
+        /** In the currency that the agent counts in. */
+        cost?: number | undefined;
+      }
+    | undefined;
 }
 
 export interface NewAnswer {

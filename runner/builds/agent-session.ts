@@ -14,12 +14,14 @@ import {
 import type { BuildFact } from "../../functions/protocol/builds.ts";
 import { isObject } from "../../functions/protocol/control.ts";
 import type { HostedProcess } from "../processes/hosted-process.ts";
+import { AgentRequests, type AgentQuestion, type StartCommand } from "./agent-requests.ts";
 import { factOf } from "./agent-updates.ts";
 import { jsonLines, type LineReader } from "./json-lines.ts";
 
 /** 46 s were seen for a first start with a cold disk. */
 const START_LIMIT_MS = 90_000;
 /** After a cancel an agent may finish what it says; one that doesn't is ended. */
+const INPUT_END_GRACE_MS = 1_000;
 const CANCEL_GRACE_MS = 5_000;
 /** Some agents send the last updates after the turn's answer. */
 const LATE_UPDATES_MS = 50;
@@ -37,6 +39,10 @@ export interface AgentTold {
   fact(fact: BuildFact): void;
   /** Answers the id of an offered option; null: nobody chose. */
   permission(request: RequestPermissionRequest): Promise<string | null>;
+  /** Answers a form's field. */
+  question(question: AgentQuestion): Promise<string | null>;
+  /** Bytes that the agent has written, whatever they say. */
+  heard(bytes: number): void;
 }
 
 export interface AgentSessionOptions {
@@ -46,9 +52,17 @@ export interface AgentSessionOptions {
   directory: string;
   /** A session of an earlier build of this directory. */
   resume: string | null;
+  /** The mode that the session must be in; null: the agent's own. */
+  mode: string | null;
+  /** `_meta` of a new session. */
+  meta: Record<string, unknown>;
+  /** Starts what the agent wants run. */
+  run: StartCommand;
   told: AgentTold;
   /** Starts the agent; `output` takes what it writes. */
   start: (output: (stream: "stdout" | "stderr", output: Readable) => Promise<void>) => Promise<HostedProcess>;
+  /** Its process is gone. */
+  ended: () => void;
   /** Ends the start; once the session is open, {@link AgentSession.cancel} does. */
   signal: AbortSignal;
   /** What the agent says beside the protocol. */
@@ -62,6 +76,8 @@ export class AgentSession {
   readonly id: string;
   /** Whether it goes on with an earlier build's session. */
   readonly isResumed: boolean;
+  readonly takesImages: boolean;
+  readonly #requests: AgentRequests;
   readonly #options: AgentSessionOptions;
   readonly #process: HostedProcess;
   readonly #connection: ClientConnection;
@@ -71,8 +87,11 @@ export class AgentSession {
     options: AgentSessionOptions,
     process: HostedProcess,
     connection: ClientConnection,
-    { id, isResumed }: { id: string; isResumed: boolean },
+    requests: AgentRequests,
+    { id, isResumed, takesImages }: Opened,
   ) {
+    this.#requests = requests;
+    this.takesImages = takesImages;
     this.#options = options;
     this.#process = process;
     this.#connection = connection;
@@ -84,12 +103,21 @@ export class AgentSession {
   static async open(options: AgentSessionOptions): Promise<AgentSession> {
     const { agent, aside, signal, startLimitMs = START_LIMIT_MS } = options;
     signal.throwIfAborted();
-    const gate = { isOpen: true };
+    const gate: Gate = { isOpen: true, modeChanged: null };
     const lines = jsonLines(readerOf(options, gate));
+    const { told, run: start, directory } = options;
+    const requests = new AgentRequests({
+      directory,
+      start,
+      fact: (fact) => told.fact(fact),
+      ask: (question) => told.question(question),
+    });
     // The stream reads on to the end: what nobody takes any more mustn't hold the process.
     const process = await options.start(async (stream, output) => {
-      if (stream === "stdout") output.pipe(lines);
-      else for await (const chunk of output) aside(String(chunk));
+      if (stream === "stdout") {
+        output.on("data", (chunk: Buffer) => told.heard(chunk.length));
+        output.pipe(lines);
+      } else for await (const chunk of output) aside(String(chunk));
       await new Promise((resolve) => output.once("close", resolve));
     });
     const { stdin } = process;
@@ -99,8 +127,8 @@ export class AgentSession {
       Writable.toWeb(stdin) as WritableStream<Uint8Array>,
       Readable.toWeb(lines) as ReadableStream<Uint8Array>,
     );
-    const connection = connect(options).connect(stream);
-    void process.exited.then(() => connection.close());
+    const connection = connect(options, requests).connect(stream);
+    void process.exited.then(() => connection.close()).then(options.ended);
     const limit = AbortSignal.timeout(startLimitMs);
     const giveUp = (): void => void process.stop();
     signal.addEventListener("abort", giveUp);
@@ -111,7 +139,7 @@ export class AgentSession {
         `${agent} didn't start within ${startLimitMs / 1_000} s`,
         openSession(connection, options, gate),
       );
-      return new AgentSession(options, process, connection, session);
+      return new AgentSession(options, process, connection, requests, session);
     } catch (error) {
       const isOver = connection.signal.aborted;
       connection.close();
@@ -151,37 +179,62 @@ export class AgentSession {
     await this.stop();
   }
 
-  /** Ends the agent with all that it started. */
+  /** Ends the agent with all that it started. The end of its input ends an agent that is well. */
   async stop(): Promise<void> {
     this.#process.stdin?.end();
+    await this.#requests.close();
+    await Promise.race([this.#process.exited, sleep(INPUT_END_GRACE_MS, undefined, { ref: false })]);
     await this.#process.stop();
     this.#connection.close();
   }
 }
 
+/** What an agent says of its session before anything is asked of it. */
+interface Opened {
+  id: string;
+  isResumed: boolean;
+  takesImages: boolean;
+}
+
+interface Gate {
+  /** Shut while a session is loaded. */
+  isOpen: boolean;
+  modeChanged: ((mode: string) => void) | null;
+}
+
 /** What the agent may ask of us. */
-function connect({ told }: AgentSessionOptions) {
-  return client({ name: "signalbox" }).onRequest(
-    methods.client.session.requestPermission,
-    async ({ params }) => {
+function connect({ told }: AgentSessionOptions, requests: AgentRequests) {
+  const { fs, terminal, elicitation, session } = methods.client;
+  return client({ name: "signalbox" })
+    .onRequest(session.requestPermission, async ({ params }) => {
       const option = await told.permission(params);
       return option === null
         ? { outcome: { outcome: "cancelled" } }
         : { outcome: { outcome: "selected", optionId: option } };
-    },
-  );
+    })
+    .onRequest(fs.readTextFile, ({ params }) => requests.readTextFile(params))
+    .onRequest(fs.writeTextFile, ({ params }) => requests.writeTextFile(params))
+    .onRequest(terminal.create, ({ params }) => requests.createTerminal(params))
+    .onRequest(terminal.output, ({ params }) => requests.terminalOutput(params.terminalId))
+    .onRequest(terminal.waitForExit, ({ params }) => requests.waitForExit(params.terminalId))
+    .onRequest(terminal.kill, ({ params }) => requests.killTerminal(params.terminalId))
+    .onRequest(terminal.release, ({ params }) => requests.releaseTerminal(params.terminalId))
+    .onRequest(elicitation.create, ({ params }) => requests.elicit(params));
 }
 
 /**
  * Reads an agent's updates itself, in their order: the protocol's own reader refuses one that is newer than it. While
  * the gate is shut a session is loaded, whose replay is no news.
  */
-function readerOf({ told, directory, aside }: AgentSessionOptions, gate: { isOpen: boolean }): LineReader {
+function readerOf({ told, directory, aside }: AgentSessionOptions, gate: Gate): LineReader {
   return {
     dropped: aside,
     takes({ method, params }) {
       if (method !== methods.client.session.update) return false;
-      const fact = gate.isOpen && isObject(params) ? factOf(params["update"], directory) : null;
+      const update = isObject(params) ? params["update"] : null;
+      if (isObject(update) && update["sessionUpdate"] === "current_mode_update")
+        gate.modeChanged?.(String(update["currentModeId"]));
+      const fact = gate.isOpen ? factOf(update, directory) : null;
       if (fact !== null) told.fact(fact);
       return true;
     },
@@ -190,30 +243,45 @@ function readerOf({ told, directory, aside }: AgentSessionOptions, gate: { isOpe
 
 async function openSession(
   connection: ClientConnection,
-  { agent, directory, resume }: AgentSessionOptions,
-  gate: { isOpen: boolean },
-): Promise<{ id: string; isResumed: boolean }> {
+  options: AgentSessionOptions,
+  gate: Gate,
+): Promise<Opened> {
+  const { agent, directory, resume, meta } = options;
   const hello = await connection.agent.request(methods.agent.initialize, {
     protocolVersion: PROTOCOL_VERSION,
     clientInfo: { name: "signalbox", version: "1" },
-    clientCapabilities: {},
+    clientCapabilities: {
+      fs: { readTextFile: true, writeTextFile: true },
+      terminal: true,
+      elicitation: { form: {} },
+    },
   });
   if (hello.protocolVersion !== PROTOCOL_VERSION) {
     throw new AgentFailure(
       `${agent} speaks version ${hello.protocolVersion} of the Agent Client Protocol; Signalbox speaks ${PROTOCOL_VERSION}`,
     );
   }
-  const place: NewSessionRequest = { cwd: directory, mcpServers: [] };
+  const place: NewSessionRequest = {
+    cwd: directory,
+    mcpServers: [],
+    ...(Object.keys(meta).length === 0 ? {} : { _meta: meta }),
+  };
+  const { loadSession, sessionCapabilities, promptCapabilities } = hello.agentCapabilities ?? {};
+  const takesImages = promptCapabilities?.image ?? false;
   if (resume !== null) {
-    const { loadSession, sessionCapabilities } = hello.agentCapabilities ?? {};
     const can = { sessionId: resume, ...place };
     try {
-      if (sessionCapabilities?.resume) await connection.agent.request(methods.agent.session.resume, can);
+      let answer: SessionModes | null = null;
+      if (sessionCapabilities?.resume)
+        answer = await connection.agent.request(methods.agent.session.resume, can);
       else if (loadSession) {
         gate.isOpen = false;
-        await connection.agent.request(methods.agent.session.load, can);
+        answer = await connection.agent.request(methods.agent.session.load, can);
       }
-      if (sessionCapabilities?.resume || loadSession) return { id: resume, isResumed: true };
+      if (answer !== null) {
+        await requireMode(connection, resume, answer, options, gate);
+        return { id: resume, isResumed: true, takesImages };
+      }
     } catch (error) {
       // Gone, or of another directory: a new one has to do.
       if (!(error instanceof RequestError) || error.code === NOT_LOGGED_IN) throw error;
@@ -221,8 +289,37 @@ async function openSession(
       gate.isOpen = true;
     }
   }
-  const { sessionId } = await connection.agent.request(methods.agent.session.new, place);
-  return { id: sessionId, isResumed: false };
+  const answer = await connection.agent.request(methods.agent.session.new, place);
+  await requireMode(connection, answer.sessionId, answer, options, gate);
+  return { id: answer.sessionId, isResumed: false, takesImages };
+}
+
+interface SessionModes {
+  modes?: { currentModeId: string; availableModes: { id: string }[] } | null;
+}
+
+/** An agent in another mode than its entry says may ask nobody. Throws {@link AgentFailure} unless it is in that mode. */
+async function requireMode(
+  connection: ClientConnection,
+  sessionId: string,
+  { modes }: SessionModes,
+  { agent, mode, aside }: AgentSessionOptions,
+  gate: Gate,
+): Promise<void> {
+  if (mode === null) return;
+  const known = modes?.availableModes.map(({ id }) => id) ?? [];
+  if (!known.includes(mode)) {
+    throw new AgentFailure(
+      `${agent} has no mode ${mode}, which its entry in RUNNER_AGENTS asks for; it has ${known.join(", ") || "none"}`,
+    );
+  }
+  const set = () => connection.agent.request(methods.agent.session.setMode, { sessionId, modeId: mode });
+  if (modes?.currentModeId !== mode) await set();
+  gate.modeChanged = (changed) => {
+    if (changed === mode) return;
+    aside(`${agent} changed its mode to ${changed}; Signalbox sets ${mode} again.`);
+    set().catch((error: unknown) => aside(`${agent} doesn't go back to mode ${mode}: ${String(error)}`));
+  };
 }
 
 async function within<T>(limit: AbortSignal, reason: string, work: Promise<T>): Promise<T> {
@@ -242,7 +339,9 @@ function asFailure(error: unknown, agent: string): Error {
   if (error instanceof AgentFailure) return error;
   if (error instanceof RequestError) {
     const hint =
-      error.code === NOT_LOGGED_IN ? `: nobody is logged in to ${agent}; log in on the runner's machine` : "";
+      error.code === NOT_LOGGED_IN
+        ? `: nobody is logged in; signalbox-runner agents says what is missing`
+        : "";
     return new AgentFailure(`${agent} refused: ${error.message}${hint}`);
   }
   return error instanceof Error ? error : new AgentFailure(String(error));

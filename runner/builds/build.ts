@@ -10,10 +10,12 @@ import { StepFailure } from "../deployments/steps.ts";
 import { buildFile, type BuildManifest } from "../projects/manifest.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
+import type { AgentQuestion } from "./agent-requests.ts";
 import { AgentFailure, type AgentSession, type AgentTold } from "./agent-session.ts";
 import { toolOf } from "./agent-updates.ts";
 import type { EventLog } from "./event-log.ts";
 import { FactWriter } from "./fact-writer.ts";
+import { type BuildLimits, LimitWatch, stricter } from "./limits.ts";
 import { permit } from "./permissions.ts";
 
 /** How often a build's agent is given the error of its dev server to mend. */
@@ -29,6 +31,14 @@ export interface BuildWork {
     aside: (line: string) => void,
     signal: AbortSignal,
   ): Promise<AgentSession>;
+  /** What this runner lets a build take. */
+  readonly limits: BuildLimits;
+  /** What the agent's session has cost when the build begins, as the agent counts. */
+  costBefore(agent: string): number;
+  /** What the agent's session has cost now. */
+  costs(agent: string, amount: number): void;
+  /** Of earlier builds, for an agent that begins anew; null: there were none. */
+  summary(id: string): Promise<string | null>;
   /** Whether this agent can do something about an error. */
   canRepair(agent: string): boolean;
   /** Installs what the project depends on; null: nothing. */
@@ -53,6 +63,9 @@ export class Build {
   readonly #questions = new Map<string, Question>();
   #manifest: BuildManifest;
   #session: AgentSession | null = null;
+  #watch: LimitWatch | null = null;
+  /** The limit that ended it. */
+  #limit: string | null = null;
   #cancelledBy: string | null = null;
   #isHalted = false;
   #failedStep: BuildStep = "agent";
@@ -109,16 +122,27 @@ export class Build {
   }
 
   async #run(): Promise<void> {
+    const { agent } = this.#manifest;
+    const limits = stricter(this.#work.limits, this.#manifest.limits);
+    const costBefore = this.#work.costBefore(agent);
+    this.#watch = new LimitWatch(
+      limits,
+      () => (this.#session?.isResumed === true ? costBefore : 0),
+      (reason) => this.#limitReached(reason),
+    );
     try {
       await this.#become("running");
       this.#abort.signal.throwIfAborted();
       await this.#turn([this.#manifest.prompt]);
       await this.#bringUp();
+      // Whoever reads that it is over may count on nothing of it being left.
+      await this.#closeSession();
       await this.#become("completed");
     } catch (error) {
+      await this.#closeSession();
       await this.#ended(error);
     } finally {
-      await this.#closeSession();
+      this.#watch.close();
       this.#writer.flush();
       await this.#saves;
       await this.events.flushed();
@@ -156,7 +180,7 @@ export class Build {
     if (question === undefined) {
       throw new RunnerError("question_not_found", `Build ${this.id} waits for no answer to ${request}.`);
     }
-    if (option !== null && !question.options.includes(option)) {
+    if (option !== null && question.options.length > 0 && !question.options.includes(option)) {
       throw new RunnerError("invalid_request", `Choose one of: ${question.options.join(", ")}.`, "option");
     }
     this.#writer.write({ type: "answer", request, option, by });
@@ -165,8 +189,17 @@ export class Build {
 
   async #turn(prompt: string[]): Promise<void> {
     await this.#step("agent", async () => {
+      this.#watch?.turn();
+      this.#abort.signal.throwIfAborted();
+      const isFirst = this.#session === null;
       this.#session ??= await this.#openSession();
-      const reason = await this.#session.prompt(prompt.map((text) => ({ type: "text", text })));
+      const summary = isFirst && !this.#session.isResumed ? await this.#work.summary(this.id) : null;
+      if (this.#watch !== null) this.#watch.isAtWork = true;
+      const reason = await this.#session
+        .prompt([...(summary === null ? [] : [summary]), ...prompt].map((text) => ({ type: "text", text })))
+        .finally(() => {
+          if (this.#watch !== null) this.#watch.isAtWork = false;
+        });
       this.#writer.flush();
       this.#abort.signal.throwIfAborted();
       if (reason !== "end_turn")
@@ -178,8 +211,14 @@ export class Build {
   #openSession(): Promise<AgentSession> {
     const { agent } = this.#manifest;
     const told: AgentTold = {
-      fact: (fact) => this.#writer.write(fact),
+      fact: (fact) => {
+        this.#writer.write(fact);
+        this.#watch?.fact(fact);
+        if (fact.type === "usage" && fact.cost !== undefined) this.#work.costs(agent, fact.cost.amount);
+      },
       permission: (request) => this.#permission(request),
+      question: (question) => this.#ask(question),
+      heard: (bytes) => this.#watch?.heard(bytes),
     };
     const aside = (line: string): void =>
       this.#writer.write({ type: "log", step: "agent", text: line.slice(0, LOG_LIMIT) });
@@ -249,28 +288,41 @@ export class Build {
     const { options } = request;
     const allowed = permit(request, this.#work.directory);
     if (allowed !== null) return allowed;
-    const id = `q${this.#questions.size + 1}-${this.events.seq + 1}`;
     const { title = "The agent asks for permission" } = toolOf({ ...request.toolCall }, this.#work.directory);
-    this.#writer.write({
-      type: "question",
-      request: id,
+    return this.#ask({
       title,
       options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
     });
+  }
+
+  /** Null: the build ended before anybody answered, or nobody chose. */
+  async #ask({ title, options }: AgentQuestion): Promise<string | null> {
+    const id = `q${this.#questions.size + 1}-${this.events.seq + 1}`;
+    this.#writer.write({ type: "question", request: id, title, options });
     const answered = new Promise<string | null>((resolve) => {
       if (this.#abort.signal.aborted) resolve(null);
-      else this.#questions.set(id, { options: options.map(({ optionId }) => optionId), answer: resolve });
+      else this.#questions.set(id, { options: options.map((option) => option.id), answer: resolve });
     });
+    if (this.#watch !== null) this.#watch.isWaiting = true;
     await this.#become("waiting", title);
     const chosen = await answered;
     this.#questions.delete(id);
+    if (this.#watch !== null) this.#watch.isWaiting = this.#questions.size > 0;
     if (!this.#abort.signal.aborted && this.#questions.size === 0) await this.#become("running");
     return chosen;
+  }
+
+  #limitReached(reason: string): void {
+    this.#limit = `It reached ${reason}.`;
+    for (const { answer } of this.#questions.values()) answer(null);
+    this.#abort.abort(new StepFailure(this.#limit, []));
+    void this.#session?.cancel();
   }
 
   async #ended(error: unknown): Promise<void> {
     if (this.#isHalted) return;
     if (this.#cancelledBy !== null) return this.#become("cancelled", `${this.#cancelledBy} cancelled it.`);
+    if (this.#limit !== null) return this.#become("failed", this.#limit);
     if (
       !(error instanceof AgentFailure) &&
       !(error instanceof StepFailure) &&

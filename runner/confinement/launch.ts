@@ -7,6 +7,8 @@ export interface ShellCommand {
   cwd: string;
   /** The whole environment. */
   env: Readonly<Record<string, string>>;
+  /** Its standard input is the caller's to write. */
+  takesInput?: boolean;
 }
 
 /** What is spawned for it, which may be a wrapper around a wrapper. */
@@ -41,8 +43,12 @@ const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
  * would have no time to: so this one waits for the rest then, until the runner's patience ends. It is alone with the
  * namespace's own process 1 at last.
  */
-const AS_FIRST = `trap : TERM; eval "$(cat)"; s=$?
+const AS_FIRST = `trap : TERM; eval "$script"; s=$?
 if [ $s = 143 ]; then while set -- /proc/[0-9]*; [ $# -gt 2 ]; do sleep 0.05; done; fi; exit $s`;
+/** A shell reads a pipe byte by byte, so what follows this line is the command's. */
+const END_OF_SCRIPT = "# the command's own input follows";
+const READ_SCRIPT = `script=; while IFS= read -r line && [ "$line" != "${END_OF_SCRIPT}" ]; do script="$script$line
+"; done`;
 /** The shell's own word on how its command ended goes nowhere. */
 const HUSHED = "exec 3>&2 2>/dev/null;";
 
@@ -52,18 +58,23 @@ const HUSHED = "exec 3>&2 2>/dev/null;";
  */
 export function wrapped(
   wrappers: readonly string[],
-  { command, cwd, env }: ShellCommand,
+  { command, cwd, env, takesInput = false }: ShellCommand,
   { umask, isFirst }: { umask: "007" | "022"; isFirst: boolean },
 ): Launch {
   const [file = "", ...args] = wrappers;
   const variables = Object.entries(env).map(([name, value]) => quoted(`${name}=${value}`));
   return {
     file,
-    args: [...args, "/bin/sh", "-c", `printf '\\036' >&2; ${isFirst ? AS_FIRST : 'eval "$(cat)"'}`],
+    args: [
+      ...args,
+      "/bin/sh",
+      "-c",
+      `printf '\\036' >&2; ${READ_SCRIPT}; ${isFirst ? AS_FIRST : 'eval "$script"'}`,
+    ],
     cwd: "/",
     env: { PATH: SYSTEM_PATH },
     // Only now: root without its powers couldn't enter a directory of the guest's.
-    input: `umask ${umask}; cd ${quoted(cwd)} || exit 126; ${isFirst ? HUSHED : "exec"} /usr/bin/env -i ${variables.join(" ")} /bin/sh -c ${quoted(command)} </dev/null${isFirst ? " 2>&3 3>&-" : ""}`,
+    input: `umask ${umask}; cd ${quoted(cwd)} || exit 126; ${isFirst ? HUSHED : "exec"} /usr/bin/env -i ${variables.join(" ")} /bin/sh -c ${quoted(command)}${takesInput ? "" : " </dev/null"}${isFirst ? " 2>&3 3>&-" : ""}\n${END_OF_SCRIPT}\n`,
   };
 }
 

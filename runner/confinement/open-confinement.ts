@@ -21,6 +21,8 @@ export interface ConfinementPlace {
   /** Of the runner, for what guests see in place of the machine's files. */
   directory: string;
   inherit: readonly string[];
+  /** Of the way from agents to their vendors. */
+  gatewayPort?: number;
 }
 
 /**
@@ -86,6 +88,7 @@ async function trySandbox(
         ...settings.ports,
         ...ownLoopbackPorts(place.inherit),
         ...(proxy === null ? [] : [proxy.port]),
+        ...(place.gatewayPort === undefined ? [] : [place.gatewayPort]),
       ]),
     ],
     isOpen: proxy === null,

@@ -98,7 +98,12 @@ export class HostedProcess {
     try {
       await journal.record({ ...entry, leader: null });
       signal?.throwIfAborted();
-      const launch = confine({ command, cwd, env: { ...env, [MARKER_VARIABLE]: marker } });
+      const launch = confine({
+        command,
+        cwd,
+        env: { ...env, [MARKER_VARIABLE]: marker },
+        takesInput: options.input === true,
+      });
       launched = launch;
       child = spawnDetached(
         entering(launch, group && marker, options.userProcesses ?? null),

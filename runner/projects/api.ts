@@ -10,10 +10,19 @@ import type { ProjectManager } from "./project-manager.ts";
 type ProjectRoute = Extract<keyof RunnerAnswers, `${string} projects/${string}`>;
 
 const newProject = z.strictObject({ name: z.string().min(1).max(100), agent: z.string().nullable() });
+/** What {@link NewBuild.limits} says. */
+const buildLimits = z.strictObject({
+  seconds: z.number().positive().optional(),
+  silenceSeconds: z.number().positive().optional(),
+  turns: z.int().positive().optional(),
+  outputBytes: z.int().positive().optional(),
+  cost: z.number().positive().optional(),
+});
 const newBuild = z.strictObject({
   id: z.string().regex(BUILD_ID_PATTERN),
   prompt: z.string().min(1).max(PROMPT_LIMIT),
   agent: z.string().nullable(),
+  limits: buildLimits.optional(),
 });
 const cancellation = z.strictObject({ by: z.string() });
 const newAnswer = z.strictObject({ option: z.string().nullable(), by: z.string() });
@@ -43,8 +52,8 @@ export function projectRoutes(
       return { status: 200, body: { removed: true } };
     },
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
-      const { id, prompt, agent } = await body(request, newBuild);
-      const build = await projects.forNewWork(slug).addBuild(id, prompt, agent);
+      const asked = await body(request, newBuild);
+      const build = await projects.forNewWork(slug).addBuild(asked);
       return { status: 202, body: build.view };
     },
     "GET projects/*/builds/*": async (_request, _url, [, slug = "", , id = ""]) => ({

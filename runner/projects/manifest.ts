@@ -13,6 +13,8 @@ const projectManifest = z.object({
   agent: z.string(),
   /** The agents' own sessions, by agent, for builds that go on. */
   sessions: z.record(z.string(), z.string()),
+  /** What those sessions have cost, as the agents count. */
+  costs: z.record(z.string(), z.number()).default({}),
   framework: z.string().nullable(),
   /** The system user of its processes, where guests have one. */
   user: z.object({ uid: z.int(), gid: z.int() }).nullable().default(null),
@@ -29,6 +31,16 @@ const buildManifest = z.object({
   reason: z.string().nullable(),
   /** How often the agent was given an error to mend. */
   repairs: z.int(),
+  /** Of its own, beside the runner's. */
+  limits: z
+    .object({
+      seconds: z.number().optional(),
+      silenceSeconds: z.number().optional(),
+      turns: z.int().optional(),
+      outputBytes: z.int().optional(),
+      cost: z.number().optional(),
+    })
+    .default({}),
   createdAt: z.string(),
   updatedAt: z.string(),
 });

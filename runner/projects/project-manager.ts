@@ -45,13 +45,7 @@ export class ProjectManager {
       if (known !== undefined) return known.view;
       this.#refuseNew();
       const { agents, disk } = this.#parts;
-      if (agent !== null && agents.find(agent) === null) {
-        throw new RunnerError(
-          "invalid_request",
-          `There is no agent ${agent}: ${agents.names.join(", ")}.`,
-          "agent",
-        );
-      }
+      if (agent !== null) agents.require(agent);
       (await disk.reserve(0)).release();
       const manifest: ProjectManifest = {
         schema: 1,
@@ -59,6 +53,7 @@ export class ProjectManager {
         name,
         agent: agent ?? agents.defaultName,
         sessions: {},
+        costs: {},
         framework: null,
         user: null,
         createdAt: new Date().toISOString(),

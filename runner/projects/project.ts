@@ -3,7 +3,10 @@ import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ProjectView } from "../../functions/protocol/builds.ts";
 import { AgentSession, type AgentTold } from "../builds/agent-session.ts";
-import type { Agents } from "../builds/agents.ts";
+import type { AgentCommand, Agents } from "../builds/agents.ts";
+import type { Gateway, Passage } from "../builds/gateway.ts";
+import type { BuildLimits, OwnLimits } from "../builds/limits.ts";
+import { summaryOf } from "../builds/summary.ts";
 import { Build, type BuildWork } from "../builds/build.ts";
 import { EventLog } from "../builds/event-log.ts";
 import type { Outbox } from "../builds/outbox.ts";
@@ -46,6 +49,16 @@ export interface ProjectParts {
   readonly devServerIdleMs?: number;
   /** Hears of each project's dev server. */
   readonly serverEvent: (slug: string, event: DevServerEvent) => void;
+  readonly gateway: Gateway;
+  readonly buildLimits: BuildLimits;
+}
+
+/** A prompt as it was asked for. */
+export interface AskedBuild {
+  id: string;
+  prompt: string;
+  agent: string | null;
+  limits?: OwnLimits | undefined;
 }
 
 /** Builds that a project remembers; the oldest are forgotten first. */
@@ -115,18 +128,12 @@ export class Project implements BuildWork {
   }
 
   /** Accepts a prompt, or answers the build of the same id. Errors: `invalid_request`, `too_many_builds`, `disk_full`. */
-  async addBuild(id: string, prompt: string, agentName: string | null): Promise<Build> {
+  async addBuild({ id, prompt, agent: agentName, limits = {} }: AskedBuild): Promise<Build> {
     const known = this.#builds.get(id);
     if (known !== undefined) return known;
     const { agents, disk } = this.#parts;
     const agent = agentName ?? this.#manifest.agent;
-    if (agents.find(agent) === null) {
-      throw new RunnerError(
-        "invalid_request",
-        `There is no agent ${agent}: ${agents.names.join(", ")}.`,
-        "agent",
-      );
-    }
+    agents.require(agent);
     if ([...this.#builds.values()].filter((build) => !build.isOver).length >= QUEUE_LIMIT) {
       throw new RunnerError("too_many_builds", `${QUEUE_LIMIT} builds of this project wait already.`);
     }
@@ -140,6 +147,7 @@ export class Project implements BuildWork {
       state: "queued",
       reason: null,
       repairs: 0,
+      limits,
       createdAt: now,
       updatedAt: now,
     } as const;
@@ -192,23 +200,54 @@ export class Project implements BuildWork {
     aside: (line: string) => void,
     signal: AbortSignal,
   ): Promise<AgentSession> {
-    const { agents } = this.#parts;
-    const known = agents.find(agent);
-    if (known === null)
-      throw new RunnerError("invalid_request", `There is no agent ${agent} any more.`, "agent");
+    const known = this.#parts.agents.require(agent);
     const step = await this.#step("agent", known.command, new AbortController().signal);
+    const passage = this.#passageOf(known);
     const session = await AgentSession.open({
       agent,
       directory: this.directory,
       resume: this.#manifest.sessions[agent] ?? null,
+      mode: known.mode,
+      meta: known.meta,
       told,
       aside,
       signal,
-      start: (output) => startPiped({ ...step, inherit: [...step.inherit, ...known.inherit] }, output),
+      run: (command, output) => startPiped({ ...step, command }, output),
+      start: (output) =>
+        startPiped(
+          {
+            ...step,
+            inherit: [...step.inherit, ...known.inherit],
+            given: { ...step.given, ...givenTo(known, passage) },
+          },
+          output,
+        ),
+      ended: () => passage?.revoke(),
+    }).catch((error: unknown) => {
+      passage?.revoke();
+      throw error;
     });
     this.#manifest = { ...this.#manifest, sessions: { ...this.#manifest.sessions, [agent]: session.id } };
     await projectFile.save(this.#own, this.#manifest);
     return session;
+  }
+
+  get limits(): BuildLimits {
+    return this.#parts.buildLimits;
+  }
+
+  costBefore(agent: string): number {
+    return this.#manifest.costs[agent] ?? 0;
+  }
+
+  costs(agent: string, amount: number): void {
+    this.#manifest = { ...this.#manifest, costs: { ...this.#manifest.costs, [agent]: amount } };
+  }
+
+  /** Of what the last builds did. */
+  async summary(id: string): Promise<string | null> {
+    const before = [...this.#builds.values()].filter((build) => build.id !== id && build.isOver);
+    return summaryOf(before.map(({ view, events }) => ({ view, events: events.after(0, Infinity) })));
   }
 
   canRepair(agent: string): boolean {
@@ -246,6 +285,14 @@ export class Project implements BuildWork {
     this.#manifest = { ...this.#manifest, framework };
     await projectFile.save(this.#own, this.#manifest);
     return { port, framework };
+  }
+
+  /** Null: its entry names no vendor. */
+  #passageOf(agent: AgentCommand): Passage | null {
+    const { agents, gateway } = this.#parts;
+    const vendor = agents.vendorOf(agent);
+    if (vendor === null || vendor.key === null) return null;
+    return gateway.open({ ...vendor, key: vendor.key });
   }
 
   get #owner(): string {
@@ -339,4 +386,10 @@ export class Project implements BuildWork {
       port: null,
     };
   }
+}
+
+function givenTo({ env }: AgentCommand, passage: Passage | null): Record<string, string> {
+  const filled = (value: string): string =>
+    passage === null ? value : value.replaceAll("{url}", passage.url).replaceAll("{token}", passage.token);
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, filled(value)]));
 }

@@ -83,7 +83,7 @@ export class ProjectCommands {
     const buildId = buildIdOf(slug, commandId);
     await teller.origins.begin(buildId, originOf(command));
     try {
-      await projects.forNewWork(slug).addBuild(buildId, prompt, agent);
+      await projects.forNewWork(slug).addBuild({ id: buildId, prompt, agent });
     } catch (error) {
       teller.origins.forgetBuild(buildId);
       throw error;

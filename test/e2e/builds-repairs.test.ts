@@ -25,7 +25,7 @@ afterEach(async () => {
 async function startRunner(): Promise<void> {
   runner = await UnconnectedRunner.start({
     root,
-    agent: AGENT,
+    agents: { chosen: AGENT, table: {}, vendors: {} },
     timing: { installStallMs: 2_000 },
     confinement: { level: "none" },
   });

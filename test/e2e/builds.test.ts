@@ -9,13 +9,20 @@ import { CONTROL_TOKEN, RUNNER_SECRET, startTestStack, until, type TestStack } f
 
 const AGENT = `${process.execPath} ${join(projectRoot, "test/helpers/scripted-agent.mjs")}`;
 
+const KEYLESS = JSON.stringify({
+  keyless: {
+    command: AGENT,
+    key: { variable: "KEYLESS_API_KEY", url: "https://vendor.example", header: "x-api-key" },
+  },
+});
+
 let stack: TestStack;
 let runner: RunnerProcess;
 let count = 0;
 
 beforeAll(async () => {
   stack = await startTestStack();
-  runner = await startRunner(stack, { id: "builder", env: { RUNNER_AGENT: AGENT } });
+  runner = await startRunner(stack, { id: "builder", env: { RUNNER_AGENT: AGENT, RUNNER_AGENTS: KEYLESS } });
 });
 afterAll(async () => {
   await runner?.remove();
@@ -257,17 +264,56 @@ test("no event is lost or doubled while the Worker is killed and the runner's co
   expect(await eventsOf(id, events.length - 3)).toEqual(events.slice(-3));
 });
 
-test("an agent that nobody installed, and one that nobody knows, are said before or at the start", async () => {
+test("an agent that nobody knows, isn't installed or has no key is refused before anything starts", async () => {
   const slug = await newProject();
-  expect(
-    (await stack.api("POST", `/projects/${slug}/builds`, { prompt: "x", agent: "mallory" })).body,
-  ).toMatchObject({
+  const refusal = async (agent: string): Promise<unknown> =>
+    (await stack.api("POST", `/projects/${slug}/builds`, { prompt: "x", agent })).body;
+  expect(await refusal("mallory")).toMatchObject({
     code: "invalid_request",
-    detail: "There is no agent mallory: template, claude, codex, gemini, opencode, copilot, custom.",
+    detail: "There is no agent mallory: template, claude, codex, gemini, opencode, copilot, keyless, custom.",
   });
-  const { body } = await stack.api("POST", `/projects/${slug}/builds`, { prompt: "x", agent: "gemini" });
+  expect(await refusal("gemini")).toMatchObject({
+    code: "invalid_request",
+    detail:
+      "Agent gemini can't run: gemini isn't installed on the runner's machine, or not on its PATH. " +
+      "Mend it: npm install -g @google/gemini-cli",
+  });
+  expect(await refusal("keyless")).toMatchObject({
+    detail: "Agent keyless can't run: it has no key. Mend it: start the runner with KEYLESS_API_KEY",
+  });
+  expect((await stack.control.project(slug)).runner?.builds).toEqual([]);
+});
+
+test.each([
+  ["seconds", { seconds: 0.5 }, "hang", "It reached its limit of time, 0.5 s."],
+  [
+    "silence",
+    { silenceSeconds: 0.5 },
+    "hang",
+    "It reached its limit of silence: the agent said nothing for 0.5 s.",
+  ],
+  ["output", { outputBytes: 20_000 }, "many 5000", "It reached its limit of 20000 bytes of output."],
+  ["cost", { cost: 0.4 }, "costly", "It reached its limit of cost, 0.4 USD."],
+])(
+  "a build that reaches its limit fails and leaves no process: %s",
+  async (_name, limits, prompt, reason) => {
+    const before = runner.hosted(); // dev servers of other tests
+    const slug = await newProject();
+    const { status, body } = await stack.api("POST", `/projects/${slug}/builds`, { prompt, limits });
+    expect(status).toBe(202);
+    expect(ended(await eventsOf(String(body["id"])))).toMatchObject({ state: "failed", reason });
+    expect(runner.hosted()).toEqual(before);
+  },
+);
+
+test("a build that may take one turn asks for no repair", async () => {
+  const slug = await newProject();
+  const { body } = await stack.api("POST", `/projects/${slug}/builds`, {
+    prompt: "broken",
+    limits: { turns: 1 },
+  });
   expect(ended(await eventsOf(String(body["id"])))).toMatchObject({
     state: "failed",
-    reason: expect.stringMatching(/^gemini ended .*\(code 127\): it isn't installed/),
+    reason: "It reached its limit of 1 turn.",
   });
 });

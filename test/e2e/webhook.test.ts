@@ -58,7 +58,7 @@ afterEach(async () => {
 async function start(): Promise<UnconnectedRunner> {
   runner = await UnconnectedRunner.start({
     root,
-    agent: AGENT,
+    agents: { chosen: AGENT, table: {}, vendors: {} },
     confinement: { level: "none" },
     webhook: { baseUrl: `http://127.0.0.1:${port}/base`, secret: "s3cret", runnerId: "r1", firstDelayMs: 20 },
   });
@@ -132,7 +132,11 @@ test("a runner that is killed while the web app is away tells all of it afterwar
 });
 
 test("builds from before there was a web app aren't told", async () => {
-  const before = await UnconnectedRunner.start({ root, agent: AGENT, confinement: { level: "none" } });
+  const before = await UnconnectedRunner.start({
+    root,
+    agents: { chosen: AGENT, table: {}, vendors: {} },
+    confinement: { level: "none" },
+  });
   await build(before, "before1", "many 3");
   await until("the build is over", async () => {
     const { body } = await before.json("GET", "/projects/shop/builds/shop.before1");

@@ -7,6 +7,8 @@ import { createInterface } from "node:readline";
 
 let cwd = process.cwd();
 let nextId = 1;
+/** Of the prompt. */
+let blocks = [];
 const waiting = new Map();
 const send = (message) => process.stdout.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
 const answer = (id, result) => send({ id, result });
@@ -94,12 +96,23 @@ const acts = {
   async page(text) {
     await writeFile(`${cwd}/index.html`, `<!doctype html><title>page</title><p>${text}</p>`);
   },
+  async costly() {
+    update({ sessionUpdate: "usage_update", used: 10, size: 100, cost: { amount: 0.3, currency: "USD" } });
+    update({ sessionUpdate: "usage_update", used: 20, size: 100, cost: { amount: 0.5, currency: "USD" } });
+    await new Promise(() => {});
+  },
+  async broken() {
+    await writeFile(`${cwd}/package.json`, JSON.stringify({ scripts: { dev: "exit 3" } }));
+  },
   async stop(reason) {
     return reason;
   },
   // "The project doesn't come up …": it mends nothing.
   async The() {
     say("I can't see why.");
+  },
+  async blocks() {
+    say(JSON.stringify(blocks.map(({ data, ...block }) => ({ ...block, bytes: data?.length }))));
   },
   async secrets() {
     say(JSON.stringify(process.env));
@@ -119,7 +132,8 @@ const methods = {
     return {};
   },
   "session/prompt": async ({ prompt }) => {
-    const [act, ...rest] = prompt[0].text.split(" ");
+    blocks = prompt;
+    const [act, ...rest] = prompt.findLast(({ type }) => type === "text").text.split(" ");
     const reason = await acts[act](rest.join(" "));
     setTimeout(
       () => update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "Late." } }),

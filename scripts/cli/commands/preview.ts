@@ -1,8 +1,8 @@
+import { secondsOf } from "../ages.ts";
 import { command, connection } from "../command.ts";
 import { Failure } from "../failure.ts";
 
 const project = { name: "PROJECT", summary: "the project's slug" } as const;
-const UNITS: Record<string, number> = { m: 60, h: 3_600, d: 86_400 };
 
 export const previewShare = command({
   name: "preview share",
@@ -17,7 +17,7 @@ export const previewShare = command({
   async run(context, { flags, arguments: [slug = ""] }) {
     const link = await (
       await context.control()
-    ).sharePreview(slug, secondsOf(flags.for ?? "1d"), {
+    ).sharePreview(slug, secondsOf("--for", flags.for ?? "1d"), {
       ...(flags.port === undefined ? {} : { port: portOf(flags.port) }),
       ...(flags.once ? { once: true } : {}),
     });
@@ -64,11 +64,4 @@ function portOf(text: string): number {
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port > 0 && port <= 65_535) return port;
   throw new Failure("usage", "bad_port", `--port ${text} isn't a port.`);
-}
-
-function secondsOf(text: string): number {
-  const [, number = "", unit = ""] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
-  const seconds = Number(number) * (UNITS[unit] ?? 0);
-  if (seconds > 0) return seconds;
-  throw new Failure("usage", "bad_time", `--for ${text} isn't a time: say 30m, 12h or 7d.`);
 }
