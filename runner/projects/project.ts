@@ -388,7 +388,11 @@ export class Project implements BuildWork {
     if (command === null) return null;
     const wanted = await this.#dependencies();
     if (wanted === this.#installed) return null;
-    const step = { ...(await this.#step("install", command, signal)), limitMs: timing.installLimitMs };
+    const step = {
+      ...(await this.#step("install", command, signal)),
+      limitMs: timing.installLimitMs,
+      stallMs: timing.installStallMs,
+    };
     const binaries = await bringManagers(managers, [command], step);
     await step.log.append([systemLine(`$ ${command}`, "install")]);
     await runStep({ ...step, binaries });

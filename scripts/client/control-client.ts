@@ -8,6 +8,7 @@ import {
   jsonOf,
   patientFetch,
   type Reading,
+  type TokenSource,
 } from "./control-fetch.ts";
 import type {
   AppBody,
@@ -70,7 +71,7 @@ export class ControlClient {
   readonly #read: Reading;
 
   /** `from`: who named the server, for the error when it can't be reached. */
-  constructor(origin: string, token: string, { from, ...read }: Reading & { from?: string } = {}) {
+  constructor(origin: string, token: TokenSource, { from, ...read }: Reading & { from?: string } = {}) {
     this.origin = origin;
     this.#read = read;
     this.#base = `${origin}/_signalbox/api/v1`;
