@@ -93,7 +93,9 @@ export class Hosting implements RunnerPart {
 
   lookup(service: string, isSocket: boolean): ServiceTarget | null {
     const workspace = this.#workspace;
-    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service, isSocket) ?? null;
+    const found =
+      workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service, isSocket) ?? null;
+    return found && { ...found, via: workspace?.confinement.wayTo(found.port) };
   }
 
   connected(): void {

@@ -11,6 +11,9 @@ await main((runner, config) => {
     agents,
     buildLimits,
     devServerIdleMs,
+    sharedSecret,
+    anthropicApiKey,
+    git,
     runnerId,
   } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
@@ -27,6 +30,8 @@ await main((runner, config) => {
     sendBuildEvents,
     send: runner.send.bind(runner),
     isBroker: () => runner.isBroker,
+    secrets: [sharedSecret, anthropicApiKey].filter((secret) => secret !== null),
+    git,
     ...idle,
     webhook,
   };

@@ -10,6 +10,8 @@ import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
 import { Agents, type AgentSettings, noAgentSettings } from "./builds/agents.ts";
 import { Gateway } from "./builds/gateway.ts";
 import { buildLimits, type BuildLimits } from "./builds/limits.ts";
+import { type GitSettings, gitSettings } from "./git/remote.ts";
+import { passwordOf } from "./git/run-git.ts";
 import type { NewEvent } from "./connection/connection.ts";
 import { Origins } from "./sentryvibe/origins.ts";
 import { Teller } from "./sentryvibe/teller.ts";
@@ -56,6 +58,9 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
+  git?: GitSettings;
+  /** What projects never show. */
+  secrets?: readonly string[];
   /** Without visitors a project's dev server stops after this. */
   devServerIdleMs?: number;
   agents?: AgentSettings;
@@ -203,6 +208,9 @@ export class Workspace {
         logs,
         timing: { ...deploymentTiming, ...timing },
         inheritEnvironment,
+        secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
+        sources,
+        git: options.git ?? gitSettings,
         outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
         ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
         serverEvent: (slug, event) => teller.server(slug, event),

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { StringDecoder } from "node:string_decoder";
 import { Capture } from "../logs/capture.ts";
 import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
@@ -132,8 +133,13 @@ export interface Server {
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const { process, excess } = await host(options, capture.lastLines, capturing(capture), options.signal);
-  const ended = process.finished.then(
+  const { process, finished, excess } = await host(
+    options,
+    capture.lastLines,
+    capturing(capture),
+    options.signal,
+  );
+  const ended = finished.then(
     (exit) =>
       excess() ?? new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
@@ -143,12 +149,17 @@ export async function startServer(options: StepOptions): Promise<Server> {
     ended,
     quarry: process.quarry,
     lastLines: capture.lastLines,
-    stop: () => process.stop(),
+    stop: async () => {
+      await process.stop();
+      return finished;
+    },
   };
 }
 
 interface Hosted {
   process: HostedProcess;
+  /** When its port is free again, too. */
+  finished: HostedProcess["finished"];
   /** Why it was ended, if it took more than its share. */
   excess: () => ShareExceeded | null;
 }
@@ -156,6 +167,24 @@ interface Hosted {
 /** Starts a command whose input and output are the caller's. */
 export async function startPiped(options: StepOptions, output: OutputSink): Promise<HostedProcess> {
   return (await host(options, [], output, options.signal, true)).process;
+}
+
+/** Runs a command to its end and answers what it wrote, the first `outputLimit` characters of it. Throws only the abort. */
+export async function runCollected(
+  options: StepOptions & { limitMs: number; outputLimit: number },
+): Promise<{ exit: Exit; stdout: string; stderr: string }> {
+  const said = { stdout: "", stderr: "" };
+  const collect: OutputSink = async (stream, output) => {
+    const decoder = new StringDecoder("utf8");
+    for await (const chunk of output) {
+      if (said[stream].length < options.outputLimit) said[stream] += decoder.write(chunk as Buffer);
+    }
+  };
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(options.limitMs)]);
+  const { process } = await host(options, [], collect, signal);
+  const exit = await process.finished;
+  signal.throwIfAborted();
+  return { exit, ...said };
 }
 
 function capturing(capture: Capture): OutputSink {
@@ -176,6 +205,8 @@ async function host(
   await confinement.give(work, user, "guest");
   await confinement.give(temporary, user, "guest");
   await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
+  const userProcesses = await shares.userProcesses();
+  const hide = options.port === null ? null : await confinement.publish(options.port);
   const process = await HostedProcess.start({
     command,
     owner,
@@ -184,7 +215,7 @@ async function host(
     journal,
     groups: shares.groups,
     directory,
-    userProcesses: await shares.userProcesses(),
+    userProcesses,
     cwd: work,
     env: cleanEnvironment({
       home,
@@ -203,7 +234,11 @@ async function host(
     input,
     graceMs,
     signal,
+  }).catch(async (error: unknown) => {
+    await hide?.();
+    throw error;
   });
+  const finished = thenHide(process.finished, hide);
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
@@ -217,8 +252,16 @@ async function host(
       process.kill().catch(() => undefined); // `finished` rejects with the same reason
     },
   });
-  process.finished.then(leave, leave);
-  return { process, excess: () => excess };
+  finished.then(leave, leave);
+  return { process, finished, excess: () => excess };
+}
+
+async function thenHide<T>(finished: Promise<T>, hide: (() => Promise<void>) | null): Promise<T> {
+  try {
+    return await finished;
+  } finally {
+    await hide?.();
+  }
 }
 
 function describeExit({ code, signal }: Exit): string {
