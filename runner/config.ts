@@ -8,6 +8,7 @@ import type { BuildLimits } from "./builds/limits.ts";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
+import { type GitProtocol, gitProtocols, type GitSettings, gitSettings } from "./git/remote.ts";
 import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 import type { GuestLimits } from "./shares/guest-limits.ts";
@@ -20,6 +21,8 @@ export interface RunnerConfig {
   enrols: boolean;
   brokerUrl: URL;
   apiBaseUrl: string;
+  /** Null: nobody but the hub gets events. */
+  webhook: { baseUrl: string; secret: string } | null;
   workspaceRoot: string;
   healthPort: number;
   /** A laptop's runner listens for health checks only when it was given a port. */
@@ -37,6 +40,7 @@ export interface RunnerConfig {
   /** What one deployment may take; what isn't set has a default. */
   guestLimits: Partial<GuestLimits>;
   confinement: ConfinementSettings;
+  git: GitSettings;
   /** Null: the default. */
   devServerIdleMs: number | null;
   agents: AgentSettings;
@@ -80,7 +84,14 @@ const settings = {
     about: "where it connects, ws:// or wss://",
     required: true,
   },
-  apiBaseUrl: { env: ["API_BASE_URL"], about: "the web API (the broker's origin)" },
+  apiBaseUrl: {
+    env: ["API_BASE_URL"],
+    about: "the web API (the broker's origin); one of its own gets all events as POST /api/runner/events",
+  },
+  webhookSecret: {
+    env: ["RUNNER_WEBHOOK_SECRET"],
+    about: "the Bearer of these events (RUNNER_SHARED_SECRET)",
+  },
   workspaceRoot: {
     env: ["WORKSPACE_ROOT"],
     about: "where projects live (~/signalbox-workspace; on Railway /data/workspace)",
@@ -145,9 +156,21 @@ const settings = {
     env: ["RUNNER_AGENT"],
     about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command",
   },
+  gitProtocols: {
+    env: ["RUNNER_GIT_PROTOCOLS"],
+    about: `how projects reach git remotes: ${gitProtocols.join(",")} (https)`,
+  },
+  gitTokens: {
+    env: ["RUNNER_GIT_TOKENS"],
+    about: "logins for git remotes by host: github.com=TOKEN,git.example.com=USER:TOKEN",
+  },
   devServerIdle: {
     env: ["RUNNER_DEV_SERVER_IDLE"],
     about: "milliseconds without visitors after which a project's dev server stops (1800000)",
+  },
+  githubUrl: {
+    env: ["RUNNER_GITHUB_URL"],
+    about: "where SentryVibe's OWNER/NAME is (https://github.com)",
   },
   agents: {
     env: ["RUNNER_AGENTS"],
@@ -180,7 +203,9 @@ const settings = {
 /** Variables that no process of the runner's may get, unless RUNNER_INHERIT_ENV names them. Vendors' keys are, too. */
 export const secretVariables: readonly string[] = [
   ...settings.sharedSecret.env,
+  ...settings.webhookSecret.env,
   ...settings.anthropicApiKey.env,
+  ...settings.gitTokens.env,
   ...settings.sentryDsn.env,
 ];
 
@@ -335,6 +360,9 @@ function readConfig(
   const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
+  const protocols = check("gitProtocols", gitProtocolsOf, `a list of ${gitProtocols.join(", ")}`);
+  const githubUrl = check("githubUrl", httpUrl, "an http:// or https:// URL");
+  const gitTokens = check("gitTokens", gitTokensOf, "a list such as github.com=TOKEN");
   const enrols = check("enrol", flag, "0 or 1");
   const table = agentTable(read("agents"), problems);
   const count = (value: string) => (value === "0" ? 0 : integer(value, 1, Number.MAX_SAFE_INTEGER));
@@ -353,6 +381,7 @@ function readConfig(
     enrols: enrols ?? true,
     brokerUrl,
     apiBaseUrl: apiBaseUrl ?? brokerUrl.origin.replace(/^ws/, "http"),
+    webhook: webhookOf(apiBaseUrl, brokerUrl, text("webhookSecret") ?? sharedSecret),
     workspaceRoot,
     healthPort: healthPort ?? railwayPort ?? HEALTH_PORT,
     healthServer: serviceMode || healthPort !== null,
@@ -377,6 +406,11 @@ function readConfig(
       paths: guestPaths ?? [],
       users: guestUsers ?? GUEST_USERS,
     },
+    git: {
+      protocols: protocols ?? gitSettings.protocols,
+      tokens: gitTokens ?? {},
+      githubUrl: githubUrl ?? gitSettings.githubUrl,
+    },
     devServerIdleMs: idle,
     agents: {
       chosen: text("agent"),
@@ -400,6 +434,12 @@ function readConfig(
     sentry:
       dsn === null ? null : { dsn, environment: text("sentryEnvironment"), release: text("sentryRelease") },
   };
+}
+
+/** The hub itself has all events. */
+function webhookOf(baseUrl: string | null, brokerUrl: URL, secret: string | null): RunnerConfig["webhook"] {
+  const isHub = baseUrl !== null && new URL(baseUrl).host === brokerUrl.host;
+  return baseUrl === null || isHub || secret === null ? null : { baseUrl, secret };
 }
 
 type Flags = Record<string, string | boolean | undefined>;
@@ -452,6 +492,19 @@ function labelsOf(value: string): Record<string, string> | null {
 function variableNames(value: string): string[] | null {
   const given = value.split(",").map((name) => name.trim());
   return given.every((name) => /^[A-Za-z_]\w*$/.test(name)) ? given : null;
+}
+
+function gitProtocolsOf(value: string): GitProtocol[] | null {
+  const given = value.split(",").map((name) => gitProtocols.find((one) => one === name.trim()));
+  const known = given.filter((one) => one !== undefined);
+  return known.length === given.length ? known : null;
+}
+
+function gitTokensOf(value: string): Record<string, string> | null {
+  const pairs = value.split(",").map((part) => /^\s*([\w.-]+(?::\d{1,5})?)=([\x21-\x7e]{6,})\s*$/.exec(part));
+  const known = pairs.filter((pair) => pair !== null);
+  if (known.length < pairs.length) return null;
+  return Object.fromEntries(known.map(([, host = "", token = ""]) => [host, token]));
 }
 
 function agentTable(

@@ -1,12 +1,13 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { ProjectView } from "../../functions/protocol/builds.ts";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { projectService } from "../../functions/protocol/runner-api.ts";
-import { RunnerError } from "../runner-error.ts";
+import { parseRemote } from "../git/remote.ts";
+import { isSystemError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import type { HostChoice } from "../tunnel/hosts.ts";
-import { projectFile, type ProjectManifest } from "./manifest.ts";
+import { type ImportSource, projectFile, type ProjectManifest } from "./manifest.ts";
 import { Project, type ProjectParts } from "./project.ts";
 
 const SERVICE_PREFIX = projectService("");
@@ -37,7 +38,10 @@ export class ProjectManager {
   }
 
   /** Makes a project, or answers the one that is there. Errors: `invalid_project`, `invalid_request`, `draining`. */
-  put(slug: string, { name, agent }: { name: string; agent: string | null }): Promise<ProjectView> {
+  put(
+    slug: string,
+    { name, agent, source }: { name: string; agent: string | null; source?: ImportSource | null },
+  ): Promise<ProjectView> {
     if (!SLUG_PATTERN.test(slug))
       throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
     return this.#inTurn(slug, async () => {
@@ -46,6 +50,8 @@ export class ProjectManager {
       this.#refuseNew();
       const { agents, disk } = this.#parts;
       if (agent !== null) agents.require(agent);
+      // Before there is anything to take back.
+      if (source != null && "url" in source) parseRemote(source.url, this.#parts.git);
       (await disk.reserve(0)).release();
       const manifest: ProjectManifest = {
         schema: 1,
@@ -56,6 +62,7 @@ export class ProjectManager {
         costs: {},
         framework: null,
         user: null,
+        source: source ?? null,
         createdAt: new Date().toISOString(),
       };
       await projectFile.save(join(this.#directory, slug), manifest);
@@ -79,7 +86,35 @@ export class ProjectManager {
   /** Errors: `draining`. */
   forNewWork(slug: string): Project {
     this.#refuseNew();
-    return this.get(slug);
+    return this.forChange(slug);
+  }
+
+  /** Errors: `project_busy` while it is being moved. */
+  forChange(slug: string): Project {
+    const project = this.get(slug);
+    if (!project.isHeld) return project;
+    throw new RunnerError("project_busy", `Project ${slug} is being moved to another runner.`);
+  }
+
+  /** Gives it another slug. Errors: `project_exists`, `project_busy`, `project_not_found`. */
+  rename(slug: string, next: string): Promise<ProjectView> {
+    return this.#inTurn(slug, async () => {
+      const known = this.#projects.get(next);
+      // A repeat, whose first answer was lost.
+      if (known !== undefined && !this.#projects.has(slug)) return known.view;
+      const project = this.forNewWork(slug);
+      if (slug === next) return project.view;
+      if (known !== undefined || (await this.#parts.workspaces.list()).includes(next))
+        throw new RunnerError("project_exists", `There is a project ${next} on this runner.`, "slug");
+      if (project.isBusy)
+        throw new RunnerError("project_busy", `A build of ${slug} is under way: wait for it, or cancel it.`);
+      const manifest = { ...(await project.leave()), slug: next };
+      this.#projects.delete(slug);
+      // From here on a runner that is killed goes on with it at its next start.
+      await projectFile.save(join(this.#directory, slug), manifest);
+      await this.#resume(slug);
+      return this.get(next).view;
+    });
   }
 
   /** Resolves when nothing of it is left. */
@@ -151,7 +186,15 @@ export class ProjectManager {
       await this.#parts.trash.discard(own);
       return;
     }
-    this.#projects.set(slug, await Project.open(this.#parts, own, manifest));
+    const { workspaces, logs } = this.#parts;
+    const now = manifest.slug;
+    if (now !== slug) {
+      // Its own directory last: until then the manifest in it says what is to be done.
+      await renameIfThere(join(workspaces.root, slug), join(workspaces.root, now));
+      await renameIfThere(logs.directory(slug), logs.directory(now));
+      await rename(own, join(this.#directory, now));
+    }
+    this.#projects.set(now, await Project.open(this.#parts, join(this.#directory, now), manifest));
   }
 
   #inTurn<T>(slug: string, work: () => Promise<T>): Promise<T> {
@@ -165,4 +208,10 @@ export class ProjectManager {
     this.#changes.set(slug, settled);
     return turn;
   }
+}
+
+async function renameIfThere(from: string, to: string): Promise<void> {
+  await rename(from, to).catch((error: unknown) => {
+    if (!isSystemError(error, "ENOENT")) throw error;
+  });
 }
