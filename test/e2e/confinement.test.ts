@@ -301,7 +301,7 @@ test.for(levels)(
     const { value } = (await world.tell("shop/v1", `return "x".repeat(${LARGE_BYTES})`)) as { value: string };
     expect(value).toHaveLength(LARGE_BYTES);
     // Debian 12's pasta takes six seconds for each by itself.
-    expect(performance.now() - begin).toBeLessThan(6_000);
+    expect(performance.now() - begin).toBeLessThan(11_000);
   },
 );
 
