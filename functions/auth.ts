@@ -43,23 +43,24 @@ export function refuseLogin(client: string, remedy: string): never {
 /**
  * For a token that takes a look into the store to judge, so that wrong ones cost only so many looks: it counts as
  * failed from before the look until it turns out to be right, and behind an address that has failed too often nobody
- * is looked up. Throws as `requireBearer` does.
+ * is looked up. Returns what was found; throws as `requireBearer` does.
  */
-export async function requireLookedUp(
+export async function requireLookedUp<T>(
   client: string,
   remedy: string,
-  isRight: () => Promise<boolean>,
-): Promise<void> {
+  look: () => Promise<T | null | false>,
+): Promise<T> {
   const forgive = countFailure(client);
-  let right: boolean;
+  let found: T | null | false;
   try {
-    right = await isRight();
+    found = await look();
   } catch (error) {
     forgive();
     throw error;
   }
-  if (!right) throw unauthorized(remedy);
+  if (found === null || found === false) throw unauthorized(remedy);
   forgive();
+  return found;
 }
 
 /** Throws when there were too many; returns what takes this one back. */

@@ -4,6 +4,7 @@ const statuses = {
   invalid_json: 400,
   unauthorized: 401,
   cross_origin: 403,
+  insufficient_scope: 403,
   unknown_app: 404,
   unknown_host: 404,
   not_found: 404,
@@ -42,6 +43,10 @@ const statuses = {
   too_many_builds: 429,
   preview_unset: 409,
   preview_refused: 401,
+
+  unknown_token: 404,
+  token_exists: 409,
+  too_many_tokens: 409,
 
   unknown_runner: 404,
   unknown_source: 404,

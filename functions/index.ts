@@ -1,5 +1,6 @@
 import type { AppDocument } from "./apps/app-document.ts";
 import { configOf, type ConfigEnv } from "./config.ts";
+import { OPERATOR } from "./control/caller.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
 import { callController, type ControllerBinding } from "./control/context.ts";
 import { isTransient, objectUnavailable } from "./durable-object-call.ts";
@@ -138,6 +139,7 @@ async function serveOwn(
     providers: openProviders({ env, store, ...config }),
     now: Date.now,
     waitUntil,
+    caller: OPERATOR,
   };
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);

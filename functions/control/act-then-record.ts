@@ -2,7 +2,6 @@ import type { z } from "zod";
 import { Problem } from "../errors.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS, IDEMPOTENCY_TTL_SECONDS } from "../protocol/limits.ts";
 import { StoreUnavailable, type AuditEntry } from "../state/store.ts";
-import { OPERATOR } from "./commit-change.ts";
 import type { ControlContext } from "./context.ts";
 import { replay, type Idempotency } from "./idempotency.ts";
 
@@ -13,7 +12,7 @@ const UNDER_WAY_MS = (COMMAND_WAIT_LIMIT_SECONDS + 60) * 1_000;
 export interface Act<T, R> {
   /** Its name in the audit log, like `runner.drain`. */
   action: string;
-  /** Who did it, for the audit log; the operator by default. */
+  /** Who did it, for the audit log; the caller by default. */
   actor?: string;
   /** The app that it belongs to, if any. */
   app?: string;
@@ -69,11 +68,11 @@ async function alone<T, R>(context: ControlContext, idempotency: Idempotency, ac
 }
 
 async function carryOut<T, R>(
-  { store, now }: ControlContext,
+  { store, now, caller }: ControlContext,
   idempotency: Idempotency,
   act: Act<T, R>,
 ): Promise<T> {
-  const { action, actor = OPERATOR, app = null, subject, details, remember } = act;
+  const { action, actor = caller.actor, app = null, subject, details, remember } = act;
   const answer = await act.act();
   const audit: AuditEntry = {
     at: now(),

@@ -9,7 +9,6 @@ import {
   answerAgain,
   commitChange,
   idempotencyRecordOf,
-  OPERATOR,
   earlierAnswer,
   unknownApp,
   type ChangeView,
@@ -96,7 +95,7 @@ async function put(
       store,
       name,
       { type: "configure", config },
-      { actor: OPERATOR, action: "app.configure" },
+      { actor: context.caller.actor, action: "app.configure" },
       { now, isDefault, idempotencyRecord: idempotencyRecordOf(idempotency, answer(false)) },
     );
     if (replaced.kind === "applied") {
@@ -108,7 +107,7 @@ async function put(
     refuseOperatorName(context.config, name);
     const fresh = newAppDocument(name, config, now(), before + 1);
     const created = await commitDocument(store, fresh, before, {
-      author: { actor: OPERATOR, action: "app.create" },
+      author: { actor: context.caller.actor, action: "app.create" },
       details: { hosts: config.hosts.join(" ") },
       isDefault,
       idempotencyRecord: idempotencyRecordOf(idempotency, answer(true)),

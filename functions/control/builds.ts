@@ -5,7 +5,6 @@ import { RunnerProjects } from "../projects/runner-projects.ts";
 import { projectOfBuild, type BuildView } from "../protocol/builds.ts";
 import { hubOf } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
-import { OPERATOR } from "./commit-change.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
 import { controlRouter } from "./openapi.ts";
@@ -48,7 +47,7 @@ export const builds = controlRouter()
       ...asViewed(id, "build.cancel"),
       act: async () => {
         const { slug, runner } = await runnerOf(context, id);
-        return runner.cancel(slug, id, OPERATOR);
+        return runner.cancel(slug, id, context.caller.actor);
       },
     });
     return c.json(answer, 200);
@@ -61,7 +60,7 @@ export const builds = controlRouter()
       ...asViewed(id, "build.answer"),
       act: async () => {
         const { slug, runner } = await runnerOf(context, id);
-        return runner.answer(slug, id, request, { option, by: OPERATOR });
+        return runner.answer(slug, id, request, { option, by: context.caller.actor });
       },
     });
     return c.json(answer, 200);

@@ -8,9 +8,6 @@ import type { IdempotencyRecord } from "../state/store.ts";
 import { kick, type ControlContext } from "./context.ts";
 import { replay, type Idempotency } from "./idempotency.ts";
 
-/** The audit log's name for whoever has the control token. */
-export const OPERATOR = "operator";
-
 /** How a change of an app answers. Repeated under its Idempotency-Key it answers the same. */
 export interface ChangeView<T> {
   schema: z.ZodType<T>;
@@ -39,7 +36,7 @@ export async function commitChange<T>(
 ): Promise<T> {
   const earlier = await earlierAnswer(context, idempotency, answer);
   if (earlier !== null) return earlier;
-  const author = { actor: OPERATOR, action };
+  const author = { actor: context.caller.actor, action };
   try {
     const result = await applyCommand(context.store, app, command, author, {
       now: context.now,

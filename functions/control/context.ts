@@ -10,6 +10,14 @@ export interface ControllerBinding {
   APP_CONTROLLER: DurableObjectNamespace<AppController>;
 }
 
+/** Who calls the control API. */
+export interface Caller {
+  /** Their name in the audit log: `operator`, or `token NAME`. */
+  actor: string;
+  /** What they may do; null: everything. */
+  scopes: readonly string[] | null;
+}
+
 /** What the control API's handlers work with. */
 export interface ControlContext {
   env: ControllerBinding & HubBinding;
@@ -18,6 +26,7 @@ export interface ControlContext {
   providers: Providers;
   now: () => number;
   waitUntil: (work: Promise<unknown>) => void;
+  caller: Caller;
 }
 
 /** The context travels with each request, so the router is built once. */

@@ -1,8 +1,7 @@
-import { clientAddress } from "../client-address.ts";
-import { requireBearer } from "../auth.ts";
 import { Problem } from "../errors.ts";
 import { CONTROL_BODY_LIMIT_BYTES, CONTROL_MESSAGE_LIMIT_BYTES } from "../protocol/limits.ts";
 import { apps } from "./apps.ts";
+import { requireCaller, requireScope } from "./caller.ts";
 import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
@@ -16,6 +15,7 @@ import { projects } from "./projects.ts";
 import { placements } from "./placements.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
+import { tokens } from "./tokens.ts";
 import { traffic } from "./traffic.ts";
 
 export const CONTROL_PREFIX = "/_signalbox/api/v1";
@@ -31,6 +31,11 @@ router.openAPIRegistry.registerComponent("securitySchemes", "controlToken", {
   type: "http",
   scheme: "bearer",
 });
+// On the router's own view of the path: an encoded letter leads to the same route.
+router.use("*", async (c, next) => {
+  requireScope(c.env.control.caller, c.req.method, c.req.path);
+  await next();
+});
 const api = router
   .route("/", apps)
   .route("/", deployments)
@@ -43,7 +48,8 @@ const api = router
   .route("/", sources)
   .route("/", placements)
   .route("/", projects)
-  .route("/", builds);
+  .route("/", builds)
+  .route("/", tokens);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
 });
@@ -56,12 +62,7 @@ export async function serveControl(request: Request, context: ControlContext): P
   const url = new URL(request.url);
   const path = url.pathname.slice(CONTROL_PREFIX.length);
   if (path === "/openapi.json" && request.method === "GET") return Response.json(openApiDocument());
-  await requireBearer(
-    request,
-    context.config.controlToken,
-    clientAddress(request, context.config) ?? "",
-    "Send the control token: `Authorization: Bearer CONTROL_TOKEN`.",
-  );
+  const caller = await requireCaller(request, context);
   url.pathname = path === "" ? "/" : path;
   const headers = new Headers(request.headers);
   const init: RequestInit = { method: request.method, headers, signal: request.signal };
@@ -71,7 +72,7 @@ export async function serveControl(request: Request, context: ControlContext): P
     init.body = await readJson(request, bodyLimit(path));
     headers.set("content-type", "application/json");
   }
-  return api.fetch(new Request(url, init), { control: context });
+  return api.fetch(new Request(url, init), { control: { ...context, caller } });
 }
 
 export function openApiDocument(): unknown {

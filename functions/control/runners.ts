@@ -6,7 +6,6 @@ import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.
 import { newCredential } from "../runners/runner-auth.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { actThenRecord } from "./act-then-record.ts";
-import { OPERATOR } from "./commit-change.ts";
 import { controlRouter } from "./openapi.ts";
 import { list, read, remove, command, drain, issue, revoke } from "./routes/runners.ts";
 import { commandRunner } from "./runner-command.ts";
@@ -73,7 +72,7 @@ export const runners = controlRouter()
     }
   })
   .openapi(drain, async (c) => {
-    const { env, store } = c.env.control;
+    const { env, store, caller } = c.env.control;
     const { id } = c.req.valid("param");
     const { draining } = c.req.valid("json");
     const action = draining ? "runner.drain" : "runner.undrain";
@@ -82,7 +81,7 @@ export const runners = controlRouter()
       act: async () => {
         const known = await requireRunnerRecord(store, id);
         const { record, published } = await callHub(env, id, (hub) => hub.drain(id, draining));
-        logRunnerDecision(draining ? "drain-runner" : "undrain-runner", id, { actor: OPERATOR, action });
+        logRunnerDecision(draining ? "drain-runner" : "undrain-runner", id, { actor: caller.actor, action });
         if (!published) throw notWritten(id);
         return viewRunner(record ?? known);
       },

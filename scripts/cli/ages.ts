@@ -1,3 +1,5 @@
+import { Failure } from "./failure.ts";
+
 const UNITS: [number, string][] = [
   [86_400, "d"],
   [3_600, "h"],
@@ -26,4 +28,14 @@ export function duration(ms: number): string {
 export function bytes(count: number): string {
   if (count < 1024) return `${count} B`;
   return count < 1024 ** 2 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 1024 ** 2).toFixed(1)} MiB`;
+}
+
+const SECONDS: Record<string, number> = { m: 60, h: 3_600, d: 86_400 };
+
+/** Of a flag's `30m`, `12h` or `7d`. */
+export function secondsOf(flag: string, text: string): number {
+  const [, number = "", unit = ""] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
+  const seconds = Number(number) * (SECONDS[unit] ?? 0);
+  if (seconds > 0) return seconds;
+  throw new Failure("usage", "bad_time", `${flag} ${text} isn't a time: say 30m, 12h or 7d.`);
 }

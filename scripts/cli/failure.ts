@@ -59,7 +59,11 @@ export function failureOf(error: unknown): Failure | null {
   if (!(error instanceof ControlProblem)) return null;
   const { status } = error;
   const [code, message] = [printableLine(error.code), printableLine(error.message)];
-  if (status === 401) return new Failure("unauthorized", code, `The control token is wrong. ${LOGIN_REMEDY}`);
+  if (status === 401) {
+    const what = message.startsWith("This access token") ? message : "The control token is wrong.";
+    return new Failure("unauthorized", code, `${what} ${LOGIN_REMEDY}`);
+  }
+  if (code === "insufficient_scope") return new Failure("unauthorized", code, message);
   if (code === "too_many_attempts") return new Failure("unauthorized", code, message);
   if (code === "unknown_app") return new Failure("notFound", code, message.replace(/ Create it with.*/, ""));
   if (status === 404) return new Failure("notFound", code, message);

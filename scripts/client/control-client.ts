@@ -25,6 +25,8 @@ import type {
   ProjectDetails,
   ProjectView,
   RunnerView,
+  TokenBody,
+  TokenView,
 } from "./control-types.ts";
 
 export { ControlProblem, ControlUnreachable } from "./control-fetch.ts";
@@ -171,6 +173,18 @@ export class ControlClient {
 
   revokeCredential(id: string): Promise<RunnerView> {
     return this.#answer(this.#patient.runners[":id"].credentials.$delete({ param: encoded({ id }) }));
+  }
+
+  async tokens(): Promise<TokenView[]> {
+    return (await this.#answer(this.#patient.tokens.$get())).tokens;
+  }
+
+  createToken(json: TokenBody) {
+    return this.#answer(this.#once.tokens.$post({ json }));
+  }
+
+  revokeToken(id: string): Promise<TokenView> {
+    return this.#answer(this.#patient.tokens[":id"].$delete({ param: encoded({ id }) }));
   }
 
   projects(): Promise<ProjectView[]> {

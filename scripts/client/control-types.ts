@@ -21,6 +21,7 @@ import type {
   projectDetails,
   projectView,
 } from "../../functions/control/project-schemas.ts";
+import type { tokenBody, tokenView } from "../../functions/control/token-schemas.ts";
 import type { reportSchema } from "../../functions/janitor/report.ts";
 
 /** What the control API takes and gives, by its own validators. */
@@ -42,6 +43,8 @@ export type BuildView = z.infer<typeof buildView>;
 export type ProjectBody = z.input<typeof projectBody>;
 export type ProjectDetails = z.infer<typeof projectDetails>;
 export type ProjectView = z.infer<typeof projectView>;
+export type TokenBody = z.input<typeof tokenBody>;
+export type TokenView = z.infer<typeof tokenView>;
 export type JanitorReport = z.infer<typeof reportSchema>;
 export interface JanitorLast {
   stale: boolean;

@@ -15,7 +15,7 @@ export const FLOORS: readonly (readonly string[])[] = [
   ["railway"],
   ["config.ts"],
   ["client-address.ts"],
-  ["edge", "runners", "pages"],
+  ["access", "edge", "runners", "pages"],
   ["providers"],
   ["janitor"],
   ["rollouts", "projects"],

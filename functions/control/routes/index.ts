@@ -10,6 +10,7 @@ import type * as placements from "./placements.ts";
 import type * as projects from "./projects.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
+import type * as tokens from "./tokens.ts";
 import type * as traffic from "./traffic.ts";
 
 /**
@@ -30,6 +31,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof projects>
       | Routes<typeof runners>
       | Routes<typeof sources>
+      | Routes<typeof tokens>
       | Routes<typeof traffic>,
     ]
   >

@@ -31,6 +31,7 @@ import { deleteRunner, drainRunner, forgetRunner, listRunners, runnerCredentials
 import { runner } from "./runner.ts";
 import { scaffold } from "./scaffold.ts";
 import { status } from "./status.ts";
+import { createToken, listTokens, revokeToken } from "./tokens.ts";
 
 /** Every command, in the order of the overview. */
 export const commands: readonly Command[] = [
@@ -74,6 +75,9 @@ export const commands: readonly Command[] = [
   railwayProjects,
   runJanitor,
   lastJanitor,
+  listTokens,
+  createToken,
+  revokeToken,
   login,
   open,
   doctor,

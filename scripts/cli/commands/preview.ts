@@ -1,8 +1,7 @@
+import { secondsOf } from "../ages.ts";
 import { command, connection } from "../command.ts";
-import { Failure } from "../failure.ts";
 
 const project = { name: "PROJECT", summary: "the project's slug" } as const;
-const UNITS: Record<string, number> = { m: 60, h: 3_600, d: 86_400 };
 
 export const previewShare = command({
   name: "preview share",
@@ -13,7 +12,7 @@ export const previewShare = command({
     for: { type: "string", value: "TIME", summary: "30m, 12h or 7d, at most 30d (1d)" },
   },
   async run(context, { flags, arguments: [slug = ""] }) {
-    const link = await (await context.control()).sharePreview(slug, secondsOf(flags.for ?? "1d"));
+    const link = await (await context.control()).sharePreview(slug, secondsOf("--for", flags.for ?? "1d"));
     context.output.result(link, () => link.url);
     context.output.remark(`Whoever has it gets in until ${link.expiresAt}.`);
   },
@@ -51,10 +50,3 @@ export const previewPrivate = command({
     context.output.result(after, () => `Only those with a link see ${after.previewUrl ?? slug} now.`);
   },
 });
-
-function secondsOf(text: string): number {
-  const [, number = "", unit = ""] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
-  const seconds = Number(number) * (UNITS[unit] ?? 0);
-  if (seconds > 0) return seconds;
-  throw new Failure("usage", "bad_time", `--for ${text} isn't a time: say 30m, 12h or 7d.`);
-}
