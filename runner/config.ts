@@ -40,6 +40,8 @@ export interface RunnerConfig {
   agents: AgentSettings;
   /** What one build may take; what isn't set has a default. */
   buildLimits: Partial<BuildLimits>;
+  /** Null: the default. */
+  devServerIdleMs: number | null;
   anthropicApiKey: string | null;
   debugBuild: boolean;
   sentry: { dsn: URL; environment: string | null; release: string | null } | null;
@@ -161,6 +163,10 @@ const settings = {
   buildCost: {
     env: ["RUNNER_BUILD_COST"],
     about: "what a build may cost, in the currency that its agent counts in: 2.50 (no limit)",
+  },
+  devServerIdle: {
+    env: ["RUNNER_DEV_SERVER_IDLE"],
+    about: "milliseconds without visitors after which a project's dev server stops (1800000)",
   },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
@@ -306,6 +312,7 @@ function readConfig(
     labelsOf,
     `a list such as region=eu,gpu=yes, of at most ${RUNNER_LABELS_LIMIT}`,
   );
+  const idle = check("devServerIdle", wholeNumber(1_000, 1e9), "a number from 1000 to 1000000000");
   const quota = check("diskQuota", wholeNumber(50_000_000, 1e15), "bytes from 50000000 up");
   /** 0: none. */
   const limit = (least: number) => (value: string) =>
@@ -379,6 +386,7 @@ function readConfig(
       ...(buildOutput === null ? {} : { outputBytes: buildOutput || null }),
       ...(buildCost === null ? {} : { cost: buildCost || null }),
     },
+    devServerIdleMs: idle,
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
     sentry:

@@ -2,6 +2,7 @@ import { BUILD_ACK_MESSAGE } from "../functions/protocol/builds.ts";
 import type { Command, CommandType, Fields, RunnerEvent } from "../functions/protocol/control.ts";
 import type { CommandContext, CommandHandler } from "./connection/commands.ts";
 import { createInternalApi } from "./deployments/api.ts";
+import { ProjectCommands } from "./sentryvibe/project-commands.ts";
 import { Workspace, type WorkspaceOptions } from "./workspace.ts";
 import type { InternalApi } from "./internal-api.ts";
 import type { RunnerPart } from "./runner.ts";
@@ -16,6 +17,17 @@ const WORKSPACE_COMMANDS = [
   "delete-project-files",
   "fetch-logs",
 ] as const;
+const PROJECT_COMMANDS = [
+  "analyze-project",
+  "start-build",
+  "cancel-build",
+  "start-dev-server",
+  "stop-dev-server",
+  "start-tunnel",
+  "stop-tunnel",
+  "github-sync",
+  "github-push",
+] as const;
 const API_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 /** How old the disk's figures in `/health` may be: no probe waits for a measurement. */
 const DISK_STATUS_AGE_MS = 15_000;
@@ -27,6 +39,7 @@ export class Hosting implements RunnerPart {
   readonly #options: WorkspaceOptions;
   #workspace: Workspace | null = null;
   #workspaceCommands: ReadonlyMap<string, WorkspaceCommand> = new Map();
+  #projectCommands: ProjectCommands | null = null;
   /** Aborts waits for log lines, which would delay the shutdown. */
   readonly #ending = new AbortController();
   #settled: Promise<void> | null = null;
@@ -36,9 +49,12 @@ export class Hosting implements RunnerPart {
 
   constructor(options: WorkspaceOptions, internalApi: InternalApi) {
     this.#options = options;
-    this.commands = Object.fromEntries(
-      WORKSPACE_COMMANDS.map((type) => [type, (command, context) => this.#run(command, context)] as const),
-    ) satisfies Partial<Record<CommandType, CommandHandler>>;
+    const onFiles: CommandHandler = (command, context) => this.#run(command, context);
+    const onProjects: CommandHandler = (command, context) => this.#runOnProject(command, context);
+    this.commands = Object.fromEntries([
+      ...WORKSPACE_COMMANDS.map((type): [CommandType, CommandHandler] => [type, onFiles]),
+      ...PROJECT_COMMANDS.map((type): [CommandType, CommandHandler] => [type, onProjects]),
+    ]);
     for (const method of API_METHODS) {
       internalApi.route(method, "/*", (request, response) => this.#serve?.(request, response));
     }
@@ -49,15 +65,20 @@ export class Hosting implements RunnerPart {
   async start(): Promise<void> {
     const workspace = await Workspace.open(this.#options);
     this.#workspace = workspace;
-    const { workspaces, trash, disk, logs, deployments, projects, sources } = workspace;
+    const { workspaces, trash, disk, logs, deployments, projects, sources, teller } = workspace;
     this.#workspaceCommands = createWorkspaceCommands({
       workspaces,
       trash,
       disk,
       logs,
       version,
-      stopProject: (slug) => projects.remove(slug),
+      stopProject: async (slug) => {
+        await projects.remove(slug);
+        teller.serverEnded(slug);
+        await teller.origins.forgetProject(slug);
+      },
     });
+    this.#projectCommands = new ProjectCommands({ projects, teller, root: workspaces.root });
     this.#serve = createInternalApi({ deployments, projects, sources, disk, ending: this.#ending.signal });
     await this.#measure(workspace);
     this.#diskWatch = setInterval(() => void this.#measure(workspace), DISK_STATUS_AGE_MS);
@@ -70,9 +91,9 @@ export class Hosting implements RunnerPart {
     return [`confinement of guests: ${level}, ${reach}${why === null ? "" : `; not more, since ${why}`}`];
   }
 
-  lookup(service: string): ServiceTarget | null {
+  lookup(service: string, isSocket: boolean): ServiceTarget | null {
     const workspace = this.#workspace;
-    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service) ?? null;
+    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service, isSocket) ?? null;
   }
 
   connected(): void {
@@ -131,10 +152,16 @@ export class Hosting implements RunnerPart {
     }
   }
 
+  async #runOnProject(command: Command, context: CommandContext): Promise<void> {
+    const handler = this.#projectCommands?.handlers[command.type as CommandType];
+    if (!handler) throw new Error(`${command.type} came before the workspace was open`);
+    await handler(command, context);
+  }
+
   async #run(command: Command, { answer }: CommandContext): Promise<void> {
     const handler = this.#workspaceCommands.get(command.type);
     if (!handler) throw new Error(`${command.type} came before the workspace was open`);
-    const result = handler(command);
+    const result = handler(this.#projectCommands?.named(command) ?? command);
     if (result instanceof Promise) answer(bare(await result));
     else for await (const event of result) answer(bare(event));
   }

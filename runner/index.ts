@@ -2,25 +2,13 @@ import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
 await main((runner, config) => {
-  const {
-    workspaceRoot: root,
-    diskQuotaBytes,
-    inheritEnvironment,
-    confinement,
-    guestLimits,
-    agents,
-    buildLimits,
-  } = config;
+  const { workspaceRoot: root, inheritEnvironment, confinement, guestLimits, agents, buildLimits } = config;
+  const { devServerIdleMs, diskQuotaBytes } = config;
+  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const options = {
-    root,
-    inheritEnvironment,
-    confinement,
-    limits: guestLimits,
-    agents,
-    buildLimits,
-    sendBuildEvents,
-  };
+  const told = { sendBuildEvents, send: runner.send.bind(runner), isBroker: () => runner.isBroker };
+  const limits = guestLimits;
+  const options = { root, inheritEnvironment, confinement, limits, agents, buildLimits, ...told, ...idle };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

@@ -64,6 +64,15 @@ export class Ports {
     return this.#replace(owner, lost, range);
   }
 
+  /** The owner's program took another port than it was told. */
+  adopt(owner: string, newPort: number): void {
+    const originalPort = this.portOf(owner) ?? newPort;
+    this.release(owner);
+    this.#owners.set(newPort, owner);
+    const message = `Told to use port ${originalPort}, it listens on ${newPort}.`;
+    this.#onEvent({ type: "port-reallocated", owner, originalPort, newPort, message });
+  }
+
   release(owner: string): void {
     const port = this.portOf(owner);
     if (port !== null) this.#owners.delete(port);

@@ -11,6 +11,7 @@ export const errorStatuses = {
   path_outside_project: 403,
   project_not_found: 404,
   unknown_command: 404,
+  unsupported: 501,
   not_a_file: 409,
   not_a_directory: 409,
   changed_meanwhile: 409,

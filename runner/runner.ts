@@ -85,7 +85,7 @@ export class Runner {
     const { config, log } = options;
     this.#options = options;
     this.internalApi = new InternalApi((error) => this.#failed("internal API", error));
-    this.tunnel = new Tunnel({ resolve: (service) => this.#resolve(service) });
+    this.tunnel = new Tunnel({ resolve: (service, isSocket) => this.#resolve(service, isSocket) });
     this.#commands = new Commands(
       (event) => this.send(event),
       (error, command) => this.#failed(command.type, error),
@@ -123,6 +123,11 @@ export class Runner {
     if (!this.connection.hasStreams) return false;
     this.connection.send({ type: BUILD_EVENTS_MESSAGE, ...message });
     return true;
+  }
+
+  /** Whether the other side is a SentryVibe broker. */
+  get isBroker(): boolean {
+    return this.connection.connected && !this.connection.hasStreams;
   }
 
   async start(): Promise<void> {
@@ -218,10 +223,10 @@ export class Runner {
     return Object.assign({}, ...this.#parts.map((part) => part.status?.() ?? {}));
   }
 
-  #resolve(service: string) {
+  #resolve(service: string, isSocket: boolean) {
     if (service === RUNNER_SERVICE) return this.internalApi.target;
     for (const part of this.#parts) {
-      const address = part.lookup?.(service) ?? null;
+      const address = part.lookup?.(service, isSocket) ?? null;
       if (address !== null) return { address, headers: [] };
     }
     return null;

@@ -10,7 +10,10 @@ import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
 import { Agents, type AgentSettings, noAgentSettings } from "./builds/agents.ts";
 import { Gateway } from "./builds/gateway.ts";
 import { buildLimits, type BuildLimits } from "./builds/limits.ts";
-import { Outbox } from "./builds/outbox.ts";
+import type { NewEvent } from "./connection/connection.ts";
+import { Origins } from "./sentryvibe/origins.ts";
+import { Teller } from "./sentryvibe/teller.ts";
+import { TellingOutbox } from "./sentryvibe/telling-outbox.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -55,8 +58,14 @@ export interface WorkspaceOptions {
   agents?: AgentSettings;
   /** What one build may take. */
   buildLimits?: Partial<BuildLimits>;
+  /** Without visitors a project's dev server stops after this. */
+  devServerIdleMs?: number;
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
+  /** Sends an event in SentryVibe's words. */
+  send?: (event: NewEvent) => void;
+  /** Whether the other end of the connection is a SentryVibe broker. */
+  isBroker?: () => boolean;
 }
 
 /** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
@@ -73,6 +82,7 @@ export class Workspace {
   readonly confinement: Confinement;
   readonly projects: ProjectManager;
   readonly gateway: Gateway;
+  readonly teller: Teller;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -89,6 +99,7 @@ export class Workspace {
     this.confinement = parts.confinement;
     this.projects = parts.projects;
     this.gateway = parts.gateway;
+    this.teller = parts.teller;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -131,7 +142,25 @@ export class Workspace {
       disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       shares = await Shares.open(own, limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
-      const ports = new Ports({ range: options.portRange, onEvent: options.onPortEvent });
+      const onEvent = (event: PortEvent): void => {
+        options.onPortEvent?.(event);
+        teller.port(event);
+      };
+      const logs = new ProjectLogs(join(own, "logs"));
+      const opening: { projects: ProjectManager | null } = { projects: null };
+      const teller = new Teller({
+        origins: await Origins.open(join(own, "sentryvibe")),
+        send: options.send ?? (() => undefined),
+        isBroker: options.isBroker ?? (() => false),
+        listener: null,
+        project: (slug) => {
+          if (opening.projects?.has(slug) !== true) return null;
+          const { directory: path, devServer, view, isBusy } = opening.projects.get(slug);
+          return { slug, name: view.name, path, runCommand: devServer.command, isBusy };
+        },
+        log: (slug) => logs.open(slug),
+      });
+      const ports = new Ports({ range: options.portRange, onEvent });
       const keptMs = options.sourceKeptMs;
       const sources = await SourceStore.open({
         directory: join(own, "sources"),
@@ -158,7 +187,6 @@ export class Workspace {
       });
       disk.addEvictor(() => deployments.evictables());
       disk.addEvictor(() => sources.evictables());
-      const logs = new ProjectLogs(join(own, "logs"));
       const projects = await ProjectManager.open(join(own, "projects"), {
         ...shared,
         workspaces,
@@ -168,8 +196,11 @@ export class Workspace {
         agents: new Agents(options.agents ?? noAgentSettings),
         gateway,
         buildLimits: { ...buildLimits, ...options.buildLimits },
-        outbox: new Outbox(options.sendBuildEvents ?? (() => false)),
+        outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
+        ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
+        serverEvent: (slug, event) => teller.server(slug, event),
       });
+      opening.projects = projects;
       const parts = {
         workspaces,
         trash,
@@ -180,6 +211,7 @@ export class Workspace {
         sources,
         deployments,
         projects,
+        teller,
         confinement,
         shares,
         gateway,

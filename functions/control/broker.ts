@@ -2,6 +2,7 @@ import { z } from "zod";
 import { readJson } from "../control/body.ts";
 import type { ControlContext } from "../control/context.ts";
 import { commandRunner } from "../control/runner-command.ts";
+import { adoptProject } from "../control/sentryvibe-projects.ts";
 import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
 import { DRAIN_MESSAGE } from "../protocol/control.ts";
@@ -131,7 +132,11 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
   const id = command.id ?? crypto.randomUUID();
   const timestamp = new Date(context.now()).toISOString();
   const project = projectId.safeParse(command["projectId"]).data ?? null;
-  const sent = { timestamp, ...command, id };
+  const adopted = await adoptProject(context, runnerId, command, request.url);
+  if (adopted === null) return json({ error: "This project lives on another runner" }, 409);
+  const payload = z.record(z.string(), z.unknown()).safeParse(command["payload"]).data;
+  const more = Object.keys(adopted.payload).length > 0 ? { payload: { ...payload, ...adopted.payload } } : {};
+  const sent = { timestamp, ...command, ...more, id };
   try {
     await commandRunner(context, null, { runnerId, sent, projectId: project, wait: 0, ...who });
   } catch (error) {
@@ -141,6 +146,7 @@ async function takeCommand(request: Request, context: ControlContext): Promise<R
     if (error.code === "runner_offline") return notConnected();
     throw error;
   }
+  await adopted.sent();
   return json({ ok: true });
 }
 

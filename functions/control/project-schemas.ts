@@ -1,10 +1,16 @@
 import { z } from "@hono/zod-openapi";
 import { runnerId } from "../apps/app-document.ts";
+import { PORT_LABEL } from "../projects/preview-host.ts";
 import { BUILD_ID_PATTERN, buildStates, devServerStates } from "../protocol/builds.ts";
 import { PREVIEW_LINK_LIMIT_SECONDS, PROMPT_LIMIT, SLUG_PATTERN } from "../protocol/limits.ts";
 
 const timestamp = z.iso.datetime();
 const slug = z.string().regex(SLUG_PATTERN, "must have letters, digits and hyphens, at most 63");
+/** `3000--NAME` is a port of the project NAME. */
+const newSlug = slug.refine(
+  (value) => !PORT_LABEL.test(value),
+  "must not begin with a number and two hyphens",
+);
 const agent = z.string().min(1).max(100);
 const prompt = z.string().min(1).max(PROMPT_LIMIT);
 
@@ -17,7 +23,7 @@ export const projectPageQuery = z.object({
 export const projectBody = z
   .strictObject({
     /** Without one, from the name. */
-    slug: slug.optional(),
+    slug: newSlug.optional(),
     /** Without one, from the prompt. */
     name: z.string().min(1).max(100).optional(),
     /** Its first build; without one nothing is built. */
@@ -66,6 +72,10 @@ export const answerBody = z
 export const linkBody = z
   .strictObject({
     seconds: z.number().int().min(1).max(PREVIEW_LINK_LIMIT_SECONDS).default(86_400),
+    /** Another port that the project listens on; the dev server's without one. */
+    port: z.number().int().min(1).max(65_535).optional(),
+    /** Opens it for the first who comes by the link, and for nobody else. */
+    once: z.boolean().default(false),
   })
   .openapi("PreviewLink");
 

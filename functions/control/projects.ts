@@ -1,14 +1,14 @@
 import type { z } from "@hono/zod-openapi";
 import { Problem } from "../errors.ts";
-import { PREVIEW_LOGIN_PATH } from "../projects/preview.ts";
-import { signGrant } from "../projects/preview-access.ts";
+import { previewLink, previewUrlOf } from "./preview-link.ts";
 import { newBuildId } from "../projects/build-id.ts";
 import { nameFromPrompt, slugFromName, slugsLike } from "../projects/naming.ts";
 import {
+  changeProject,
+  createProject,
   deleteProject,
   listProjects,
   readProject,
-  writeProject,
   type ProjectRecord,
 } from "../projects/project-record.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
@@ -117,23 +117,17 @@ export const projects = controlRouter()
   })
   .openapi(routes.share, async (c) => {
     const context = c.env.control;
-    const { seconds } = c.req.valid("json");
+    const { seconds, port = null, once } = c.req.valid("json");
     const record = await requireProject(context, c.req.valid("param").slug);
-    const previewUrl = previewUrlOf(record.slug, c.req.url, context);
-    if (previewUrl === null) {
+    const expiresAt = context.now() + seconds * 1_000;
+    const url = await previewLink(record, { port, once, expiresAt, askedAt: c.req.url }, context);
+    if (url === null) {
       throw new Problem(
         "preview_unset",
         "There are no previews: set PREVIEW_DOMAIN to a domain whose names lead here.",
       );
     }
-    const expiresAt = context.now() + seconds * 1_000;
-    const token = await signGrant(
-      { kind: "link", slug: record.slug, epoch: record.previewEpoch, expiresAt },
-      context.config.controlToken,
-    );
-    const url = new URL(PREVIEW_LOGIN_PATH, previewUrl);
-    url.searchParams.set("token", token);
-    return c.json({ url: url.href, expiresAt: new Date(expiresAt).toISOString() }, 201);
+    return c.json({ url, expiresAt: new Date(expiresAt).toISOString() }, 201);
   })
   .openapi(routes.revoke, async (c) => {
     const context = c.env.control;
@@ -180,7 +174,7 @@ async function newRecord(
       // Above that of an earlier project of this slug, whose deletion the store remembers.
       version: now(),
     };
-    if ((await readProject(store, slug)) === null && (await writeProject(store, record))) return record;
+    if (await createProject(store, record)) return record;
     if (body.slug !== undefined || ++tries === SLUGS_TRIED) break;
   }
   throw new Problem(
@@ -197,11 +191,9 @@ async function changeRecord(
   slug: string,
   change: (record: ProjectRecord) => ProjectRecord,
 ): Promise<ProjectRecord> {
-  for (;;) {
-    const record = await requireProject(context, slug);
-    const next = { ...change(record), version: record.version + 1 };
-    if (await writeProject(context.store, next)) return next;
-  }
+  await requireProject(context, slug);
+  const next = await changeProject(context.store, slug, change);
+  return next ?? requireProject(context, slug);
 }
 
 async function detailsOf(
@@ -236,13 +228,6 @@ function viewProject(record: ProjectRecord, url: string, context: ControlContext
     runnerId,
     createdAt: new Date(createdAt).toISOString(),
     public: isPublic,
-    previewUrl: previewUrlOf(slug, url, context),
+    previewUrl: previewUrlOf(slug, null, url, context),
   };
-}
-
-/** By the scheme and port that the caller came by. */
-function previewUrlOf(slug: string, url: string, { config }: ControlContext): string | null {
-  if (config.previewDomain === null) return null;
-  const { protocol, port } = new URL(url);
-  return `${protocol}//${slug}.${config.previewDomain}${port === "" ? "" : `:${port}`}/`;
 }

@@ -1,6 +1,6 @@
 import type { Config } from "../config.ts";
 import { Problem } from "../errors.ts";
-import { previewOf } from "../projects/preview.ts";
+import { previewOf } from "../projects/preview-host.ts";
 
 /** Refuses an app's hosts if a preview's is among them, or the operator's, on any port. */
 export function refuseReservedHosts({ operatorHost, previewDomain }: Config, hosts: string[]): void {

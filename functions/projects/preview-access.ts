@@ -1,10 +1,14 @@
 import { z } from "zod";
 import { PREVIEW_COOKIE } from "../own-cookies.ts";
 
-/** What a link or a cookie opens: one project's preview at one epoch, until a time. */
+/** What a link or a cookie opens: one port of one project's preview at one epoch, until a time. */
 const grant = z.object({
   kind: z.enum(["link", "cookie"]),
   slug: z.string(),
+  /** Null: the dev server's own, whichever it is. */
+  port: z.int().nullable().default(null),
+  /** Of a link that opens once; what it opens has it, too. */
+  nonce: z.string().nullable().default(null),
   epoch: z.int(),
   /** Epoch milliseconds. */
   expiresAt: z.number(),
@@ -27,15 +31,16 @@ export async function signGrant(value: Grant, controlToken: string): Promise<str
 /** Null for anything that we didn't sign for this very use, and for what has expired. */
 export async function readGrant(
   text: string,
-  wanted: { kind: Grant["kind"]; slug: string; epoch: number; now: number },
+  wanted: { kind: Grant["kind"]; slug: string; port: number | null; epoch: number; now: number },
   controlToken: string,
 ): Promise<Grant | null> {
   const [payload, signature, ...more] = text.split(".").map(decode);
   if (!payload || !signature || more.length > 0) return null;
   if (!(await crypto.subtle.verify("HMAC", await keyOf(controlToken), signature, payload))) return null;
   const value = grant.parse(JSON.parse(new TextDecoder().decode(payload)));
-  const { kind, slug, epoch, now } = wanted;
-  const isWanted = value.kind === kind && value.slug === slug && value.epoch === epoch;
+  const { kind, slug, port, epoch, now } = wanted;
+  const isOfPlace = value.slug === slug && value.port === port && value.epoch === epoch;
+  const isWanted = value.kind === kind && isOfPlace;
   return isWanted && value.expiresAt > now ? value : null;
 }
 

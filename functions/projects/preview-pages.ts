@@ -2,8 +2,8 @@ import { escapeHtml, Problem } from "../errors.ts";
 import type { ProjectView } from "../protocol/builds.ts";
 
 /** A page that says why there is nothing to see yet, and looks again by itself. */
-export function waitingPage(name: string, view: ProjectView | Problem): Response {
-  const { title, text, lines } = told(view);
+export function waitingPage(name: string, view: ProjectView | Problem, port: number | null): Response {
+  const { title, text, lines } = told(view, port);
   const output = lines.length === 0 ? "" : `<pre>${escapeHtml(lines.join("\n"))}</pre>`;
   const body = `<!doctype html>
 <html lang="en">
@@ -32,9 +32,15 @@ ${output}
   });
 }
 
-function told(view: ProjectView | Problem): { title: string; text: string; lines: string[] } {
+function told(
+  view: ProjectView | Problem,
+  port: number | null,
+): { title: string; text: string; lines: string[] } {
   if (view instanceof Problem) return { title: "The runner is away", text: view.message, lines: [] };
   const { state, reason, lastLines } = view.devServer;
+  if (state === "running" && port !== null) {
+    return { title: "Nothing there", text: `Nothing of the project listens on port ${port}.`, lines: [] };
+  }
   if (state !== "crashed") return { title: "Starting", text: "The dev server is starting.", lines: [] };
   return { title: "The dev server doesn't come up", text: `${reason ?? ""}.`, lines: lastLines };
 }

@@ -39,6 +39,45 @@ export async function writeProject(store: StateStore, record: ProjectRecord): Pr
   return (await store.writeRecord(KIND, record.slug, JSON.stringify(record), record.version)).written;
 }
 
+/** False: there is one of that slug. */
+export function createProject(store: StateStore, record: ProjectRecord): Promise<boolean> {
+  return inTurn(store, record.slug, async () => {
+    return (await readProject(store, record.slug)) === null && (await writeProject(store, record));
+  });
+}
+
+/** Null: there is no such project. */
+export function changeProject(
+  store: StateStore,
+  slug: string,
+  change: (record: ProjectRecord) => ProjectRecord,
+): Promise<ProjectRecord | null> {
+  return inTurn(store, slug, async () => {
+    const record = await readProject(store, slug);
+    if (record === null) return null;
+    const next = { ...change(record), version: record.version + 1 };
+    return (await writeProject(store, next)) ? next : null;
+  });
+}
+
+/** A read and a write take milliseconds; whoever holds it longer has ended. */
+const TURN_MS = 5_000;
+const TURN_PAUSE_MS = 20;
+
+/** The store takes a write of the version that it has: it may be the same write again. So writers of one project take turns. */
+async function inTurn<T>(store: StateStore, slug: string, work: () => Promise<T>): Promise<T> {
+  const name = `project:${slug}`;
+  const token = crypto.randomUUID();
+  while (!(await store.acquireLease(name, token, TURN_MS)).acquired) {
+    await new Promise((resolve) => setTimeout(resolve, TURN_PAUSE_MS));
+  }
+  try {
+    return await work();
+  } finally {
+    await store.releaseLease(name, token).catch(() => undefined); // it ends by itself
+  }
+}
+
 export async function deleteProject(store: StateStore, { slug, version }: ProjectRecord): Promise<void> {
   await store.deleteRecord(KIND, slug, version + 1);
 }

@@ -66,6 +66,8 @@ export type BuildFact =
   | { type: "usage"; usedTokens: number; contextTokens: number; cost?: { amount: number; currency: string } }
   | { type: "log"; step: BuildStep; text: string }
   | { type: "preview"; port: number; framework: string }
+  /** The agent gets the error of a step to mend. */
+  | { type: "repair"; step: BuildStep; attempt: number; limit: number; error: string }
   /** An update of an agent that is newer than this build of ours; its name. */
   | { type: "other"; update: string };
 
@@ -102,6 +104,32 @@ export interface BuildView {
   updatedAt: string;
   /** Questions that wait for an answer. */
   questions: string[];
+}
+
+export const fileChanges = ["added", "modified", "deleted"] as const;
+
+export interface ChangedFile {
+  path: string;
+  status: (typeof fileChanges)[number];
+  /** Unified, without the files' names; left out for what isn't text, is too long, or comes after too much. */
+  diff?: string;
+}
+
+/** What a build changed, from the project as it found it to its last turn's end. */
+export interface BuildDiff {
+  id: string;
+  files: ChangedFile[];
+  /** There is more than this. */
+  isTruncated: boolean;
+}
+
+/** What an undo did, by paths of the project. */
+export interface UndoView {
+  /** The build that was taken back. */
+  id: string;
+  restored: string[];
+  /** Changed since by somebody else, and left as they are. */
+  kept: string[];
 }
 
 export const devServerStates = ["stopped", "starting", "running", "crashed"] as const;

@@ -10,9 +10,9 @@ import { printableLine } from "./printable.ts";
 /** The tunnel service that is the runner itself. */
 export const RUNNER_SERVICE = "@runner";
 
-/** The tunnel service that is a project's dev server. */
-export function projectService(slug: string): string {
-  return `project:${slug}`;
+/** The tunnel service that is a project's dev server, or another port of it. */
+export function projectService(slug: string, port: number | null = null): string {
+  return port === null ? `project:${slug}` : `project:${slug}/${port}`;
 }
 
 /** An upload's SHA-256. The runner refuses an upload with another one. */

@@ -7,6 +7,7 @@ import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
+import type { Quarry } from "../processes/process-table.ts";
 import type { Shares } from "../shares/shares.ts";
 import type { Disk } from "../workspaces/disk.ts";
 
@@ -96,11 +97,13 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
 
 export interface Server {
   /** When nobody answers any more. */
-  exited: Promise<unknown>;
+  exited: Promise<Exit>;
+  /** What finds all of it. */
+  quarry: Quarry;
   /** When it ended by itself, and everything that it started is gone. */
   ended: Promise<StepFailure>;
   lastLines: readonly string[];
-  stop(): Promise<void>;
+  stop(): Promise<Exit>;
 }
 
 /** Starts a command that runs until it is stopped. */
@@ -115,10 +118,9 @@ export async function startServer(options: StepOptions): Promise<Server> {
   return {
     exited: process.exited,
     ended,
+    quarry: process.quarry,
     lastLines: capture.lastLines,
-    stop: async () => {
-      await process.stop();
-    },
+    stop: () => process.stop(),
   };
 }
 

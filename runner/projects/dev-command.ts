@@ -36,8 +36,17 @@ const FRAMEWORKS: readonly { dependency: string; framework: string; flags: strin
 /** A script that is one command and nothing more, to which flags can be added. */
 const ONE_COMMAND = /^[\w@./:=-]+(?: [\w@./:=-]+)*$/;
 
-/** How a project's development server is started; null: there is nothing that could be. */
-export async function devCommandOf(directory: string): Promise<DevCommand | null> {
+/** What runs the project's own script, which says more than its name. */
+const OWN_SCRIPT = /^\s*(?:npm|pnpm|yarn|bun)(?: run)? (?:dev|start)\s*$/;
+
+/** How a project's development server is started, or with this command; null: there is nothing that could be. */
+export async function devCommandOf(directory: string, command?: string): Promise<DevCommand | null> {
+  const found = await detect(directory);
+  if (command === undefined || OWN_SCRIPT.test(command)) return found;
+  return { framework: found?.framework ?? "other", command, ports: found?.ports ?? PORTS.other };
+}
+
+async function detect(directory: string): Promise<DevCommand | null> {
   const manifest = await readPackageJson(directory);
   const scripts = manifest?.scripts ?? {};
   const name = ["dev", "start"].find((one) => typeof scripts[one] === "string");

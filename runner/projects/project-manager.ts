@@ -65,6 +65,10 @@ export class ProjectManager {
     });
   }
 
+  has(slug: string): boolean {
+    return this.#projects.has(slug);
+  }
+
   /** Errors: `project_not_found`. */
   get(slug: string): Project {
     const project = this.#projects.get(slug);
@@ -86,10 +90,14 @@ export class ProjectManager {
     });
   }
 
-  /** Where the tunnel finds a project's dev server; a request is a visit. */
-  lookup(service: string): { port: number; host: HostChoice } | null {
+  /** Where the tunnel finds a project's dev server, or another port of it. A request is a visit, a socket isn't. */
+  lookup(service: string, isSocket: boolean): { port: number; host: HostChoice } | null {
     if (!service.startsWith(SERVICE_PREFIX)) return null;
-    const port = this.#projects.get(service.slice(SERVICE_PREFIX.length))?.devServer.visit() ?? null;
+    const [slug = "", wanted] = service.slice(SERVICE_PREFIX.length).split("/");
+    const devServer = this.#projects.get(slug)?.devServer;
+    if (devServer === undefined) return null;
+    if (!isSocket) devServer.visited();
+    const port = wanted === undefined ? devServer.runningPort : devServer.furtherPort(Number(wanted));
     return port === null ? null : { port, host: "local" };
   }
 

@@ -26,7 +26,7 @@ import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import type { Workspaces } from "../workspaces/workspaces.ts";
 import { devCommandOf } from "./dev-command.ts";
-import { DevServer } from "./dev-server.ts";
+import { DevServer, type DevServerEvent } from "./dev-server.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
 
 /** What a project needs of the runner around it. */
@@ -48,6 +48,9 @@ export interface ProjectParts {
   readonly outbox: Outbox;
   readonly gateway: Gateway;
   readonly buildLimits: BuildLimits;
+  readonly devServerIdleMs?: number;
+  /** Hears of each project's dev server. */
+  readonly serverEvent: (slug: string, event: DevServerEvent) => void;
 }
 
 /** A prompt as it was asked for. */
@@ -91,6 +94,8 @@ export class Project implements BuildWork {
       ports: parts.ports,
       step: (command, signal) => this.#stepBase("start", command, signal),
       log: () => parts.logs.open(manifest.slug),
+      ...(parts.devServerIdleMs === undefined ? {} : { idleAfterMs: parts.devServerIdleMs }),
+      tell: (event) => parts.serverEvent(manifest.slug, event),
     });
   }
 

@@ -7,7 +7,7 @@ export type ServiceTarget = { port: number; host?: HostChoice } | { socketPath: 
 /** Finds this runner's services by name: a deployment's or a project's id. */
 export interface Services {
   /** Where the service listens at this moment; null when there is no such service or it doesn't run. */
-  lookup(service: string): ServiceTarget | null;
+  lookup(service: string, isSocket: boolean): ServiceTarget | null;
 }
 
 /** A target with what only the runner itself may add. */

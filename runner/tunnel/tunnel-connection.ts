@@ -23,7 +23,7 @@ import { WebSocketStream } from "./web-socket-stream.ts";
 export interface TunnelConnectionOptions {
   agent: Agent;
   headTimeoutMs: number;
-  resolve(service: string): ResolvedTarget | null;
+  resolve(service: string, isSocket: boolean): ResolvedTarget | null;
   isShuttingDown(): boolean;
 }
 
@@ -113,7 +113,9 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
     if (id <= this.#highest) throw new ProtocolError("A stream's number was used before.");
     this.#highest = id;
     const port = new StreamPort(this, id, head.service, head.webSocket);
-    const target = this.#options.isShuttingDown() ? null : this.#options.resolve(head.service);
+    const target = this.#options.isShuttingDown()
+      ? null
+      : this.#options.resolve(head.service, head.webSocket);
     const refusal = this.#refusal(head, target);
     port.received(body.byteLength, end);
     if (target === null || refusal !== null) {

@@ -5,7 +5,7 @@ import type { ResolvedTarget } from "./services.ts";
 import { TunnelConnection } from "./tunnel-connection.ts";
 
 export interface TunnelOptions {
-  resolve(service: string): ResolvedTarget | null;
+  resolve(service: string, isSocket: boolean): ResolvedTarget | null;
   headTimeoutMs?: number;
 }
 
@@ -27,7 +27,7 @@ export class Tunnel {
     const connection = new TunnelConnection(link, {
       agent: this.#agent,
       headTimeoutMs: this.#options.headTimeoutMs ?? STREAM_HEAD_TIMEOUT_MS,
-      resolve: (service) => this.#options.resolve(service),
+      resolve: (service, isSocket) => this.#options.resolve(service, isSocket),
       isShuttingDown: () => this.#isShuttingDown,
     });
     this.#connections.add(connection);

@@ -218,9 +218,9 @@ export class ControlClient {
     return this.#answer(this.#patient.projects[":slug"]["dev-server"].$delete({ param: encoded({ slug }) }));
   }
 
-  sharePreview(slug: string, seconds: number) {
+  sharePreview(slug: string, seconds: number, more: { port?: number; once?: boolean } = {}) {
     const call = this.#patient.projects[":slug"].preview;
-    return this.#answer(call.$post({ param: encoded({ slug }), json: { seconds } }));
+    return this.#answer(call.$post({ param: encoded({ slug }), json: { seconds, ...more } }));
   }
 
   revokePreview(slug: string): Promise<ProjectView> {

@@ -1,5 +1,6 @@
 import { secondsOf } from "../ages.ts";
 import { command, connection } from "../command.ts";
+import { Failure } from "../failure.ts";
 
 const project = { name: "PROJECT", summary: "the project's slug" } as const;
 
@@ -10,11 +11,19 @@ export const previewShare = command({
   flags: {
     ...connection,
     for: { type: "string", value: "TIME", summary: "30m, 12h or 7d, at most 30d (1d)" },
+    port: { type: "string", value: "PORT", summary: "another port that the project listens on" },
+    once: { type: "boolean", summary: "opens it for the first who comes, and for nobody else" },
   },
   async run(context, { flags, arguments: [slug = ""] }) {
-    const link = await (await context.control()).sharePreview(slug, secondsOf("--for", flags.for ?? "1d"));
+    const link = await (
+      await context.control()
+    ).sharePreview(slug, secondsOf("--for", flags.for ?? "1d"), {
+      ...(flags.port === undefined ? {} : { port: portOf(flags.port) }),
+      ...(flags.once === true ? { once: true } : {}),
+    });
     context.output.result(link, () => link.url);
-    context.output.remark(`Whoever has it gets in until ${link.expiresAt}.`);
+    const who = flags.once === true ? "The first who comes by it" : "Whoever has it";
+    context.output.remark(`${who} gets in until ${link.expiresAt}.`);
   },
 });
 
@@ -50,3 +59,9 @@ export const previewPrivate = command({
     context.output.result(after, () => `Only those with a link see ${after.previewUrl ?? slug} now.`);
   },
 });
+
+function portOf(text: string): number {
+  const port = Number(text);
+  if (/^\d{1,5}$/.test(text) && port > 0 && port <= 65_535) return port;
+  throw new Failure("usage", "bad_port", `--port ${text} isn't a port.`);
+}

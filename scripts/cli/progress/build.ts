@@ -48,6 +48,10 @@ function lineOf(event: BuildEvent, id: string, style: Style): string | null {
         .slice(-OUTPUT_LINES)
         .map((line) => style.dim(`    ${line}`))
         .join("\n");
+    case "repair":
+      return style.yellow(
+        `· the agent mends the ${event.step} (${event.attempt} of ${event.limit}): ${event.error}`,
+      );
     case "preview":
       return style.dim(`· ${event.framework} answers on port ${event.port} of the runner`);
     default:
