@@ -8,6 +8,7 @@ import type { BuildLimits } from "./builds/limits.ts";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
+import { type GitProtocol, gitProtocols, type GitSettings, gitSettings } from "./git/remote.ts";
 import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 import type { GuestLimits } from "./shares/guest-limits.ts";
@@ -42,6 +43,7 @@ export interface RunnerConfig {
   buildLimits: Partial<BuildLimits>;
   /** Null: the default. */
   devServerIdleMs: number | null;
+  git: GitSettings;
   anthropicApiKey: string | null;
   debugBuild: boolean;
   sentry: { dsn: URL; environment: string | null; release: string | null } | null;
@@ -168,6 +170,14 @@ const settings = {
     env: ["RUNNER_DEV_SERVER_IDLE"],
     about: "milliseconds without visitors after which a project's dev server stops (1800000)",
   },
+  gitProtocols: {
+    env: ["RUNNER_GIT_PROTOCOLS"],
+    about: `how projects reach git remotes: ${gitProtocols.join(",")} (https)`,
+  },
+  gitTokens: {
+    env: ["RUNNER_GIT_TOKENS"],
+    about: "logins for git remotes by host: github.com=TOKEN,git.example.com=USER:TOKEN",
+  },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
   sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },
@@ -179,6 +189,7 @@ const settings = {
 export const secretVariables: readonly string[] = [
   ...settings.sharedSecret.env,
   ...settings.anthropicApiKey.env,
+  ...settings.gitTokens.env,
   ...settings.sentryDsn.env,
 ];
 
@@ -328,6 +339,8 @@ function readConfig(
   const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
+  const protocols = check("gitProtocols", gitProtocolsOf, `a list of ${gitProtocols.join(", ")}`);
+  const gitTokens = check("gitTokens", gitTokensOf, "a list such as github.com=TOKEN");
   const enrols = check("enrol", flag, "0 or 1");
   const table = agentTable(read("agents"), problems);
   const count = (value: string) => (value === "0" ? 0 : integer(value, 1, Number.MAX_SAFE_INTEGER));
@@ -387,6 +400,7 @@ function readConfig(
       ...(buildCost === null ? {} : { cost: buildCost || null }),
     },
     devServerIdleMs: idle,
+    git: { protocols: protocols ?? gitSettings.protocols, tokens: gitTokens ?? {} },
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
     sentry:
@@ -458,6 +472,19 @@ function agentTable(
 
 function amount(value: string): number | null {
   return /^\d{1,9}(?:\.\d{1,6})?$/.test(value) ? Number(value) : null;
+}
+
+function gitProtocolsOf(value: string): GitProtocol[] | null {
+  const given = value.split(",").map((name) => gitProtocols.find((one) => one === name.trim()));
+  const known = given.filter((one) => one !== undefined);
+  return known.length === given.length ? known : null;
+}
+
+function gitTokensOf(value: string): Record<string, string> | null {
+  const pairs = value.split(",").map((part) => /^\s*([\w.-]+(?::\d{1,5})?)=([\x21-\x7e]{6,})\s*$/.exec(part));
+  const known = pairs.filter((pair) => pair !== null);
+  if (known.length < pairs.length) return null;
+  return Object.fromEntries(known.map(([, host = "", token = ""]) => [host, token]));
 }
 
 function confinementLevel(value: string): ConfinementSettings["level"] | null {

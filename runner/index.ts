@@ -9,6 +9,9 @@ await main((runner, config) => {
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
   const told = { sendBuildEvents, send: runner.send.bind(runner), isBroker: () => runner.isBroker };
   const limits = guestLimits;
-  const options = { root, inheritEnvironment, confinement, limits, agents, buildLimits, ...told, ...idle };
+  const { sharedSecret, anthropicApiKey } = config;
+  const secrets = [sharedSecret, anthropicApiKey].filter((secret) => secret !== null);
+  const own = { limits, agents, buildLimits, secrets, git: config.git };
+  const options = { root, inheritEnvironment, confinement, ...own, ...told, ...idle };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

@@ -1,6 +1,7 @@
 import { tellAgents } from "./builds/agent-report.ts";
 import { vendorVariables } from "./builds/agents.ts";
 import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
+import { passwordOf } from "./git/run-git.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
 import { LockError } from "./processes/file-lock.ts";
 import { exposingParents, hideSecrets } from "./processes/hide-secrets.ts";
@@ -49,7 +50,8 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   // The log's reader may leave. An unhandled error would be logged, and that would fail again, for ever.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const exposure = takeSecretsAway(config);
-  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...vendorKeys(config)];
+  const tokens = Object.values(config.git.tokens).map(passwordOf);
+  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...vendorKeys(config), ...tokens];
   const log = createLog({ debug: config.debugBuild, secrets });
   for (const line of exposure) log.warn(`[runner] ${line}`);
   const reporter = makeReporter(config, secrets);
@@ -62,8 +64,9 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
 
 /** From now on neither this process's environment nor its command line shows them. Answers what still does. */
 function takeSecretsAway(config: RunnerConfig): string[] {
-  const { sharedSecret, anthropicApiKey, sentry, brokerUrl, inheritEnvironment } = config;
-  const known = [sharedSecret, anthropicApiKey, ...vendorKeys(config)].filter((secret) => secret !== null);
+  const { sharedSecret, anthropicApiKey, sentry, brokerUrl, inheritEnvironment, git } = config;
+  const tokens = [...Object.values(git.tokens), ...vendorKeys(config)];
+  const known = [sharedSecret, anthropicApiKey, ...tokens].filter((secret) => secret !== null);
   const shown = [...known, sentry?.dsn.username ?? "", brokerUrl.search.slice(1)];
   const failure = hideSecrets(shown.filter(({ length }) => length >= HIDDEN_FROM_LENGTH));
   const vendors = [...vendorVariables(config.agents.table).keys()];

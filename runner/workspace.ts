@@ -14,6 +14,8 @@ import type { NewEvent } from "./connection/connection.ts";
 import { Origins } from "./sentryvibe/origins.ts";
 import { Teller } from "./sentryvibe/teller.ts";
 import { TellingOutbox } from "./sentryvibe/telling-outbox.ts";
+import { type GitSettings, gitSettings } from "./git/remote.ts";
+import { passwordOf } from "./git/run-git.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -60,6 +62,9 @@ export interface WorkspaceOptions {
   buildLimits?: Partial<BuildLimits>;
   /** Without visitors a project's dev server stops after this. */
   devServerIdleMs?: number;
+  git?: GitSettings;
+  /** What projects never show. */
+  secrets?: readonly string[];
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
   /** Sends an event in SentryVibe's words. */
@@ -199,6 +204,9 @@ export class Workspace {
         outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
         ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
         serverEvent: (slug, event) => teller.server(slug, event),
+        secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
+        sources,
+        git: options.git ?? gitSettings,
       });
       opening.projects = projects;
       const parts = {

@@ -167,6 +167,14 @@ export class Agents {
     return [...this.#agents.keys()];
   }
 
+  /** The keys that some agent gets, or its gateway. */
+  get secrets(): string[] {
+    const names = [...this.#agents.values()].flatMap(({ inherit }) => inherit);
+    const inherited = names.filter((name) => /_(?:KEY|TOKEN)$/.test(name));
+    const keys = [...this.#agents.values()].flatMap((agent) => this.vendorOf(agent)?.key ?? []);
+    return [...keys, ...inherited.flatMap((name) => process.env[name] ?? [])];
+  }
+
   find(name: string): AgentCommand | null {
     return this.#agents.get(name) ?? null;
   }

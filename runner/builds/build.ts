@@ -22,6 +22,12 @@ import { permit } from "./permissions.ts";
 const REPAIRS_LIMIT = 3;
 
 /** What a build does besides asking its agent. */
+/** What a build gives its prompts to. */
+export type BuildSession = Pick<
+  AgentSession,
+  "id" | "isResumed" | "takesImages" | "prompt" | "cancel" | "stop"
+>;
+
 export interface BuildWork {
   readonly project: string;
   readonly directory: string;
@@ -30,7 +36,7 @@ export interface BuildWork {
     told: AgentTold,
     aside: (line: string) => void,
     signal: AbortSignal,
-  ): Promise<AgentSession>;
+  ): Promise<BuildSession>;
   /** What this runner lets a build take. */
   readonly limits: BuildLimits;
   /** What the agent's session has cost when the build begins, as the agent counts. */
@@ -62,7 +68,7 @@ export class Build {
   readonly #abort = new AbortController();
   readonly #questions = new Map<string, Question>();
   #manifest: BuildManifest;
-  #session: AgentSession | null = null;
+  #session: BuildSession | null = null;
   #watch: LimitWatch | null = null;
   /** The limit that ended it. */
   #limit: string | null = null;
@@ -78,7 +84,7 @@ export class Build {
     this.#work = work;
     this.#directory = directory;
     this.#manifest = manifest;
-    this.#writer = new FactWriter((fact) => events.add(fact));
+    this.#writer = new FactWriter((fact) => events.add(fact), events.mask);
   }
 
   get isOver(): boolean {
@@ -208,7 +214,7 @@ export class Build {
     });
   }
 
-  #openSession(): Promise<AgentSession> {
+  #openSession(): Promise<BuildSession> {
     const { agent } = this.#manifest;
     const told: AgentTold = {
       fact: (fact) => {

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { StringDecoder } from "node:string_decoder";
 import { Capture } from "../logs/capture.ts";
 import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
@@ -133,6 +134,24 @@ interface Hosted {
 /** Starts a command whose input and output are the caller's. */
 export async function startPiped(options: StepOptions, output: OutputSink): Promise<HostedProcess> {
   return (await host(options, [], output, options.signal, true)).process;
+}
+
+/** Runs a command to its end and answers what it wrote, the first `outputLimit` characters of it. Throws only the abort. */
+export async function runCollected(
+  options: StepOptions & { limitMs: number; outputLimit: number },
+): Promise<{ exit: Exit; stdout: string; stderr: string }> {
+  const said = { stdout: "", stderr: "" };
+  const collect: OutputSink = async (stream, output) => {
+    const decoder = new StringDecoder("utf8");
+    for await (const chunk of output) {
+      if (said[stream].length < options.outputLimit) said[stream] += decoder.write(chunk as Buffer);
+    }
+  };
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(options.limitMs)]);
+  const { process } = await host(options, [], collect, signal);
+  const exit = await process.finished;
+  signal.throwIfAborted();
+  return { exit, ...said };
 }
 
 function capturing(capture: Capture): OutputSink {

@@ -5,6 +5,10 @@ import { deleteDeployment, removeDeployment } from "./delete.ts";
 import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
 import { ensure } from "./ensure.ts";
+import { devLogs } from "./dev-logs.ts";
+import { listEnv, setEnv, unsetEnv } from "./env.ts";
+import { catFile, listProjectFiles, putFile, removeFile, searchProject } from "./files.ts";
+import { gitDiff, gitPush, gitRemote, gitStatus, gitSync } from "./git.ts";
 import { init } from "./init.ts";
 import { initWorker } from "./init-worker.ts";
 import { lastJanitor, runJanitor } from "./janitor.ts";
@@ -17,6 +21,7 @@ import { previewPrivate, previewPublic, previewRevoke, previewShare } from "./pr
 import {
   createProject,
   deleteProject,
+  importProject,
   listProjects,
   openProject,
   showProject,
@@ -59,6 +64,7 @@ export const commands: readonly Command[] = [
   runnerCredentials,
   listProjects,
   createProject,
+  importProject,
   showProject,
   openProject,
   deleteProject,
@@ -68,6 +74,20 @@ export const commands: readonly Command[] = [
   answerBuild,
   startServer,
   stopServer,
+  devLogs,
+  listEnv,
+  setEnv,
+  unsetEnv,
+  listProjectFiles,
+  catFile,
+  putFile,
+  removeFile,
+  searchProject,
+  gitStatus,
+  gitRemote,
+  gitPush,
+  gitSync,
+  gitDiff,
   previewShare,
   previewRevoke,
   previewPublic,
