@@ -55,6 +55,8 @@ export type BuildFact =
       /** None: the answer is a text of the person's own. */
       options: { id: string; name: string; kind: string }[];
     }
+  /** A turn ended with these files changed, whoever changed them: some of them, and how many there are. */
+  | { type: "changes"; files: string[]; count: number }
   /** A command that the agent runs through its client. */
   | {
       type: "terminal";
@@ -198,6 +200,31 @@ export function parseBuildView(value: unknown): BuildView | null {
     updatedAt,
     questions,
   };
+}
+
+/** Null for anything else. */
+export function parseBuildDiff(value: unknown): BuildDiff | null {
+  if (!isObject(value) || typeof value["id"] !== "string" || !Array.isArray(value["files"])) return null;
+  const files = value["files"].map(parseChangedFile).filter((file) => file !== null);
+  if (files.length < value["files"].length || typeof value["isTruncated"] !== "boolean") return null;
+  return { id: value["id"], files, isTruncated: value["isTruncated"] };
+}
+
+function parseChangedFile(value: unknown): ChangedFile | null {
+  if (!isObject(value) || typeof value["path"] !== "string") return null;
+  const { path, diff } = value;
+  const status = fileChanges.find((one) => one === value["status"]);
+  if (status === undefined || (diff !== undefined && typeof diff !== "string")) return null;
+  return { path, status, ...(diff === undefined ? {} : { diff }) };
+}
+
+/** Null for anything else. */
+export function parseUndoView(value: unknown): UndoView | null {
+  if (!isObject(value) || typeof value["id"] !== "string") return null;
+  const { id, restored, kept } = value;
+  const areTexts = (list: unknown): list is string[] =>
+    Array.isArray(list) && list.every((one) => typeof one === "string");
+  return areTexts(restored) && areTexts(kept) ? { id, restored, kept } : null;
 }
 
 /** Null for anything else. */

@@ -107,6 +107,10 @@ export class Checkpoints {
     return { files, isTruncated: changed.length > files.length || length >= DIFF_LIMIT };
   }
 
+  async changed(from: number, to: number): Promise<string[]> {
+    return changedPaths((await this.#load(from)).files, (await this.#load(to)).files);
+  }
+
   /**
    * Takes back what changed between two checkpoints. What has changed again since stays as it is and is named, unless
    * `overwrite`. With `dryRun` nothing is touched.
@@ -141,7 +145,8 @@ export class Checkpoints {
         for (const { sha256 } of (await this.#load(number)).files.values()) wanted.add(sha256);
       else await rm(this.#file(number), { force: true });
     }
-    for (const sha256 of await readdir(join(this.#directory, "objects")).catch(() => [])) // there is none yet
+    for (const sha256 of await readdir(join(this.#directory, "objects")).catch(() => []))
+      // there is none yet
       if (!wanted.has(sha256)) await rm(this.#object(sha256), { force: true });
   }
 
@@ -298,12 +303,13 @@ async function contentOf(directory: HeldDirectory, name: string): Promise<Buffer
   const file = await open(directory.at(name), flags);
   try {
     await verifyOpened(file, directory.real(name));
-    const content = Buffer.alloc(FILE_LIMIT_BYTES);
+    // A file may grow while it is read.
+    const content = Buffer.alloc(Math.min((await file.stat()).size, FILE_LIMIT_BYTES));
     let length = 0;
     for (;;) {
       const { bytesRead } = await file.read(content, length, content.length - length, length);
-      if (bytesRead === 0) return Buffer.from(content.subarray(0, length));
       length += bytesRead;
+      if (bytesRead === 0) return content.subarray(0, length);
     }
   } finally {
     await file.close();
@@ -316,9 +322,7 @@ function changedPaths(before: Files, after: Files): string[] {
 }
 
 function isSame(one: Entry | undefined, other: Entry | undefined): boolean {
-  return (
-    one?.sha256 === other?.sha256 && one?.isLink === other?.isLink && one?.mode === other?.mode
-  );
+  return one?.sha256 === other?.sha256 && one?.isLink === other?.isLink && one?.mode === other?.mode;
 }
 
 /** What is said of a path that another process changed on the way. */

@@ -2,7 +2,8 @@
 // by hand, so that what a test sends on the wire is what stands here.
 
 import { spawn } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 
 let cwd = process.cwd();
@@ -76,6 +77,10 @@ const acts = {
     setTimeout(() => process.exit(7), 50);
     await new Promise(() => {});
   },
+  async half() {
+    await writeFile(`${cwd}/half.txt`, "half\n");
+    process.exit(7);
+  },
   hang: () => new Promise(() => {}),
   async garbage() {
     process.stdout.write("Welcome! [1mbold[0m\n[1, 2]\n{ broken\n");
@@ -103,6 +108,14 @@ const acts = {
   },
   async broken() {
     await writeFile(`${cwd}/package.json`, JSON.stringify({ scripts: { dev: "exit 3" } }));
+  },
+  /** name=content, several; without content it is deleted */
+  async files(list) {
+    for (const [name, content] of list.split(" ").map((one) => one.split("="))) {
+      await mkdir(dirname(`${cwd}/${name}`), { recursive: true });
+      if (content === undefined) await rm(`${cwd}/${name}`);
+      else await writeFile(`${cwd}/${name}`, `${content}\n`);
+    }
   },
   async stop(reason) {
     return reason;
