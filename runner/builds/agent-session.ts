@@ -21,6 +21,7 @@ import { jsonLines, type LineReader } from "./json-lines.ts";
 /** 46 s were seen for a first start with a cold disk. */
 const START_LIMIT_MS = 90_000;
 /** After a cancel an agent may finish what it says; one that doesn't is ended. */
+const INPUT_END_GRACE_MS = 1_000;
 const CANCEL_GRACE_MS = 5_000;
 /** Some agents send the last updates after the turn's answer. */
 const LATE_UPDATES_MS = 50;
@@ -178,10 +179,11 @@ export class AgentSession {
     await this.stop();
   }
 
-  /** Ends the agent with all that it started. */
+  /** Ends the agent with all that it started. The end of its input ends an agent that is well. */
   async stop(): Promise<void> {
     this.#process.stdin?.end();
     await this.#requests.close();
+    await Promise.race([this.#process.exited, sleep(INPUT_END_GRACE_MS, undefined, { ref: false })]);
     await this.#process.stop();
     this.#connection.close();
   }

@@ -119,7 +119,7 @@ export class DevServer {
   furtherPort(port: number): number | null {
     if (this.#state !== "running" || this.#server === null) return null;
     if (port === this.#port) return port;
-    this.#lookForPorts(this.#server);
+    void this.#lookForPorts(this.#server);
     return this.#furtherPorts.has(port) ? port : null;
   }
 
@@ -219,7 +219,7 @@ export class DevServer {
     this.#port = port;
     this.#formerPort = port;
     this.#become("running", null);
-    this.#lookForPorts(server);
+    void this.#lookForPorts(server);
     void server.exited.then((exit) => this.#crashed(server, exit));
     this.#watchIdleness();
     const { framework } = detected;
@@ -290,12 +290,11 @@ export class DevServer {
     return this.#isForwarded ? new Set() : listeningPorts(server.quarry);
   }
 
-  #lookForPorts(server: Server): void {
+  async #lookForPorts(server: Server): Promise<void> {
     if (performance.now() - this.#lookedAt < PORTS_AGE_MS) return;
     this.#lookedAt = performance.now();
-    void this.#portsOf(server).then((ports) => {
-      if (this.#server === server) this.#furtherPorts = ports;
-    });
+    const ports = await this.#portsOf(server);
+    if (this.#server === server) this.#furtherPorts = ports;
   }
 
   #crashed(server: Server, exit: Exit): void {

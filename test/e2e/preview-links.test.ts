@@ -136,7 +136,7 @@ test("a port that isn't the project's own isn't reached, whoever may see the pro
 test("a link that opens once is refused when it is replayed, and lets the first visitor go on", async () => {
   const once = await link("bakery", { once: true });
   const tries = await Promise.all([1, 2, 3].map(() => visit(once.hostname, once.pathname + once.search)));
-  expect(tries.map(({ status }) => status).sort()).toEqual([303, 401, 401]);
+  expect(tries.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([303, 401, 401]);
   const cookie =
     String(tries.find(({ status }) => status === 303)?.headers["set-cookie"]).split(";")[0] ?? "";
   expect(await shown(once.hostname, cookie)).toBe("main of bakery");

@@ -19,10 +19,10 @@ export const previewShare = command({
       await context.control()
     ).sharePreview(slug, secondsOf("--for", flags.for ?? "1d"), {
       ...(flags.port === undefined ? {} : { port: portOf(flags.port) }),
-      ...(flags.once === true ? { once: true } : {}),
+      ...(flags.once ? { once: true } : {}),
     });
     context.output.result(link, () => link.url);
-    const who = flags.once === true ? "The first who comes by it" : "Whoever has it";
+    const who = flags.once ? "The first who comes by it" : "Whoever has it";
     context.output.remark(`${who} gets in until ${link.expiresAt}.`);
   },
 });
