@@ -99,11 +99,14 @@ export const buildBody = z
 export const buildPath = z.object({
   id: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…"),
 });
+/** A sentence or two, where no option is offered. */
+const ANSWER_LIMIT = 4_000;
+
 export const answerPath = buildPath.extend({ request: z.string().min(1).max(200) });
 export const answerBody = z
   .strictObject({
-    /** An offered option's id; null: none of them. */
-    option: z.string().max(200).nullable(),
+    /** An offered option's id, or a text where none is offered; null: none of them. */
+    option: z.string().max(ANSWER_LIMIT).nullable(),
   })
   .openapi("BuildAnswer");
 

@@ -81,6 +81,58 @@ const acts = {
     await writeFile(`${cwd}/half.txt`, "half\n");
     process.exit(7);
   },
+  async terminal(command) {
+    const where = { sessionId: "s1" };
+    const { terminalId } = await ask("terminal/create", {
+      ...where,
+      command,
+      cwd,
+      env: [{ name: "GIVEN", value: "it's given" }],
+    });
+    const exit = await ask("terminal/wait_for_exit", { ...where, terminalId });
+    const { output, exitStatus } = await ask("terminal/output", { ...where, terminalId });
+    await ask("terminal/release", { ...where, terminalId });
+    say(JSON.stringify({ exit, output, exitStatus }));
+  },
+  async killed() {
+    const where = { sessionId: "s1" };
+    const { terminalId } = await ask("terminal/create", { ...where, command: "sleep", args: ["1000"] });
+    await ask("terminal/kill", { ...where, terminalId });
+    say(JSON.stringify(await ask("terminal/wait_for_exit", { ...where, terminalId })));
+  },
+  async fs(path) {
+    const where = { sessionId: "s1", path: path.replace("CWD", cwd) };
+    const wrote = await ask("fs/write_text_file", { ...where, content: "one\ntwo\nthree\n" });
+    const read = await ask("fs/read_text_file", { ...where, line: 2, limit: 1 });
+    say(JSON.stringify({ wrote, read }));
+  },
+  async form() {
+    const requestedSchema = {
+      type: "object",
+      properties: {
+        colour: {
+          type: "string",
+          title: "Colour",
+          oneOf: [
+            { const: "r", title: "Red" },
+            { const: "b", title: "Blue" },
+          ],
+        },
+        name: { type: "string", title: "Name" },
+      },
+      required: ["colour", "name"],
+    };
+    say(
+      JSON.stringify(
+        await ask("elicitation/create", {
+          sessionId: "s1",
+          mode: "form",
+          message: "Please say",
+          requestedSchema,
+        }),
+      ),
+    );
+  },
   hang: () => new Promise(() => {}),
   async garbage() {
     process.stdout.write("Welcome! [1mbold[0m\n[1, 2]\n{ broken\n");
@@ -96,6 +148,14 @@ const acts = {
     for (let number = 1; number <= Number(count); number++) {
       update({ sessionUpdate: "tool_call", toolCallId: `call-${number}`, title: `Call ${number}` });
       if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  },
+  /** Ten deltas of text to each call. */
+  async mixed(count) {
+    for (let number = 1; number <= Number(count); number++) {
+      for (const digit of "0123456789") say(digit);
+      update({ sessionUpdate: "tool_call", toolCallId: String(number), title: `Call ${number}` });
+      if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     }
   },
   async page(text) {
@@ -178,7 +238,8 @@ if (process.env.SCRIPTED_START === "silent") methods.initialize = () => new Prom
 
 createInterface({ input: process.stdin }).on("line", (line) => {
   const message = JSON.parse(line);
-  if (message.method === undefined) waiting.get(message.id)?.(message.result);
+  if (message.method === undefined)
+    waiting.get(message.id)?.(message.result ?? { refused: message.error?.message });
   else if (message.id !== undefined)
     void methods[message.method](message.params).then((result) => answer(message.id, result));
 });
