@@ -49,6 +49,7 @@ const statuses = {
   git_unauthorized: 409,
   git_failed: 409,
   project_not_empty: 409,
+  project_busy: 409,
   too_many_builds: 429,
   preview_unset: 409,
   preview_refused: 401,

@@ -2,16 +2,38 @@ import { Hosting } from "./hosting.ts";
 import { main } from "./main.ts";
 
 await main((runner, config) => {
-  const { workspaceRoot: root, inheritEnvironment, confinement, guestLimits, agents, buildLimits } = config;
-  const { devServerIdleMs, diskQuotaBytes } = config;
-  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
+  const {
+    workspaceRoot: root,
+    diskQuotaBytes,
+    inheritEnvironment,
+    confinement,
+    guestLimits,
+    agents,
+    buildLimits,
+    devServerIdleMs,
+    sharedSecret,
+    anthropicApiKey,
+    git,
+    runnerId,
+  } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const told = { sendBuildEvents, send: runner.send.bind(runner), isBroker: () => runner.isBroker };
-  const limits = guestLimits;
-  const { sharedSecret, anthropicApiKey } = config;
-  const secrets = [sharedSecret, anthropicApiKey].filter((secret) => secret !== null);
-  const own = { limits, agents, buildLimits, secrets, git: config.git };
-  const options = { root, inheritEnvironment, confinement, ...own, ...told, ...idle };
+  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
+  const webhook = config.webhook === null ? null : { ...config.webhook, runnerId };
+  const options = {
+    root,
+    inheritEnvironment,
+    confinement,
+    limits: guestLimits,
+    agents,
+    buildLimits,
+    sendBuildEvents,
+    send: runner.send.bind(runner),
+    isBroker: () => runner.isBroker,
+    secrets: [sharedSecret, anthropicApiKey].filter((secret) => secret !== null),
+    git,
+    ...idle,
+    webhook,
+  };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

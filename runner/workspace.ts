@@ -10,12 +10,12 @@ import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
 import { Agents, type AgentSettings, noAgentSettings } from "./builds/agents.ts";
 import { Gateway } from "./builds/gateway.ts";
 import { buildLimits, type BuildLimits } from "./builds/limits.ts";
+import { type GitSettings, gitSettings } from "./git/remote.ts";
+import { passwordOf } from "./git/run-git.ts";
 import type { NewEvent } from "./connection/connection.ts";
 import { Origins } from "./sentryvibe/origins.ts";
 import { Teller } from "./sentryvibe/teller.ts";
 import { TellingOutbox } from "./sentryvibe/telling-outbox.ts";
-import { type GitSettings, gitSettings } from "./git/remote.ts";
-import { passwordOf } from "./git/run-git.ts";
 import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
@@ -26,6 +26,7 @@ import { FileLock } from "./processes/file-lock.ts";
 import { SourceStore } from "./sources/source-store.ts";
 import { Disk } from "./workspaces/disk.ts";
 import { Trash } from "./workspaces/trash.ts";
+import { Webhook, type WebhookOptions } from "./webhook/webhook.ts";
 import { Workspaces } from "./workspaces/workspaces.ts";
 import { ManagerStore } from "./packages/manager-store.ts";
 import { ProjectManager } from "./projects/project-manager.ts";
@@ -57,18 +58,20 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
-  agents?: AgentSettings;
-  /** What one build may take. */
-  buildLimits?: Partial<BuildLimits>;
-  /** Without visitors a project's dev server stops after this. */
-  devServerIdleMs?: number;
   git?: GitSettings;
   /** What projects never show. */
   secrets?: readonly string[];
+  /** Without visitors a project's dev server stops after this. */
+  devServerIdleMs?: number;
+  agents?: AgentSettings;
+  /** What one build may take. */
+  buildLimits?: Partial<BuildLimits>;
   /** Sends events of builds to the hub; false while there is no connection. */
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
   /** Sends an event in SentryVibe's words. */
   send?: (event: NewEvent) => void;
+  /** The web app that gets every event in SentryVibe's words. */
+  webhook?: Pick<WebhookOptions, "baseUrl" | "secret" | "runnerId" | "firstDelayMs" | "giveUpMs"> | null;
   /** Whether the other end of the connection is a SentryVibe broker. */
   isBroker?: () => boolean;
 }
@@ -86,8 +89,9 @@ export class Workspace {
   readonly shares: Shares;
   readonly confinement: Confinement;
   readonly projects: ProjectManager;
-  readonly gateway: Gateway;
   readonly teller: Teller;
+  readonly webhook: Webhook | null;
+  readonly gateway: Gateway;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -103,8 +107,9 @@ export class Workspace {
     this.shares = parts.shares;
     this.confinement = parts.confinement;
     this.projects = parts.projects;
-    this.gateway = parts.gateway;
     this.teller = parts.teller;
+    this.webhook = parts.webhook;
+    this.gateway = parts.gateway;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -152,12 +157,17 @@ export class Workspace {
         teller.port(event);
       };
       const logs = new ProjectLogs(join(own, "logs"));
+      const isBroker = options.isBroker ?? (() => false);
+      const webhook =
+        options.webhook == null
+          ? null
+          : await Webhook.open({ ...options.webhook, directory: join(own, "webhook"), isBroker });
       const opening: { projects: ProjectManager | null } = { projects: null };
       const teller = new Teller({
         origins: await Origins.open(join(own, "sentryvibe")),
         send: options.send ?? (() => undefined),
-        isBroker: options.isBroker ?? (() => false),
-        listener: null,
+        isBroker,
+        listener: webhook,
         project: (slug) => {
           if (opening.projects?.has(slug) !== true) return null;
           const { directory: path, devServer, view, isBusy } = opening.projects.get(slug);
@@ -198,15 +208,15 @@ export class Workspace {
         logs,
         timing: { ...deploymentTiming, ...timing },
         inheritEnvironment,
-        agents: new Agents(options.agents ?? noAgentSettings),
-        gateway,
-        buildLimits: { ...buildLimits, ...options.buildLimits },
-        outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
-        ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
-        serverEvent: (slug, event) => teller.server(slug, event),
         secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
         sources,
         git: options.git ?? gitSettings,
+        outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
+        ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
+        serverEvent: (slug, event) => teller.server(slug, event),
+        agents: new Agents(options.agents ?? noAgentSettings),
+        gateway,
+        buildLimits: { ...buildLimits, ...options.buildLimits },
       });
       opening.projects = projects;
       const parts = {
@@ -220,6 +230,7 @@ export class Workspace {
         deployments,
         projects,
         teller,
+        webhook,
         confinement,
         shares,
         gateway,
@@ -239,6 +250,7 @@ export class Workspace {
   async close(): Promise<void> {
     clearInterval(this.#sweeps);
     await Promise.all([this.deployments.close(), this.projects.close()]);
+    await this.webhook?.close();
     await this.logs.close();
     await this.shares.close();
     await this.confinement.close();

@@ -15,6 +15,7 @@ import { projects } from "./projects.ts";
 import { projectEnv } from "./project-env.ts";
 import { projectFiles } from "./project-files.ts";
 import { projectGit } from "./project-git.ts";
+import { projectMove } from "./project-move.ts";
 import { projectLogs } from "./project-logs.ts";
 import { placements } from "./placements.ts";
 import { runners } from "./runners.ts";
@@ -56,6 +57,7 @@ const api = router
   .route("/", projectEnv)
   .route("/", projectFiles)
   .route("/", projectGit)
+  .route("/", projectMove)
   .route("/", projectLogs)
   .route("/", tokens);
 api.notFound((c) => {

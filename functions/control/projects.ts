@@ -100,7 +100,7 @@ export const projects = controlRouter()
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(slug, "project.delete"),
       act: async () => {
-        const record = await requireProject(context, slug);
+        const record = await removeStray(context, await requireProject(context, slug));
         await new RunnerProjects(context.env, record.runnerId).remove(slug);
         await hubOf(context.env, record.runnerId).forgetBuilds(slug);
         await deleteProject(context.store, record);
@@ -185,6 +185,15 @@ export async function runnerOfProject(
   return { env: context.env, runnerId: (await requireProject(context, slug)).runnerId };
 }
 
+/** A copy that an interrupted move left. Throws while its runner is away. */
+export async function removeStray(context: ControlContext, record: ProjectRecord): Promise<ProjectRecord> {
+  const { stray, slug } = record;
+  if (stray === null) return record;
+  await new RunnerProjects(context.env, stray).remove(slug);
+  await hubOf(context.env, stray).forgetBuilds(slug);
+  return changeRecord(context, slug, (now) => (now.stray === stray ? { ...now, stray: null } : now));
+}
+
 /** Takes the first free slug; of two creations at once, one gets the next. */
 async function newRecord(
   { store, now }: ControlContext,
@@ -208,6 +217,7 @@ async function newRecord(
       previewEpoch: 1,
       // Above that of an earlier project of this slug, whose deletion the store remembers.
       version: now(),
+      stray: null,
     };
     if (await createProject(store, record)) return record;
     if (body.slug !== undefined || ++tries === SLUGS_TRIED) break;
@@ -221,7 +231,7 @@ async function newRecord(
   );
 }
 
-async function changeRecord(
+export async function changeRecord(
   context: ControlContext,
   slug: string,
   change: (record: ProjectRecord) => ProjectRecord,
@@ -255,7 +265,7 @@ const asViewed = (id: string, action: string) => ({
   repeated: (view: View) => view,
 });
 
-function viewProject(record: ProjectRecord, url: string, context: ControlContext): View {
+export function viewProject(record: ProjectRecord, url: string, context: ControlContext): View {
   const { slug, name, runnerId, createdAt, isPublic } = record;
   return {
     slug,

@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { ENV_NAME_PATTERN, ENV_VARIABLES_LIMIT, envReceivers } from "../protocol/project-env.ts";
+import { runnerId } from "../apps/app-document.ts";
 import { MESSAGE_LIMIT, REMOTE_LIMIT } from "../protocol/project-git.ts";
 import { FILE_CONTENT_LIMIT, fileTypes } from "../protocol/workspace-api.ts";
 import { envVariable, projectPath } from "./project-schemas.ts";
@@ -125,6 +126,8 @@ export const gitView = z
       .nullable(),
   })
   .openapi("ProjectGit");
+
+export const moveBody = z.strictObject({ runnerId }).openapi("ProjectMove");
 
 export const diffView = z.object({ diff: z.string(), truncated: z.boolean() }).openapi("GitDiff");
 

@@ -16,19 +16,24 @@ export interface Asked {
 
 const SHOWN = new Set(["document", "iframe", "frame", "embed", "object", "fencedframe"]);
 
-/** By what the browser says of it; on plain http it says nothing, and method and `Accept` have to do. */
+/**
+ * By what the browser says of it; on plain http it says nothing, and method and `Accept` have to do. A service worker that
+ * hands a navigation on (`fetch(event.request)`) takes its destination away. So does a link with `download`, which has no `Accept`.
+ */
 export function askedOf(request: Request, names: ReadonlySet<string>): Asked {
   const { method, headers } = request;
   const dest = names.has("sec-fetch-dest") ? headers.get("sec-fetch-dest") : null;
+  const isShown = dest !== null && SHOWN.has(dest);
   const navigation =
     dest === null
       ? names.has("accept") && !names.has("x-requested-with") && takesPages(headers)
-      : SHOWN.has(dest) && headers.get("sec-fetch-mode") === "navigate";
+      : (isShown || dest === "empty") &&
+        headers.get("sec-fetch-mode") === "navigate" &&
+        (isShown || takesPages(headers));
   return {
     navigation,
     document: navigation && (method === "GET" || method === "HEAD"),
-    frame:
-      navigation && dest !== null && dest !== "document" && headers.get("sec-fetch-site") === "same-origin",
+    frame: navigation && isShown && dest !== "document" && headers.get("sec-fetch-site") === "same-origin",
     ahead: names.has("sec-purpose") && headers.get("sec-purpose")?.startsWith("prefetch") === true,
     serviceWorker: dest === "serviceworker" || names.has("service-worker"),
     dest,

@@ -3,22 +3,22 @@ import zlib from "node:zlib";
 /** The content codings that documents come in. The runtime decodes gzip and br by itself. */
 export type Coding = "gzip" | "br" | "zstd";
 
-/** Quality that a proxy can afford: a document is coded once more, while somebody waits for it. */
-const BROTLI_QUALITY = 4;
-const GZIP_LEVEL = 5;
+/** Quality that a proxy can afford: a document is coded once more, while somebody waits for it. One more costs a third, and saves 3%. */
+const BROTLI_QUALITY = 3;
+const GZIP_LEVEL = 4;
 
 type Engine = ReturnType<typeof zlib.createZstdDecompress>;
 
 export function zstdDecoded(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  return through(body, zlib.createZstdDecompress(), null);
+  return body.pipeThrough(through(zlib.createZstdDecompress(), null));
 }
 
 /** A flush costs as much as many chunks: those that come together share one. */
 const FLUSH_AFTER_MS = 2;
 
 /** Flushes whatever nothing follows at once, so that what streams goes on streaming. */
-export function encoded(body: ReadableStream<Uint8Array>, coding: Coding): ReadableStream<Uint8Array> {
-  return through(body, ENCODERS[coding](), FLUSHES[coding]);
+export function encoder(coding: Coding): TransformStream<Uint8Array, Uint8Array> {
+  return through(ENCODERS[coding](), FLUSHES[coding]);
 }
 
 /** At once, where all of a body is there. */
@@ -47,11 +47,7 @@ const FLUSHES: Record<Coding, number> = {
   zstd: zlib.constants.ZSTD_e_flush,
 };
 
-function through(
-  body: ReadableStream<Uint8Array>,
-  engine: Engine,
-  flush: number | null,
-): ReadableStream<Uint8Array> {
+function through(engine: Engine, flush: number | null): TransformStream<Uint8Array, Uint8Array> {
   let ended: Promise<void>;
   let timer: ReturnType<typeof setTimeout> | null = null;
   const flushSoon = (kind: number): void => {
@@ -64,7 +60,7 @@ function through(
     if (timer !== null) clearTimeout(timer);
     timer = null;
   };
-  const stream = new TransformStream<Uint8Array, Uint8Array>({
+  return new TransformStream<Uint8Array, Uint8Array>({
     start(controller) {
       engine.on("data", (chunk: Uint8Array) => controller.enqueue(new Uint8Array(chunk)));
       ended = new Promise((resolve, reject) => {
@@ -92,5 +88,4 @@ function through(
       engine.destroy();
     },
   });
-  return body.pipeThrough(stream);
 }

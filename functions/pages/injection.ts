@@ -1,4 +1,4 @@
-import { encoded, encodedWhole, zstdDecoded, type Coding } from "./coding.ts";
+import { encodedWhole, encoder, zstdDecoded, type Coding } from "./coding.ts";
 import { insertionPoint, PROLOGUE_LIMIT_BYTES } from "./insertion-point.ts";
 
 /**
@@ -41,8 +41,9 @@ function codingOf(headers: Headers): Coding | "identity" | null {
 
 /** A document that is there at once is coded in one piece: that costs a fraction of what an encoder's stream does. */
 const WHOLE_LIMIT_BYTES = 256 * 1024;
-/** How long what has come waits for the rest. */
-const WHOLE_WAIT_MS = 2;
+/** How long what has come waits for more, and how long for the rest. */
+const PAUSE_MS = 2;
+const WHOLE_LIMIT_MS = 20;
 
 interface Insertion {
   markup: Uint8Array;
@@ -56,44 +57,82 @@ async function copy(
   writable: WritableStream<Uint8Array>,
   { markup, coding, missed }: Insertion,
 ): Promise<void> {
-  const reader = body.getReader();
-  let sink = writable;
+  const reader = readerOf(body);
   let writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   try {
     const { bytes, point, next } = await beginningOf(reader, coding !== "identity");
     if (point === null) missed();
-    const first =
-      point === null ? bytes : joined(joined(bytes.subarray(0, point), markup), bytes.subarray(point));
+    const first = point === null ? bytes : joined(bytes.subarray(0, point), markup, bytes.subarray(point));
     if (next === "done" || coding === "identity") {
       writer = writable.getWriter();
       await writer.write(coding === "identity" ? first : encodedWhole(first, coding));
     } else {
-      const plain = new IdentityTransformStream();
-      void encoded(plain.readable, coding)
-        .pipeTo(writable)
-        .catch(() => undefined);
-      sink = plain.writable;
-      writer = sink.getWriter();
+      const through = encoder(coding);
+      void through.readable.pipeTo(writable).catch(() => undefined); // the writer hears of it
+      writer = through.writable.getWriter();
       await writer.write(first);
     }
-    const { value, done } = next === "done" ? { done: true } : ((await next) ?? { done: false });
-    if (value) await writer.write(value);
-    if (done) return await writer.close();
+    if (next === "done") return await writer.close();
+    if (coding !== "identity") return await copyRest(reader, next, writer);
   } catch (error) {
     await Promise.allSettled([reader.cancel(error), writer?.abort(error) ?? writable.abort(error)]);
     throw error;
   }
   reader.releaseLock();
   writer.releaseLock();
-  await body.pipeTo(sink);
+  await body.pipeTo(writable);
+}
+
+async function copyRest(
+  reader: Reader,
+  next: Promise<Read> | null,
+  writer: WritableStreamDefaultWriter<Uint8Array>,
+): Promise<void> {
+  for (let read = next; ; read = null) {
+    const { value, done } = await (read ?? reader.read());
+    if (value && value.length > 0) await writer.write(value);
+    if (done) return writer.close();
+  }
+}
+
+type Read = ReadableStreamReadResult<Uint8Array> | { done: true; value?: Uint8Array | undefined };
+
+interface Reader {
+  read: () => Promise<Read>;
+  cancel: (reason: unknown) => Promise<void>;
+  releaseLock: () => void;
+}
+
+/** The runtime's own streams fill the room that they are given; by themselves they read 4 KiB at a time. */
+const FIRST_READ_BYTES = 8 * 1024;
+const READ_BYTES = 64 * 1024;
+
+function readerOf(body: ReadableStream<Uint8Array>): Reader {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = body.getReader({ mode: "byob" });
+  } catch {
+    // A stream that is made by script has its own chunks.
+    return body.getReader();
+  }
+  let roomBytes = FIRST_READ_BYTES;
+  return {
+    async read() {
+      const read = await reader.read(new Uint8Array(roomBytes));
+      if (read.value?.length === roomBytes) roomBytes = READ_BYTES;
+      return read;
+    },
+    cancel: (reason) => reader.cancel(reason),
+    releaseLock: () => reader.releaseLock(),
+  };
 }
 
 /** A read that is under way, where there is one. */
-type Next = "done" | Promise<ReadableStreamReadResult<Uint8Array>> | null;
+type Next = "done" | Promise<Read> | null;
 
 /** What decides where the markup goes, and where it is asked for what follows at once. */
 async function beginningOf(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
+  reader: Reader,
   whole: boolean,
 ): Promise<{ bytes: Uint8Array; point: number | null; next: Next }> {
   let bytes = new Uint8Array(0);
@@ -110,32 +149,44 @@ async function beginningOf(
   }
 }
 
-async function restAtOnce(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  first: Uint8Array<ArrayBuffer>,
-): Promise<{ bytes: Uint8Array; next: Next }> {
-  let bytes = first;
+async function restAtOnce(reader: Reader, first: Uint8Array): Promise<{ bytes: Uint8Array; next: Next }> {
+  const beganAt = Date.now();
+  const chunks = [first];
+  let length = first.length;
+  while (length < WHOLE_LIMIT_BYTES && Date.now() - beganAt < WHOLE_LIMIT_MS) {
+    const next = reader.read();
+    const read = await within(PAUSE_MS, next);
+    if (read === null) return { bytes: joined(...chunks), next };
+    if (read.value) {
+      chunks.push(read.value);
+      length += read.value.length;
+    }
+    if (read.done) return { bytes: joined(...chunks), next: "done" };
+  }
+  return { bytes: joined(...chunks), next: null };
+}
+
+/** Null where it takes longer. On a busy machine both are over by the time that anybody looks: then what came counts. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T | null> {
   let timer: ReturnType<typeof setTimeout> | null = null;
   const late = new Promise<null>((resolve) => {
-    timer = setTimeout(() => resolve(null), WHOLE_WAIT_MS);
+    timer = setTimeout(() => {
+      timer = setTimeout(() => resolve(null), 0);
+    }, ms);
   });
   try {
-    while (bytes.length < WHOLE_LIMIT_BYTES) {
-      const next = reader.read();
-      const read = await Promise.race([next, late]);
-      if (read === null) return { bytes, next };
-      if (read.value) bytes = joined(bytes, read.value);
-      if (read.done) return { bytes, next: "done" };
-    }
-    return { bytes, next: null };
+    return await Promise.race([work, late]);
   } finally {
     if (timer !== null) clearTimeout(timer);
   }
 }
 
-function joined(one: Uint8Array, other: Uint8Array): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(one.length + other.length);
-  whole.set(one);
-  whole.set(other, one.length);
+function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
   return whole;
 }

@@ -29,6 +29,7 @@ const REFUSALS: Record<string, ProblemCode> = {
   git_failed: "git_failed",
   project_exists: "project_exists",
   project_not_empty: "project_not_empty",
+  project_busy: "project_busy",
   too_large: "body_too_large",
   source_not_found: "unknown_source",
   invalid_archive: "source_refused",

@@ -246,6 +246,7 @@ export const runnerRefusalStatuses = {
   git_failed: 409,
   project_exists: 409,
   project_not_empty: 409,
+  project_busy: 409,
   too_large: 413,
   too_many_builds: 429,
   internal: 500,

@@ -1,8 +1,9 @@
 /** The part of a runner's own API that is about what is in a project. See PROTOCOL.md, section 5. */
 
+import type { ProjectView } from "./builds.ts";
 import { isObject } from "./control.ts";
-import type { GitDiff, GitState } from "./project-git.ts";
-import type { ProjectEnv } from "./project-env.ts";
+import type { GitDiff, GitRemote, GitState } from "./project-git.ts";
+import { envReceivers, type NewEnvVariable, type ProjectEnv } from "./project-env.ts";
 
 const query = (values: Readonly<Record<string, string | number | undefined>>): string =>
   Object.entries(values)
@@ -27,6 +28,12 @@ export const workspacePaths = {
   git: (slug: string) => `/projects/${slug}/git`,
   /** POST {@link GitAct} → {@link GitState}. */
   gitAct: (slug: string, act: "init" | "commit" | "push" | "sync") => `/projects/${slug}/git/${act}`,
+  /** GET → a gzipped tar. */
+  export: (slug: string) => `/projects/${slug}/export`,
+  /** POST {@link Hold} → {@link Belongings}, once nothing of it runs. */
+  hold: (slug: string) => `/projects/${slug}/hold`,
+  /** POST fills a new project with its source → {@link ProjectView}. */
+  fill: (slug: string) => `/projects/${slug}/fill`,
   /** GET → {@link GitDiff}. */
   diff: (slug: string) => `/projects/${slug}/git/diff`,
   /** GET → a `HostedLogPage`. */
@@ -117,6 +124,19 @@ export interface GitAct {
   message: string | null;
 }
 
+/** While it is held, nothing of a project starts or is changed: it is being moved. */
+export interface Hold {
+  held: boolean;
+}
+
+/** What goes along with a project's files when it moves. The variables are with their values, on their way only. */
+export interface Belongings {
+  name: string;
+  agent: string;
+  variables: NewEnvVariable[];
+  git: GitRemote;
+}
+
 /** Every call, as the runner's router matches it, and its answer. */
 export interface WorkspaceAnswers {
   "GET projects/*/env": ProjectEnv;
@@ -128,6 +148,9 @@ export interface WorkspaceAnswers {
   "DELETE projects/*/file": DeletedFile;
   "GET projects/*/search": FoundFiles;
   "GET projects/*/changes": null;
+  "GET projects/*/export": null;
+  "POST projects/*/hold": Belongings;
+  "POST projects/*/fill": ProjectView;
   "GET projects/*/git": GitState;
   "PUT projects/*/git": GitState;
   "POST projects/*/git/init": GitState;
@@ -188,4 +211,23 @@ export function parseFoundFiles(value: unknown): FoundFiles | null {
   });
   const known = matches.filter((one) => one !== null);
   return known.length < matches.length ? null : { matches: known, truncated: value["truncated"] };
+}
+
+/** Its parts are checked by the runner that it goes to. */
+export function parseBelongings(value: unknown): Belongings | null {
+  if (!isObject(value) || !Array.isArray(value["variables"]) || !isObject(value["git"])) return null;
+  const { name, agent, git } = value;
+  if (typeof name !== "string" || typeof agent !== "string") return null;
+  const { remote, branch, pushAfterBuild } = git;
+  if (remote !== null && typeof remote !== "string") return null;
+  if (typeof branch !== "string" || typeof pushAfterBuild !== "boolean") return null;
+  const variables = value["variables"].map((one: unknown): NewEnvVariable | null => {
+    if (!isObject(one) || typeof one["name"] !== "string" || typeof one["value"] !== "string") return null;
+    const receiver = envReceivers.find((known) => known === one["for"]);
+    if (receiver === undefined || typeof one["secret"] !== "boolean") return null;
+    return { name: one["name"], value: one["value"], secret: one["secret"], for: receiver };
+  });
+  const known = variables.filter((one) => one !== null);
+  if (known.length < variables.length) return null;
+  return { name, agent, variables: known, git: { remote, branch, pushAfterBuild } };
 }

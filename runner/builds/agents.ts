@@ -167,12 +167,14 @@ export class Agents {
     return [...this.#agents.keys()];
   }
 
-  /** The keys that some agent gets, or its gateway. */
+  /** The keys of the vendors, and those that some agent gets. */
   get secrets(): string[] {
-    const names = [...this.#agents.values()].flatMap(({ inherit }) => inherit);
-    const inherited = names.filter((name) => /_(?:KEY|TOKEN)$/.test(name));
-    const keys = [...this.#agents.values()].flatMap((agent) => this.vendorOf(agent)?.key ?? []);
-    return [...keys, ...inherited.flatMap((name) => process.env[name] ?? [])];
+    const all = [...this.#agents.values()];
+    const inherited = all.flatMap(({ inherit }) => inherit).filter((name) => /_(?:KEY|TOKEN)$/.test(name));
+    return [
+      ...all.flatMap(({ key }) => (key === null ? [] : (this.#vendors[key.variable] ?? []))),
+      ...inherited.flatMap((name) => process.env[name] ?? []),
+    ];
   }
 
   find(name: string): AgentCommand | null {

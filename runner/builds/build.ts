@@ -222,6 +222,8 @@ export class Build {
       const isFirst = this.#session === null;
       this.#session ??= await this.#openSession();
       const summary = isFirst && !this.#session.isResumed ? await this.#work.summary(this.id) : null;
+      // A cancel that came while it opened found no session to tell.
+      this.#abort.signal.throwIfAborted();
       if (this.#watch !== null) this.#watch.isAtWork = true;
       const reason = await this.#session
         .prompt([...(summary === null ? [] : [summary]), ...prompt].map((text) => ({ type: "text", text })))

@@ -9,9 +9,15 @@ export interface GitSettings {
   protocols: readonly GitProtocol[];
   /** By host, with its port where the address has one. */
   tokens: Readonly<Record<string, string>>;
+  /** Where `OWNER/NAME` is. */
+  githubUrl: string;
 }
 
-export const gitSettings: GitSettings = { protocols: ["https"], tokens: {} };
+export const gitSettings: GitSettings = {
+  protocols: ["https"],
+  tokens: {},
+  githubUrl: "https://github.com",
+};
 
 export interface Remote {
   url: string;

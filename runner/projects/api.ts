@@ -12,6 +12,11 @@ import type { WorkspaceRoute } from "./workspace-api.ts";
 
 type ProjectRoute = Exclude<Extract<keyof RunnerAnswers, `${string} projects/${string}`>, WorkspaceRoute>;
 
+const newProject = z.strictObject({
+  name: z.string().min(1).max(100),
+  agent: z.string().nullable(),
+  source: importSource.nullable().default(null),
+});
 /** What {@link NewBuild.limits} says. */
 const buildLimits = z.strictObject({
   seconds: z.number().positive().optional(),
@@ -19,11 +24,6 @@ const buildLimits = z.strictObject({
   turns: z.int().positive().optional(),
   outputBytes: z.int().positive().optional(),
   cost: z.number().positive().optional(),
-});
-const newProject = z.strictObject({
-  name: z.string().min(1).max(100),
-  agent: z.string().nullable(),
-  source: importSource.nullable().default(null),
 });
 const newBuild = z.strictObject({
   id: z.string().regex(BUILD_ID_PATTERN),

@@ -13,6 +13,7 @@ import type { Exit } from "../processes/hosted-process.ts";
 import { asRunnerError, isSystemError, RunnerError } from "../runner-error.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
 import type { EnvStore } from "./env-store.ts";
+import type { Mask } from "./mask.ts";
 
 /** The variable of a project that its remote's login is. */
 export const TOKEN_VARIABLE = "GIT_TOKEN";
@@ -53,6 +54,8 @@ export interface ProjectGitOptions {
   settings: GitSettings;
   inherit: readonly string[];
   env: EnvStore;
+  /** A remote may say the login that it was given. */
+  mask: Mask;
   guest: RunGuest;
 }
 
@@ -83,6 +86,11 @@ export class ProjectGit {
       throw error;
     });
     return new ProjectGit(options, file, text === null ? nothing : stored.parse(JSON.parse(text)));
+  }
+
+  /** `OWNER/NAME` of the GitHub that the runner knows. */
+  addressOnGitHub(repository: string): string {
+    return `${this.#options.settings.githubUrl}/${repository}.git`;
   }
 
   get remote(): GitRemote {
@@ -157,7 +165,7 @@ export class ProjectGit {
         await this.#push(remote);
         await this.#pushed({ commit, error: null });
       } catch (error) {
-        await this.#pushed({ commit, error: asRunnerError(error).message });
+        await this.#pushed({ commit, error: this.#options.mask.text(asRunnerError(error).message) });
         throw error;
       }
     });
@@ -323,7 +331,10 @@ export class ProjectGit {
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work);
+    const turn = this.#turn.then(work).catch((error: unknown) => {
+      if (!(error instanceof RunnerError)) throw error;
+      throw new RunnerError(error.code, this.#options.mask.text(error.message), error.field);
+    });
     this.#turn = turn.catch(() => undefined); // whoever asked for it is told
     return turn;
   }

@@ -40,7 +40,7 @@ export class ProjectManager {
   /** Makes a project, or answers the one that is there. Errors: `invalid_project`, `invalid_request`, `draining`. */
   put(
     slug: string,
-    { name, agent, source = null }: { name: string; agent: string | null; source?: ImportSource | null },
+    { name, agent, source }: { name: string; agent: string | null; source?: ImportSource | null },
   ): Promise<ProjectView> {
     if (!SLUG_PATTERN.test(slug))
       throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
@@ -51,7 +51,7 @@ export class ProjectManager {
       const { agents, disk } = this.#parts;
       if (agent !== null) agents.require(agent);
       // Before there is anything to take back.
-      if (source !== null && "url" in source) parseRemote(source.url, this.#parts.git);
+      if (source != null && "url" in source) parseRemote(source.url, this.#parts.git);
       (await disk.reserve(0)).release();
       const manifest: ProjectManifest = {
         schema: 1,
@@ -62,7 +62,7 @@ export class ProjectManager {
         costs: {},
         framework: null,
         user: null,
-        source,
+        source: source ?? null,
         createdAt: new Date().toISOString(),
       };
       await projectFile.save(join(this.#directory, slug), manifest);
@@ -86,7 +86,14 @@ export class ProjectManager {
   /** Errors: `draining`. */
   forNewWork(slug: string): Project {
     this.#refuseNew();
-    return this.get(slug);
+    return this.forChange(slug);
+  }
+
+  /** Errors: `project_busy` while it is being moved. */
+  forChange(slug: string): Project {
+    const project = this.get(slug);
+    if (!project.isHeld) return project;
+    throw new RunnerError("project_busy", `Project ${slug} is being moved to another runner.`);
   }
 
   /** Resolves when nothing of it is left. */

@@ -12,6 +12,7 @@ import type { AgentCommand, Agents } from "../builds/agents.ts";
 import type { Gateway, Passage } from "../builds/gateway.ts";
 import type { BuildLimits, OwnLimits } from "../builds/limits.ts";
 import { summaryOf } from "../builds/summary.ts";
+import type { Belongings } from "../../functions/protocol/workspace-api.ts";
 import { Build, type BuildSession, type BuildWork } from "../builds/build.ts";
 import { EventLog } from "../builds/event-log.ts";
 import type { Outbox } from "../builds/outbox.ts";
@@ -33,8 +34,8 @@ import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import type { Workspaces } from "../workspaces/workspaces.ts";
 import { devCommandOf } from "./dev-command.ts";
-import { DevServer, type DevServerEvent } from "./dev-server.ts";
 import { EnvStore } from "./env-store.ts";
+import { DevServer, type DevServerEvent } from "./dev-server.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
 import { ImportSession } from "./import-session.ts";
 import { Mask } from "./mask.ts";
@@ -80,6 +81,8 @@ export interface AskedBuild {
 
 /** Builds that a project remembers; the oldest are forgotten first. */
 const BUILDS_KEPT = 50;
+/** Longer than a move takes. One that broke off lets go after this. */
+const HELD_MS = 12 * 60_000;
 /** Prompts that wait for their turn. */
 const QUEUE_LIMIT = 20;
 
@@ -101,6 +104,7 @@ export class Project implements BuildWork {
   readonly #builds = new Map<string, Build>();
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #heldUntil = -Infinity;
   /** Of what was installed last: an install that would change nothing is left out. */
   #installed = "";
 
@@ -152,6 +156,7 @@ export class Project implements BuildWork {
       settings: parts.git,
       inherit: parts.inheritEnvironment,
       env,
+      mask,
       guest: (command, given, limits) => project.#runGuest(command, given, limits),
     });
     await project.#admit();
@@ -289,11 +294,11 @@ export class Project implements BuildWork {
     const known = this.#parts.agents.require(agent);
     const step = await this.#step("agent", known.command, new AbortController().signal);
     const passage = this.#passageOf(known);
-    const log = await this.#parts.logs.open(this.project);
+    if (passage !== null) this.mask.add([passage.token]);
     const beside = (said: string): void => {
       const at = new Date().toISOString();
       const lines = said.trimEnd().split("\n");
-      void log.append(lines.map((text) => ({ at, stream: "stderr", text, step: "agent" })));
+      void step.log.append(lines.map((text) => ({ at, stream: "stderr", text, step: "agent" })));
       aside(said);
     };
     const session = await AgentSession.open({
@@ -371,13 +376,47 @@ export class Project implements BuildWork {
     });
   }
 
+  get isHeld(): boolean {
+    return performance.now() < this.#heldUntil;
+  }
+
+  /** Ends the dev server, and lets nothing begin until it is let go. Errors: `project_busy`. */
+  async hold(held: boolean): Promise<Belongings> {
+    if (held && this.isBusy)
+      throw new RunnerError(
+        "project_busy",
+        `A build of ${this.project} is under way: wait for it, or cancel it.`,
+      );
+    this.#heldUntil = held ? performance.now() + HELD_MS : -Infinity;
+    if (held) await this.devServer.stop();
+    const { name, agent } = this.#manifest;
+    return { name, agent, variables: this.env.all, git: this.git.remote };
+  }
+
+  /** Fills it with its source without a build. */
+  async fill(signal: AbortSignal): Promise<void> {
+    const told: AgentTold = {
+      fact: () => undefined,
+      permission: () => Promise.resolve(null),
+      question: () => Promise.resolve(null),
+      heard: () => undefined,
+    };
+    await (await this.#importSession(told, signal)).prompt();
+    this.#manifest = { ...this.#manifest, source: null };
+    await projectFile.save(this.#own, this.#manifest);
+  }
+
   async install(signal: AbortSignal): Promise<string | null> {
     const { managers, timing, disk } = this.#parts;
     const command = await installCommand(this.directory);
     if (command === null) return null;
     const wanted = await this.#dependencies();
     if (wanted === this.#installed) return null;
-    const step = { ...(await this.#step("install", command, signal)), limitMs: timing.installLimitMs };
+    const step = {
+      ...(await this.#step("install", command, signal)),
+      limitMs: timing.installLimitMs,
+      stallMs: timing.installStallMs,
+    };
     const binaries = await bringManagers(managers, [command], step);
     await step.log.append([systemLine(`$ ${command}`, "install")]);
     await runStep({ ...step, binaries });

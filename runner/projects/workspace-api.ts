@@ -12,6 +12,7 @@ import type { Route } from "../deployments/api-route.ts";
 import { BRANCH_PATTERN } from "../git/remote.ts";
 import { RunnerError } from "../runner-error.ts";
 import { newVariables } from "./env-store.ts";
+import { exportProject } from "./export-project.ts";
 import { fileChanges } from "./file-changes.ts";
 import { MATCHES_LIMIT, searchFiles } from "./file-search.ts";
 import type { ProjectManager } from "./project-manager.ts";
@@ -23,6 +24,7 @@ const newRemote = z.strictObject({
   branch: z.string().regex(BRANCH_PATTERN, "isn't a branch's name"),
   pushAfterBuild: z.boolean(),
 });
+const hold = z.strictObject({ held: z.boolean() });
 const gitAct = z.strictObject({ message: z.string().min(1).max(MESSAGE_LIMIT).nullable() });
 
 /** In a file of their own, apart from those of builds and dev servers. */
@@ -40,12 +42,12 @@ export function workspaceRoutes(
       body: projects.get(slug).env.view,
     }),
     "PUT projects/*/env": async (request, _url, [, slug = ""]) => {
-      const { env } = projects.get(slug);
+      const { env } = projects.forChange(slug);
       return { status: 200, body: await env.set((await parseBody(request, newVariables)).variables) };
     },
     "DELETE projects/*/env/*": async (_request, _url, [, slug = "", , name = ""]) => ({
       status: 200,
-      body: await projects.get(slug).env.unset(decodeURIComponent(name)),
+      body: await projects.forChange(slug).env.unset(decodeURIComponent(name)),
     }),
     "GET projects/*/files": async (_request, url, [, slug = ""]) => ({
       status: 200,
@@ -58,13 +60,13 @@ export function workspaceRoutes(
       return { status: 200, body: await projects.get(slug).files.read(pathOf(url), encoding ?? undefined) };
     },
     "PUT projects/*/file": async (request, url, [, slug = ""]) => {
-      const { files } = projects.get(slug);
+      const { files } = projects.forChange(slug);
       const { content, encoding } = await parseBody(request, newFile, CONTROL_MESSAGE_LIMIT_BYTES);
       return { status: 200, body: await files.write(pathOf(url), content, encoding) };
     },
     "DELETE projects/*/file": async (_request, url, [, slug = ""]) => ({
       status: 200,
-      body: await projects.get(slug).files.remove(pathOf(url)),
+      body: await projects.forChange(slug).files.remove(pathOf(url)),
     }),
     "GET projects/*/search": async (_request, url, [, slug = ""]) => ({
       status: 200,
@@ -80,12 +82,27 @@ export function workspaceRoutes(
       ending.addEventListener("abort", () => stream.destroy(), { once: true });
       return { status: 200, body: null, headers: { "content-type": "text/event-stream" }, stream };
     },
+    "GET projects/*/export": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: null,
+      headers: { "content-type": "application/gzip" },
+      stream: exportProject(projects.get(slug).directory),
+    }),
+    "POST projects/*/hold": async (request, _url, [, slug = ""]) => {
+      const { held } = await parseBody(request, hold);
+      return { status: 200, body: await projects.get(slug).hold(held) };
+    },
+    "POST projects/*/fill": async (_request, _url, [, slug = ""]) => {
+      const project = projects.forNewWork(slug);
+      await project.fill(ending);
+      return { status: 200, body: project.view };
+    },
     "GET projects/*/git": async (_request, _url, [, slug = ""]) => ({
       status: 200,
       body: await projects.get(slug).git.state(),
     }),
     "PUT projects/*/git": async (request, _url, [, slug = ""]) => {
-      const { git } = projects.get(slug);
+      const { git } = projects.forChange(slug);
       await git.configure(await parseBody(request, newRemote));
       return { status: 200, body: await git.state() };
     },

@@ -8,6 +8,7 @@ import {
   jsonOf,
   patientFetch,
   type Reading,
+  type TokenSource,
 } from "./control-fetch.ts";
 import type {
   AppBody,
@@ -73,7 +74,7 @@ export class ControlClient {
   readonly #read: Reading;
 
   /** `from`: who named the server, for the error when it can't be reached. */
-  constructor(origin: string, token: string, { from, ...read }: Reading & { from?: string } = {}) {
+  constructor(origin: string, token: TokenSource, { from, ...read }: Reading & { from?: string } = {}) {
     this.origin = origin;
     this.#read = read;
     this.#base = `${origin}/_signalbox/api/v1`;
@@ -302,6 +303,19 @@ export class ControlClient {
 
   gitDiff(slug: string) {
     return this.#answer(this.#patient.projects[":slug"].git.diff.$get({ param: encoded({ slug }) }));
+  }
+
+  moveProject(slug: string, runnerId: string) {
+    const call = this.#patient.projects[":slug"].move;
+    return this.#answer(call.$post({ param: encoded({ slug }), json: { runnerId } }));
+  }
+
+  /** The project as a gzipped tar. */
+  async exportProject(slug: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const call = this.#once.projects[":slug"].export;
+    const { body } = await call.$get({ param: encoded({ slug }) }, { init: { signal } });
+    if (body === null) throw new ControlUnreachable("The server answered without the archive.");
+    return body;
   }
 
   projectLogs(slug: string, cursor: number, step?: LogStep): Promise<LogView> {

@@ -170,6 +170,43 @@ test("a page from a service worker's cache of loaded pages has the helper, and k
   await tab.isUntouched();
 });
 
+test("a service worker that is renewed keeps the new version's page, and the open page keeps its own", async () => {
+  const context = await newContext();
+  const url = await begin("renewed");
+  const tab = await underWorker(url, context, "loaded");
+  await promote("renewed");
+  await tab.page.evaluate(`navigator.serviceWorker.getRegistration().then((one) => one.update())`);
+  await until(
+    () => tab.page.evaluate(`caches.keys().then((keys) => keys.join())`),
+    (keys) => keys === "v2",
+  );
+  const fresh = await Tab.open(context, url, "v2", "fresh");
+  expect(await fresh.scripted()).toEqual(allBy("v2"));
+  expect(await tab.scripted()).toEqual(allBy("v1"));
+  await tab.isUntouched();
+});
+
+test("pages that a service worker asks for anew each time are as those without one", async () => {
+  const context = await newContext();
+  const url = await begin("passed-on");
+  const tab = await underWorker(url, context, "passed");
+  await promote("passed-on");
+  expect(await tab.scripted()).toEqual(allBy("v1"));
+  expect(await tab.unscripted()).toEqual({ image: "v1", imported: "v1" });
+  await tab.isUntouched();
+  await tab.page.evaluate(`{
+    const form = document.createElement("form");
+    form.method = "post";
+    form.action = "/probe/form";
+    document.body.append(form);
+    form.requestSubmit();
+  }`);
+  await tab.page.waitForURL("**/probe/form*");
+  expect(await tab.page.locator("#version").textContent()).toBe("v1");
+  await tab.page.waitForFunction(`window.signalbox?.state === "connected"`);
+  await Tab.open(context, url, "v2", "fresh");
+});
+
 test("a shell that a service worker has fetched has no helper: the cookie and the fallback keep its version", async () => {
   const context = await newContext();
   const url = await begin("precached");

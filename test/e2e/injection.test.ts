@@ -304,7 +304,12 @@ test.each<[name: string, sent: Sent, asked: Asked]>([
     { headers: { range: "bytes=0-49" } },
   ],
   ["no-transform", { headers: { "cache-control": "max-age=5, no-transform" }, body: HTML }, {}],
-  ["what a script fetches", { body: HTML }, { headers: { "sec-fetch-dest": "empty" } }],
+  [
+    "what a script fetches",
+    { body: HTML },
+    { headers: { "sec-fetch-dest": "empty", "sec-fetch-mode": "cors" } },
+  ],
+  ["a download by a link", { body: HTML }, { headers: { "sec-fetch-dest": "empty", accept: "*/*" } }],
   ["JSON", { headers: { "content-type": "application/json" }, body: "{}" }, {}],
   [
     "UTF-16",

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** git's own server, behind a login. */
+/** git's own server, behind a login. `telltale.git` fails and says the login. */
 export interface GitServer {
   origin: string;
   /** Passwords that clients sent, in their order. */
@@ -27,6 +27,10 @@ export async function startGitServer(password: string): Promise<GitServer> {
     const [, encoded = ""] = /^Basic (.+)$/.exec(request.headers.authorization ?? "") ?? [];
     const [, given = ""] = /^[^:]*:(.*)$/s.exec(Buffer.from(encoded, "base64").toString()) ?? [];
     if (encoded !== "") logins.push(given);
+    if (encoded !== "" && request.url?.startsWith("/telltale.git") === true) {
+      response.writeHead(500, { "content-type": "text/plain" }).end(`your login is ${given}\n`);
+      return;
+    }
     if (given === password) return serve(root, request, response);
     response.writeHead(401, { "www-authenticate": 'Basic realm="git"' }).end();
   });
@@ -40,7 +44,7 @@ export async function startGitServer(password: string): Promise<GitServer> {
       stdio: ["ignore", "pipe", "pipe"],
     });
   const commit = (name: string, files: Record<string, string>): void => {
-    const work = join(root, `work-${name}`);
+    const work = join(root, "work");
     git(root, "clone", "--quiet", `${name}.git`, work);
     for (const [path, content] of Object.entries(files))
       execFileSync("sh", ["-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", join(work, path)], {

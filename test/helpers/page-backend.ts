@@ -118,9 +118,6 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
       return send("text/plain", id);
     case "/probe/events": {
       response.writeHead(200, { "content-type": "text/event-stream" }).write(`data: ${id}\n\n`);
-      // As servers do: through a tunnel, that the reader has gone shows at the next byte.
-      const beat = setInterval(() => response.write(":\n\n"), 1_000);
-      response.on("close", () => clearInterval(beat));
       return true;
     }
     case "/probe/logo.svg":
@@ -153,6 +150,7 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
       );
     case "/probe/service-worker.js":
       response.setHeader("service-worker-allowed", "/");
+      if (search === "?passed") return script(PASSES_ON);
       return script(serviceWorker(search === "?frozen" ? "frozen" : id, search === "?precached"));
     case "/probe/beacon":
       request.resume();
@@ -162,6 +160,14 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
       return false;
   }
 }
+
+const PASSES_ON = `
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => {
+  if (event.request.mode === "navigate") event.respondWith(fetch(event.request));
+});
+`;
 
 /** Serves the pages of its version from a cache: those that were loaded, or the shell, which it has fetched itself. */
 const serviceWorker = (id: string, isPrecached: boolean): string => `

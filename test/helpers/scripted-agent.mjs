@@ -180,9 +180,6 @@ const acts = {
   async stop(reason) {
     return reason;
   },
-  async blocks() {
-    say(JSON.stringify(blocks.map(({ data, ...block }) => ({ ...block, bytes: data?.length }))));
-  },
   async leak(name) {
     const secret = process.env[name];
     say(`It is ${secret.slice(0, 5)}`);
@@ -204,6 +201,13 @@ const acts = {
     });
     say(JSON.stringify(outcome));
     throw new Error(secret);
+  },
+  // "The project doesn't come up …": it mends nothing.
+  async The() {
+    say("I can't see why.");
+  },
+  async blocks() {
+    say(JSON.stringify(blocks.map(({ data, ...block }) => ({ ...block, bytes: data?.length }))));
   },
   async secrets() {
     say(JSON.stringify(process.env));

@@ -194,6 +194,14 @@ describe("how it is started", () => {
       'PATH="$PWD/.venv/bin:$PATH"; export PATH; gunicorn --bind "$HOST:$PORT" app:app',
     ],
     [
+      "Flask made by a function",
+      {
+        "requirements.txt": "flask",
+        "shop/__init__.py": "def create_app(config=None):\n    app = Flask(__name__)",
+      },
+      'PATH="$PWD/.venv/bin:$PATH"; export PATH; gunicorn --bind "$HOST:$PORT" "shop:create_app()"',
+    ],
+    [
       "Django",
       { "requirements.txt": "django", "manage.py": "", "shop/wsgi.py": "" },
       'PATH="$PWD/.venv/bin:$PATH"; export PATH; gunicorn --bind "$HOST:$PORT" shop.wsgi',

@@ -75,7 +75,19 @@ describe("what a browser does with the answer", () => {
       { navigation: true, document: true },
     ],
     ["a picture in an object", "GET", fetched("object", "no-cors"), {}],
-    ["a download", "GET", fetched("empty", "navigate"), {}],
+    ["a download", "GET", { ...fetched("empty", "navigate"), accept: "*/*" }, {}],
+    [
+      "a page that a service worker asks for",
+      "GET",
+      fetched("empty", "navigate"),
+      { navigation: true, document: true },
+    ],
+    [
+      "a form's post that a service worker hands on",
+      "POST",
+      fetched("empty", "navigate"),
+      { navigation: true },
+    ],
     ["a fetch", "GET", fetched("empty", "cors"), {}],
     ["a service worker", "GET", fetched("serviceworker", "same-origin"), { serviceWorker: true }],
     [

@@ -10,6 +10,7 @@ import type * as placements from "./placements.ts";
 import type * as projectEnv from "./project-env.ts";
 import type * as projectFiles from "./project-files.ts";
 import type * as projectGit from "./project-git.ts";
+import type * as projectMove from "./project-move.ts";
 import type * as projectLogs from "./project-logs.ts";
 import type * as projects from "./projects.ts";
 import type * as runners from "./runners.ts";
@@ -35,6 +36,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof projectEnv>
       | Routes<typeof projectFiles>
       | Routes<typeof projectGit>
+      | Routes<typeof projectMove>
       | Routes<typeof projectLogs>
       | Routes<typeof projects>
       | Routes<typeof runners>

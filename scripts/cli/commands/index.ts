@@ -28,6 +28,7 @@ import {
   startServer,
   stopServer,
 } from "./projects.ts";
+import { exportProject, moveProject, renameProject } from "./move-project.ts";
 import { railwayProjects } from "./railway-projects.ts";
 import { promote } from "./promote.ts";
 import { redeploy } from "./redeploy.ts";
@@ -66,6 +67,9 @@ export const commands: readonly Command[] = [
   listProjects,
   createProject,
   importProject,
+  exportProject,
+  moveProject,
+  renameProject,
   showProject,
   openProject,
   deleteProject,

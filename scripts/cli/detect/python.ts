@@ -16,6 +16,8 @@ const ENTRY_FILES = [
   "src/app",
 ];
 const FASTAPI = /^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(?:FastAPI|Starlette|Litestar|Quart)\(/m;
+/** Flask's own way: a function of the package makes the application. */
+const FLASK_FACTORY = /^def (create_app|make_app)\(/m;
 const FLASK = /^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?Flask\(/m;
 
 /** A Python project, with everything it needs in a virtual environment of its own. */
@@ -65,7 +67,8 @@ function installOf(source: string | undefined, lacks: string | null): Guess {
 }
 
 function findApp(files: ProjectFiles): { start: Guess } | null {
-  for (const path of ENTRY_FILES) {
+  const packages = files.list(".").map((name) => `${name}/__init__`);
+  for (const path of new Set([...ENTRY_FILES, ...packages])) {
     const text = files.read(`${path}.py`);
     if (text === null) continue;
     const module = path.replace(/\/__init__$/, "").replaceAll("/", ".");
@@ -77,6 +80,11 @@ function findApp(files: ProjectFiles): { start: Guess } | null {
     const wsgi = FLASK.exec(text)?.[1];
     if (wsgi !== undefined) {
       return { start: { command: gunicorn(`${module}:${wsgi}`), why: `${path}.py has a Flask application` } };
+    }
+    const factory = /\bFlask\(/.test(text) ? FLASK_FACTORY.exec(text)?.[1] : undefined;
+    if (factory !== undefined) {
+      const command = gunicorn(`"${module}:${factory}()"`);
+      return { start: { command, why: `${path}.py makes a Flask application` } };
     }
   }
   if (!files.has("manage.py")) return null;
