@@ -38,20 +38,6 @@ const REAL: Real[] = [
       { text: "The page is there." },
     ],
   },
-  {
-    name: "opencode",
-    package: "opencode-ai",
-    version: "1.18",
-    command: (directory) => `${join(directory, "node_modules/.bin/opencode")} acp`,
-    acts: (project) => [
-      {
-        tool: ["write"],
-        input: { filePath: join(project, "index.html"), content: "<h1>by opencode</h1>\n" },
-      },
-      { tool: ["bash"], input: { command: "env > environment.txt", description: "Look around" } },
-      { text: "The page is there." },
-    ],
-  },
 ];
 
 describe.skipIf(!soak).each(REAL)("$name", (agent) => {
