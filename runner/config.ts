@@ -21,6 +21,8 @@ export interface RunnerConfig {
   enrols: boolean;
   brokerUrl: URL;
   apiBaseUrl: string;
+  /** Null: nobody but the hub gets events. */
+  webhook: { baseUrl: string; secret: string } | null;
   workspaceRoot: string;
   healthPort: number;
   /** A laptop's runner listens for health checks only when it was given a port. */
@@ -82,7 +84,14 @@ const settings = {
     about: "where it connects, ws:// or wss://",
     required: true,
   },
-  apiBaseUrl: { env: ["API_BASE_URL"], about: "the web API (the broker's origin)" },
+  apiBaseUrl: {
+    env: ["API_BASE_URL"],
+    about: "the web API (the broker's origin); one of its own gets all events as POST /api/runner/events",
+  },
+  webhookSecret: {
+    env: ["RUNNER_WEBHOOK_SECRET"],
+    about: "the Bearer of these events (RUNNER_SHARED_SECRET)",
+  },
   workspaceRoot: {
     env: ["WORKSPACE_ROOT"],
     about: "where projects live (~/signalbox-workspace; on Railway /data/workspace)",
@@ -194,6 +203,7 @@ const settings = {
 /** Variables that no process of the runner's may get, unless RUNNER_INHERIT_ENV names them. Vendors' keys are, too. */
 export const secretVariables: readonly string[] = [
   ...settings.sharedSecret.env,
+  ...settings.webhookSecret.env,
   ...settings.anthropicApiKey.env,
   ...settings.gitTokens.env,
   ...settings.sentryDsn.env,
@@ -371,6 +381,7 @@ function readConfig(
     enrols: enrols ?? true,
     brokerUrl,
     apiBaseUrl: apiBaseUrl ?? brokerUrl.origin.replace(/^ws/, "http"),
+    webhook: webhookOf(apiBaseUrl, brokerUrl, text("webhookSecret") ?? sharedSecret),
     workspaceRoot,
     healthPort: healthPort ?? railwayPort ?? HEALTH_PORT,
     healthServer: serviceMode || healthPort !== null,
@@ -423,6 +434,12 @@ function readConfig(
     sentry:
       dsn === null ? null : { dsn, environment: text("sentryEnvironment"), release: text("sentryRelease") },
   };
+}
+
+/** The hub itself has all events. */
+function webhookOf(baseUrl: string | null, brokerUrl: URL, secret: string | null): RunnerConfig["webhook"] {
+  const isHub = baseUrl !== null && new URL(baseUrl).host === brokerUrl.host;
+  return baseUrl === null || isHub || secret === null ? null : { baseUrl, secret };
 }
 
 type Flags = Record<string, string | boolean | undefined>;

@@ -137,6 +137,7 @@ export class Hosting implements RunnerPart {
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
       limits: this.#workspace?.shares.status() ?? {},
+      ...(this.#workspace?.webhook == null ? {} : { webhook: this.#workspace.webhook.status() }),
     };
   }
 

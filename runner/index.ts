@@ -14,10 +14,12 @@ await main((runner, config) => {
     sharedSecret,
     anthropicApiKey,
     git,
+    runnerId,
   } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
   const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
+  const webhook = config.webhook === null ? null : { ...config.webhook, runnerId };
   const options = {
     root,
     inheritEnvironment,
@@ -31,6 +33,7 @@ await main((runner, config) => {
     secrets: [sharedSecret, anthropicApiKey].filter((secret) => secret !== null),
     git,
     ...idle,
+    webhook,
   };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

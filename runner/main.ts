@@ -53,7 +53,7 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const exposure = takeSecretsAway(config);
   const tokens = Object.values(config.git.tokens).map(passwordOf);
-  const keys = [...vendorKeys(config), ...tokens];
+  const keys = [config.webhook?.secret ?? "", ...vendorKeys(config), ...tokens];
   const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...keys];
   const log = createLog({ debug: config.debugBuild, secrets });
   for (const line of exposure) log.warn(`[runner] ${line}`);
@@ -67,9 +67,11 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
 
 /** From now on neither this process's environment nor its command line shows them. Answers what still does. */
 function takeSecretsAway(config: RunnerConfig): string[] {
-  const { sharedSecret, anthropicApiKey, sentry, brokerUrl, inheritEnvironment, git } = config;
+  const { sharedSecret, anthropicApiKey, webhook, sentry, brokerUrl, inheritEnvironment, git } = config;
   const keys = [...vendorKeys(config), ...Object.values(git.tokens)];
-  const known = [sharedSecret, anthropicApiKey, ...keys].filter((secret) => secret !== null);
+  const known = [sharedSecret, anthropicApiKey, webhook?.secret ?? null, ...keys].filter(
+    (secret) => secret !== null,
+  );
   const shown = [...known, sentry?.dsn.username ?? "", brokerUrl.search.slice(1)];
   const failure = hideSecrets(shown.filter(({ length }) => length >= HIDDEN_FROM_LENGTH));
   const vendors = [...vendorVariables(config.agents.table).keys()];

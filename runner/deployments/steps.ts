@@ -7,6 +7,8 @@ import { asRunnerError } from "../runner-error.ts";
 import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
+import { ActivityWatch } from "../processes/activity.ts";
+import { NICENESS } from "../processes/entering.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { Quarry } from "../processes/process-table.ts";
 import type { Shares } from "../shares/shares.ts";
@@ -14,6 +16,9 @@ import type { Disk } from "../workspaces/disk.ts";
 
 /** Room for a stack trace and the command that led to it. */
 const LAST_LINES = 20;
+
+/** A look costs a walk over all processes. */
+const STALL_LOOK_MS = 15_000;
 
 /** A step failed; the message says how. */
 export class StepFailure extends Error {
@@ -61,8 +66,13 @@ export interface StepOptions {
 }
 
 /** Runs a command to its end. Throws {@link StepFailure} if it fails, `disk_full`, or the abort. */
-export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
-  const { step, signal, disk, limitMs } = options;
+export async function runStep(
+  options: StepOptions & {
+    limitMs: number;
+    /** It ends when it gets nowhere for so long. */ stallMs?: number;
+  },
+): Promise<void> {
+  const { step, signal, disk, limitMs, stallMs } = options;
   const capture = new Capture(options.log, step, LAST_LINES);
   const limits = new AbortController();
   const timer = setTimeout(() => {
@@ -76,13 +86,26 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
       (error: unknown) => limits.abort(new StepFailure(asRunnerError(error).message, capture.lastLines)),
     );
   }, options.diskCheckMs);
+  let stall: NodeJS.Timeout | undefined;
   try {
+    const activity = new ActivityWatch();
     const { process, excess } = await host(
       options,
       capture.lastLines,
-      capturing(capture),
+      (stream, output) => {
+        output.on("data", () => activity.moved());
+        return capture.read(stream, output);
+      },
       AbortSignal.any([signal, limits.signal]),
     );
+    if (stallMs !== undefined) {
+      const look = async (): Promise<void> => {
+        if ((await activity.idleMs(process.quarry)) < stallMs) return;
+        const reason = `The ${step} got nowhere for ${Math.round(stallMs / 1_000)} s`;
+        limits.abort(new StepFailure(reason, capture.lastLines));
+      };
+      stall = setInterval(() => void look(), Math.min(stallMs / 4, STALL_LOOK_MS));
+    }
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();
@@ -92,6 +115,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
   } finally {
     clearTimeout(timer);
     clearInterval(watch);
+    clearInterval(stall);
     disk.touch(options.work);
   }
 }
@@ -203,10 +227,12 @@ async function host(
     }),
     confine: confinement.confine({
       writable: [work, home, temporary],
+      temporary,
       readable: options.readable,
       port: options.port,
       user,
     }),
+    niceness: options.port === null ? NICENESS.step : NICENESS.server,
     output,
     input,
     graceMs,

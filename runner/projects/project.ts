@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: a project is where builds, dev server, files, git and variables meet; each has a file of its own.
+
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -238,6 +240,15 @@ export class Project implements BuildWork {
     await this.#turn;
   }
 
+  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. */
+  async leave(): Promise<ProjectManifest> {
+    await this.close();
+    for (const id of this.#builds.keys()) this.#parts.outbox.remove(id);
+    await this.#parts.logs.closeOne(this.project);
+    await this.#parts.confinement.dismiss(this.#owner);
+    return this.#manifest;
+  }
+
   /** Ends and deletes everything of it. */
   async remove(): Promise<void> {
     this.#isClosed = true;
@@ -377,7 +388,11 @@ export class Project implements BuildWork {
     if (command === null) return null;
     const wanted = await this.#dependencies();
     if (wanted === this.#installed) return null;
-    const step = { ...(await this.#step("install", command, signal)), limitMs: timing.installLimitMs };
+    const step = {
+      ...(await this.#step("install", command, signal)),
+      limitMs: timing.installLimitMs,
+      stallMs: timing.installStallMs,
+    };
     const binaries = await bringManagers(managers, [command], step);
     await step.log.append([systemLine(`$ ${command}`, "install")]);
     await runStep({ ...step, binaries });

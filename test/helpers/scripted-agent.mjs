@@ -129,6 +129,10 @@ const acts = {
     say(JSON.stringify(outcome));
     throw new Error(secret);
   },
+  // "The project doesn't come up …": it mends nothing.
+  async The() {
+    say("I can't see why.");
+  },
   async blocks() {
     say(JSON.stringify(blocks.map(({ data, ...block }) => ({ ...block, bytes: data?.length }))));
   },
