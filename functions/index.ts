@@ -77,7 +77,7 @@ export default {
           const loadedAt = stickiness === "visitor" ? Math.floor(Date.now() / 1_000) : null;
           setPageCookie(headers, { id, loadedAt }, url);
         };
-        return await servePages(request, new URL(request.url), { env, app, follow });
+        return await servePages(request, new URL(request.url), { env, app, follow, waitUntil });
       }
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
         return await serveOwn(request, { url: new URL(request.url), host }, env, waitUntil);

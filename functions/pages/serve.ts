@@ -8,7 +8,7 @@ import {
 } from "../apps/app-document.ts";
 import { Problem } from "../errors.ts";
 import { isPageId, type PageHubBinding } from "./hub.ts";
-import { openPage } from "./hubs.ts";
+import { noteDocument, openPage } from "./hubs.ts";
 import { PAGE_SCRIPT, PAGE_SCRIPT_HASH } from "./page-script.generated.ts";
 
 const SCRIPT_PATH = "/_signalbox/page.js";
@@ -20,6 +20,7 @@ export interface PagesContext {
   app: (fresh: boolean) => Promise<AppDocument | null>;
   /** Has what a page asks for without a pin follow this deployment from now on. */
   follow: (headers: Headers, app: AppDocument, deployment: Deployment) => void;
+  waitUntil: (work: Promise<unknown>) => void;
 }
 
 export function isPagePath(path: string): boolean {
@@ -61,12 +62,12 @@ const STALE = JSON.stringify({ type: "reload", reason: "stale-affinity" });
 
 /**
  * `?deployment=ID&page=PAGE`: hears when the page is to reload, and counts it for as long as it is open. A plain GET says
- * whether the deployment is still there.
+ * whether the deployment is still there; with `uncounted` it says that the page can have no socket.
  */
 async function socket(
   request: Request,
   url: URL,
-  { env, app: read, follow }: PagesContext,
+  { env, app: read, follow, waitUntil }: PagesContext,
 ): Promise<Response> {
   const page = url.searchParams.get("page") ?? "";
   const id = url.searchParams.get("deployment");
@@ -75,7 +76,12 @@ async function socket(
     const headers = new Headers({ "cache-control": "no-store" });
     if (place === null) headers.set("x-pulse-stale-affinity", "1");
     // Another site's page can't send that header.
-    else if (request.headers.get("x-pulse-deployment") === id) follow(headers, place.app, place.deployment);
+    else if (request.headers.get("x-pulse-deployment") === id) {
+      const { app, deployment } = place;
+      if (!url.searchParams.has("uncounted")) follow(headers, app, deployment);
+      else if (contractOf(app, deployment) === "edge")
+        waitUntil(noteDocument(env, { app: app.name, deployment }, "uncounted").catch(() => undefined));
+    }
     return new Response(null, { status: place === null ? 409 : 204, headers });
   }
   if (!isSameOrigin(request, url)) {

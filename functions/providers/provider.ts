@@ -1,3 +1,4 @@
+import type { OpenStreams } from "../runners/tunnel-call.ts";
 import type { AppDocument, Deployment, Target } from "../apps/app-document.ts";
 
 /**
@@ -19,7 +20,7 @@ export interface Provider {
   /** Why a backend that was provisioned will never answer; null where the provider can't tell, or not just now. */
   givenUp(deployment: Deployment, app: AppDocument): Promise<string | null>;
   /** Requests under way to the backend; null: the provider can't see them. */
-  openStreams(deployment: Deployment): Promise<number | null>;
+  openStreams(deployment: Deployment): Promise<OpenStreams | null>;
   /**
    * What the build and the app wrote, a page from a cursor on. Throws a `Problem`: `no_logs` where there can be none,
    * and one with a status of 500 or more where they can't be read just now.

@@ -18,7 +18,8 @@ export interface SessionsLeftParts {
 /**
  * Who is still there: the backend counts its sessions, with contract `edge` the hub its pages, and a provider that carries
  * the traffic counts open streams. Open streams prove that somebody is there, whatever the others say; their absence proves
- * nothing.
+ * nothing. Where the hub counts all pages it knows better of their requests: workerd doesn't see the end of a client that
+ * closes its connection while an answer is silent.
  */
 export async function sessionsLeft(
   app: AppDocument,
@@ -27,12 +28,13 @@ export async function sessionsLeft(
 ): Promise<SessionProbe> {
   // Before the backend is asked: that opens a stream itself.
   const streams = await parts.providers[deployment.target.kind].openStreams(deployment).catch(() => null);
-  const probe =
+  const probe: SessionProbe & { countsAllPages?: boolean } =
     contractOf(app, deployment) === "edge"
       ? await probePages(app, deployment, parts)
       : await probeSessions(app, deployment, parts.caller);
-  const isNobody = probe.kind === "known" && probe.sessions === 0;
-  return isNobody && streams !== null && streams > 0 ? { kind: "known", sessions: streams } : probe;
+  if (streams === null || probe.kind === "unknown" || probe.sessions > 0) return probe;
+  const sessions = streams.all - (probe.countsAllPages === true ? streams.ofPages : 0);
+  return { kind: "known", sessions };
 }
 
 /** Zero only where no page can be there that hasn't been counted. */
@@ -40,7 +42,7 @@ async function probePages(
   app: AppDocument,
   deployment: Deployment,
   { pages: env, tableAgeLimitMs, now }: SessionsLeftParts,
-): Promise<SessionProbe> {
+): Promise<SessionProbe & { countsAllPages?: boolean }> {
   let count: Awaited<ReturnType<typeof countPages>>;
   try {
     count = await countPages(env, { app: app.name, deployment });
@@ -62,8 +64,8 @@ async function probePages(
     const at = new Date(count.uncountedAt).toISOString();
     return {
       kind: "unknown",
-      why: `a page without the helper was served at ${at}: nobody knows whether it is open`,
+      why: `a page that can't be counted was there at ${at}: nobody knows whether it is open`,
     };
   }
-  return { kind: "known", sessions: 0 };
+  return { kind: "known", sessions: 0, countsAllPages: count.uncountedAt === 0 };
 }

@@ -12,7 +12,7 @@ import { answerInit, bodyLength, hasNoBody } from "./answer.ts";
 import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
 import type { Holder } from "./shares.ts";
 import { askedThrough, placeGiven, resetProblem } from "./stream-problems.ts";
-import type { TunnelCall } from "./tunnel-call.ts";
+import { isOfPage, type TunnelCall } from "./tunnel-call.ts";
 
 const EMPTY = new Uint8Array(0);
 /** Of a body that has yet to show that it moves: thousands that don't would fill the memory with room for their bytes. */
@@ -74,6 +74,10 @@ export class HttpStream implements Reader, WaitsForHead, Holder, Owing {
     link.waits(this, true);
     if (request.body === null) this.#uploadEnded = true;
     else void this.#upload(request.body);
+  }
+
+  get isOfPage(): boolean {
+    return isOfPage(this.#call);
   }
 
   head(head: AnswerHead, body: Uint8Array, end: boolean): void {

@@ -31,7 +31,7 @@ import { admit } from "./admission.ts";
 import { shareLimits } from "./shares.ts";
 import { askedThrough, connectionLost, runnerOffline } from "./stream-problems.ts";
 import { isDraining, reportedLoadOf, statusText } from "./status-event.ts";
-import { parseTunnelCall, TUNNEL_CALL_HEADER } from "./tunnel-call.ts";
+import { parseTunnelCall, TUNNEL_CALL_HEADER, type OpenStreams } from "./tunnel-call.ts";
 
 /** Characters of a peer's close reason that the registry keeps. */
 const REASON_LIMIT = 100;
@@ -133,7 +133,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       status: this.#connection?.facts.status ?? null,
       recentEvents: JSON.stringify(this.#events.list()),
       connections: this.#presence.connections,
-      openStreams: this.#connection?.openStreams(null) ?? 0,
+      openStreams: this.#connection?.streams ?? 0,
       awakeSince: this.#awakeSince,
     };
   }
@@ -144,7 +144,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
   }
 
   /** Requests and WebSockets open to a service now: evidence for the janitor. Null: unknown. */
-  async openStreams(service: string): Promise<number | null> {
+  async openStreams(service: string): Promise<OpenStreams | null> {
     return this.#connection?.openStreams(service) ?? null;
   }
 

@@ -22,7 +22,7 @@ import { Shares, type ShareLimits } from "./shares.ts";
 import { SocketStream } from "./socket-stream.ts";
 import type { Reader, StreamLink, WaitsForHead } from "./stream-link.ts";
 import { connectionLost } from "./stream-problems.ts";
-import type { TunnelCall } from "./tunnel-call.ts";
+import type { OpenStreams, TunnelCall } from "./tunnel-call.ts";
 import { Turns } from "./turns.ts";
 
 /** Coarse enough to cost nothing per message; no reader needs it finer. */
@@ -114,9 +114,13 @@ export class RunnerConnection implements StreamLink {
     if (this.#requests === 0) this.#save();
   }
 
-  openStreams(service: string | null): number {
-    if (service === null) return this.#streams.size;
-    return [...this.#streams.values()].filter((stream) => stream.service === service).length;
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  openStreams(service: string): OpenStreams {
+    const own = [...this.#streams.values()].filter((stream) => stream.service === service);
+    return { all: own.length, ofPages: own.filter(({ isOfPage }) => isOfPage).length };
   }
 
   /** Sends a request through the tunnel; always answers, if need be with a problem. */

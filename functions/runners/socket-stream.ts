@@ -28,6 +28,8 @@ export class SocketStream implements Holder {
   readonly app: string;
   readonly visitor: string | null;
   readonly idleAfterMs = IDLE_STREAM_MS;
+  /** Whoever asked for it: its end is always seen. */
+  readonly isOfPage = false;
   readonly socket: WebSocket;
   readonly #link: StreamLink;
   #parts: Uint8Array[] = [];

@@ -139,6 +139,48 @@ test("a page of an app that knows nothing of Signalbox stays on its version unti
   expect(await fresh.locator("#version").textContent()).toBe("v2");
 });
 
+test("without JavaScript a page's forms keep its version while that lives, and nobody counts the page", async () => {
+  await putApp(stack, "scriptless", { previousRetentionSeconds: 0 });
+  await deploy("scriptless", "v1");
+  const other = await browser.newContext({ javaScriptEnabled: false });
+  const page = await other.newPage();
+  await page.goto(`http://scriptless.localhost:${stack.port}/`);
+  const v2 = await deploy("scriptless", "v2");
+  await until(
+    async () => (await stack.request("scriptless.localhost", "/echo")).text,
+    (text) => text.includes("v2"),
+  );
+  v2.seen.length = 0;
+  for (const button of ["#other", "button:not(#other)"]) {
+    await page.locator(button).click();
+    await page.waitForURL("**/form*");
+    await showsVersion(page, "v1");
+  }
+  expect(v2.seen).toEqual([]);
+  await until(
+    () => decisions("scriptless").then(() => stateOf("scriptless", "v1")),
+    (state) => state === "removed",
+  );
+  await page.locator("#other").click();
+  await showsVersion(page, "v2");
+  await other.close();
+});
+
+test("a page that no socket gets through for isn't taken for gone", async () => {
+  await putApp(stack, "no-sockets", { previousRetentionSeconds: 0 });
+  await deploy("no-sockets", "v1");
+  const page = await context.newPage();
+  await page.addInitScript(`window.WebSocket = class extends WebSocket {
+    constructor() { super("ws://127.0.0.1:9/"); }
+  }`);
+  await page.goto(`http://no-sockets.localhost:${stack.port}/`);
+  await deploy("no-sockets", "v2");
+  await until(
+    () => decisions("no-sockets"),
+    (seen) => seen.includes("v1 sessions_unknown a page that can't be counted was there"),
+  );
+});
+
 test("at the deadline a page reloads itself once, and a veto holds it", async () => {
   await putApp(stack, "late", { previousRetentionSeconds: 0, reloadGraceSeconds: 3_600 });
   await deploy("late", "v1");

@@ -22,10 +22,10 @@ const ROWS: { given: Framework; through: Through; isFast: boolean }[] = [
     through: "a URL" as const,
     isFast: given.name === "Vite and React",
   })),
-  ...["Express", "Vite and React", "Next", "SvelteKit", "React Router"].map((name) => ({
-    given: framework(name),
+  ...FRAMEWORKS.map((given) => ({
+    given,
     through: "a runner's tunnel" as const,
-    isFast: name === "Express",
+    isFast: given.name === "Express",
   })),
 ];
 

@@ -157,7 +157,7 @@ test.concurrent(
     });
     await stack.request(HOST("strict"), "/", { headers: { accept: "text/html" } });
     await plain("strict", "v2");
-    await decides("strict", "sessions_unknown: a page without the helper was served at");
+    await decides("strict", "sessions_unknown: a page that can't be counted was there at");
   },
 );
 

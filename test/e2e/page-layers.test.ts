@@ -575,7 +575,9 @@ describe("a file that the version lacks", () => {
   });
 
   test("costs each of a flood one further request at most, and the app so many", async () => {
+    const calm = await app("calm", ["v1", "v2"]);
     const asked = 400;
+    const began = Date.now();
     for (let at = 0; at < asked; at += 50) {
       const some = Array.from({ length: 50 }, (_, index) => get("files", `/flood-${at + index}.js`));
       for (const answer of await Promise.all(some)) expect(answer.status).toBe(404);
@@ -583,6 +585,15 @@ describe("a file that the version lacks", () => {
     const further = (sites["v1"]?.seen.length ?? 0) + (sites["v2"]?.seen.length ?? 0);
     expect(further).toBeGreaterThan(0);
     expect(further).toBeLessThan(asked);
+    expect(further).toBeLessThanOrEqual(256 + (16 * (Date.now() - began)) / 1_000);
+    const each = new Map<string, number>();
+    for (const { url } of [...(sites["v1"]?.seen ?? []), ...(sites["v2"]?.seen ?? [])])
+      each.set(url, (each.get(url) ?? 0) + 1);
+    // Until half of what the app may have is used, the second version is asked, too.
+    const later = [...each].filter(([url]) => Number(/flood-(\d+)/.exec(url)?.[1]) >= 200);
+    expect(later.filter(([, count]) => count > 1)).toEqual([]);
+    expect(route(await get("calm", "/assets/only-v1.js", fetched("script")))).toBe("asset v1");
+    expect(calm["v1"]?.seen.length).toBeGreaterThan(0);
   });
 });
 

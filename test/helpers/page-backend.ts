@@ -118,9 +118,6 @@ function probe(id: string, request: IncomingMessage, response: ServerResponse): 
       return send("text/plain", id);
     case "/probe/events": {
       response.writeHead(200, { "content-type": "text/event-stream" }).write(`data: ${id}\n\n`);
-      // As servers do: through a tunnel, that the reader has gone shows at the next byte.
-      const beat = setInterval(() => response.write(":\n\n"), 1_000);
-      response.on("close", () => clearInterval(beat));
       return true;
     }
     case "/probe/logo.svg":

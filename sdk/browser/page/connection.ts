@@ -14,6 +14,8 @@ export interface Dialect {
   heard: (data: unknown, link: Link) => void;
   /** Whether a close code says never to come back. */
   isFinal: (code: number) => boolean;
+  /** Called at each attempt that comes to nothing, after some that did, too. */
+  failed?: () => void;
   /** Said before the page goes. */
   bye?: string;
 }
@@ -72,6 +74,7 @@ export function keepConnected(dialect: Dialect): Connection {
     // Full jitter: a restarted server gets its pages back spread out.
     const delayMs = Math.random() * Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures);
     failures += 1;
+    if (heldMs === 0 && failures > 2) dialect.failed?.();
     if (!abandoned) retry = window.setTimeout(connect, delayMs);
   }
 

@@ -22,9 +22,15 @@ startHelper(tag, {
   dialect({ deploymentId, pageId, reloads, servedByOwn }) {
     if (deploymentId === null || tag?.dataset["noSocket"] !== undefined) return null;
     let isAnswered = true;
+    const pinnedFetch = window.fetch;
     return {
       address: () => withQuery(socketAddress(pathOf(deploymentId)), `page=${pageId}`),
       isFinal: (code) => code === STALE_CLOSE_CODE || code === UNCOUNTED_CLOSE_CODE,
+      // A proxy on the way may let no socket through. A page that says so isn't taken for gone.
+      failed() {
+        const path = `${pathOf(deploymentId)}&uncounted`;
+        pinnedFetch.call(window, path, { cache: "no-store" }).catch(() => undefined);
+      },
       heard(data, link) {
         isAnswered = true;
         const message = parseMessage(data);
