@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseTrust, type Trust } from "./access/oidc.ts";
 import { ConfigError } from "./errors.ts";
 import { parseOperatorHost, type OperatorHost } from "./operator-host.ts";
 import {
@@ -35,6 +36,8 @@ export interface Config {
   allowPrivateTargets: boolean;
   /** Whether `cf-connecting-ip` comes from Cloudflare (it does there) or from whoever is calling (elsewhere). */
   trustClientAddress: boolean;
+  /** Whose signed tokens call the control API. */
+  oidcTrust: Trust[];
   /** Null: there is no Railway, and its targets are refused. */
   railway: RailwaySettings | null;
 }
@@ -99,6 +102,7 @@ const schema = z.object({
     .optional(),
   ALLOW_PRIVATE_TARGETS: flag.default("0"),
   TRUST_CLIENT_ADDRESS: flag.default("1"),
+  OIDC_TRUST: z.string().optional(),
   RAILWAY_TOKEN: z.string().min(1).optional(),
   RAILWAY_API_TOKEN: z.string().min(1).optional(),
   RAILWAY_PROJECT_ID: railwayId.optional(),
@@ -145,10 +149,19 @@ export function configOf(env: ConfigEnv): Config {
     operatorHost: parseOperatorHost(result.data.OPERATOR_HOST ?? ""),
     allowPrivateTargets: result.data.ALLOW_PRIVATE_TARGETS === "1",
     trustClientAddress: result.data.TRUST_CLIENT_ADDRESS === "1",
+    oidcTrust: trustOf(result.data),
     railway: railwayOf(result.data),
   };
   checked.set(env, config);
   return config;
+}
+
+function trustOf({ OIDC_TRUST, ALLOW_PRIVATE_TARGETS }: z.infer<typeof schema>): Trust[] {
+  const trust = parseTrust(OIDC_TRUST ?? "[]", { allowHttp: ALLOW_PRIVATE_TARGETS === "1" });
+  if (trust !== null) return trust;
+  throw new ConfigError(
+    'OIDC_TRUST must be a JSON list such as [{"repository":"you/shop","branch":"main","scopes":["deploy:shop"]}].',
+  );
 }
 
 /** A project token wins over an account's, as with Railway's own tools. */

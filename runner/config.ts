@@ -8,6 +8,7 @@ import type { BuildLimits } from "./builds/limits.ts";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
+import { type GitProtocol, gitProtocols, type GitSettings, gitSettings } from "./git/remote.ts";
 import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 import type { GuestLimits } from "./shares/guest-limits.ts";
@@ -20,6 +21,8 @@ export interface RunnerConfig {
   enrols: boolean;
   brokerUrl: URL;
   apiBaseUrl: string;
+  /** Null: nobody but the hub gets events. */
+  webhook: { baseUrl: string; secret: string } | null;
   workspaceRoot: string;
   healthPort: number;
   /** A laptop's runner listens for health checks only when it was given a port. */
@@ -37,6 +40,7 @@ export interface RunnerConfig {
   /** What one deployment may take; what isn't set has a default. */
   guestLimits: Partial<GuestLimits>;
   confinement: ConfinementSettings;
+  git: GitSettings;
   /** Null: the default. */
   devServerIdleMs: number | null;
   agents: AgentSettings;
@@ -57,6 +61,7 @@ export type Invocation =
   | { kind: "agents"; agents: AgentSettings; json: boolean }
   | { kind: "static"; args: string[] }
   | { kind: "template-agent" }
+  | { kind: "relay"; args: string[] }
   | { kind: "help" | "version" };
 
 interface Setting {
@@ -79,7 +84,14 @@ const settings = {
     about: "where it connects, ws:// or wss://",
     required: true,
   },
-  apiBaseUrl: { env: ["API_BASE_URL"], about: "the web API (the broker's origin)" },
+  apiBaseUrl: {
+    env: ["API_BASE_URL"],
+    about: "the web API (the broker's origin); one of its own gets all events as POST /api/runner/events",
+  },
+  webhookSecret: {
+    env: ["RUNNER_WEBHOOK_SECRET"],
+    about: "the Bearer of these events (RUNNER_SHARED_SECRET)",
+  },
   workspaceRoot: {
     env: ["WORKSPACE_ROOT"],
     about: "where projects live (~/signalbox-workspace; on Railway /data/workspace)",
@@ -125,7 +137,8 @@ const settings = {
   },
   guestNetwork: {
     env: ["RUNNER_GUEST_NETWORK"],
-    about: "hosts that guests reach, in a sandbox: example.com,*.npmjs.org (open: all)",
+    about:
+      "hosts that guests reach, in a sandbox: example.com,*.npmjs.org (open: all; shared: this machine's network)",
   },
   guestPorts: {
     env: ["RUNNER_GUEST_PORTS"],
@@ -143,9 +156,21 @@ const settings = {
     env: ["RUNNER_AGENT"],
     about: "the coding agent: template (built in), claude, codex, gemini, opencode, copilot, or a command",
   },
+  gitProtocols: {
+    env: ["RUNNER_GIT_PROTOCOLS"],
+    about: `how projects reach git remotes: ${gitProtocols.join(",")} (https)`,
+  },
+  gitTokens: {
+    env: ["RUNNER_GIT_TOKENS"],
+    about: "logins for git remotes by host: github.com=TOKEN,git.example.com=USER:TOKEN",
+  },
   devServerIdle: {
     env: ["RUNNER_DEV_SERVER_IDLE"],
     about: "milliseconds without visitors after which a project's dev server stops (1800000)",
+  },
+  githubUrl: {
+    env: ["RUNNER_GITHUB_URL"],
+    about: "where SentryVibe's OWNER/NAME is (https://github.com)",
   },
   agents: {
     env: ["RUNNER_AGENTS"],
@@ -178,7 +203,9 @@ const settings = {
 /** Variables that no process of the runner's may get, unless RUNNER_INHERIT_ENV names them. Vendors' keys are, too. */
 export const secretVariables: readonly string[] = [
   ...settings.sharedSecret.env,
+  ...settings.webhookSecret.env,
   ...settings.anthropicApiKey.env,
+  ...settings.gitTokens.env,
   ...settings.sentryDsn.env,
 ];
 
@@ -198,6 +225,7 @@ export function readInvocation(
 ): Invocation {
   if (args[0] === "static") return { kind: "static", args: args.slice(1) };
   if (args[0] === "template-agent") return { kind: "template-agent" };
+  if (args[0] === "relay") return { kind: "relay", args: args.slice(1) };
   if (args[0] === "agents") return readAgentsInvocation(args.slice(1), env);
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
@@ -324,10 +352,17 @@ function readConfig(
   const guestProcesses = check("guestProcesses", limit(50), "a number from 50 up, or 0 for no limit");
   const inherit = check("inheritEnvironment", variableNames, "names of variables, with commas between them");
   const level = check("confinement", confinementLevel, "auto, sandbox, user or none");
-  const guestNetwork = check("guestNetwork", hosts, "open, or hosts such as example.com,*.example.com:8443");
+  const guestNetwork = check(
+    "guestNetwork",
+    hosts,
+    "open, shared, or hosts such as example.com,*.example.com:8443",
+  );
   const guestPorts = check("guestPorts", portsOf, "ports with commas between them");
   const guestPaths = check("guestPaths", absolutePaths, "absolute paths with commas between them");
   const guestUsers = check("guestUsers", userRange, "a range such as 40000-49999, of at least 100");
+  const protocols = check("gitProtocols", gitProtocolsOf, `a list of ${gitProtocols.join(", ")}`);
+  const githubUrl = check("githubUrl", httpUrl, "an http:// or https:// URL");
+  const gitTokens = check("gitTokens", gitTokensOf, "a list such as github.com=TOKEN");
   const enrols = check("enrol", flag, "0 or 1");
   const table = agentTable(read("agents"), problems);
   const count = (value: string) => (value === "0" ? 0 : integer(value, 1, Number.MAX_SAFE_INTEGER));
@@ -346,6 +381,7 @@ function readConfig(
     enrols: enrols ?? true,
     brokerUrl,
     apiBaseUrl: apiBaseUrl ?? brokerUrl.origin.replace(/^ws/, "http"),
+    webhook: webhookOf(apiBaseUrl, brokerUrl, text("webhookSecret") ?? sharedSecret),
     workspaceRoot,
     healthPort: healthPort ?? railwayPort ?? HEALTH_PORT,
     healthServer: serviceMode || healthPort !== null,
@@ -364,10 +400,16 @@ function readConfig(
     inheritEnvironment: inherit ?? [],
     confinement: {
       level: level ?? confinementSettings.level,
-      allowed: guestNetwork === "open" ? null : guestNetwork,
+      allowed: typeof guestNetwork === "string" ? null : guestNetwork,
+      sharesNetwork: guestNetwork === "shared",
       ports: guestPorts ?? [],
       paths: guestPaths ?? [],
       users: guestUsers ?? GUEST_USERS,
+    },
+    git: {
+      protocols: protocols ?? gitSettings.protocols,
+      tokens: gitTokens ?? {},
+      githubUrl: githubUrl ?? gitSettings.githubUrl,
     },
     devServerIdleMs: idle,
     agents: {
@@ -392,6 +434,12 @@ function readConfig(
     sentry:
       dsn === null ? null : { dsn, environment: text("sentryEnvironment"), release: text("sentryRelease") },
   };
+}
+
+/** The hub itself has all events. */
+function webhookOf(baseUrl: string | null, brokerUrl: URL, secret: string | null): RunnerConfig["webhook"] {
+  const isHub = baseUrl !== null && new URL(baseUrl).host === brokerUrl.host;
+  return baseUrl === null || isHub || secret === null ? null : { baseUrl, secret };
 }
 
 type Flags = Record<string, string | boolean | undefined>;
@@ -446,6 +494,19 @@ function variableNames(value: string): string[] | null {
   return given.every((name) => /^[A-Za-z_]\w*$/.test(name)) ? given : null;
 }
 
+function gitProtocolsOf(value: string): GitProtocol[] | null {
+  const given = value.split(",").map((name) => gitProtocols.find((one) => one === name.trim()));
+  const known = given.filter((one) => one !== undefined);
+  return known.length === given.length ? known : null;
+}
+
+function gitTokensOf(value: string): Record<string, string> | null {
+  const pairs = value.split(",").map((part) => /^\s*([\w.-]+(?::\d{1,5})?)=([\x21-\x7e]{6,})\s*$/.exec(part));
+  const known = pairs.filter((pair) => pair !== null);
+  if (known.length < pairs.length) return null;
+  return Object.fromEntries(known.map(([, host = "", token = ""]) => [host, token]));
+}
+
 function agentTable(
   found: { value: string; from: string } | null,
   problems: string[],
@@ -464,8 +525,8 @@ function confinementLevel(value: string): ConfinementSettings["level"] | null {
   return (["auto", ...confinementLevels] as const).find((level) => level === value) ?? null;
 }
 
-function hosts(value: string): string[] | "open" | null {
-  if (value === "open") return value;
+function hosts(value: string): string[] | "open" | "shared" | null {
+  if (value === "open" || value === "shared") return value;
   const given = value.split(",").map((host) => host.trim().toLowerCase());
   return given.every((host) => /^(?:\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/.test(host))
     ? given

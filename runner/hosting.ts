@@ -93,7 +93,9 @@ export class Hosting implements RunnerPart {
 
   lookup(service: string, isSocket: boolean): ServiceTarget | null {
     const workspace = this.#workspace;
-    return workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service, isSocket) ?? null;
+    const found =
+      workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service, isSocket) ?? null;
+    return found && { ...found, via: workspace?.confinement.wayTo(found.port) };
   }
 
   connected(): void {
@@ -135,6 +137,7 @@ export class Hosting implements RunnerPart {
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
       limits: this.#workspace?.shares.status() ?? {},
+      ...(this.#workspace?.webhook == null ? {} : { webhook: this.#workspace.webhook.status() }),
     };
   }
 

@@ -11,10 +11,15 @@ await main((runner, config) => {
     agents,
     buildLimits,
     devServerIdleMs,
+    sharedSecret,
+    anthropicApiKey,
+    git,
+    runnerId,
   } = config;
   const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
   const sendBuildEvents = runner.sendBuildEvents.bind(runner);
   const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
+  const webhook = config.webhook === null ? null : { ...config.webhook, runnerId };
   const options = {
     root,
     inheritEnvironment,
@@ -25,7 +30,10 @@ await main((runner, config) => {
     sendBuildEvents,
     send: runner.send.bind(runner),
     isBroker: () => runner.isBroker,
+    secrets: [sharedSecret, anthropicApiKey].filter((secret) => secret !== null),
+    git,
     ...idle,
+    webhook,
   };
   runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
 });

@@ -1,7 +1,9 @@
 import { tellAgents } from "./builds/agent-report.ts";
 import { vendorVariables } from "./builds/agents.ts";
 import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
+import { passwordOf } from "./git/run-git.ts";
 import { noReporter, SentryReporter, type Reporter } from "./observability/sentry.ts";
+import { serveRelay } from "./confinement/relay.ts";
 import { LockError } from "./processes/file-lock.ts";
 import { exposingParents, hideSecrets } from "./processes/hide-secrets.ts";
 import { hasSystemCode, RunnerError } from "./runner-error.ts";
@@ -39,6 +41,7 @@ function isExpected(error: unknown): error is Error {
 async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Promise<void> {
   const invocation = readInvocation(process.argv.slice(2), process.env);
   if (invocation.kind === "static") return serveStatic(invocation.args);
+  if (invocation.kind === "relay") return serveRelay(invocation.args);
   if (invocation.kind === "template-agent") return runTemplateAgent();
   if (invocation.kind === "agents") return tellAgents(invocation.agents, invocation.json);
   if (invocation.kind !== "run") {
@@ -49,7 +52,9 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   // The log's reader may leave. An unhandled error would be logged, and that would fail again, for ever.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const exposure = takeSecretsAway(config);
-  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...vendorKeys(config)];
+  const tokens = Object.values(config.git.tokens).map(passwordOf);
+  const keys = [config.webhook?.secret ?? "", ...vendorKeys(config), ...tokens];
+  const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...keys];
   const log = createLog({ debug: config.debugBuild, secrets });
   for (const line of exposure) log.warn(`[runner] ${line}`);
   const reporter = makeReporter(config, secrets);
@@ -62,8 +67,11 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
 
 /** From now on neither this process's environment nor its command line shows them. Answers what still does. */
 function takeSecretsAway(config: RunnerConfig): string[] {
-  const { sharedSecret, anthropicApiKey, sentry, brokerUrl, inheritEnvironment } = config;
-  const known = [sharedSecret, anthropicApiKey, ...vendorKeys(config)].filter((secret) => secret !== null);
+  const { sharedSecret, anthropicApiKey, webhook, sentry, brokerUrl, inheritEnvironment, git } = config;
+  const keys = [...vendorKeys(config), ...Object.values(git.tokens)];
+  const known = [sharedSecret, anthropicApiKey, webhook?.secret ?? null, ...keys].filter(
+    (secret) => secret !== null,
+  );
   const shown = [...known, sentry?.dsn.username ?? "", brokerUrl.search.slice(1)];
   const failure = hideSecrets(shown.filter(({ length }) => length >= HIDDEN_FROM_LENGTH));
   const vendors = [...vendorVariables(config.agents.table).keys()];

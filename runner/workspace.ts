@@ -10,6 +10,8 @@ import type { BuildEventsMessage } from "../functions/protocol/builds.ts";
 import { Agents, type AgentSettings, noAgentSettings } from "./builds/agents.ts";
 import { Gateway } from "./builds/gateway.ts";
 import { buildLimits, type BuildLimits } from "./builds/limits.ts";
+import { type GitSettings, gitSettings } from "./git/remote.ts";
+import { passwordOf } from "./git/run-git.ts";
 import type { NewEvent } from "./connection/connection.ts";
 import { Origins } from "./sentryvibe/origins.ts";
 import { Teller } from "./sentryvibe/teller.ts";
@@ -24,6 +26,7 @@ import { FileLock } from "./processes/file-lock.ts";
 import { SourceStore } from "./sources/source-store.ts";
 import { Disk } from "./workspaces/disk.ts";
 import { Trash } from "./workspaces/trash.ts";
+import { Webhook, type WebhookOptions } from "./webhook/webhook.ts";
 import { Workspaces } from "./workspaces/workspaces.ts";
 import { ManagerStore } from "./packages/manager-store.ts";
 import { ProjectManager } from "./projects/project-manager.ts";
@@ -55,6 +58,9 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
+  git?: GitSettings;
+  /** What projects never show. */
+  secrets?: readonly string[];
   /** Without visitors a project's dev server stops after this. */
   devServerIdleMs?: number;
   agents?: AgentSettings;
@@ -64,6 +70,8 @@ export interface WorkspaceOptions {
   sendBuildEvents?: (message: BuildEventsMessage) => boolean;
   /** Sends an event in SentryVibe's words. */
   send?: (event: NewEvent) => void;
+  /** The web app that gets every event in SentryVibe's words. */
+  webhook?: Pick<WebhookOptions, "baseUrl" | "secret" | "runnerId" | "firstDelayMs" | "giveUpMs"> | null;
   /** Whether the other end of the connection is a SentryVibe broker. */
   isBroker?: () => boolean;
 }
@@ -82,6 +90,7 @@ export class Workspace {
   readonly confinement: Confinement;
   readonly projects: ProjectManager;
   readonly teller: Teller;
+  readonly webhook: Webhook | null;
   readonly gateway: Gateway;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
@@ -99,6 +108,7 @@ export class Workspace {
     this.confinement = parts.confinement;
     this.projects = parts.projects;
     this.teller = parts.teller;
+    this.webhook = parts.webhook;
     this.gateway = parts.gateway;
     this.#lock = lock;
     this.#sweep();
@@ -147,12 +157,17 @@ export class Workspace {
         teller.port(event);
       };
       const logs = new ProjectLogs(join(own, "logs"));
+      const isBroker = options.isBroker ?? (() => false);
+      const webhook =
+        options.webhook == null
+          ? null
+          : await Webhook.open({ ...options.webhook, directory: join(own, "webhook"), isBroker });
       const opening: { projects: ProjectManager | null } = { projects: null };
       const teller = new Teller({
         origins: await Origins.open(join(own, "sentryvibe")),
         send: options.send ?? (() => undefined),
-        isBroker: options.isBroker ?? (() => false),
-        listener: null,
+        isBroker,
+        listener: webhook,
         project: (slug) => {
           if (opening.projects?.has(slug) !== true) return null;
           const { directory: path, devServer, view, isBusy } = opening.projects.get(slug);
@@ -193,6 +208,9 @@ export class Workspace {
         logs,
         timing: { ...deploymentTiming, ...timing },
         inheritEnvironment,
+        secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
+        sources,
+        git: options.git ?? gitSettings,
         outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
         ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
         serverEvent: (slug, event) => teller.server(slug, event),
@@ -212,6 +230,7 @@ export class Workspace {
         deployments,
         projects,
         teller,
+        webhook,
         confinement,
         shares,
         gateway,
@@ -231,6 +250,7 @@ export class Workspace {
   async close(): Promise<void> {
     clearInterval(this.#sweeps);
     await Promise.all([this.deployments.close(), this.projects.close()]);
+    await this.webhook?.close();
     await this.logs.close();
     await this.shares.close();
     await this.confinement.close();

@@ -1,3 +1,4 @@
+import { identify, isSignedToken } from "../access/oidc.ts";
 import { isAllowed } from "../access/scopes.ts";
 import { judgeToken, noteUse } from "../access/tokens.ts";
 import { bearerToken, requireBearer, requireLookedUp } from "../auth.ts";
@@ -17,6 +18,11 @@ export async function requireCaller(
 ): Promise<Caller> {
   const client = clientAddress(request, config) ?? "";
   const token = bearerToken(request);
+  if (token !== null && config.oidcTrust.length > 0 && isSignedToken(token)) {
+    const remedy = "This signed token is forged, has expired, or is of nobody in OIDC_TRUST.";
+    const known = await requireLookedUp(client, remedy, () => identify(token, config.oidcTrust, now()));
+    return { actor: `workflow ${known.name}`, scopes: known.scopes };
+  }
   if (token === null || !ACCESS_TOKEN_PATTERN.test(token)) {
     await requireBearer(request, config.controlToken, client, REMEDY);
     return OPERATOR;

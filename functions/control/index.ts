@@ -12,6 +12,11 @@ import { audit } from "./audit.ts";
 import { janitor } from "./janitor.ts";
 import { builds } from "./builds.ts";
 import { projects } from "./projects.ts";
+import { projectEnv } from "./project-env.ts";
+import { projectFiles } from "./project-files.ts";
+import { projectGit } from "./project-git.ts";
+import { projectMove } from "./project-move.ts";
+import { projectLogs } from "./project-logs.ts";
 import { placements } from "./placements.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
@@ -49,6 +54,11 @@ const api = router
   .route("/", placements)
   .route("/", projects)
   .route("/", builds)
+  .route("/", projectEnv)
+  .route("/", projectFiles)
+  .route("/", projectGit)
+  .route("/", projectMove)
+  .route("/", projectLogs)
   .route("/", tokens);
 api.notFound((c) => {
   throw new Problem("not_found", `The control API has no ${c.req.method} ${new URL(c.req.url).pathname}.`);
@@ -63,7 +73,7 @@ export async function serveControl(request: Request, context: ControlContext): P
   const path = url.pathname.slice(CONTROL_PREFIX.length);
   if (path === "/openapi.json" && request.method === "GET") return Response.json(openApiDocument());
   const caller = await requireCaller(request, context);
-  url.pathname = path === "" ? "/" : path;
+  url.pathname = path === "" ? "/" : oneSegment(path);
   const headers = new Headers(request.headers);
   const init: RequestInit = { method: request.method, headers, signal: request.signal };
   if (request.method === "PUT" && isStreamed(path)) {
@@ -84,7 +94,15 @@ function isStreamed(path: string): boolean {
   return /^\/(?:runners\/[^/]+\/sources|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(path);
 }
 
+/** A file's path is one parameter, whether its slashes are encoded or not. */
+function oneSegment(path: string): string {
+  const [, before = "", file = ""] = /^(\/projects\/[^/]+\/files\/)(.+)$/.exec(path) ?? [];
+  return file === "" ? path : before + file.replaceAll("/", "%2F");
+}
+
 /** Commands carry whole files. */
 function bodyLimit(path: string): number {
-  return /^\/runners\/[^/]+\/commands$/.test(path) ? CONTROL_MESSAGE_LIMIT_BYTES : CONTROL_BODY_LIMIT_BYTES;
+  return /^\/(?:runners\/[^/]+\/commands|projects\/[^/]+\/files\/.+)$/.test(path)
+    ? CONTROL_MESSAGE_LIMIT_BYTES
+    : CONTROL_BODY_LIMIT_BYTES;
 }

@@ -2,6 +2,13 @@ import { z } from "@hono/zod-openapi";
 import { runnerId } from "../apps/app-document.ts";
 import { PORT_LABEL } from "../projects/preview-host.ts";
 import { BUILD_ID_PATTERN, buildStates, devServerStates } from "../protocol/builds.ts";
+import {
+  ENV_NAME_PATTERN,
+  ENV_VALUE_LIMIT,
+  ENV_VARIABLES_LIMIT,
+  envReceivers,
+} from "../protocol/project-env.ts";
+import { REMOTE_LIMIT } from "../protocol/project-git.ts";
 import { PREVIEW_LINK_LIMIT_SECONDS, PROMPT_LIMIT, SLUG_PATTERN } from "../protocol/limits.ts";
 
 const timestamp = z.iso.datetime();
@@ -20,6 +27,29 @@ export const projectPageQuery = z.object({
   after: z.string().max(64).optional(),
 });
 
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be a SHA-256 in hexadecimal");
+
+/** A git address, or a source that its runner has. */
+const projectSource = z
+  .strictObject({
+    git: z.string().min(1).max(REMOTE_LIMIT).optional(),
+    branch: z.string().min(1).max(200).optional(),
+    sha256: sha256.optional(),
+  })
+  .refine(({ git, sha256 }) => (git === undefined) !== (sha256 === undefined), {
+    path: ["git"],
+    error: "is needed, or sha256, and not both",
+  });
+
+export const envVariable = z.strictObject({
+  name: z.string().regex(ENV_NAME_PATTERN, "isn't a variable's name"),
+  value: z.string().max(ENV_VALUE_LIMIT),
+  /** Masked wherever output is shown. */
+  secret: z.boolean().default(false),
+  /** `dev` is installs and the dev server, `git` the login to the project's remote. */
+  for: z.enum(envReceivers).default("both"),
+});
+
 export const projectBody = z
   .strictObject({
     /** Without one, from the name. */
@@ -32,10 +62,18 @@ export const projectBody = z
     agent: agent.optional(),
     /** Without one, the least loaded. */
     runnerId: runnerId.optional(),
+    /** What it begins with, in place of a prompt: its first build imports it. */
+    source: projectSource.optional(),
+    /** Variables that are set before its first build. */
+    env: z.array(envVariable).max(ENV_VARIABLES_LIMIT).optional(),
   })
-  .refine(({ name, slug, prompt }) => (name ?? slug ?? prompt) !== undefined, {
+  .refine(({ name, slug, prompt, source }) => (name ?? slug ?? prompt ?? source) !== undefined, {
     path: ["name"],
     error: "is needed, or a slug, or a prompt that gives one",
+  })
+  .refine(({ prompt, source }) => prompt === undefined || source === undefined, {
+    path: ["source"],
+    error: "can't be together with a prompt: prompt when it is imported",
   })
   .openapi("NewProject");
 

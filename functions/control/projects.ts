@@ -2,7 +2,7 @@ import type { z } from "@hono/zod-openapi";
 import { Problem } from "../errors.ts";
 import { previewLink, previewUrlOf } from "./preview-link.ts";
 import { newBuildId } from "../projects/build-id.ts";
-import { nameFromPrompt, slugFromName, slugsLike } from "../projects/naming.ts";
+import { nameFromAddress, nameFromPrompt, slugFromName, slugsLike } from "../projects/naming.ts";
 import {
   changeProject,
   createProject,
@@ -11,14 +11,16 @@ import {
   readProject,
   type ProjectRecord,
 } from "../projects/project-record.ts";
+import { setEnv } from "../projects/set-env.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
-import type { BuildView, ProjectView } from "../protocol/builds.ts";
+import { IMPORT_AGENT, type BuildView, type ProjectView } from "../protocol/builds.ts";
+import type { ImportSource } from "../protocol/runner-api.ts";
 import { placeOnRunner } from "../runners/placement.ts";
-import { hubOf } from "../runners/reach-hub.ts";
+import { hubOf, type HubBinding } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
-import { projectCreated, type projectDetails, projectView } from "./project-schemas.ts";
+import { type projectBody, projectCreated, type projectDetails, projectView } from "./project-schemas.ts";
 import * as routes from "./routes/projects.ts";
 
 /** Slugs tried for a name that is taken. */
@@ -38,10 +40,11 @@ export const projects = controlRouter()
     const answer = await actThenRecord(context, c.var.idempotency, {
       action: "project.create",
       act: async () => {
+        const { sha256 } = body.source ?? {};
         const { runnerId } = await placeOnRunner(
           { env: context.env, store: context.store },
-          { runnerId: body.runnerId },
-          { needsSource: false, at: "" },
+          { runnerId: body.runnerId, ...(sha256 !== undefined && { source: { sha256 } }) },
+          { needsSource: sha256 !== undefined, at: "" },
         );
         const record = await newRecord(context, runnerId, body);
         const { slug, name } = record;
@@ -49,8 +52,11 @@ export const projects = controlRouter()
         const { prompt, agent = null } = body;
         let build: BuildView | null = null;
         try {
-          await runner.put(slug, { name, agent });
-          if (prompt !== undefined) build = await runner.build(slug, { id: newBuildId(slug), prompt, agent });
+          await runner.put(slug, { name, agent, source: sourceOf(body.source) });
+          if (body.env !== undefined && body.env.length > 0)
+            await setEnv(context.env, runnerId, slug, body.env);
+          const first = firstBuild(body.source, prompt, agent);
+          if (first !== null) build = await runner.build(slug, { id: newBuildId(slug), ...first });
         } catch (error) {
           // All of it or nothing.
           await runner.remove(slug).catch(() => undefined); // it is away: the slug is free all the same
@@ -94,7 +100,7 @@ export const projects = controlRouter()
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(slug, "project.delete"),
       act: async () => {
-        const record = await requireProject(context, slug);
+        const record = await removeStray(context, await requireProject(context, slug));
         await new RunnerProjects(context.env, record.runnerId).remove(slug);
         await hubOf(context.env, record.runnerId).forgetBuilds(slug);
         await deleteProject(context.store, record);
@@ -153,14 +159,52 @@ export async function requireProject({ store }: ControlContext, slug: string): P
   });
 }
 
+type Source = z.infer<typeof projectBody>["source"];
+
+function sourceOf(source: Source): ImportSource | null {
+  const { git, branch = null, sha256 } = source ?? {};
+  if (git !== undefined) return { url: git, branch };
+  return sha256 === undefined ? null : { sha256 };
+}
+
+/** An import has the words of a prompt, for people. */
+function firstBuild(
+  source: Source,
+  prompt: string | undefined,
+  agent: string | null,
+): { prompt: string; agent: string | null } | null {
+  if (source !== undefined) return { prompt: `Import ${source.git ?? "an archive"}`, agent: IMPORT_AGENT };
+  return prompt === undefined ? null : { prompt, agent };
+}
+
+/** Whom to call about a project. */
+export async function runnerOfProject(
+  context: ControlContext,
+  slug: string,
+): Promise<{ env: HubBinding; runnerId: string }> {
+  return { env: context.env, runnerId: (await requireProject(context, slug)).runnerId };
+}
+
+/** A copy that an interrupted move left. Throws while its runner is away. */
+export async function removeStray(context: ControlContext, record: ProjectRecord): Promise<ProjectRecord> {
+  const { stray, slug } = record;
+  if (stray === null) return record;
+  await new RunnerProjects(context.env, stray).remove(slug);
+  await hubOf(context.env, stray).forgetBuilds(slug);
+  return changeRecord(context, slug, (now) => (now.stray === stray ? { ...now, stray: null } : now));
+}
+
 /** Takes the first free slug; of two creations at once, one gets the next. */
 async function newRecord(
   { store, now }: ControlContext,
   runnerId: string,
-  body: { slug?: string | undefined; name?: string | undefined; prompt?: string | undefined },
+  body: z.infer<typeof projectBody>,
 ): Promise<ProjectRecord> {
   const name =
-    body.name ?? (body.prompt === undefined ? (body.slug ?? "Project") : nameFromPrompt(body.prompt));
+    body.name ??
+    (body.prompt === undefined
+      ? (body.slug ?? nameFromAddress(body.source?.git))
+      : nameFromPrompt(body.prompt));
   let tries = 0;
   for (const slug of slugsLike(body.slug ?? slugFromName(name))) {
     const record: ProjectRecord = {
@@ -173,6 +217,7 @@ async function newRecord(
       previewEpoch: 1,
       // Above that of an earlier project of this slug, whose deletion the store remembers.
       version: now(),
+      stray: null,
     };
     if (await createProject(store, record)) return record;
     if (body.slug !== undefined || ++tries === SLUGS_TRIED) break;
@@ -186,7 +231,7 @@ async function newRecord(
   );
 }
 
-async function changeRecord(
+export async function changeRecord(
   context: ControlContext,
   slug: string,
   change: (record: ProjectRecord) => ProjectRecord,
@@ -220,7 +265,7 @@ const asViewed = (id: string, action: string) => ({
   repeated: (view: View) => view,
 });
 
-function viewProject(record: ProjectRecord, url: string, context: ControlContext): View {
+export function viewProject(record: ProjectRecord, url: string, context: ControlContext): View {
   const { slug, name, runnerId, createdAt, isPublic } = record;
   return {
     slug,

@@ -112,6 +112,7 @@ function newRecord(
     createdAt: now,
     isPublic: false,
     previewEpoch: 1,
+    stray: null,
     version: now,
   };
 }

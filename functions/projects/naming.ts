@@ -18,6 +18,13 @@ export function nameFromPrompt(prompt: string): string {
   return name === "" ? "Project" : name.charAt(0).toUpperCase() + name.slice(1);
 }
 
+/** The last part of a git address. */
+export function nameFromAddress(address: string | undefined): string {
+  const last = address?.replace(/\/+$/, "").split(/[/:]/).at(-1) ?? "";
+  const name = last.replace(/\.git$/, "").slice(0, NAME_LIMIT);
+  return name === "" ? "Project" : name;
+}
+
 /** A DNS label from a name; `project` where nothing of it can be one. */
 export function slugFromName(name: string): string {
   const plain = name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();

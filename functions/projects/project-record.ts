@@ -15,6 +15,8 @@ const projectRecord = z.object({
   isPublic: z.boolean(),
   /** Links and cookies of an earlier one open nothing. */
   previewEpoch: z.int(),
+  /** A runner that may have a copy that isn't the project: a move was interrupted. */
+  stray: z.string().nullable().default(null),
   /** Rises with every write. */
   version: z.int(),
 });

@@ -26,6 +26,9 @@ export function isOver(state: BuildState): boolean {
 export const buildSteps = ["agent", "install", "start"] as const;
 export type BuildStep = (typeof buildSteps)[number];
 
+/** The name of the agent of builds that import. It takes no prompt. */
+export const IMPORT_AGENT = "import";
+
 /** What happened, without its number and time. */
 export type BuildFact =
   | { type: "state"; state: BuildState; reason?: string }

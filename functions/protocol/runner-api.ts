@@ -6,6 +6,7 @@
 import type { BuildView, ProjectView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
+import type { WorkspaceAnswers } from "./workspace-api.ts";
 
 /** The tunnel service that is the runner itself. */
 export const RUNNER_SERVICE = "@runner";
@@ -157,7 +158,11 @@ export interface RunnerStatus {
 export interface NewProject {
   name: string;
   agent: string | null;
+  /** What its first build, by the agent `import`, fills it with. */
+  source?: ImportSource | null;
 }
+
+export type ImportSource = { url: string; branch: string | null } | { sha256: string };
 
 export interface NewBuild {
   id: string;
@@ -183,7 +188,7 @@ export interface NewAnswer {
 }
 
 /** Every call, as the runner's router matches it (`*` is one segment), and its answer. */
-export interface RunnerAnswers {
+export interface RunnerAnswers extends WorkspaceAnswers {
   "PUT sources": StoredSource;
   "HEAD sources/*": null;
   "PUT deployments/*/*": HostedDeployment;
@@ -200,6 +205,7 @@ export interface RunnerAnswers {
   "POST projects/*/builds/*/answers/*": BuildView;
   "POST projects/*/dev-server": ProjectView;
   "DELETE projects/*/dev-server": ProjectView;
+  "GET projects/*/logs": HostedLogPage;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;
@@ -218,6 +224,13 @@ export const runnerRefusalStatuses = {
   deployment_exists: 409,
   deployment_stopping: 409,
   build_exists: 409,
+  git_conflict: 409,
+  git_behind: 409,
+  git_unauthorized: 409,
+  git_failed: 409,
+  project_exists: 409,
+  project_not_empty: 409,
+  project_busy: 409,
   too_large: 413,
   too_many_builds: 429,
   internal: 500,

@@ -34,7 +34,12 @@ export async function callRunner(
   runnerId: string,
   method: string,
   path: string,
-  { body, waitMs = 0, signal }: { body?: unknown; waitMs?: number; signal?: AbortSignal } = {},
+  {
+    body,
+    waitMs = 0,
+    signal,
+    limitBytes = RUNNER_ANSWER_LIMIT_BYTES,
+  }: { body?: unknown; waitMs?: number; signal?: AbortSignal; limitBytes?: number } = {},
 ): Promise<RunnerAnswer> {
   const hubCall = { kind: "tunnel", runnerId, service: RUNNER_SERVICE, path } as const;
   const limit = AbortSignal.timeout(waitMs + RUNNER_CALL_TIMEOUT_MS);
@@ -53,7 +58,7 @@ export async function callRunner(
       const detail = `Runner ${runnerId} can't be asked just now (${response.status}).`;
       return { kind: "unreachable", problem: new Problem("runner_offline", detail) };
     }
-    const text = await textWithin(response, RUNNER_ANSWER_LIMIT_BYTES);
+    const text = await textWithin(response, limitBytes);
     const json: unknown = text === "" ? null : JSON.parse(text);
     const problem = response.ok ? null : hubProblemOf(json);
     if (problem) return { kind: "unreachable", problem };

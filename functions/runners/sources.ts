@@ -32,6 +32,17 @@ export async function putSources(
   return sourcesOf(answer);
 }
 
+/** The same for what another runner packs. */
+export async function copySource(
+  env: HubBinding,
+  runnerId: string,
+  body: ReadableStream<Uint8Array>,
+): Promise<StoredSource> {
+  const call = { kind: "tunnel", runnerId, service: RUNNER_SERVICE, path: runnerPaths.sources } as const;
+  const headers = new Headers({ "content-type": "application/gzip" });
+  return sourcesOf(await fetchHub(env, call, { method: "PUT", headers, body }));
+}
+
 /** Null if the runner hasn't this source. */
 export async function findSource(
   env: HubBinding,

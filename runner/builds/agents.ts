@@ -167,6 +167,16 @@ export class Agents {
     return [...this.#agents.keys()];
   }
 
+  /** The keys of the vendors, and those that some agent gets. */
+  get secrets(): string[] {
+    const all = [...this.#agents.values()];
+    const inherited = all.flatMap(({ inherit }) => inherit).filter((name) => /_(?:KEY|TOKEN)$/.test(name));
+    return [
+      ...all.flatMap(({ key }) => (key === null ? [] : (this.#vendors[key.variable] ?? []))),
+      ...inherited.flatMap((name) => process.env[name] ?? []),
+    ];
+  }
+
   find(name: string): AgentCommand | null {
     return this.#agents.get(name) ?? null;
   }

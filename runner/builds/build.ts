@@ -22,6 +22,9 @@ import { permit } from "./permissions.ts";
 const REPAIRS_LIMIT = 3;
 
 /** What a build does besides asking its agent. */
+/** What a build gives its prompts to. */
+export type BuildSession = Pick<AgentSession, "id" | "isResumed" | "prompt" | "cancel" | "stop">;
+
 export interface BuildWork {
   readonly project: string;
   readonly directory: string;
@@ -30,7 +33,7 @@ export interface BuildWork {
     told: AgentTold,
     aside: (line: string) => void,
     signal: AbortSignal,
-  ): Promise<AgentSession>;
+  ): Promise<BuildSession>;
   /** What this runner lets a build take. */
   readonly limits: BuildLimits;
   /** What the agent's session has cost when the build begins, as the agent counts. */
@@ -62,7 +65,7 @@ export class Build {
   readonly #abort = new AbortController();
   readonly #questions = new Map<string, Question>();
   #manifest: BuildManifest;
-  #session: AgentSession | null = null;
+  #session: BuildSession | null = null;
   #watch: LimitWatch | null = null;
   /** The limit that ended it. */
   #limit: string | null = null;
@@ -78,7 +81,7 @@ export class Build {
     this.#work = work;
     this.#directory = directory;
     this.#manifest = manifest;
-    this.#writer = new FactWriter((fact) => events.add(fact));
+    this.#writer = new FactWriter((fact) => events.add(fact), events.mask);
   }
 
   get isOver(): boolean {
@@ -194,6 +197,8 @@ export class Build {
       const isFirst = this.#session === null;
       this.#session ??= await this.#openSession();
       const summary = isFirst && !this.#session.isResumed ? await this.#work.summary(this.id) : null;
+      // A cancel that came while it opened found no session to tell.
+      this.#abort.signal.throwIfAborted();
       if (this.#watch !== null) this.#watch.isAtWork = true;
       const reason = await this.#session
         .prompt([...(summary === null ? [] : [summary]), ...prompt].map((text) => ({ type: "text", text })))
@@ -208,7 +213,7 @@ export class Build {
     });
   }
 
-  #openSession(): Promise<AgentSession> {
+  #openSession(): Promise<BuildSession> {
     const { agent } = this.#manifest;
     const told: AgentTold = {
       fact: (fact) => {

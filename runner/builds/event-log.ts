@@ -1,6 +1,7 @@
 import { appendFile, readFile, truncate } from "node:fs/promises";
 import type { BuildEvent, BuildFact } from "../../functions/protocol/builds.ts";
 import { isSystemError } from "../runner-error.ts";
+import type { Mask } from "../projects/mask.ts";
 import { complain } from "../terminal/complain.ts";
 
 /**
@@ -11,19 +12,22 @@ export class EventLog {
   readonly #file: string;
   readonly #events: BuildEvent[];
   readonly #onWritten: () => void;
+  /** Takes secrets out of every event. */
+  readonly mask: Mask;
   #seq: number;
   #pending: BuildEvent[] = [];
   #writing: Promise<void> | null = null;
 
-  private constructor(file: string, events: BuildEvent[], onWritten: () => void) {
+  private constructor(file: string, events: BuildEvent[], onWritten: () => void, mask: Mask) {
     this.#file = file;
     this.#events = events;
     this.#seq = events.length;
     this.#onWritten = onWritten;
+    this.mask = mask;
   }
 
   /** A last line that a kill cut off is dropped. `onWritten` hears that there is more to send. */
-  static async open(file: string, onWritten: () => void): Promise<EventLog> {
+  static async open(file: string, onWritten: () => void, mask: Mask): Promise<EventLog> {
     const text = await readFile(file, "utf8").catch((error: unknown) => {
       if (isSystemError(error, "ENOENT")) return "";
       throw error;
@@ -35,6 +39,7 @@ export class EventLog {
       file,
       lines.map((line) => JSON.parse(line) as BuildEvent),
       onWritten,
+      mask,
     );
   }
 
@@ -44,7 +49,7 @@ export class EventLog {
   }
 
   add(fact: BuildFact): void {
-    this.#pending.push({ ...fact, seq: ++this.#seq, at: new Date().toISOString() });
+    this.#pending.push({ ...this.mask.value(fact), seq: ++this.#seq, at: new Date().toISOString() });
     this.#writing ??= this.#write();
   }
 

@@ -1,4 +1,5 @@
 import type { BuildFact } from "../../functions/protocol/builds.ts";
+import type { Masking } from "../logs/log-file.ts";
 
 /** Deltas that come within this time are one event: a token each would be a hundred a second. */
 const COALESCE_MS = 100;
@@ -9,11 +10,14 @@ type Text = Extract<BuildFact, { type: "message" | "thought" }>;
 /** Joins text deltas on their way into a build's events, and keeps everything in order. */
 export class FactWriter {
   readonly #add: (fact: BuildFact) => void;
+  readonly #mask: Masking | null;
   #open: Text | null = null;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(add: (fact: BuildFact) => void) {
+  /** What may begin a secret of `mask` waits for what comes next. */
+  constructor(add: (fact: BuildFact) => void, mask: Masking | null = null) {
     this.#add = add;
+    this.#mask = mask;
   }
 
   write(fact: BuildFact): void {
@@ -28,8 +32,8 @@ export class FactWriter {
       this.flush();
       this.#open = fact;
     }
-    if ((this.#open?.text.length ?? 0) >= COALESCE_LIMIT) this.flush();
-    else this.#timer ??= setTimeout(() => this.flush(), COALESCE_MS);
+    if ((this.#open?.text.length ?? 0) >= COALESCE_LIMIT) this.#flushSafely();
+    else this.#timer ??= setTimeout(() => this.#flushSafely(), COALESCE_MS);
   }
 
   /** Writes what waits for more of its kind. */
@@ -38,6 +42,17 @@ export class FactWriter {
     this.#timer = undefined;
     if (this.#open !== null) this.#add(this.#open);
     this.#open = null;
+  }
+
+  #flushSafely(): void {
+    const open = this.#open;
+    if (open === null || this.#mask === null) return this.flush();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const text = this.#mask.text(open.text);
+    const end = text.length - this.#mask.held(text);
+    if (end > 0) this.#add({ ...open, text: text.slice(0, end) });
+    this.#open = end < text.length ? { ...open, text: text.slice(end) } : null;
   }
 }
 

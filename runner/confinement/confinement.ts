@@ -29,6 +29,10 @@ export interface Confinement {
   ownsUser(uid: number): Promise<boolean>;
   /** Makes a tree a guest's, its app's, or one that all may read. Nothing of the guest may be running. */
   give(path: string, user: GuestUser | null, whose: "guest" | "app" | "everybody"): Promise<void>;
+  /** Lets this machine reach a guest's port where that is in a network of its own; first, and until the answer is called. */
+  publish(port: number): Promise<() => Promise<void>>;
+  /** The socket that leads to a published port, past this machine's loopback. */
+  wayTo(port: number): string | undefined;
   /** How to start a command of a guest. */
   confine(place: GuestPlace): Confine;
   close(): Promise<void>;
@@ -43,6 +47,8 @@ export const noConfinement = (why: string | null = null): Confinement => ({
   dismiss: nothing,
   ownsUser: () => Promise.resolve(false),
   give: nothing,
+  publish: () => Promise.resolve(nothing),
+  wayTo: () => undefined,
   confine: () => unconfined,
   close: nothing,
 });

@@ -105,6 +105,6 @@ export function exitInside(exit: { code: number | null; signal: string | null })
   return signal === undefined ? exit : { code: null, signal };
 }
 
-function quoted(word: string): string {
+export function quoted(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }

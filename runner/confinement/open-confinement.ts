@@ -7,6 +7,7 @@ import { AllowListProxy } from "./allow-list-proxy.ts";
 import { type Confinement, noConfinement } from "./confinement.ts";
 import { giveTree, GuestUsers, sweepFilesOf } from "./guest-users.ts";
 import type { ConfinementSettings } from "./settings.ts";
+import { Ways } from "./ways.ts";
 import { wrapped } from "./launch.ts";
 import { findProgram, neededPaths, ownLoopbackPorts } from "./programs.ts";
 import { findFault } from "./prove.ts";
@@ -33,17 +34,15 @@ export async function openConfinement(
   settings: ConfinementSettings,
   place: ConfinementPlace,
 ): Promise<Confinement> {
-  const { level, allowed, ports } = settings;
-  // On a busy machine pasta was seen to leave connections standing still, so nobody gets it unasked.
-  const isOwnWanted = level === "sandbox" || allowed !== null || ports.length > 0;
+  const { level, allowed, sharesNetwork } = settings;
   const faults: string[] = [];
   const proxy = allowed === null ? null : await AllowListProxy.listen(allowed);
   const wanted = (one: ConfinementLevel): boolean => level === "auto" || level === one;
   await mkdir(place.directory, { recursive: true });
   await chmod(place.directory, 0o711);
   if (wanted("sandbox")) {
-    if (!isOwnWanted) faults.push("own network: RUNNER_CONFINEMENT=sandbox asks for it");
-    for (const network of isOwnWanted ? (["own", "shared"] as const) : (["shared"] as const)) {
+    if (sharesNetwork) faults.push("own network: RUNNER_GUEST_NETWORK=shared");
+    for (const network of sharesNetwork ? (["shared"] as const) : (["own", "shared"] as const)) {
       if (network === "shared" && proxy !== null) continue;
       const found = await trySandbox(settings, place, network, proxy, faults);
       if (found !== null) return found;
@@ -69,9 +68,11 @@ async function trySandbox(
   proxy: AllowListProxy | null,
   faults: string[],
 ): Promise<Confinement | null> {
-  const [bwrap, pasta, setpriv] = ["bwrap", "pasta", "setpriv"].map((name) => findProgram(name));
+  const [bwrap, pasta, setpriv, unshare] = ["bwrap", "pasta", "setpriv", "unshare"].map((name) =>
+    findProgram(name),
+  );
   if (process.platform !== "linux") return refuse(faults, "sandbox: only Linux has what it takes");
-  if (!bwrap || !setpriv) return refuse(faults, "sandbox: install bubblewrap and util-linux");
+  if (!bwrap || !setpriv || !unshare) return refuse(faults, "sandbox: install bubblewrap and util-linux");
   if (network === "own" && !pasta)
     return refuse(faults, "own network: install pasta (Debian's package passt)");
   // Without it pasta waits for ever.
@@ -79,20 +80,19 @@ async function trySandbox(
     return refuse(faults, `own network: ${TUN} must be there, and open to the runner's user`);
   const isRoot = process.getuid?.() === 0;
   const options: SandboxOptions = {
-    tools: { bwrap, setpriv, pasta: network === "own" ? (pasta ?? null) : null },
+    tools: { bwrap, setpriv, unshare, pasta: network === "own" ? (pasta ?? null) : null },
     isRoot,
     files: place.directory,
     readable: [...settings.paths, ...neededPaths(place.inherit, place.workspace)],
-    ports: [
-      ...new Set([
-        ...settings.ports,
-        ...ownLoopbackPorts(place.inherit),
-        ...(proxy === null ? [] : [proxy.port]),
-        ...(place.gatewayPort === undefined ? [] : [place.gatewayPort]),
-      ]),
-    ],
     isOpen: proxy === null,
   };
+  const ports = [
+    ...settings.ports,
+    ...ownLoopbackPorts(place.inherit),
+    ...(proxy === null ? [] : [proxy.port]),
+    ...(place.gatewayPort === undefined ? [] : [place.gatewayPort]),
+  ];
+  const ways = network === "own" ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)]) : null;
   await writeFiles(place.directory, options.isOpen);
   const status: HostedConfinement = {
     level: "sandbox",
@@ -104,20 +104,23 @@ async function trySandbox(
   const sandbox: Confinement = {
     ...withUsers(users, place.directory),
     status,
+    ...(ways === null ? {} : { publish: (port) => ways.publish(port), wayTo: (port) => ways.wayTo(port) }),
     confine: (guest) => (command) =>
       wrapped(
-        sandboxCommand(options, guest),
+        sandboxCommand(options, guest, ways?.beside(guest.port)),
         { ...command, env: { ...command.env, ...proxy?.environment } },
         { umask: isRoot ? "007" : "022", isFirst: true },
       ),
     close: async () => {
       users?.close();
+      await ways?.close();
       await proxy?.close();
     },
   };
   const fault = await prove(sandbox, place.directory);
   if (fault === null) return sandbox;
   users?.close();
+  await ways?.close();
   const what = network === "own" ? "own network" : "sandbox";
   return refuse(faults, `${what}: ${fault}${remedy(network, fault)}`);
 }
@@ -160,11 +163,12 @@ async function tryUser(
 function withUsers(
   users: GuestUsers | null,
   files: string,
-): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser"> {
+): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser" | "publish" | "wayTo"> {
   if (users === null) {
     return noConfinement();
   }
   return {
+    ...noConfinement(),
     async admit(key, before) {
       const user = await users.assign(key, before);
       await writeFile(

@@ -92,9 +92,12 @@ function ownProgram(): string[] {
   const file = realpathSync(script);
   if (!file.endsWith(".ts")) return [file];
   const root = new URL("../../", import.meta.url).pathname;
-  return ["runner", "functions", "node_modules", "package.json"]
-    .map((name) => join(root, name))
-    .filter(isThere);
+  return [
+    file,
+    ...["runner", "functions", "node_modules", "package.json"]
+      .map((name) => join(root, name))
+      .filter(isThere),
+  ];
 }
 
 function namesIn(directory: string): string[] {

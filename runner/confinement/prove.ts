@@ -1,14 +1,20 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readFile, readlink, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import { ownCommand } from "../processes/own-program.ts";
 import type { Confinement, GuestUser } from "./confinement.ts";
 import { giveTree } from "./guest-users.ts";
-import { withoutWrappers } from "./launch.ts";
+import { quoted, withoutWrappers } from "./launch.ts";
 
 /** A sandbox takes a quarter of a second, and some seconds on a machine with much else to do. */
 const LIMIT_MS = 30_000;
+/** A hundredth of a second on an idle machine; a second among ten times as many programs as it has cores. */
+const TRANSFER_BYTES = 16 * 1024 ** 2;
+const TRANSFER_LIMIT_MS = 10_000;
 const SECRET = "the runner's\n";
 
 /** Writes a line for each fault, and at last which namespaces it is in. */
@@ -59,7 +65,9 @@ export async function findFault(
       child.exitCode === null ? once(child, "exit") : null,
     ]);
     if ((await readFile(secret, "utf8")) !== SECRET) return "it can write the runner's files";
-    return await judge(output, errors, confinement);
+    const fault = await judge(output, errors, confinement);
+    if (fault !== null || confinement.status.network === "shared") return fault;
+    return await findStandstill(confinement, work, user);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   } finally {
@@ -79,4 +87,60 @@ async function judge(output: string, errors: string, { status }: Confinement): P
   if (status.level === "sandbox" && pid === ownPid) return "it shares the runner's processes";
   if (status.network === "own" && net === ownNet) return "it shares the runner's network";
   return null;
+}
+
+/** A guest serves a large file, as its pages and its downloads are. A network may take connections and move nothing. */
+async function findStandstill(
+  confinement: Confinement,
+  work: string,
+  user: GuestUser | null,
+): Promise<string | null> {
+  const file = join(work, "large");
+  await writeFile(file, Buffer.alloc(TRANSFER_BYTES, "signalbox"), { mode: 0o644 });
+  await writeFile(join(work, "index.html"), "", { mode: 0o644 });
+  const port = await freePort();
+  const hide = await confinement.publish(port);
+  const { input, args, ...launch } = confinement.confine({ writable: [work], readable: [], port, user })({
+    command: `exec ${[...ownCommand(), "static", work].map(quoted).join(" ")}`,
+    cwd: work,
+    env: { PATH: process.env["PATH"] ?? "", HOST: "127.0.0.1", PORT: String(port), HOME: work },
+  });
+  const server = spawn(launch.file, args, { ...launch, stdio: ["pipe", "ignore", "pipe"] });
+  const end = AbortSignal.timeout(LIMIT_MS);
+  const ended = new AbortController();
+  server.once("exit", () => ended.abort());
+  server.stdin.on("error", () => undefined); // it ended before it read: its errors say why
+  server.stdin.end(input);
+  const errors = text(server.stderr.pipe(withoutWrappers()));
+  const signal = AbortSignal.any([end, ended.signal]);
+  try {
+    while (
+      !(await fetch(`http://127.0.0.1:${port}/`, { signal }).then(
+        ({ ok }) => ok,
+        () => false,
+      ))
+    ) {
+      if (end.aborted) return `what it serves isn't there after ${LIMIT_MS / 1_000} s`;
+      if (ended.signal.aborted) return (await errors).trim().split("\n").at(-1) || "it can't serve";
+      await sleep(20);
+    }
+    const limit = AbortSignal.any([ended.signal, AbortSignal.timeout(TRANSFER_LIMIT_MS)]);
+    const { byteLength } = await fetch(`http://127.0.0.1:${port}/large`, { signal: limit }).then(
+      (answer) => answer.arrayBuffer(),
+      () => new ArrayBuffer(0),
+    );
+    if (byteLength === TRANSFER_BYTES) return null;
+    return `${TRANSFER_BYTES / 1024 ** 2} MiB stood still for ${TRANSFER_LIMIT_MS / 1_000} s`;
+  } finally {
+    server.kill("SIGKILL");
+    await hide();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }

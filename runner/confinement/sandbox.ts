@@ -6,6 +6,7 @@ import type { GuestPlace } from "./confinement.ts";
 export interface SandboxTools {
   bwrap: string;
   setpriv: string;
+  unshare: string;
   /** Null: guests share the machine's network. */
   pasta: string | null;
 }
@@ -18,9 +19,7 @@ export interface SandboxOptions {
   files: string;
   /** What every guest may read: programs, certificates. */
   readable: readonly string[];
-  /** Ports of this machine's loopback that guests reach. */
-  ports: readonly number[];
-  /** Whether there is a way to the outside, besides those ports. */
+  /** Whether there is a way to the outside, besides ports of this machine's loopback. */
   isOpen: boolean;
 }
 
@@ -60,11 +59,16 @@ const ETC = [
 ];
 
 /** The one place where a guest's command line is made: what comes before its shell. */
-export function sandboxCommand(options: SandboxOptions, place: GuestPlace): string[] {
+export function sandboxCommand(
+  options: SandboxOptions,
+  place: GuestPlace,
+  relay: readonly string[] = [],
+): string[] {
   const { tools, isRoot } = options;
   const { user } = place;
   return [
-    ...(tools.pasta === null ? [] : networkCommand(options, tools.pasta, place.port)),
+    ...(tools.pasta === null ? [] : networkCommand(options, tools.pasta)),
+    ...relay,
     tools.bwrap,
     // The runner's end is the sandbox's, and the end of its first process is that of all in it.
     "--die-with-parent",
@@ -95,11 +99,7 @@ export function asUser(setpriv: string, { uid, gid }: { uid: number; gid: number
 }
 
 /** A network of its own, joined to the outside by a process that passes on connections. */
-function networkCommand(
-  { tools, isRoot, ports, isOpen }: SandboxOptions,
-  pasta: string,
-  port: number | null,
-): string[] {
+function networkCommand({ tools, isRoot, isOpen }: SandboxOptions, pasta: string): string[] {
   return [
     tools.setpriv,
     "--pdeathsig",
@@ -117,12 +117,17 @@ function networkCommand(
     "none",
     "-U",
     "none",
-    // Without addresses and routes only the ports below lead out.
+    // Without addresses and routes only the relay leads out.
     ...(isOpen ? ["--config-net", "--dns-forward", NAME_SERVER] : []),
+    // Debian 12's version moves what goes between two loopbacks on once a second: our relay does that.
     "-t",
-    port === null ? "none" : `127.0.0.1/${port}`,
+    "none",
     "-T",
-    ports.length === 0 ? "none" : ports.join(","),
+    "none",
+    "--",
+    // Pasta's own namespace of processes has the machine's /proc, where bubblewrap looks for its child by number.
+    tools.unshare,
+    "--mount-proc",
     "--",
   ];
 }

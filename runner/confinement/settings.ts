@@ -6,6 +6,8 @@ export interface ConfinementSettings {
   level: "auto" | ConfinementLevel;
   /** The hosts that guests may reach; null: all. */
   allowed: string[] | null;
+  /** Whether sandboxes are in the machine's network even where they could have one of their own. */
+  sharesNetwork: boolean;
   /** Ports of this machine's loopback that guests may reach. */
   ports: number[];
   /** What guests may read besides the system. */
@@ -19,6 +21,7 @@ export const GUEST_USERS: UserRange = { first: 40_000, last: 49_999 };
 export const confinementSettings: ConfinementSettings = {
   level: "auto",
   allowed: null,
+  sharesNetwork: false,
   ports: [],
   paths: [],
   users: GUEST_USERS,

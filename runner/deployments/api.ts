@@ -1,9 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import {
-  CONTROL_BODY_LIMIT_BYTES,
-  LOG_PAGE_LINES,
-  LOG_WAIT_LIMIT_SECONDS,
-} from "../../functions/protocol/limits.ts";
+import { pipeline } from "node:stream";
+import { LOG_PAGE_LINES, LOG_WAIT_LIMIT_SECONDS } from "../../functions/protocol/limits.ts";
 import {
   SHA256_HEADER,
   SOURCE_BYTES_HEADER,
@@ -16,8 +13,10 @@ import { complain } from "../terminal/complain.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import { projectRoutes } from "../projects/api.ts";
+import { workspaceRoutes } from "../projects/workspace-api.ts";
 import type { ProjectManager } from "../projects/project-manager.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
+import { count, header, readJson, whilePresent } from "./api-request.ts";
 import type { ApiAnswer, Route } from "./api-route.ts";
 import { parseKey, parseSpec } from "./spec.ts";
 
@@ -131,6 +130,7 @@ function createRoutes({
       return { status: 202, body: deployments.status(name) };
     },
     ...projectRoutes(projects, readJson),
+    ...workspaceRoutes(projects, ending),
     "GET status": async () => ({
       status: 200,
       body: { deployments: deployments.list(), disk: await disk.status() },
@@ -157,9 +157,19 @@ function matches(shape: string, parts: string[]): boolean {
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, body, headers }: ApiAnswer,
+  { status, body, headers, stream }: ApiAnswer,
 ): void {
-  if (response.destroyed || response.headersSent) return;
+  if (response.destroyed || response.headersSent) {
+    stream?.destroy();
+    return;
+  }
+  if (stream !== undefined) {
+    response.writeHead(status, { "cache-control": "no-store", ...headers });
+    response.flushHeaders();
+    // What breaks off shows as an answer that breaks off.
+    pipeline(stream, response, () => undefined);
+    return;
+  }
   const text = body === null ? "" : JSON.stringify(body);
   // Node closes a connection with the end of its last answer, and what the client still sends then resets it: the answer
   // is lost. So the rest of a refused upload is read first.
@@ -181,62 +191,4 @@ function send(
   const timer = setTimeout(() => request.destroy(), LINGER_MS);
   request.once("end", () => response.end());
   request.once("close", () => clearTimeout(timer));
-}
-
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  const tooLarge = (): RunnerError =>
-    new RunnerError("too_large", `A body can't be larger than ${CONTROL_BODY_LIMIT_BYTES} bytes.`);
-  if (Number(header(request, "content-length") ?? 0) > CONTROL_BODY_LIMIT_BYTES) throw tooLarge();
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
-  for await (const chunk of body) {
-    bytes += chunk.length;
-    if (bytes > CONTROL_BODY_LIMIT_BYTES) throw tooLarge();
-    chunks.push(chunk);
-  }
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
-    const value: unknown = JSON.parse(text);
-    return value;
-  } catch {
-    throw new RunnerError("invalid_request", "The body isn't JSON.");
-  }
-}
-
-/** `waiting` aborts after the time, when the client leaves, and when the runner ends. */
-async function whilePresent<T>(
-  request: IncomingMessage,
-  waitMs: number,
-  ending: AbortSignal,
-  work: (waiting: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const over = new AbortController();
-  const abort = (): void => over.abort();
-  const timer = setTimeout(abort, waitMs);
-  const { socket } = request;
-  socket.once("close", abort);
-  ending.addEventListener("abort", abort);
-  if (ending.aborted) abort();
-  try {
-    return await work(over.signal);
-  } finally {
-    clearTimeout(timer);
-    socket.off("close", abort);
-    ending.removeEventListener("abort", abort);
-  }
-}
-
-function header(request: IncomingMessage, name: string): string | undefined {
-  const value = request.headers[name];
-  return Array.isArray(value) ? value.join(", ") : value;
-}
-
-function count(url: URL, name: string, fallback: number, most: number): number {
-  const text = url.searchParams.get(name);
-  if (text === null) return fallback;
-  if (!/^\d{1,16}$/.test(text) || Number(text) > most) {
-    throw new RunnerError("invalid_request", `This must be a whole number up to ${most}.`, name);
-  }
-  return Number(text);
 }

@@ -111,7 +111,7 @@ function describe(
     case "nothing":
       if (isForwarded)
         return (
-          `Nothing listened on port ${port} of 127.0.0.1 ${within}: ` +
+          `Nothing listened on port ${port} of its own 127.0.0.1 or ::1 ${within}: ` +
           "in a sandbox the app must listen on the address in HOST and the port in PORT"
         );
       return (

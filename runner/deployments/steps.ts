@@ -1,11 +1,13 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { StringDecoder } from "node:string_decoder";
 import { Capture } from "../logs/capture.ts";
 import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
 import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
+import { ActivityWatch } from "../processes/activity.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { Quarry } from "../processes/process-table.ts";
 import type { Shares } from "../shares/shares.ts";
@@ -13,6 +15,9 @@ import type { Disk } from "../workspaces/disk.ts";
 
 /** Room for a stack trace and the command that led to it. */
 const LAST_LINES = 20;
+
+/** A look costs a walk over all processes. */
+const STALL_LOOK_MS = 15_000;
 
 /** A step failed; the message says how. */
 export class StepFailure extends Error {
@@ -60,8 +65,13 @@ export interface StepOptions {
 }
 
 /** Runs a command to its end. Throws {@link StepFailure} if it fails, `disk_full`, or the abort. */
-export async function runStep(options: StepOptions & { limitMs: number }): Promise<void> {
-  const { step, signal, disk, limitMs } = options;
+export async function runStep(
+  options: StepOptions & {
+    limitMs: number;
+    /** It ends when it gets nowhere for so long. */ stallMs?: number;
+  },
+): Promise<void> {
+  const { step, signal, disk, limitMs, stallMs } = options;
   const capture = new Capture(options.log, step, LAST_LINES);
   const limits = new AbortController();
   const timer = setTimeout(() => {
@@ -75,13 +85,26 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
       (error: unknown) => limits.abort(new StepFailure(asRunnerError(error).message, capture.lastLines)),
     );
   }, options.diskCheckMs);
+  let stall: NodeJS.Timeout | undefined;
   try {
+    const activity = new ActivityWatch();
     const { process, excess } = await host(
       options,
       capture.lastLines,
-      capturing(capture),
+      (stream, output) => {
+        output.on("data", () => activity.moved());
+        return capture.read(stream, output);
+      },
       AbortSignal.any([signal, limits.signal]),
     );
+    if (stallMs !== undefined) {
+      const look = async (): Promise<void> => {
+        if ((await activity.idleMs(process.quarry)) < stallMs) return;
+        const reason = `The ${step} got nowhere for ${Math.round(stallMs / 1_000)} s`;
+        limits.abort(new StepFailure(reason, capture.lastLines));
+      };
+      stall = setInterval(() => void look(), Math.min(stallMs / 4, STALL_LOOK_MS));
+    }
     const exit = await process.finished;
     signal.throwIfAborted();
     limits.signal.throwIfAborted();
@@ -91,6 +114,7 @@ export async function runStep(options: StepOptions & { limitMs: number }): Promi
   } finally {
     clearTimeout(timer);
     clearInterval(watch);
+    clearInterval(stall);
     disk.touch(options.work);
   }
 }
@@ -109,8 +133,13 @@ export interface Server {
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const { process, excess } = await host(options, capture.lastLines, capturing(capture), options.signal);
-  const ended = process.finished.then(
+  const { process, finished, excess } = await host(
+    options,
+    capture.lastLines,
+    capturing(capture),
+    options.signal,
+  );
+  const ended = finished.then(
     (exit) =>
       excess() ?? new StepFailure(`The ${options.step} command ${describeExit(exit)}`, capture.lastLines),
   );
@@ -120,12 +149,17 @@ export async function startServer(options: StepOptions): Promise<Server> {
     ended,
     quarry: process.quarry,
     lastLines: capture.lastLines,
-    stop: () => process.stop(),
+    stop: async () => {
+      await process.stop();
+      return finished;
+    },
   };
 }
 
 interface Hosted {
   process: HostedProcess;
+  /** When its port is free again, too. */
+  finished: HostedProcess["finished"];
   /** Why it was ended, if it took more than its share. */
   excess: () => ShareExceeded | null;
 }
@@ -133,6 +167,24 @@ interface Hosted {
 /** Starts a command whose input and output are the caller's. */
 export async function startPiped(options: StepOptions, output: OutputSink): Promise<HostedProcess> {
   return (await host(options, [], output, options.signal, true)).process;
+}
+
+/** Runs a command to its end and answers what it wrote, the first `outputLimit` characters of it. Throws only the abort. */
+export async function runCollected(
+  options: StepOptions & { limitMs: number; outputLimit: number },
+): Promise<{ exit: Exit; stdout: string; stderr: string }> {
+  const said = { stdout: "", stderr: "" };
+  const collect: OutputSink = async (stream, output) => {
+    const decoder = new StringDecoder("utf8");
+    for await (const chunk of output) {
+      if (said[stream].length < options.outputLimit) said[stream] += decoder.write(chunk as Buffer);
+    }
+  };
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(options.limitMs)]);
+  const { process } = await host(options, [], collect, signal);
+  const exit = await process.finished;
+  signal.throwIfAborted();
+  return { exit, ...said };
 }
 
 function capturing(capture: Capture): OutputSink {
@@ -153,6 +205,8 @@ async function host(
   await confinement.give(work, user, "guest");
   await confinement.give(temporary, user, "guest");
   await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
+  const userProcesses = await shares.userProcesses();
+  const hide = options.port === null ? null : await confinement.publish(options.port);
   const process = await HostedProcess.start({
     command,
     owner,
@@ -161,7 +215,7 @@ async function host(
     journal,
     groups: shares.groups,
     directory,
-    userProcesses: await shares.userProcesses(),
+    userProcesses,
     cwd: work,
     env: cleanEnvironment({
       home,
@@ -180,7 +234,11 @@ async function host(
     input,
     graceMs,
     signal,
+  }).catch(async (error: unknown) => {
+    await hide?.();
+    throw error;
   });
+  const finished = thenHide(process.finished, hide);
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
@@ -194,8 +252,16 @@ async function host(
       process.kill().catch(() => undefined); // `finished` rejects with the same reason
     },
   });
-  process.finished.then(leave, leave);
-  return { process, excess: () => excess };
+  finished.then(leave, leave);
+  return { process, finished, excess: () => excess };
+}
+
+async function thenHide<T>(finished: Promise<T>, hide: (() => Promise<void>) | null): Promise<T> {
+  try {
+    return await finished;
+  } finally {
+    await hide?.();
+  }
 }
 
 function describeExit({ code, signal }: Exit): string {

@@ -1,6 +1,8 @@
 /** How long each step of a deployment may take. Tests shorten these. */
 export interface DeploymentTiming {
   installLimitMs: number;
+  /** An install of a project that neither reads nor computes for so long hangs. */
+  installStallMs: number;
   buildLimitMs: number;
   healthLimitMs: number;
   stopGraceMs: number;
@@ -16,6 +18,8 @@ export interface DeploymentTiming {
 export const deploymentTiming: DeploymentTiming = {
   // The slowest installs in practice (cold cache, native modules) take five minutes; three times that is a hang.
   installLimitMs: 15 * 60_000,
+  // npm tries a request that isn't answered again after a minute; a native module computes meanwhile.
+  installStallMs: 3 * 60_000,
   // Railway's own limit on a build is 20 minutes on its cheapest plan; nobody waits longer for one in a workspace.
   buildLimitMs: 15 * 60_000,
   // Servers that migrate a database before they listen take minutes.

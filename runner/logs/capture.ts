@@ -28,8 +28,11 @@ export class Capture {
         const parts = (rest + decoder.write(chunk)).split(/\r?\n/);
         rest = parts.pop() ?? "";
         while (rest.length >= TEXT_LIMIT) {
-          parts.push(rest.slice(0, TEXT_LIMIT));
-          rest = rest.slice(TEXT_LIMIT);
+          rest = this.#log.mask.text(rest);
+          // A secret isn't cut in two: its halves would show.
+          const end = Math.min(TEXT_LIMIT, rest.length - this.#log.mask.held(rest));
+          parts.push(rest.slice(0, end));
+          rest = rest.slice(end);
         }
         await this.#store(stream, parts);
       }
@@ -44,7 +47,8 @@ export class Capture {
   async #store(stream: "stdout" | "stderr", texts: readonly string[]): Promise<void> {
     const at = new Date().toISOString();
     const lines: LogLine[] = [];
-    for (const text of texts) {
+    for (const raw of texts) {
+      const text = this.#log.mask.text(raw);
       for (let start = 0; start === 0 || start < text.length; start += TEXT_LIMIT) {
         lines.push({ at, stream, text: text.slice(start, start + TEXT_LIMIT), step: this.#step });
       }

@@ -14,6 +14,15 @@ const PAGE_BYTES = 256 * 1024;
 /** Lines that come together are written together up to this size. */
 const BATCH_BYTES = 64 * 1024;
 
+/** Takes secrets out of text. */
+export interface Masking {
+  text(text: string): string;
+  /** How many of the last characters may begin a secret. */
+  held(text: string): number;
+}
+
+const noMask: Masking = { text: (text) => text, held: () => 0 };
+
 export type LogLine = HostedLogLine;
 export type LogPage = HostedLogPage;
 
@@ -35,6 +44,8 @@ export class LogFile {
   #work: Promise<void> = Promise.resolve();
   #lost = 0;
   readonly #growth = new EventEmitter().setMaxListeners(0);
+  /** What is taken out of every line before it is written. */
+  mask: Masking = noMask;
 
   private constructor(directory: string, segments: Segment[], segmentBytes: number, segmentLimit: number) {
     this.#directory = directory;
@@ -77,7 +88,7 @@ export class LogFile {
   /** Never rejects: on a full disk lines are lost, and their number is logged once there is room again. */
   append(lines: readonly LogLine[]): Promise<void> {
     this.#work = this.#work
-      .then(() => this.#write(lines))
+      .then(() => this.#write(lines.map((line) => ({ ...line, text: this.mask.text(line.text) }))))
       .finally(() => {
         this.#growth.emit("grown");
       });

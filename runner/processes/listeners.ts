@@ -1,10 +1,14 @@
+import { existsSync } from "node:fs";
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { findProcesses, type Quarry } from "./process-table.ts";
 
 /** Source: Linux, include/net/tcp_states.h. */
 const LISTEN = "0A";
 
-/** The TCP ports that processes of a command listen on, as its own network has them; none without /proc. */
+/** Whether this host shows who listens. */
+export const showsListeners = existsSync("/proc/self/net/tcp");
+
+/** The TCP ports that processes of a command listen on, as its own network has them. */
 export async function listeningPorts(quarry: Quarry): Promise<Set<number>> {
   const found = new Set<number>();
   const tables = new Map<string, Map<string, number>>();

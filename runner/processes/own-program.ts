@@ -13,7 +13,7 @@ export async function installOwnProgram(directory: string): Promise<string> {
 }
 
 /** How this process was started, up to its arguments. */
-function ownCommand(): string[] {
+export function ownCommand(): string[] {
   const [, script] = process.argv;
   if (script === undefined || isOneFile(script)) return [process.execPath];
   if (process.versions["deno"] !== undefined) {

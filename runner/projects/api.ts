@@ -5,11 +5,17 @@ import { PROMPT_LIMIT } from "../../functions/protocol/limits.ts";
 import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
 import type { Route } from "../deployments/api-route.ts";
 import { RunnerError } from "../runner-error.ts";
+import { importSource } from "./manifest.ts";
 import type { ProjectManager } from "./project-manager.ts";
+import type { WorkspaceRoute } from "./workspace-api.ts";
 
-type ProjectRoute = Extract<keyof RunnerAnswers, `${string} projects/${string}`>;
+type ProjectRoute = Exclude<Extract<keyof RunnerAnswers, `${string} projects/${string}`>, WorkspaceRoute>;
 
-const newProject = z.strictObject({ name: z.string().min(1).max(100), agent: z.string().nullable() });
+const newProject = z.strictObject({
+  name: z.string().min(1).max(100),
+  agent: z.string().nullable(),
+  source: importSource.nullable().default(null),
+});
 /** What {@link NewBuild.limits} says. */
 const buildLimits = z.strictObject({
   seconds: z.number().positive().optional(),
@@ -53,27 +59,29 @@ export function projectRoutes(
     },
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
       const asked = await body(request, newBuild);
-      const build = await projects.forNewWork(slug).addBuild(asked);
-      return { status: 202, body: build.view };
+      const project = projects.forNewWork(slug);
+      return { status: 202, body: project.shown(await project.addBuild(asked)) };
     },
-    "GET projects/*/builds/*": async (_request, _url, [, slug = "", , id = ""]) => ({
-      status: 200,
-      body: projects.get(slug).build(id).view,
-    }),
+    "GET projects/*/builds/*": async (_request, _url, [, slug = "", , id = ""]) => {
+      const project = projects.get(slug);
+      return { status: 200, body: project.shown(project.build(id)) };
+    },
     "POST projects/*/builds/*/cancel": async (request, _url, [, slug = "", , id = ""]) => {
-      const build = projects.get(slug).build(id);
+      const project = projects.get(slug);
+      const build = project.build(id);
       await build.cancel((await body(request, cancellation)).by);
-      return { status: 200, body: build.view };
+      return { status: 200, body: project.shown(build) };
     },
     "POST projects/*/builds/*/answers/*": async (
       request,
       _url,
       [, slug = "", , id = "", , question = ""],
     ) => {
-      const build = projects.get(slug).build(id);
+      const project = projects.get(slug);
+      const build = project.build(id);
       const { option, by } = await body(request, newAnswer);
       build.answer(decodeURIComponent(question), option, by);
-      return { status: 200, body: build.view };
+      return { status: 200, body: project.shown(build) };
     },
     "POST projects/*/dev-server": async (_request, url, [, slug = ""]) => {
       const project = projects.forNewWork(slug);

@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { DevServerState, ProjectView } from "../../functions/protocol/builds.ts";
 import { waitUntilReady } from "../deployments/health-probe.ts";
 import { type Server, startServer, StepFailure, type StepOptions } from "../deployments/steps.ts";
 import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { isFree, type Ports } from "../ports.ts";
 import type { Exit } from "../processes/hosted-process.ts";
-import { listeningPorts } from "../processes/listeners.ts";
+import { listeningPorts, showsListeners } from "../processes/listeners.ts";
 import { asRunnerError } from "../runner-error.ts";
 import { type DevCommand, devCommandOf } from "./dev-command.ts";
 import { portElsewhere } from "./port-elsewhere.ts";
@@ -22,6 +23,9 @@ const STABLE_MS = 5 * 60_000;
 const PORTS_AGE_MS = 1_000;
 /** Somebody else may take the port between the look and the start, but not each time. */
 const STARTS_LIMIT = 3;
+/** It has so long to say that somebody else has its port. */
+const OWN_LOOKS = 20;
+const OWN_LOOK_MS = 100;
 /** What servers say when their port is taken. */
 const PORT_TAKEN = /EADDRINUSE|already in use/i;
 
@@ -251,7 +255,7 @@ export class DevServer {
     try {
       const first = await Promise.race([server.ended, ready, elsewhere]);
       signal.throwIfAborted();
-      if (first instanceof StepFailure) throw first;
+      if (first instanceof StepFailure) throw leftForeground(first);
       if (typeof first === "number") {
         const there = await Promise.race([server.ended, probe(first, readyLimitMs, looking)]);
         signal.throwIfAborted();
@@ -261,13 +265,23 @@ export class DevServer {
         return first;
       }
       if (first.state !== "ready") throw new StepFailure(first.reason, server.lastLines);
-      const own = isForwarded ? new Set([told]) : await listeningPorts(server.quarry);
-      // A host without /proc shows none.
-      if (own.size > 0 && !own.has(told)) throw new StepFailure(portTaken(told), server.lastLines);
+      const failure = await Promise.race([server.ended, this.#isAnsweredByOthers(server, told, looking)]);
+      signal.throwIfAborted();
+      if (failure !== null) throw failure;
       return told;
     } finally {
       look.abort();
     }
+  }
+
+  /** Somebody may have taken its port since it was found free, and answers in its place. */
+  async #isAnsweredByOthers(server: Server, told: number, signal: AbortSignal): Promise<StepFailure | null> {
+    if (this.#isForwarded || !showsListeners) return null;
+    for (let looks = 0; looks < OWN_LOOKS; looks++) {
+      if ((await listeningPorts(server.quarry)).has(told)) return null;
+      await sleep(OWN_LOOK_MS, undefined, { signal });
+    }
+    return new StepFailure(portTaken(told), server.lastLines);
   }
 
   /** Whether it failed because somebody else has its port; then it gets another one. */
@@ -352,6 +366,12 @@ export class DevServer {
     );
     this.#idleWatch.unref();
   }
+}
+
+function leftForeground(failure: StepFailure): StepFailure {
+  if (!failure.message.endsWith("exited with code 0")) return failure;
+  const message = `${failure.message}: a dev server must stay in the foreground`;
+  return new StepFailure(message, failure.lastLines);
 }
 
 function portTaken(port: number): string {

@@ -2,8 +2,18 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { buildStates } from "../../functions/protocol/builds.ts";
+import { REMOTE_LIMIT } from "../../functions/protocol/project-git.ts";
+import { BRANCH_PATTERN } from "../git/remote.ts";
 import { isSystemError } from "../runner-error.ts";
+import { SHA256_PATTERN } from "../sources/source-store.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
+
+/** What a project begins with: a git address, or an uploaded archive. */
+export const importSource = z.union([
+  z.strictObject({ url: z.string().max(REMOTE_LIMIT), branch: z.string().regex(BRANCH_PATTERN).nullable() }),
+  z.strictObject({ sha256: z.string().regex(SHA256_PATTERN) }),
+]);
+export type ImportSource = z.infer<typeof importSource>;
 
 const projectManifest = z.object({
   schema: z.literal(1),
@@ -18,6 +28,7 @@ const projectManifest = z.object({
   framework: z.string().nullable(),
   /** The system user of its processes, where guests have one. */
   user: z.object({ uid: z.int(), gid: z.int() }).nullable().default(null),
+  source: importSource.nullable().default(null),
   createdAt: z.string(),
 });
 export type ProjectManifest = z.infer<typeof projectManifest>;

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import type { ProjectView } from "../../functions/protocol/builds.ts";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { projectService } from "../../functions/protocol/runner-api.ts";
+import { parseRemote } from "../git/remote.ts";
 import { RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import type { HostChoice } from "../tunnel/hosts.ts";
-import { projectFile, type ProjectManifest } from "./manifest.ts";
+import { type ImportSource, projectFile, type ProjectManifest } from "./manifest.ts";
 import { Project, type ProjectParts } from "./project.ts";
 
 const SERVICE_PREFIX = projectService("");
@@ -37,7 +38,10 @@ export class ProjectManager {
   }
 
   /** Makes a project, or answers the one that is there. Errors: `invalid_project`, `invalid_request`, `draining`. */
-  put(slug: string, { name, agent }: { name: string; agent: string | null }): Promise<ProjectView> {
+  put(
+    slug: string,
+    { name, agent, source }: { name: string; agent: string | null; source?: ImportSource | null },
+  ): Promise<ProjectView> {
     if (!SLUG_PATTERN.test(slug))
       throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
     return this.#inTurn(slug, async () => {
@@ -46,6 +50,8 @@ export class ProjectManager {
       this.#refuseNew();
       const { agents, disk } = this.#parts;
       if (agent !== null) agents.require(agent);
+      // Before there is anything to take back.
+      if (source != null && "url" in source) parseRemote(source.url, this.#parts.git);
       (await disk.reserve(0)).release();
       const manifest: ProjectManifest = {
         schema: 1,
@@ -56,6 +62,7 @@ export class ProjectManager {
         costs: {},
         framework: null,
         user: null,
+        source: source ?? null,
         createdAt: new Date().toISOString(),
       };
       await projectFile.save(join(this.#directory, slug), manifest);
@@ -79,7 +86,14 @@ export class ProjectManager {
   /** Errors: `draining`. */
   forNewWork(slug: string): Project {
     this.#refuseNew();
-    return this.get(slug);
+    return this.forChange(slug);
+  }
+
+  /** Errors: `project_busy` while it is being moved. */
+  forChange(slug: string): Project {
+    const project = this.get(slug);
+    if (!project.isHeld) return project;
+    throw new RunnerError("project_busy", `Project ${slug} is being moved to another runner.`);
   }
 
   /** Resolves when nothing of it is left. */

@@ -1,33 +1,41 @@
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type ProjectView } from "../../functions/protocol/builds.ts";
+import { IMPORT_AGENT, type BuildView, type ProjectView } from "../../functions/protocol/builds.ts";
 import { AgentSession, type AgentTold } from "../builds/agent-session.ts";
 import type { AgentCommand, Agents } from "../builds/agents.ts";
 import type { Gateway, Passage } from "../builds/gateway.ts";
 import type { BuildLimits, OwnLimits } from "../builds/limits.ts";
 import { summaryOf } from "../builds/summary.ts";
-import { Build, type BuildWork } from "../builds/build.ts";
+import type { Belongings } from "../../functions/protocol/workspace-api.ts";
+import { Build, type BuildSession, type BuildWork } from "../builds/build.ts";
 import { EventLog } from "../builds/event-log.ts";
 import type { Outbox } from "../builds/outbox.ts";
 import type { Confinement } from "../confinement/confinement.ts";
 import { bringManagers } from "../deployments/bring-managers.ts";
-import { runStep, startPiped, type StepOptions } from "../deployments/steps.ts";
+import { runCollected, runStep, startPiped, type StepOptions } from "../deployments/steps.ts";
 import type { DeploymentTiming } from "../deployments/timing.ts";
-import { systemLine } from "../logs/log-file.ts";
+import { type LogPage, systemLine } from "../logs/log-file.ts";
 import type { ProjectLogs } from "../logs/project-logs.ts";
+import type { GitSettings } from "../git/remote.ts";
 import { installCommand } from "../packages/install-command.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
 import type { Ports } from "../ports.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import { RunnerError } from "../runner-error.ts";
+import type { SourceStore } from "../sources/source-store.ts";
 import type { Shares } from "../shares/shares.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import type { Trash } from "../workspaces/trash.ts";
 import type { Workspaces } from "../workspaces/workspaces.ts";
 import { devCommandOf } from "./dev-command.ts";
+import { EnvStore } from "./env-store.ts";
 import { DevServer, type DevServerEvent } from "./dev-server.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
+import { ImportSession } from "./import-session.ts";
+import { Mask } from "./mask.ts";
+import { ProjectFiles } from "./project-files.ts";
+import { ProjectGit, type RunGuest } from "./project-git.ts";
 
 /** What a project needs of the runner around it. */
 export interface ProjectParts {
@@ -46,6 +54,10 @@ export interface ProjectParts {
   readonly inheritEnvironment: readonly string[];
   readonly agents: Agents;
   readonly outbox: Outbox;
+  readonly sources: SourceStore;
+  readonly git: GitSettings;
+  /** The runner's own, which are masked in all that projects show. */
+  readonly secrets: readonly string[];
   readonly devServerIdleMs?: number;
   /** Hears of each project's dev server. */
   readonly serverEvent: (slug: string, event: DevServerEvent) => void;
@@ -63,6 +75,8 @@ export interface AskedBuild {
 
 /** Builds that a project remembers; the oldest are forgotten first. */
 const BUILDS_KEPT = 50;
+/** Longer than a move takes. One that broke off lets go after this. */
+const HELD_MS = 12 * 60_000;
 /** Prompts that wait for their turn. */
 const QUEUE_LIMIT = 20;
 
@@ -72,6 +86,10 @@ export class Project implements BuildWork {
   /** The workspace. */
   readonly directory: string;
   readonly devServer: DevServer;
+  readonly env: EnvStore;
+  #git: ProjectGit | null = null;
+  readonly files: ProjectFiles;
+  readonly mask: Mask;
   readonly #parts: ProjectParts;
   /** What the runner keeps of it: manifest, builds, home, temporary files. */
   readonly #own: string;
@@ -79,12 +97,23 @@ export class Project implements BuildWork {
   readonly #builds = new Map<string, Build>();
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #heldUntil = -Infinity;
   /** Of what was installed last: an install that would change nothing is left out. */
   #installed = "";
 
-  private constructor(parts: ProjectParts, own: string, directory: string, manifest: ProjectManifest) {
+  private constructor(
+    parts: ProjectParts,
+    own: string,
+    directory: string,
+    manifest: ProjectManifest,
+    env: EnvStore,
+    mask: Mask,
+  ) {
     this.project = manifest.slug;
     this.directory = directory;
+    this.env = env;
+    this.files = new ProjectFiles(directory, parts);
+    this.mask = mask;
     this.#parts = parts;
     this.#own = own;
     this.#manifest = manifest;
@@ -102,25 +131,57 @@ export class Project implements BuildWork {
   /** Goes on with what waited when the runner ended; what ran is interrupted. */
   static async open(parts: ProjectParts, own: string, manifest: ProjectManifest): Promise<Project> {
     const directory = await parts.workspaces.enterOrMake(manifest.slug);
-    const project = new Project(parts, own, directory, manifest);
+    const mask = new Mask();
+    mask.add([...parts.secrets, ...parts.agents.secrets]);
+    await parts.logs.maskWith(manifest.slug, mask);
+    const env = await EnvStore.open(join(own, "env.json"), mask);
+    const project: Project = new Project(parts, own, directory, manifest, env, mask);
+    project.#git = await ProjectGit.open({
+      own,
+      temporary: join(own, "tmp"),
+      settings: parts.git,
+      inherit: parts.inheritEnvironment,
+      env,
+      mask,
+      guest: (command, given, limits) => project.#runGuest(command, given, limits),
+    });
     await project.#admit();
     await mkdir(join(own, "builds"), { recursive: true, mode: 0o700 });
     for (const id of await readdir(join(own, "builds"))) await project.#resume(id);
     return project;
   }
 
+  get git(): ProjectGit {
+    if (this.#git === null) throw new Error("The project isn't open yet.");
+    return this.#git;
+  }
+
   get view(): ProjectView {
     const { slug, name, agent, framework, createdAt } = this.#manifest;
-    const builds = [...this.#builds.values()].map((build) => build.view);
+    const builds = [...this.#builds.values()].map((build) => this.shown(build));
+    const { reason, lastLines, ...devServer } = this.devServer.view;
     return {
       slug,
       name,
       agent,
       framework: this.devServer.framework ?? framework,
       createdAt,
-      devServer: this.devServer.view,
+      devServer: { ...devServer, ...this.mask.value({ reason, lastLines }) },
       builds: builds.sort((one, other) => one.createdAt.localeCompare(other.createdAt)),
     };
+  }
+
+  /** A build as it is told: nobody else knows of its secrets. */
+  shown({ view }: Build): BuildView {
+    const { reason, prompt } = view;
+    return { ...view, ...this.mask.value({ reason, prompt }) };
+  }
+
+  /** Waits for its first line where there is a signal. */
+  async readLog(cursor: number, limit: number, waiting?: AbortSignal): Promise<LogPage> {
+    const log = await this.#parts.logs.open(this.project);
+    if (waiting !== undefined) await log.growth(cursor, waiting);
+    return log.read(cursor, limit);
   }
 
   get isBusy(): boolean {
@@ -133,7 +194,7 @@ export class Project implements BuildWork {
     if (known !== undefined) return known;
     const { agents, disk } = this.#parts;
     const agent = agentName ?? this.#manifest.agent;
-    agents.require(agent);
+    if (agent !== IMPORT_AGENT) agents.require(agent);
     if ([...this.#builds.values()].filter((build) => !build.isOver).length >= QUEUE_LIMIT) {
       throw new RunnerError("too_many_builds", `${QUEUE_LIMIT} builds of this project wait already.`);
     }
@@ -171,6 +232,7 @@ export class Project implements BuildWork {
   /** Ends everything of it; what is on disk stays. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.git.close();
     await this.devServer.stop();
     for (const build of this.#builds.values()) await build.halt();
     await this.#turn;
@@ -181,6 +243,7 @@ export class Project implements BuildWork {
     this.#isClosed = true;
     const { trash, logs, workspaces, outbox } = this.#parts;
     for (const build of this.#builds.values()) await build.cancel("the project's deletion");
+    await this.git.close();
     await this.#turn;
     await this.devServer.stop();
     for (const id of this.#builds.keys()) outbox.remove(id);
@@ -199,10 +262,18 @@ export class Project implements BuildWork {
     told: AgentTold,
     aside: (line: string) => void,
     signal: AbortSignal,
-  ): Promise<AgentSession> {
+  ): Promise<BuildSession> {
+    if (agent === IMPORT_AGENT) return this.#importSession(told, signal);
     const known = this.#parts.agents.require(agent);
     const step = await this.#step("agent", known.command, new AbortController().signal);
     const passage = this.#passageOf(known);
+    if (passage !== null) this.mask.add([passage.token]);
+    const beside = (said: string): void => {
+      const at = new Date().toISOString();
+      const lines = said.trimEnd().split("\n");
+      void step.log.append(lines.map((text) => ({ at, stream: "stderr", text, step: "agent" })));
+      aside(said);
+    };
     const session = await AgentSession.open({
       agent,
       directory: this.directory,
@@ -210,7 +281,7 @@ export class Project implements BuildWork {
       mode: known.mode,
       meta: known.meta,
       told,
-      aside,
+      aside: beside,
       signal,
       run: (command, output) => startPiped({ ...step, command }, output),
       start: (output) =>
@@ -254,13 +325,63 @@ export class Project implements BuildWork {
     return this.#parts.agents.find(agent)?.canRepair ?? false;
   }
 
+  async #importSession(told: AgentTold, signal: AbortSignal): Promise<ImportSession> {
+    const { sources, trash, confinement } = this.#parts;
+    const { source, user } = this.#manifest;
+    return new ImportSession({
+      source,
+      directory: this.directory,
+      partial: join(this.#own, "import"),
+      git: this.git,
+      sources,
+      trash,
+      give: (path) => confinement.give(path, user, "guest"),
+      told,
+      signal,
+    });
+  }
+
+  get isHeld(): boolean {
+    return performance.now() < this.#heldUntil;
+  }
+
+  /** Ends the dev server, and lets nothing begin until it is let go. Errors: `project_busy`. */
+  async hold(held: boolean): Promise<Belongings> {
+    if (held && this.isBusy)
+      throw new RunnerError(
+        "project_busy",
+        `A build of ${this.project} is under way: wait for it, or cancel it.`,
+      );
+    this.#heldUntil = held ? performance.now() + HELD_MS : -Infinity;
+    if (held) await this.devServer.stop();
+    const { name, agent } = this.#manifest;
+    return { name, agent, variables: this.env.all, git: this.git.remote };
+  }
+
+  /** Fills it with its source without a build. */
+  async fill(signal: AbortSignal): Promise<void> {
+    const told: AgentTold = {
+      fact: () => undefined,
+      permission: () => Promise.resolve(null),
+      question: () => Promise.resolve(null),
+      heard: () => undefined,
+    };
+    await (await this.#importSession(told, signal)).prompt();
+    this.#manifest = { ...this.#manifest, source: null };
+    await projectFile.save(this.#own, this.#manifest);
+  }
+
   async install(signal: AbortSignal): Promise<string | null> {
     const { managers, timing, disk } = this.#parts;
     const command = await installCommand(this.directory);
     if (command === null) return null;
     const wanted = await this.#dependencies();
     if (wanted === this.#installed) return null;
-    const step = { ...(await this.#step("install", command, signal)), limitMs: timing.installLimitMs };
+    const step = {
+      ...(await this.#step("install", command, signal)),
+      limitMs: timing.installLimitMs,
+      stallMs: timing.installStallMs,
+    };
     const binaries = await bringManagers(managers, [command], step);
     await step.log.append([systemLine(`$ ${command}`, "install")]);
     await runStep({ ...step, binaries });
@@ -269,7 +390,33 @@ export class Project implements BuildWork {
     return command;
   }
 
+  /** A command of the project's own git, as its guest. */
+  async #runGuest(
+    command: string,
+    given: Record<string, string>,
+    { signal, ...limits }: Parameters<RunGuest>[2],
+  ): ReturnType<RunGuest> {
+    const step = await this.#step("git", command, signal);
+    return runCollected({ ...step, given, ...limits });
+  }
+
   async start(signal: AbortSignal): Promise<{ port: number; framework: string } | null> {
+    const started = await this.#startServer(signal);
+    const pushed = await this.git.afterBuild(this.#lastPrompt());
+    if (pushed !== null) {
+      const log = await this.#parts.logs.open(this.project);
+      await log.append([systemLine(pushed, "git")]);
+    }
+    return started;
+  }
+
+  /** What a commit of the running build is called. */
+  #lastPrompt(): string {
+    const running = [...this.#builds.values()].find(({ view }) => view.state === "running");
+    return running?.view.prompt ?? "A build";
+  }
+
+  async #startServer(signal: AbortSignal): Promise<{ port: number; framework: string } | null> {
     await this.devServer.stop();
     signal.throwIfAborted();
     if ((await devCommandOf(this.directory)) === null) return null;
@@ -323,7 +470,7 @@ export class Project implements BuildWork {
 
   async #eventsOf(id: string, place: string): Promise<EventLog> {
     const { outbox } = this.#parts;
-    const log = await EventLog.open(join(place, "events.jsonl"), () => outbox.pump(id));
+    const log = await EventLog.open(join(place, "events.jsonl"), () => outbox.pump(id), this.mask);
     outbox.add(id, log);
     return log;
   }
@@ -373,7 +520,7 @@ export class Project implements BuildWork {
       temporary: join(this.#own, "tmp"),
       binaries: [ownProgram],
       inherit: inheritEnvironment,
-      given: {},
+      given: this.env.of(step === "agent" ? "agent" : "dev"),
       graceMs: timing.stopGraceMs,
       diskCheckMs: timing.diskCheckMs,
       confinement,

@@ -10,6 +10,7 @@ import type { DevWish } from "../projects/dev-server.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
 import { wishOf } from "../template-agent/wish.ts";
 import { complain } from "../terminal/complain.ts";
+import { onGitHub } from "./github-commands.ts";
 import type { Origin } from "./origins.ts";
 import { agentOf, promptOf } from "./prompt.ts";
 import type { Teller } from "./teller.ts";
@@ -40,8 +41,8 @@ export class ProjectCommands {
       "stop-dev-server": (command, { answer }) => this.#stopServer(command, answer),
       "start-tunnel": (command, { answer }) => this.#startTunnel(command, answer),
       "stop-tunnel": (command, { answer }) => this.#stopTunnel(command, answer),
-      "github-sync": withoutGit,
-      "github-push": withoutGit,
+      "github-sync": (command, { answer }) => this.#git(command, answer),
+      "github-push": (command, { answer }) => this.#git(command, answer),
     };
     this.handlers = Object.fromEntries(
       Object.entries(handlers).map(([type, handle]) => [type, refusing(handle)]),
@@ -152,6 +153,10 @@ export class ProjectCommands {
     return Promise.resolve();
   }
 
+  async #git(command: Command, answer: CommandContext["answer"]): Promise<void> {
+    answer(await onGitHub(this.#options.projects.forNewWork(this.#slugOf(command)), command));
+  }
+
   async #requireOwn(command: Command, port: number): Promise<Project> {
     const project = this.#options.projects.get(this.#slugOf(command));
     if (await project.devServer.listensOn(port)) return project;
@@ -171,10 +176,6 @@ export class ProjectCommands {
     if (slug !== null && SLUG_PATTERN.test(slug)) return slug;
     throw new RunnerError("invalid_project", "The command names no project of this runner.", "slug");
   }
-}
-
-function withoutGit(): Promise<void> {
-  throw new RunnerError("unsupported", "This runner doesn't push or sync projects yet.");
 }
 
 function refusing(handle: CommandHandler): CommandHandler {

@@ -11,6 +11,8 @@ import { serverWords } from "./server-words.ts";
 
 /** Gets every event, whoever is at the other end of the connection. */
 export interface Listener {
+  /** A build is here, with so many events. */
+  begin(buildId: string, seq: number): void;
   /** Up to which event of a build it has all. */
   has(buildId: string): number;
   /** What one event of a build is in SentryVibe's words: nothing, or several. */
@@ -65,7 +67,9 @@ export class Teller {
       previewUrl: origin?.previewUrl ?? null,
     });
     this.#entries.set(buildId, { log, words, origin, seen: 0, sentBefore: log.seq });
-    if (this.#options.listener !== null) this.pump(buildId);
+    if (this.#options.listener === null) return;
+    this.#options.listener.begin(buildId, log.seq);
+    this.pump(buildId);
   }
 
   remove(buildId: string): void {

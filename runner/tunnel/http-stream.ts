@@ -2,7 +2,7 @@ import { request, type Agent, type ClientRequest, type IncomingMessage } from "n
 import type { Frame, OpenHead, RawHeaders } from "../../functions/protocol/frames.ts";
 import { Answer } from "./answer.ts";
 import { answerHead, requestHeaders, type BodyFraming } from "./headers.ts";
-import { loopback, type ResolvedTarget } from "./services.ts";
+import { type ResolvedTarget, wayTo } from "./services.ts";
 import type { StreamPort, TunnelStream } from "./stream-port.ts";
 
 /** Cloudflare's limit on all headers; Node's own default is 16 KiB. */
@@ -97,7 +97,7 @@ export class HttpStream implements TunnelStream {
     const { port, target, agent } = this.#options;
     const { address } = target;
     const sent = request({
-      ...("port" in address ? { ...loopback, port: address.port } : { socketPath: address.socketPath }),
+      ...wayTo(address),
       agent,
       method: this.#head.method,
       path: this.#head.path,

@@ -1,8 +1,9 @@
 import { connect, type LookupFunction, type Socket } from "node:net";
 import type { HostChoice } from "./hosts.ts";
 
-/** Where a service listens on this machine. */
-export type ServiceTarget = { port: number; host?: HostChoice } | { socketPath: string };
+/** Where a service listens on this machine; `via` is the socket that leads to its port, where that isn't loopback's. */
+export type ServiceTarget =
+  { port: number; host?: HostChoice; via?: string | undefined } | { socketPath: string };
 
 /** Finds this runner's services by name: a deployment's or a project's id. */
 export interface Services {
@@ -39,5 +40,13 @@ export const loopback = {
 };
 
 export function dial(target: ServiceTarget): Socket {
-  return "socketPath" in target ? connect({ path: target.socketPath }) : connect({ ...loopback, ...target });
+  const way = wayTo(target);
+  return connect("socketPath" in way ? { path: way.socketPath } : way);
+}
+
+/** For a request or a socket. */
+export function wayTo(target: ServiceTarget): { socketPath: string } | (typeof loopback & { port: number }) {
+  if ("socketPath" in target) return { socketPath: target.socketPath };
+  const { port, via } = target;
+  return via === undefined ? { ...loopback, port } : { socketPath: via };
 }

@@ -21,6 +21,11 @@ const CACHES = new Set([
 /** Monorepos keep packages at `packages/name`; deeper ones are small. */
 const DEPTH = 3;
 
+/** Whether what is in a directory of this name is made again by an install or a build. */
+export function isCache(name: string): boolean {
+  return CACHES.has(name);
+}
+
 /** Every cache directory of a project, none inside another. Symlinks aren't followed. */
 export async function findCaches(directory: string, depth: number = DEPTH): Promise<string[]> {
   const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {

@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, rename, rm } from "node:fs/promises";
 import { isSystemError, RunnerError } from "../runner-error.ts";
 import { temporaryName } from "./atomic-file.ts";
-import { HeldDirectory, verifyOpened, walk } from "./held-directory.ts";
+import { giveLike, HeldDirectory, verifyOpened, walk } from "./held-directory.ts";
 import { outside, parseOutsidePath } from "./outside-path.ts";
 import type { Trash } from "./trash.ts";
 
@@ -120,6 +120,7 @@ export async function writeFile(
       try {
         await verifyOpened(file, directory.real(temporary));
         await file.writeFile(data);
+        await giveLike(file, before ?? (await directory.handle.stat()));
         if (before !== null) await file.chmod(before.mode & 0o777);
         await file.sync();
       } finally {

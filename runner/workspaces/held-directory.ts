@@ -126,14 +126,21 @@ export async function walk(
           if (!isSystemError(error, "EEXIST")) throw error;
         });
       }
+      const parent = here;
       here = await HeldDirectory.open(here.at(name), here.real(name));
       stack.push(here);
+      if (kind === "missing") await giveLike(here.handle, await parent.handle.stat());
     }
     return { directory: here, name: null, close: () => closeFrom(0) };
   } catch (error) {
     await closeFrom(0);
     throw error;
   }
+}
+
+/** Where guests have users of their own, they own what is made for them. */
+export async function giveLike(made: FileHandle, { uid, gid }: { uid: number; gid: number }): Promise<void> {
+  if (process.getuid?.() === 0 && uid !== 0) await made.chown(uid, gid);
 }
 
 async function statEntry(directory: HeldDirectory, name: string): Promise<"link" | "missing" | "other"> {

@@ -19,9 +19,9 @@ export function parseInvocation(argv: readonly string[], commands: readonly Comm
   const command = commands.find(({ name }) => name === words.join(" ")) ?? null;
   if (command === null) {
     const named = rest.filter((word) => !word.startsWith("-"));
-    const [group = ""] = named;
+    const group = named.join(" ");
     const wantsHelp = rest.includes("--help") || rest.includes("-h");
-    if (wantsHelp && named.length === 1 && commandsBelow(group, commands).length > 0)
+    if (wantsHelp && commandsBelow(group, commands).length > 0)
       return { command, group, flags: {}, arguments: [], oldSpellings: [] };
     if (words.length > 0 || named.length > 0)
       throw unknownCommand([...words, ...named].slice(0, 2), commands);
@@ -102,7 +102,7 @@ function splitCommand(
       at += 1;
     }
   }
-  for (const length of [2, 1]) {
+  for (const length of [3, 2, 1]) {
     const words = argv.slice(at, at + length);
     if (words.length === length && commands.some(({ name }) => name === words.join(" "))) {
       return { words, rest: [...before, ...argv.slice(at + length)] };

@@ -34,7 +34,7 @@ export interface Argument {
 }
 
 export interface Definition<F extends Flags> {
-  /** One word, or two: `runners drain`. */
+  /** One word, or more: `runners drain`. */
   name: string;
   /** One line, for the overview. */
   summary: string;
@@ -70,7 +70,7 @@ export function command<const F extends Flags>(definition: Definition<F>): Comma
   };
 }
 
-/** The commands of two words that begin with one, without old spellings. */
+/** The commands of more words that begin with these, without old spellings. */
 export function commandsBelow(word: string, commands: readonly Command[]): Command[] {
   return commands.filter(({ name, nowSpelled }) => nowSpelled === undefined && name.startsWith(`${word} `));
 }

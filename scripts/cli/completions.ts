@@ -43,9 +43,10 @@ function levels(commands: readonly Command[]): Level[] {
   };
   for (const { name, summary, flags, nowSpelled, arguments: taken = [] } of commands) {
     if (nowSpelled !== undefined) continue;
-    const [first = "", second] = name.split(" ");
-    add("", first, second === undefined ? summary : `${first} …`);
-    if (second !== undefined) add(first, second, summary);
+    const words = name.split(" ");
+    for (const [index, word] of words.entries()) {
+      add(words.slice(0, index).join(" "), word, index === words.length - 1 ? summary : `${word} …`);
+    }
     const level = at(name);
     for (const argument of taken) {
       for (const choice of argument.choices ?? []) add(name, choice, argument.summary);
@@ -93,7 +94,7 @@ function bash(all: Level[]): string {
 _signalbox() {
   local current="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD - 1]}"
   local path="" word words="" flags="" directories="" index
-  for ((index = 1; index < COMP_CWORD && index < 3; index++)); do
+  for ((index = 1; index < COMP_CWORD && index < 4; index++)); do
     word="\${COMP_WORDS[index]}"
     case "$word" in -*) break ;; esac
     case "\${path:+$path }$word" in

@@ -9,6 +9,7 @@ import type { Output } from "./output.ts";
 import { configDirectory } from "./private-file.ts";
 import { findLocalStack, resolveConnection, sameServer, type Connection } from "./settings.ts";
 import { approvalsFile, approve, isApproved, type Approval } from "./trust.ts";
+import { workflowTokens } from "./workflow-token.ts";
 
 /** The process that a command runs in. */
 export interface World {
@@ -71,7 +72,10 @@ export class CommandContext {
   async control(): Promise<ControlClient> {
     if (this.#control === null) {
       const { server, token, approval } = await this.connection();
-      if (token === null) {
+      // Signed for any server of ours, so it goes to one that whoever wrote the workflow has named.
+      const isNamed = server.from === "--server" || server.from === "SIGNALBOX_URL";
+      const source = token?.value ?? (isNamed ? workflowTokens(this.env) : null);
+      if (source === null) {
         throw new Failure(
           "unauthorized",
           "no_token",
@@ -80,7 +84,7 @@ export class CommandContext {
       }
       if (approval !== null) await this.agreeToServer(approval);
       const reading = { inOneLine: !this.output.json };
-      this.#control = new ControlClient(server.value, token.value, { ...reading, from: server.from });
+      this.#control = new ControlClient(server.value, source, { ...reading, from: server.from });
     }
     return this.#control;
   }

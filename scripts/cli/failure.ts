@@ -60,7 +60,7 @@ export function failureOf(error: unknown): Failure | null {
   const { status } = error;
   const [code, message] = [printableLine(error.code), printableLine(error.message)];
   if (status === 401) {
-    const what = message.startsWith("This access token") ? message : "The control token is wrong.";
+    const what = /^This (?:access|signed) token/.test(message) ? message : "The control token is wrong.";
     return new Failure("unauthorized", code, `${what} ${LOGIN_REMEDY}`);
   }
   if (code === "insufficient_scope") return new Failure("unauthorized", code, message);

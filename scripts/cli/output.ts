@@ -5,7 +5,7 @@ import type { Failure } from "./failure.ts";
 
 /** The part of a terminal or pipe that output needs. */
 export interface Sink {
-  write(text: string): unknown;
+  write(text: string | Uint8Array): unknown;
   isTTY?: boolean;
   columns?: number;
 }
@@ -62,6 +62,12 @@ export class Output {
     }
     const text = forPeople();
     if (text !== null) this.say(text);
+  }
+
+  /** A file as it is; in a terminal without what would steer that. */
+  content(data: Uint8Array): void {
+    if (this.#stdout.isTTY === true) this.say(Buffer.from(data).toString("utf8"));
+    else this.#stdout.write(data);
   }
 
   /** For people only. */

@@ -8,14 +8,23 @@ import {
   jsonOf,
   patientFetch,
   type Reading,
+  type TokenSource,
 } from "./control-fetch.ts";
 import type {
   AppBody,
   AppView,
   BuildView,
   DeploymentBody,
+  DeletedView,
   DeploymentState,
   DeploymentView,
+  EnvBody,
+  EnvView,
+  FilesView,
+  FileView,
+  FoundView,
+  GitBody,
+  GitView,
   LogView,
   PauseBody,
   PlacementBody,
@@ -25,6 +34,7 @@ import type {
   ProjectDetails,
   ProjectView,
   RunnerView,
+  WrittenView,
   TokenBody,
   TokenView,
 } from "./control-types.ts";
@@ -34,6 +44,9 @@ export { ControlProblem, ControlUnreachable } from "./control-fetch.ts";
 const PAGE = 100;
 
 type Api = ReturnType<typeof hc<ControlApi>>;
+
+/** What a project's log is read for. */
+export type LogStep = "install" | "start" | "agent" | "git";
 
 /** An archive on its way: bytes that can be sent once. */
 export interface Upload {
@@ -58,7 +71,7 @@ export class ControlClient {
   readonly #read: Reading;
 
   /** `from`: who named the server, for the error when it can't be reached. */
-  constructor(origin: string, token: string, { from, ...read }: Reading & { from?: string } = {}) {
+  constructor(origin: string, token: TokenSource, { from, ...read }: Reading & { from?: string } = {}) {
     this.origin = origin;
     this.#read = read;
     this.#base = `${origin}/_signalbox/api/v1`;
@@ -225,6 +238,100 @@ export class ControlClient {
 
   revokePreview(slug: string): Promise<ProjectView> {
     return this.#answer(this.#patient.projects[":slug"].preview.$delete({ param: encoded({ slug }) }));
+  }
+
+  env(slug: string): Promise<EnvView> {
+    return this.#answer(this.#patient.projects[":slug"].env.$get({ param: encoded({ slug }) }));
+  }
+
+  setEnv(slug: string, json: EnvBody): Promise<EnvView> {
+    return this.#answer(this.#patient.projects[":slug"].env.$put({ param: encoded({ slug }), json }));
+  }
+
+  unsetEnv(slug: string, name: string): Promise<EnvView> {
+    const call = this.#patient.projects[":slug"].env[":name"];
+    return this.#answer(call.$delete({ param: encoded({ slug, name }) }));
+  }
+
+  files(slug: string, path: string): Promise<FilesView> {
+    const call = this.#patient.projects[":slug"].files;
+    return this.#answer(call.$get({ param: encoded({ slug }), query: { path } }));
+  }
+
+  readFile(slug: string, path: string): Promise<FileView> {
+    const call = this.#patient.projects[":slug"].files[":path"];
+    return this.#answer(call.$get({ param: encoded({ slug, path }), query: {} }));
+  }
+
+  writeFile(slug: string, path: string, json: { content: string; encoding: "utf8" | "base64" }) {
+    const call = this.#patient.projects[":slug"].files[":path"];
+    const written = this.#answer(call.$put({ param: encoded({ slug, path }), json }));
+    return written satisfies Promise<WrittenView>;
+  }
+
+  deleteFile(slug: string, path: string): Promise<DeletedView> {
+    const call = this.#patient.projects[":slug"].files[":path"];
+    return this.#answer(call.$delete({ param: encoded({ slug, path }) }));
+  }
+
+  searchFiles(slug: string, query: { name?: string; text?: string; path?: string }): Promise<FoundView> {
+    return this.#answer(this.#patient.projects[":slug"].search.$get({ param: encoded({ slug }), query }));
+  }
+
+  git(slug: string): Promise<GitView> {
+    return this.#answer(this.#patient.projects[":slug"].git.$get({ param: encoded({ slug }) }));
+  }
+
+  setRemote(slug: string, json: GitBody): Promise<GitView> {
+    return this.#answer(this.#patient.projects[":slug"].git.$put({ param: encoded({ slug }), json }));
+  }
+
+  gitPush(slug: string, message: string | undefined): Promise<GitView> {
+    const call = this.#patient.projects[":slug"].git.push;
+    const json = message === undefined ? {} : { message };
+    return this.#answer(call.$post({ param: encoded({ slug }), json }));
+  }
+
+  gitSync(slug: string): Promise<GitView> {
+    return this.#answer(
+      this.#patient.projects[":slug"].git.sync.$post({ param: encoded({ slug }), json: {} }),
+    );
+  }
+
+  gitDiff(slug: string) {
+    return this.#answer(this.#patient.projects[":slug"].git.diff.$get({ param: encoded({ slug }) }));
+  }
+
+  moveProject(slug: string, runnerId: string) {
+    const call = this.#patient.projects[":slug"].move;
+    return this.#answer(call.$post({ param: encoded({ slug }), json: { runnerId } }));
+  }
+
+  /** The project as a gzipped tar. */
+  async exportProject(slug: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const call = this.#once.projects[":slug"].export;
+    const { body } = await call.$get({ param: encoded({ slug }) }, { init: { signal } });
+    if (body === null) throw new ControlUnreachable("The server answered without the archive.");
+    return body;
+  }
+
+  projectLogs(slug: string, cursor: number, step?: LogStep): Promise<LogView> {
+    const query = { cursor: String(cursor), ...(step === undefined ? {} : { step }) };
+    const call = this.#patient.projects[":slug"].logs;
+    // The route's other answer is the stream of `followProjectLogs`.
+    return this.#answer(call.$get({ param: encoded({ slug }), query })) as Promise<LogView>;
+  }
+
+  /** What a project's processes write as server-sent events, each of them a page. */
+  async followProjectLogs(
+    slug: string,
+    lastId: string | null,
+    signal: AbortSignal,
+    step?: LogStep,
+  ): Promise<ReadableStream<Uint8Array> | null> {
+    const query = { follow: "1" as const, ...(step === undefined ? {} : { step }) };
+    const call = this.#once.projects[":slug"].logs;
+    return streamOf(await call.$get({ param: encoded({ slug }), query }, streaming(lastId, signal)));
   }
 
   createBuild(slug: string, json: { prompt: string; agent?: string }): Promise<BuildView> {

@@ -29,15 +29,18 @@ export class ControlUnreachable extends Error {
   override name = "ControlUnreachable";
 }
 
+/** A token, or what gives one that is fresh. */
+export type TokenSource = string | (() => Promise<string>);
+
 /**
  * `fetch` for the control API: sends the token, follows no redirect, and throws {@link ControlProblem} or
  * {@link ControlUnreachable} for anything but success. A call without a signal of its own has a timeout.
  */
-export function controlFetch(origin: string, token: string, from?: string): typeof fetch {
+export function controlFetch(origin: string, token: TokenSource, from?: string): typeof fetch {
   const server = from === undefined ? origin : `${origin} (from ${from})`;
   return async (url, init = {}) => {
     const headers = new Headers(init.headers);
-    headers.set("authorization", `Bearer ${token}`);
+    headers.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
     let response: Response;
     try {
       response = await fetch(url, {

@@ -21,6 +21,17 @@ import type {
   projectDetails,
   projectView,
 } from "../../functions/control/project-schemas.ts";
+import type {
+  deletedView,
+  envBody,
+  envView,
+  filesView,
+  fileView,
+  gitBody,
+  gitView,
+  foundView,
+  writtenView,
+} from "../../functions/control/workspace-schemas.ts";
 import type { tokenBody, tokenView } from "../../functions/control/token-schemas.ts";
 import type { reportSchema } from "../../functions/janitor/report.ts";
 
@@ -43,6 +54,15 @@ export type BuildView = z.infer<typeof buildView>;
 export type ProjectBody = z.input<typeof projectBody>;
 export type ProjectDetails = z.infer<typeof projectDetails>;
 export type ProjectView = z.infer<typeof projectView>;
+export type EnvBody = z.input<typeof envBody>;
+export type EnvView = z.infer<typeof envView>;
+export type GitBody = z.input<typeof gitBody>;
+export type GitView = z.infer<typeof gitView>;
+export type FilesView = z.infer<typeof filesView>;
+export type FileView = z.infer<typeof fileView>;
+export type FoundView = z.infer<typeof foundView>;
+export type WrittenView = z.infer<typeof writtenView>;
+export type DeletedView = z.infer<typeof deletedView>;
 export type TokenBody = z.input<typeof tokenBody>;
 export type TokenView = z.infer<typeof tokenView>;
 export type JanitorReport = z.infer<typeof reportSchema>;

@@ -12,6 +12,7 @@ import { startRedis } from "../helpers/redis.ts";
 import { startUpstashFront } from "../helpers/upstash-front.ts";
 import { cpuSeconds } from "./cpu.ts";
 import { measure, median, type Measurement } from "./load.ts";
+import { benchConfinement, printConfinement } from "./confinement.ts";
 import { benchDeploys, printDeploys } from "./deploy.ts";
 import { benchExecutable, printExecutable } from "./executable.ts";
 import { benchFleet, printFleet } from "./fleet.ts";
@@ -31,7 +32,16 @@ import { benchTunnel, printTunnel } from "./tunnel.ts";
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const SECONDS = Number(process.env["BENCH_SECONDS"] ?? 3);
 const CONNECTIONS = [16, 64];
-const PART_NAMES = ["routing", "pages", "tunnel", "links", "executable", "deploys", "fleet"] as const;
+const PART_NAMES = [
+  "routing",
+  "pages",
+  "tunnel",
+  "links",
+  "executable",
+  "deploys",
+  "fleet",
+  "confinement",
+] as const;
 /** `npm run bench -- tunnel` runs that part alone and leaves the results file as it is. */
 const PARTS = process.argv.slice(2);
 for (const part of PARTS)
@@ -96,6 +106,11 @@ async function bench(): Promise<void> {
     const fleet = await benchFleet();
     printFleet(fleet);
     await add({ fleet });
+  }
+  if (wants("confinement")) {
+    const confinement = await benchConfinement({ rounds: ROUNDS, seconds: SECONDS });
+    printConfinement(confinement);
+    await add({ confinement });
   }
 }
 

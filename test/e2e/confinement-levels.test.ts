@@ -77,3 +77,22 @@ ${server(`(async () => response.end(JSON.stringify([await failure(connect(80, "1
   expect(confinement).toEqual({ level: "sandbox", network: "own", allowed: ["example.com"], why: null });
   expect(await (await fetch(`http://127.0.0.1:${port}/`)).json()).toEqual(["ENETUNREACH", 403]);
 });
+
+test("auto gives a sandbox a network of its own, unless the machine's is asked for", async (context) => {
+  for (const sharesNetwork of [false, true]) {
+    const root = await workspace(context);
+    const confinement = { sharesNetwork, paths: [process.cwd()] };
+    const runner = await UnconnectedRunner.start({ root, confinement });
+    context.onTestFinished(() => runner.stop());
+    const sha256 = await runner.upload({ "server.mjs": server("response.end('up')") });
+    await runner.put("shop/v1", { source: { sha256 }, start: "node server.mjs" });
+    const status = await runner.reaches("shop/v1", "running", "failed");
+    expect(status.confinement).toEqual({
+      level: "sandbox",
+      network: sharesNetwork ? "shared" : "own",
+      allowed: null,
+      why: sharesNetwork ? "own network: RUNNER_GUEST_NETWORK=shared" : null,
+    });
+    expect(await (await fetch(`http://127.0.0.1:${status.port}/`)).text()).toBe("up");
+  }
+});

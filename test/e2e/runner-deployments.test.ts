@@ -181,7 +181,7 @@ test.concurrent(
     await world.runner.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
     await world.runner.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
     expect((await world.runner.reaches("shop/v1", "failed")).reason).toMatch(
-      /Nothing listened on port \d+ of 127\.0\.0\.1( or ::1)? within 5 s: (in a sandbox )?the app must listen on the address in HOST and the port in PORT/,
+      /Nothing listened on port \d+ of (its own )?127\.0\.0\.1 or ::1 within 5 s: (in a sandbox )?the app must listen on the address in HOST and the port in PORT/,
     );
     expect((await world.runner.reaches("shop/v3", "failed")).reason).toMatch(
       /^\/up answered 500 Internal Server Error \("no database"\) to Host localhost:\d+, and never with success within 5 s$/,

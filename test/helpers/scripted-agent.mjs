@@ -107,6 +107,32 @@ const acts = {
   async stop(reason) {
     return reason;
   },
+  async leak(name) {
+    const secret = process.env[name];
+    say(`It is ${secret.slice(0, 5)}`);
+    // Longer than deltas are gathered for.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    say(`${secret.slice(5)}, or ${Buffer.from(`user:${secret}`).toString("base64")}.`);
+    update({
+      sessionUpdate: "tool_call",
+      toolCallId: "leak",
+      title: `curl -u ${secret}`,
+      rawInput: { secret },
+      content: [{ type: "content", content: { type: "text", text: `${secret}\n` } }],
+    });
+    process.stderr.write(`${secret}\n`);
+    const outcome = await ask("session/request_permission", {
+      sessionId: "s1",
+      toolCall: { toolCallId: "t9", title: `Send ${secret}`, kind: "fetch" },
+      options: [{ optionId: "no", name: `Never ${secret}`, kind: "reject_once" }],
+    });
+    say(JSON.stringify(outcome));
+    throw new Error(secret);
+  },
+  // "The project doesn't come up …": it mends nothing.
+  async The() {
+    say("I can't see why.");
+  },
   async blocks() {
     say(JSON.stringify(blocks.map(({ data, ...block }) => ({ ...block, bytes: data?.length }))));
   },

@@ -7,6 +7,11 @@ import type * as deployments from "./deployments.ts";
 import type * as janitor from "./janitor.ts";
 import type * as logs from "./logs.ts";
 import type * as placements from "./placements.ts";
+import type * as projectEnv from "./project-env.ts";
+import type * as projectFiles from "./project-files.ts";
+import type * as projectGit from "./project-git.ts";
+import type * as projectMove from "./project-move.ts";
+import type * as projectLogs from "./project-logs.ts";
 import type * as projects from "./projects.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
@@ -28,6 +33,11 @@ export type ControlApi = ReturnType<
       | Routes<typeof janitor>
       | Routes<typeof logs>
       | Routes<typeof placements>
+      | Routes<typeof projectEnv>
+      | Routes<typeof projectFiles>
+      | Routes<typeof projectGit>
+      | Routes<typeof projectMove>
+      | Routes<typeof projectLogs>
       | Routes<typeof projects>
       | Routes<typeof runners>
       | Routes<typeof sources>

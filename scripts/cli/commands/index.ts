@@ -5,6 +5,10 @@ import { deleteDeployment, removeDeployment } from "./delete.ts";
 import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
 import { ensure } from "./ensure.ts";
+import { devLogs } from "./dev-logs.ts";
+import { listEnv, setEnv, unsetEnv } from "./env.ts";
+import { catFile, listProjectFiles, putFile, removeFile, searchProject } from "./files.ts";
+import { gitDiff, gitPush, gitRemote, gitStatus, gitSync } from "./git.ts";
 import { init } from "./init.ts";
 import { initWorker } from "./init-worker.ts";
 import { lastJanitor, runJanitor } from "./janitor.ts";
@@ -17,12 +21,14 @@ import { previewPrivate, previewPublic, previewRevoke, previewShare } from "./pr
 import {
   createProject,
   deleteProject,
+  importProject,
   listProjects,
   openProject,
   showProject,
   startServer,
   stopServer,
 } from "./projects.ts";
+import { exportProject, moveProject, renameProject } from "./move-project.ts";
 import { railwayProjects } from "./railway-projects.ts";
 import { promote } from "./promote.ts";
 import { redeploy } from "./redeploy.ts";
@@ -59,6 +65,10 @@ export const commands: readonly Command[] = [
   runnerCredentials,
   listProjects,
   createProject,
+  importProject,
+  exportProject,
+  moveProject,
+  renameProject,
   showProject,
   openProject,
   deleteProject,
@@ -68,6 +78,20 @@ export const commands: readonly Command[] = [
   answerBuild,
   startServer,
   stopServer,
+  devLogs,
+  listEnv,
+  setEnv,
+  unsetEnv,
+  listProjectFiles,
+  catFile,
+  putFile,
+  removeFile,
+  searchProject,
+  gitStatus,
+  gitRemote,
+  gitPush,
+  gitSync,
+  gitDiff,
   previewShare,
   previewRevoke,
   previewPublic,

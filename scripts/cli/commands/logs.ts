@@ -7,11 +7,11 @@ import { followStream } from "../progress/follow.ts";
 import type { CommandContext } from "../context.ts";
 import { oneLine } from "../output.ts";
 
-type Line = LogView["lines"][number];
+export type Line = LogView["lines"][number];
 
-const DEFAULT_LINES = 200;
+export const DEFAULT_LINES = 200;
 
-const line = z
+export const line = z
   .object({
     at: z.string(),
     stream: z.enum(["stdout", "stderr", "system"]),
@@ -25,7 +25,7 @@ const line = z
     ...(step === undefined ? {} : { step }),
   }));
 
-const page = z.object({
+export const page = z.object({
   lines: z.array(line),
   cursor: z.number(),
   truncated: z.boolean(),
@@ -88,7 +88,7 @@ export const logs = command({
   },
 });
 
-function countOf(given: string | undefined): number {
+export function countOf(given: string | undefined): number {
   if (given === undefined) return DEFAULT_LINES;
   if (given === "all") return Infinity;
   if (/^[1-9]\d{0,8}$/.test(given)) return Number(given);

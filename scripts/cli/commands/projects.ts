@@ -4,6 +4,7 @@ import { command, confirmed, connection } from "../command.ts";
 import type { CommandContext } from "../context.ts";
 import { Failure } from "../failure.ts";
 import type { ProjectDetails } from "../../client/control-types.ts";
+import { ofImport, sourceOfProject } from "../import-source.ts";
 import { finishBuild } from "./builds.ts";
 
 const slug = { name: "PROJECT", summary: "the project's slug" } as const;
@@ -46,19 +47,59 @@ export const createProject = command({
     agent: { type: "string", value: "AGENT", summary: "the agent; without one, the runner's" },
     runner: { type: "string", value: "ID", summary: "the runner; without one, the least loaded" },
     open: { type: "boolean", summary: "open the preview in a browser when it is up" },
+    from: { type: "string", value: "SOURCE", summary: "begin with a git address, a directory or a .tgz" },
+    ...ofImport,
   },
   notes: "Ctrl-C leaves the build running: `signalbox cancel BUILD` ends it.",
   async run(context, { flags }) {
-    const { prompt, name, slug, agent, runner: runnerId } = flags;
-    const given = Object.entries({ prompt, name, slug, agent, runnerId }).filter(
-      ([, one]) => one !== undefined,
-    );
-    const { build, ...project } = await (await context.control()).createProject(Object.fromEntries(given));
-    context.output.remark(`Project ${project.slug} on runner ${project.runnerId}`);
-    if (build !== null) await finishBuild(context, build.id);
-    await showPreview(context, project.slug, flags.open);
+    await create(context, flags, flags.from);
   },
 });
+
+export const importProject = command({
+  name: "projects import",
+  summary: "makes a project from a git address, a directory or a .tgz",
+  arguments: [{ name: "SOURCE", summary: "https://HOST/PATH, a directory, or a gzipped tar" }],
+  flags: {
+    ...connection,
+    name: { type: "string", value: "NAME", summary: "its name; without one, from the source" },
+    slug: { type: "string", value: "SLUG", summary: "its slug; without one, from the name" },
+    runner: { type: "string", value: "ID", summary: "the runner; without one, the least loaded" },
+    open: { type: "boolean", summary: "open the preview in a browser when it is up" },
+    ...ofImport,
+  },
+  notes: "A directory is packed as `signalbox deploy` packs it.",
+  async run(context, { flags, arguments: [source] }) {
+    await create(context, flags, source);
+  },
+});
+
+interface Wish {
+  prompt?: string | undefined;
+  name: string | undefined;
+  slug: string | undefined;
+  agent?: string | undefined;
+  runner: string | undefined;
+  open: boolean;
+  branch: string | undefined;
+  "token-stdin": boolean;
+}
+
+async function create(context: CommandContext, wish: Wish, from: string | undefined): Promise<void> {
+  const { prompt, name, slug, agent, runner: runnerId } = wish;
+  const control = await context.control();
+  const given = { name, slug, agent, runnerId, ...(from === undefined && { prompt }) };
+  const body = Object.fromEntries(Object.entries(given).filter(([, one]) => one !== undefined));
+  const source = from === undefined ? {} : await sourceOfProject(context, from, wish);
+  const { build, ...project } = await control.createProject({ ...body, ...source });
+  context.output.remark(`Project ${project.slug} on runner ${project.runnerId}`);
+  if (build !== null) await finishBuild(context, build.id);
+  if (from !== undefined && prompt !== undefined) {
+    const next = await control.createBuild(project.slug, { prompt, ...(agent !== undefined && { agent }) });
+    await finishBuild(context, next.id);
+  }
+  await showPreview(context, project.slug, wish.open);
+}
 
 export const showProject = command({
   name: "projects show",

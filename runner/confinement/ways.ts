@@ -1,0 +1,77 @@
+import { chmod, mkdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ownCommand } from "../processes/own-program.ts";
+import { quoted } from "./launch.ts";
+import { PassOn } from "./pass-on.ts";
+import { relayArguments, socketInto, socketOut } from "./relay.ts";
+
+/** Bytes of a Unix socket's path. Source: unix(7), 108 with its end. */
+const PATH_LIMIT = 107;
+
+/** The runner's half of the ways between its guests' networks and the machine's loopback. */
+export class Ways {
+  readonly #directory: string;
+  readonly #ports: readonly number[];
+  readonly #out: PassOn[] = [];
+  readonly #published = new Set<number>();
+  #launches = 0;
+
+  private constructor(directory: string, ports: readonly number[]) {
+    this.#directory = directory;
+    this.#ports = ports;
+  }
+
+  /** `ports`: of this machine's loopback, that guests reach. */
+  static async open(directory: string, ports: readonly number[]): Promise<Ways> {
+    const isShort = Buffer.byteLength(socketInto(directory, 65_535)) <= PATH_LIMIT;
+    const place = isShort ? directory : join(tmpdir(), `signalbox-ways-${process.pid}`);
+    // Of an earlier runner.
+    await rm(place, { recursive: true, force: true });
+    await mkdir(place, { mode: 0o700 });
+    await chmod(place, 0o700);
+    const ways = new Ways(place, ports);
+    for (const port of ports) ways.#out.push(await PassOn.listen({ path: socketOut(place, port) }, { port }));
+    return ways;
+  }
+
+  /**
+   * A command of a guest's network, with the relay beside it. What leads out is there first: what a guest asks at its
+   * start, it may not ask again.
+   */
+  beside(port: number | null): string[] {
+    if (port === null && this.#ports.length === 0) return [];
+    const ready = join(this.#directory, `ready-${++this.#launches}`);
+    const relay = relayArguments({ directory: this.#directory, ready, into: port, out: this.#ports });
+    const command = [...ownCommand(), ...relay].map(quoted).join(" ");
+    const start = `${command} </dev/null >/dev/null 2>&1 & r=$!`;
+    const wait = `until [ -e ${quoted(ready)} ]; do
+  kill -0 $r 2>/dev/null || { echo "its relay ended" >&2; exit 126; }
+  /bin/sleep 0.01
+done
+/bin/rm -f ${quoted(ready)}`;
+    const script = [start, ...(this.#ports.length > 0 ? [wait] : []), 'exec "$@"'];
+    return ["/bin/sh", "-c", script.join("\n"), "sh"];
+  }
+
+  /** Lets this machine reach a guest by the port that it listens on in its own network. */
+  async publish(port: number): Promise<() => Promise<void>> {
+    const path = socketInto(this.#directory, port);
+    const way = await PassOn.listen({ port }, { path });
+    this.#published.add(port);
+    return async () => {
+      this.#published.delete(port);
+      await way.close();
+      await rm(path, { force: true });
+    };
+  }
+
+  wayTo(port: number): string | undefined {
+    return this.#published.has(port) ? socketInto(this.#directory, port) : undefined;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#out.map((way) => way.close()));
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from "node:crypto";
+import { execFileSync } from "node:child_process";
+import { access, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { projectRoot } from "../../scripts/build/worker.ts";
+import { Operator } from "../helpers/cli.ts";
+import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
+import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
+
+const AGENT = `${process.execPath} ${join(projectRoot, "test/helpers/scripted-agent.mjs")}`;
+const SECRET = "moved-secret-4711";
+
+/** Each end of a move takes as long as a move: by default one is enough. */
+const soak = process.env["SIGNALBOX_SOAK"] === "1";
+
+let stack: TestStack;
+let old: RunnerProcess;
+let other: RunnerProcess;
+let operator: Operator;
+
+beforeAll(async () => {
+  stack = await startTestStack();
+  old = await startRunner(stack, { id: "old", env: { RUNNER_AGENT: AGENT } });
+  other = await startRunner(stack, { id: "other", env: { RUNNER_AGENT: AGENT } });
+  operator = await Operator.create({ url: stack.origin, controlToken: CONTROL_TOKEN });
+});
+afterAll(async () => {
+  await operator?.remove();
+  await old?.remove();
+  await other?.remove();
+  await stack?.stop();
+});
+
+async function create(slug: string): Promise<void> {
+  expect((await stack.api("POST", "/projects", { slug, runnerId: "old" })).status).toBe(201);
+  const workspace = join(old.workspace, slug);
+  await writeFile(join(workspace, "index.html"), "<p>moved</p>");
+  await mkdir(join(workspace, "node_modules/pkg"), { recursive: true });
+  await writeFile(join(workspace, "node_modules/pkg/index.js"), "1");
+  await writeFile(join(workspace, "run.sh"), "#!/bin/sh\n", { mode: 0o755 });
+  await symlink("index.html", join(workspace, "link.html"));
+  await symlink("/etc/passwd", join(workspace, "outside"));
+  const variables = [{ name: "TOKEN", value: SECRET, secret: true, for: "agent" }];
+  expect((await stack.api("PUT", `/projects/${slug}/env`, { variables })).status).toBe(200);
+  expect((await stack.api("POST", `/projects/${slug}/git/init`)).status).toBe(200);
+  expect((await stack.api("POST", `/projects/${slug}/git/commit`, { message: "One" })).status).toBe(200);
+}
+
+async function has(runner: RunnerProcess, slug: string): Promise<boolean> {
+  const own = await readdir(join(runner.workspace, ".signalbox/projects")).catch((): string[] => []);
+  return (
+    own.includes(slug) ||
+    (await access(join(runner.workspace, slug)).then(
+      () => true,
+      () => false,
+    ))
+  );
+}
+
+test("an export has the files and the repository, and neither packages nor variables", async () => {
+  await create("exported");
+  const file = join(operator.directory, "exported.tgz");
+  const { code, stdout } = await operator.run(["projects", "export", "exported", file]);
+  expect([code, stdout]).toEqual([0, expect.stringContaining(file)]);
+  const names = execFileSync("tar", ["-tzf", file], { encoding: "utf8" }).split("\n");
+  expect(names).toEqual(expect.arrayContaining(["index.html", "link.html", "run.sh", ".git/HEAD"]));
+  expect(names.join("\n")).not.toMatch(/node_modules|outside|env\.json/);
+  expect(execFileSync("tar", ["-xOzf", file]).includes(SECRET)).toBe(false);
+});
+
+test("a moved project is whole on its new runner, with its secrets, and gone from the old one", async () => {
+  await create("traveller");
+  const { code, stderr } = await operator.run(["projects", "move", "traveller", "--runner", "other"]);
+  expect([code, stderr]).toEqual([0, expect.stringContaining("is on runner other")]);
+  expect([await has(old, "traveller"), await has(other, "traveller")]).toEqual([false, true]);
+  const workspace = join(other.workspace, "traveller");
+  expect((await readdir(workspace)).sort()).toEqual([".git", "index.html", "link.html", "run.sh"]);
+  expect((await stack.api("GET", "/projects/traveller/git")).body).toMatchObject({ subject: "One" });
+  const details = await stack.api("GET", "/projects/traveller");
+  expect(details.body).toMatchObject({
+    runnerId: "other",
+    runner: { devServer: { state: "running" }, builds: [{ agent: "import", state: "completed" }] },
+  });
+  const env = await readFile(join(other.workspace, ".signalbox/projects/traveller/env.json"), "utf8");
+  expect(env).toContain(SECRET);
+  const { body } = await stack.api("POST", "/projects/traveller/builds", { prompt: "page after" });
+  expect(body).toMatchObject({ project: "traveller" });
+});
+
+test("a project isn't moved while it builds, nor to a runner that isn't there", async () => {
+  await create("busy");
+  const { body } = await stack.api("POST", "/projects/busy/builds", { prompt: "hang" });
+  expect((await stack.api("POST", "/projects/busy/move", { runnerId: "other" })).body).toMatchObject({
+    code: "project_busy",
+  });
+  await stack.api("POST", `/builds/${String(body["id"])}/cancel`);
+  expect((await stack.api("POST", "/projects/busy/move", { runnerId: "nobody" })).body).toMatchObject({
+    code: "target_refused",
+  });
+});
+
+test.each(soak ? (["old", "other", "worker"] as const) : (["other"] as const))(
+  "a move that is interrupted by the end of the %s leaves the project on exactly one runner",
+  async (who) => {
+    const slug = `cut-${who}`;
+    await create(slug);
+    await writeFile(join(old.workspace, slug, "large.bin"), randomBytes(24 * 1024 * 1024));
+    const moving = stack.api("POST", `/projects/${slug}/move`, { runnerId: "other" }).catch(() => null);
+    await until(
+      async () => {
+        const uploads = await readdir(join(other.workspace, ".signalbox/sources/.uploads"));
+        return uploads.length > 0 || (await has(other, slug));
+      },
+      (isUnderWay) => isUnderWay,
+    );
+    if (who === "worker") {
+      await stack.kill();
+      await stack.restart();
+    } else {
+      const runner = who === "old" ? old : other;
+      await runner.kill();
+      await runner.start();
+    }
+    await moving;
+    const { body } = await until(
+      () => stack.api("GET", `/projects/${slug}`),
+      (answer) => answer.status === 200 && answer.body["runner"] !== null,
+    );
+    const home = body["runnerId"] === "old" ? old : other;
+    expect((await readFile(join(home.workspace, slug, "large.bin"))).length).toBe(24 * 1024 * 1024);
+    // Wherever it is now, the next move brings it to the other one, and nothing stays behind.
+    const [to, from] = home === old ? [other, old] : [old, other];
+    const again = await until(
+      () => stack.api("POST", `/projects/${slug}/move`, { runnerId: to.id }),
+      ({ status }) => status === 200,
+    );
+    expect(again.body).toMatchObject({ runnerId: to.id });
+    expect([await has(from, slug), await has(to, slug)]).toEqual([false, true]);
+  },
+);
