@@ -1,14 +1,14 @@
-import { Problem } from "../errors.ts";
 import { newBuildId } from "../projects/build-id.ts";
 import { eventStream } from "../projects/event-stream.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
-import { projectOfBuild, type BuildView } from "../protocol/builds.ts";
+import type { BuildView } from "../protocol/builds.ts";
 import { hubOf } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
 import { controlRouter } from "./openapi.ts";
 import { buildView } from "./project-schemas.ts";
+import { requireProjectOfBuild } from "./project-slug.ts";
 import { requireProject } from "./projects.ts";
 import * as routes from "./routes/builds.ts";
 
@@ -35,7 +35,7 @@ export const builds = controlRouter()
   .openapi(routes.events, async (c) => {
     const context = c.env.control;
     const { id } = c.req.valid("param");
-    const { runnerId } = await requireProject(context, projectOfBuild(id) ?? "");
+    const { runnerId } = await requireProjectOfBuild(context, id);
     const read = (after: number, waitMs: number) =>
       hubOf(context.env, runnerId).buildEvents(id, after, waitMs);
     return eventStream(read, lastEventId(c.req.raw) ?? 0);
@@ -70,9 +70,7 @@ async function runnerOf(
   context: ControlContext,
   id: string,
 ): Promise<{ slug: string; runner: RunnerProjects }> {
-  const slug = projectOfBuild(id);
-  if (slug === null) throw new Problem("unknown_build", `There is no build ${id}.`);
-  const { runnerId } = await requireProject(context, slug);
+  const { slug, runnerId } = await requireProjectOfBuild(context, id);
   return { slug, runner: new RunnerProjects(context.env, runnerId) };
 }
 

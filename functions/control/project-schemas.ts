@@ -78,7 +78,12 @@ export const projectBody = z
   .openapi("NewProject");
 
 export const projectChange = z
-  .strictObject({ name: z.string().min(1).max(100).optional(), public: z.boolean().optional() })
+  .strictObject({
+    name: z.string().min(1).max(100).optional(),
+    public: z.boolean().optional(),
+    /** Another one: the preview's host follows, and links to the old one end. */
+    slug: slug.optional(),
+  })
   .openapi("ProjectChange");
 
 /** The stricter one of the runner's and these holds. */

@@ -21,6 +21,7 @@ import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
 import { type projectBody, projectCreated, type projectDetails, projectView } from "./project-schemas.ts";
+import { changeSlug } from "./project-slug.ts";
 import * as routes from "./routes/projects.ts";
 
 /** Slugs tried for a name that is taken. */
@@ -80,11 +81,13 @@ export const projects = controlRouter()
   .openapi(routes.change, async (c) => {
     const context = c.env.control;
     const { slug } = c.req.valid("param");
-    const { name, public: isPublic } = c.req.valid("json");
+    const { name, public: isPublic, slug: wanted = slug } = c.req.valid("json");
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(slug, "project.change"),
       act: async () => {
-        const next = await changeRecord(context, slug, (record) => ({
+        if (wanted !== slug)
+          await changeSlug(context, await removeStray(context, await requireProject(context, slug)), wanted);
+        const next = await changeRecord(context, wanted, (record) => ({
           ...record,
           name: name ?? record.name,
           isPublic: isPublic ?? record.isPublic,

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Page, StateStore } from "../state/store.ts";
 
 const KIND = "project";
+const FORMER_SLUG = "project-former-slug";
 
 const projectRecord = z.object({
   schema: z.literal(1),
@@ -78,6 +79,16 @@ async function inTurn<T>(store: StateStore, slug: string, work: () => Promise<T>
   } finally {
     await store.releaseLease(name, token).catch(() => undefined); // it ends by itself
   }
+}
+
+/** What a project's slug was before. Builds keep it in their ids. */
+export async function writeFormerSlug(store: StateStore, former: string, slug: string): Promise<void> {
+  await store.writeRecord(FORMER_SLUG, former, slug);
+}
+
+/** The slug that a project has now. */
+export async function slugSince(store: StateStore, former: string): Promise<string | null> {
+  return store.readRecord(FORMER_SLUG, former);
 }
 
 export async function deleteProject(store: StateStore, { slug, version }: ProjectRecord): Promise<void> {

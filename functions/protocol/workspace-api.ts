@@ -32,6 +32,8 @@ export const workspacePaths = {
   export: (slug: string) => `/projects/${slug}/export`,
   /** POST {@link Hold} → {@link Belongings}, once nothing of it runs. */
   hold: (slug: string) => `/projects/${slug}/hold`,
+  /** POST {@link NewSlug} → {@link ProjectView}, also when it has that slug already. */
+  slug: (slug: string) => `/projects/${slug}/slug`,
   /** POST fills a new project with its source → {@link ProjectView}. */
   fill: (slug: string) => `/projects/${slug}/fill`,
   /** GET → {@link GitDiff}. */
@@ -129,6 +131,10 @@ export interface Hold {
   held: boolean;
 }
 
+export interface NewSlug {
+  slug: string;
+}
+
 /** What goes along with a project's files when it moves. The variables are with their values, on their way only. */
 export interface Belongings {
   name: string;
@@ -150,6 +156,7 @@ export interface WorkspaceAnswers {
   "GET projects/*/changes": null;
   "GET projects/*/export": null;
   "POST projects/*/hold": Belongings;
+  "POST projects/*/slug": ProjectView;
   "POST projects/*/fill": ProjectView;
   "GET projects/*/git": GitState;
   "PUT projects/*/git": GitState;

@@ -1,10 +1,10 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { ProjectView } from "../../functions/protocol/builds.ts";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { projectService } from "../../functions/protocol/runner-api.ts";
 import { parseRemote } from "../git/remote.ts";
-import { RunnerError } from "../runner-error.ts";
+import { isSystemError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import type { HostChoice } from "../tunnel/hosts.ts";
 import { type ImportSource, projectFile, type ProjectManifest } from "./manifest.ts";
@@ -96,6 +96,27 @@ export class ProjectManager {
     throw new RunnerError("project_busy", `Project ${slug} is being moved to another runner.`);
   }
 
+  /** Gives it another slug. Errors: `project_exists`, `project_busy`, `project_not_found`. */
+  rename(slug: string, next: string): Promise<ProjectView> {
+    return this.#inTurn(slug, async () => {
+      const known = this.#projects.get(next);
+      // A repeat, whose first answer was lost.
+      if (known !== undefined && !this.#projects.has(slug)) return known.view;
+      const project = this.forNewWork(slug);
+      if (slug === next) return project.view;
+      if (known !== undefined || (await this.#parts.workspaces.list()).includes(next))
+        throw new RunnerError("project_exists", `There is a project ${next} on this runner.`, "slug");
+      if (project.isBusy)
+        throw new RunnerError("project_busy", `A build of ${slug} is under way: wait for it, or cancel it.`);
+      const manifest = { ...(await project.leave()), slug: next };
+      this.#projects.delete(slug);
+      // From here on a runner that is killed goes on with it at its next start.
+      await projectFile.save(join(this.#directory, slug), manifest);
+      await this.#resume(slug);
+      return this.get(next).view;
+    });
+  }
+
   /** Resolves when nothing of it is left. */
   remove(slug: string): Promise<void> {
     return this.#inTurn(slug, async () => {
@@ -162,7 +183,15 @@ export class ProjectManager {
       await this.#parts.trash.discard(own);
       return;
     }
-    this.#projects.set(slug, await Project.open(this.#parts, own, manifest));
+    const { workspaces, logs } = this.#parts;
+    const now = manifest.slug;
+    if (now !== slug) {
+      // Its own directory last: until then the manifest in it says what is to be done.
+      await renameIfThere(join(workspaces.root, slug), join(workspaces.root, now));
+      await renameIfThere(logs.directory(slug), logs.directory(now));
+      await rename(own, join(this.#directory, now));
+    }
+    this.#projects.set(now, await Project.open(this.#parts, join(this.#directory, now), manifest));
   }
 
   #inTurn<T>(slug: string, work: () => Promise<T>): Promise<T> {
@@ -176,4 +205,10 @@ export class ProjectManager {
     this.#changes.set(slug, settled);
     return turn;
   }
+}
+
+async function renameIfThere(from: string, to: string): Promise<void> {
+  await rename(from, to).catch((error: unknown) => {
+    if (!isSystemError(error, "ENOENT")) throw error;
+  });
 }

@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: a project is where builds, dev server, files, git and variables meet; each has a file of its own.
+
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -236,6 +238,15 @@ export class Project implements BuildWork {
     await this.devServer.stop();
     for (const build of this.#builds.values()) await build.halt();
     await this.#turn;
+  }
+
+  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. */
+  async leave(): Promise<ProjectManifest> {
+    await this.close();
+    for (const id of this.#builds.keys()) this.#parts.outbox.remove(id);
+    await this.#parts.logs.closeOne(this.project);
+    await this.#parts.confinement.dismiss(this.#owner);
+    return this.#manifest;
   }
 
   /** Ends and deletes everything of it. */

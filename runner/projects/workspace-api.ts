@@ -3,6 +3,7 @@ import {
   CONTROL_MESSAGE_LIMIT_BYTES,
   LOG_PAGE_LINES,
   LOG_WAIT_LIMIT_SECONDS,
+  SLUG_PATTERN,
 } from "../../functions/protocol/limits.ts";
 import { MESSAGE_LIMIT, REMOTE_LIMIT } from "../../functions/protocol/project-git.ts";
 import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
@@ -24,6 +25,7 @@ const newRemote = z.strictObject({
   branch: z.string().regex(BRANCH_PATTERN, "isn't a branch's name"),
   pushAfterBuild: z.boolean(),
 });
+const newSlug = z.strictObject({ slug: z.string().regex(SLUG_PATTERN) });
 const hold = z.strictObject({ held: z.boolean() });
 const gitAct = z.strictObject({ message: z.string().min(1).max(MESSAGE_LIMIT).nullable() });
 
@@ -92,6 +94,10 @@ export function workspaceRoutes(
       const { held } = await parseBody(request, hold);
       return { status: 200, body: await projects.get(slug).hold(held) };
     },
+    "POST projects/*/slug": async (request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: await projects.rename(slug, (await parseBody(request, newSlug)).slug),
+    }),
     "POST projects/*/fill": async (_request, _url, [, slug = ""]) => {
       const project = projects.forNewWork(slug);
       await project.fill(ending);

@@ -214,7 +214,10 @@ export class ControlClient {
     return this.#answer(this.#patient.projects[":slug"].$get({ param: encoded({ slug }) }));
   }
 
-  changeProject(slug: string, json: { name?: string; public?: boolean }): Promise<ProjectView> {
+  changeProject(
+    slug: string,
+    json: { name?: string; public?: boolean; slug?: string },
+  ): Promise<ProjectView> {
     return this.#answer(this.#patient.projects[":slug"].$patch({ param: encoded({ slug }), json }));
   }
 

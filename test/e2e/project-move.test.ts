@@ -88,6 +88,54 @@ test("a moved project is whole on its new runner, with its secrets, and gone fro
   expect(body).toMatchObject({ project: "traveller" });
 });
 
+test("a project of another slug has its files, secrets and builds, and the old host ends", async () => {
+  await create("before");
+  const { body: prompted } = await stack.api("POST", "/projects/before/builds", { prompt: "page hello" });
+  const build = String(prompted["id"]);
+  await until(
+    () => stack.api("GET", `/builds/${build}`),
+    ({ body }) => body["state"] === "completed",
+  );
+  expect((await stack.api("POST", "/projects", { slug: "taken", runnerId: "old" })).status).toBe(201);
+  expect((await stack.api("PATCH", "/projects/before", { slug: "taken" })).body).toMatchObject({
+    code: "project_exists",
+  });
+  const { code, stdout } = await operator.run([
+    "projects",
+    "rename",
+    "before",
+    "After All",
+    "--slug",
+    "after",
+  ]);
+  expect([code, stdout]).toEqual([0, "after  After All\n"]);
+  expect((await stack.api("GET", "/projects/before")).body).toMatchObject({ code: "unknown_project" });
+  expect((await stack.api("GET", "/projects/after")).body).toMatchObject({
+    name: "After All",
+    runner: { builds: [{ id: build, project: "after", state: "completed" }] },
+  });
+  expect((await stack.api("GET", `/builds/${build}`)).body).toMatchObject({ project: "after" });
+  expect([await has(old, "before"), await has(old, "after")]).toEqual([false, true]);
+  const env = await readFile(join(old.workspace, ".signalbox/projects/after/env.json"), "utf8");
+  expect(env).toContain(SECRET);
+  expect((await stack.request("before.preview.localhost", "/")).status).toBe(404);
+  await stack.api("PATCH", "/projects/after", { public: true });
+  const shown = await until(
+    () => stack.request("after.preview.localhost", "/"),
+    ({ status }) => status === 200,
+  );
+  expect(shown.text).toContain("<p>hello</p>");
+  // As if the runner had been killed halfway.
+  const own = join(old.workspace, ".signalbox/projects/after");
+  await old.kill();
+  const manifest = JSON.parse(await readFile(join(own, "project.json"), "utf8")) as object;
+  await writeFile(join(own, "project.json"), JSON.stringify({ ...manifest, slug: "last" }));
+  await old.start();
+  expect([await has(old, "after"), await has(old, "last")]).toEqual([false, true]);
+  expect((await stack.api("PATCH", "/projects/after", { slug: "last" })).status).toBe(200);
+  expect((await stack.api("GET", `/builds/${build}`)).body).toMatchObject({ project: "last" });
+});
+
 test("a project isn't moved while it builds, nor to a runner that isn't there", async () => {
   await create("busy");
   const { body } = await stack.api("POST", "/projects/busy/builds", { prompt: "hang" });

@@ -47,11 +47,21 @@ export const moveProject = command({
 
 export const renameProject = command({
   name: "projects rename",
-  summary: "gives a project another name; its slug stays",
-  arguments: [project, { name: "NAME", summary: "the new name" }],
-  flags: connection,
-  async run(context, { arguments: [slug = "", name = ""] }) {
-    const renamed = await (await context.control()).changeProject(slug, { name });
-    context.output.result(renamed, () => `${slug} is called ${renamed.name} now.`);
+  summary: "gives a project another name, or another slug",
+  arguments: [project, { name: "NAME", summary: "the new name", optional: true }],
+  flags: {
+    ...connection,
+    slug: { type: "string", value: "SLUG", summary: "the new slug; the preview's host follows" },
+  },
+  notes: "With another slug, links to the old host end. Builds keep their ids.",
+  async run(context, { flags, arguments: [slug = "", name] }) {
+    const change = {
+      ...(name !== undefined && { name }),
+      ...(flags.slug !== undefined && { slug: flags.slug }),
+    };
+    if (Object.keys(change).length === 0)
+      throw new Failure("usage", "wrong_usage", "Say what it is called: NAME, or --slug SLUG.");
+    const after = await (await context.control()).changeProject(slug, change);
+    context.output.result(after, () => `${after.slug}  ${after.name}`);
   },
 });
