@@ -13,6 +13,7 @@ import {
 import { readSettings } from "./local/settings.ts";
 import { startStack, type Stack } from "./local/stack.ts";
 import { check, seen, tell } from "./demo/story.ts";
+import { projectStory } from "./demo/project.ts";
 import { viteStory } from "./demo/vite-page.ts";
 
 /** The whole story on real processes, told step by step; ends with 0 only if every step was seen. */
@@ -33,6 +34,7 @@ try {
   await runner.online;
   await story(stack);
   await viteStory(stack, home);
+  await projectStory(stack, join(home, "workspace"));
   console.log("\nAll of it was seen. Nothing was cut, nothing was lost.");
 } catch (error) {
   console.error(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);

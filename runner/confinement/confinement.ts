@@ -11,6 +11,8 @@ export interface GuestUser {
 export interface GuestPlace {
   /** Directories of its own: given to it first. */
   writable: readonly string[];
+  /** The one of these for files that it only keeps for a while. */
+  temporary?: string;
   /** What it may read besides the system. */
   readable: readonly string[];
   /** Where the runner reaches it, if it serves. */

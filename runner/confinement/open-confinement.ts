@@ -11,7 +11,14 @@ import { Ways } from "./ways.ts";
 import { wrapped } from "./launch.ts";
 import { findProgram, neededPaths, ownLoopbackPorts } from "./programs.ts";
 import { findFault } from "./prove.ts";
-import { asUser, NAME_SERVER, passwdOf, sandboxCommand, type SandboxOptions } from "./sandbox.ts";
+import {
+  asUser,
+  NAME_SERVER,
+  passwdOf,
+  sandboxCommand,
+  type SandboxOptions,
+  SHORT_TMPDIR,
+} from "./sandbox.ts";
 
 /** What pasta joins a guest's network with. */
 const TUN = "/dev/net/tun";
@@ -108,7 +115,14 @@ async function trySandbox(
     confine: (guest) => (command) =>
       wrapped(
         sandboxCommand(options, guest, ways?.beside(guest.port)),
-        { ...command, env: { ...command.env, ...proxy?.environment } },
+        {
+          ...command,
+          env: {
+            ...command.env,
+            ...(guest.temporary === undefined ? {} : { TMPDIR: SHORT_TMPDIR }),
+            ...proxy?.environment,
+          },
+        },
         { umask: isRoot ? "007" : "022", isFirst: true },
       ),
     close: async () => {

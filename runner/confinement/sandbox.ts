@@ -28,6 +28,9 @@ export const NAME_SERVER = "169.254.1.1";
 /** In memory, which is the runner's too. TMPDIR is on disk. */
 const MEMORY_FILES_BYTES = 256 * 1024 ** 2;
 
+/** A guest's temporary directory inside: programs put sockets there, whose paths have 107 bytes. */
+export const SHORT_TMPDIR = "/var/tmp";
+
 /** Directories of the root that distributions fill, most of them links into /usr today. */
 const SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix"];
 /** Of /etc, what programs need to run, to draw and to reach the outside. The rest may hold secrets. */
@@ -170,9 +173,9 @@ function mounts({ files, readable, tools }: SandboxOptions, place: GuestPlace): 
       "--tmpfs",
       path,
     ]),
-    "--symlink",
-    "../tmp",
-    "/var/tmp",
+    ...(place.temporary === undefined
+      ? ["--symlink", "../tmp", SHORT_TMPDIR]
+      : ["--bind", place.temporary, SHORT_TMPDIR]),
     // The ways to what follows.
     ...waysTo([...own, ...shown]).flatMap(way),
     // Programs of the runner's PATH, its certificates, and what this guest was given to read.

@@ -8,6 +8,7 @@ import type { Confinement, GuestUser } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
 import { ActivityWatch } from "../processes/activity.ts";
+import { NICENESS } from "../processes/entering.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
 import type { Quarry } from "../processes/process-table.ts";
 import type { Shares } from "../shares/shares.ts";
@@ -226,10 +227,12 @@ async function host(
     }),
     confine: confinement.confine({
       writable: [work, home, temporary],
+      temporary,
       readable: options.readable,
       port: options.port,
       user,
     }),
+    niceness: options.port === null ? NICENESS.step : NICENESS.server,
     output,
     input,
     graceMs,

@@ -8,7 +8,7 @@ import { type Confine, exitInside, type Launch, unconfined, withoutWrappers } fr
 import { endProcesses } from "./end-processes.ts";
 import { MARKER_VARIABLE } from "./environment.ts";
 import type { ProcessJournal } from "./journal.ts";
-import { entering } from "./entering.ts";
+import { entering, NICENESS } from "./entering.ts";
 import type { ProcessGroups } from "./process-group.ts";
 import { type Quarry, startTimeOf } from "./process-table.ts";
 
@@ -42,6 +42,7 @@ export interface StartOptions {
   directory?: string;
   /** Processes that its user may have at a time; null: no limit. */
   userProcesses?: number | null;
+  niceness?: number;
   output: OutputSink;
   /** Gives it a standard input to write to; otherwise it reads nothing. */
   input?: boolean;
@@ -106,7 +107,7 @@ export class HostedProcess {
       });
       launched = launch;
       child = spawnDetached(
-        entering(launch, group && marker, options.userProcesses ?? null),
+        entering(launch, group && marker, options.userProcesses ?? null, options.niceness ?? NICENESS.server),
         marker,
         options.input === true,
       );

@@ -90,7 +90,7 @@ export class Cgroups implements ProcessGroups {
     const group = await this.make(name);
     try {
       const cat = { file: "/bin/cat", args: ["/proc/self/cgroup"], cwd: "/", env: {} };
-      const { file, args } = entering(cat, name, null);
+      const { file, args } = entering(cat, name, null, 0);
       const child = spawn(file, args, { stdio: ["ignore", "pipe", "ignore"] });
       if (child.pid !== undefined) group.admit(child.pid);
       let output = "";

@@ -306,6 +306,21 @@ test.for(levels)(
 );
 
 test.for(levels)(
+  "in a %s of a runner that is %s, a guest leaves the processor to the runner, and has a short temporary directory",
+  async ([level, as], context) => {
+    const world = await World.open(context, level, as);
+    await world.guest("shop/v1");
+    expect(await world.tell("shop/v1", `return require("os").getPriority()`)).toEqual({ value: 5 });
+    const { value } = (await world.tell(
+      "shop/v1",
+      `require("fs").writeFileSync(process.env.TMPDIR + "/kept", ""); return process.env.TMPDIR`,
+    )) as { value: string };
+    expect(value === "/var/tmp").toBe(level === "sandbox");
+    await access(join(world.root, ".signalbox/deployments/shop/v1/tmp/kept"));
+  },
+);
+
+test.for(levels)(
   "in a %s of a runner that is %s, what a guest leaves running is gone with it, and so are its files",
   async ([level, as], context) => {
     const world = await World.open(context, level, as);

@@ -32,6 +32,12 @@ const VITE_PAGE = (visitor: string): string[] => [
   'A new tab, "More" clicked: "The details of v2."',
   'The old page, "More" clicked only now: "The details of v1."',
 ];
+const PROJECT = [
+  "became the project bakery",
+  "Its preview is private: 401 without a link",
+  "A file is edited through the edge, and the preview shows it",
+  "its preview is a 404, and nothing of it is left",
+];
 
 test("npm run demo tells its story, with a page in Chromium", () => tells("Chromium", {}));
 
@@ -51,7 +57,7 @@ async function tells(visitor: string, env: Record<string, string>): Promise<void
     const [told, complained] = await Promise.all([text(demo.stdout), text(demo.stderr)]);
     expect(await ended, `${told}\n${complained}`).toEqual([0, null]);
     const lines = told.split("\n").filter((line) => line !== "");
-    const story = [...LIVE_COUNTER, ...VITE_PAGE(visitor), "All of it was seen"];
+    const story = [...LIVE_COUNTER, ...VITE_PAGE(visitor), ...PROJECT, "All of it was seen"];
     expect(lines).toEqual(story.map((part) => expect.stringContaining(part)));
     expect(complained).toBe("");
     // Chromium leaves caches of its own in its HOME.
