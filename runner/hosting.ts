@@ -93,9 +93,9 @@ export class Hosting implements RunnerPart {
 
   lookup(service: string, isSocket: boolean): ServiceTarget | null {
     const workspace = this.#workspace;
-    const found =
-      workspace?.deployments.lookup(service) ?? workspace?.projects.lookup(service, isSocket) ?? null;
-    return found && { ...found, via: workspace?.confinement.wayTo(found.port) };
+    const hosted = workspace?.deployments.lookup(service);
+    if (hosted) return { ...hosted, via: workspace?.confinement.wayTo(hosted.port) };
+    return workspace?.projects.lookup(service, isSocket) ?? null;
   }
 
   connected(): void {

@@ -20,6 +20,13 @@ export interface GuestPlace {
   user: GuestUser | null;
 }
 
+/** A guest's ports, until it is closed. */
+export interface Publication {
+  /** The socket that leads to any port of its network; undefined where that is this machine's. */
+  reach(port: number): Promise<string | undefined>;
+  close(): Promise<void>;
+}
+
 /** How this runner keeps its guests from each other and from itself; one for its whole life. */
 export interface Confinement {
   readonly status: HostedConfinement;
@@ -31,8 +38,10 @@ export interface Confinement {
   ownsUser(uid: number): Promise<boolean>;
   /** Makes a tree a guest's, its app's, or one that all may read. Nothing of the guest may be running. */
   give(path: string, user: GuestUser | null, whose: "guest" | "app" | "everybody"): Promise<void>;
-  /** Lets this machine reach a guest's port where that is in a network of its own; first, and until the answer is called. */
-  publish(port: number): Promise<() => Promise<void>>;
+  /** Lets this machine reach a guest's port where that is in a network of its own; before it starts. */
+  publish(port: number): Promise<Publication>;
+  /** Ports of this machine's loopback that are on each guest's, too. */
+  readonly ports: ReadonlySet<number>;
   /** The socket that leads to a published port, past this machine's loopback. */
   wayTo(port: number): string | undefined;
   /** How to start a command of a guest. */
@@ -49,7 +58,8 @@ export const noConfinement = (why: string | null = null): Confinement => ({
   dismiss: nothing,
   ownsUser: () => Promise.resolve(false),
   give: nothing,
-  publish: () => Promise.resolve(nothing),
+  publish: () => Promise.resolve({ reach: () => Promise.resolve(undefined), close: nothing }),
+  ports: new Set(),
   wayTo: () => undefined,
   confine: () => unconfined,
   close: nothing,

@@ -111,7 +111,9 @@ async function trySandbox(
   const sandbox: Confinement = {
     ...withUsers(users, place.directory),
     status,
-    ...(ways === null ? {} : { publish: (port) => ways.publish(port), wayTo: (port) => ways.wayTo(port) }),
+    ...(ways === null
+      ? {}
+      : { publish: (port) => ways.publish(port), wayTo: (port) => ways.wayTo(port), ports: new Set(ports) }),
     confine: (guest) => (command) =>
       wrapped(
         sandboxCommand(options, guest, ways?.beside(guest.port)),
@@ -177,7 +179,7 @@ async function tryUser(
 function withUsers(
   users: GuestUsers | null,
   files: string,
-): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser" | "publish" | "wayTo"> {
+): Pick<Confinement, "admit" | "dismiss" | "give" | "ownsUser" | "ports" | "publish" | "wayTo"> {
   if (users === null) {
     return noConfinement();
   }

@@ -99,7 +99,7 @@ async function findStandstill(
   await writeFile(file, Buffer.alloc(TRANSFER_BYTES, "signalbox"), { mode: 0o644 });
   await writeFile(join(work, "index.html"), "", { mode: 0o644 });
   const port = await freePort();
-  const hide = await confinement.publish(port);
+  const publication = await confinement.publish(port);
   const { input, args, ...launch } = confinement.confine({ writable: [work], readable: [], port, user })({
     command: `exec ${[...ownCommand(), "static", work].map(quoted).join(" ")}`,
     cwd: work,
@@ -133,7 +133,7 @@ async function findStandstill(
     return `${TRANSFER_BYTES / 1024 ** 2} MiB stood still for ${TRANSFER_LIMIT_MS / 1_000} s`;
   } finally {
     server.kill("SIGKILL");
-    await hide();
+    await publication.close();
   }
 }
 

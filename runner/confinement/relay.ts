@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { PassOn } from "./pass-on.ts";
+import { NAMED, PassOn } from "./pass-on.ts";
 
 /** What leads into a guest's network, and out of it, past pasta. */
 export interface Relay {
@@ -15,6 +15,8 @@ export interface Relay {
 }
 
 export const socketInto = (directory: string, port: number): string => join(directory, `into-${port}`);
+/** Leads to any port of that guest. */
+export const socketAny = (directory: string, port: number): string => join(directory, `any-${port}`);
 export const socketOut = (directory: string, port: number): string => join(directory, `out-${port}`);
 
 export function relayArguments({ directory, ready, into, out }: Relay): string[] {
@@ -29,12 +31,16 @@ export async function serveRelay(args: readonly string[]): Promise<void> {
   const [directory = "", ready = "", into = "", out = ""] = args;
   // The guest gets the runner's patience, and its connections need this one until then. It ends with its namespace.
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
-  if (into !== "") await PassOn.listen({ path: socketInto(directory, Number(into)) }, { port: Number(into) });
+  if (into !== "") {
+    const port = Number(into);
+    await PassOn.listen({ path: socketInto(directory, port) }, { to: { port } });
+    await PassOn.listen({ path: socketAny(directory, port) }, { to: NAMED });
+  }
   for (const port of out
     .split(",")
     .filter((one) => one !== "")
     .map(Number))
-    await PassOn.listen({ port }, { path: socketOut(directory, port) });
+    await PassOn.listen({ port }, { to: { path: socketOut(directory, port) } });
   // Of those that nobody waits for, there is none to delete.
   if (out !== "") await writeFile(ready, "");
 }

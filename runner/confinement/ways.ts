@@ -2,9 +2,10 @@ import { chmod, mkdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ownCommand } from "../processes/own-program.ts";
+import type { Publication } from "./confinement.ts";
 import { quoted } from "./launch.ts";
 import { PassOn } from "./pass-on.ts";
-import { relayArguments, socketInto, socketOut } from "./relay.ts";
+import { relayArguments, socketAny, socketInto, socketOut } from "./relay.ts";
 
 /** Bytes of a Unix socket's path. Source: unix(7), 108 with its end. */
 const PATH_LIMIT = 107;
@@ -31,7 +32,8 @@ export class Ways {
     await mkdir(place, { mode: 0o700 });
     await chmod(place, 0o700);
     const ways = new Ways(place, ports);
-    for (const port of ports) ways.#out.push(await PassOn.listen({ path: socketOut(place, port) }, { port }));
+    for (const port of ports)
+      ways.#out.push(await PassOn.listen({ path: socketOut(place, port) }, { to: { port } }));
     return ways;
   }
 
@@ -55,14 +57,30 @@ done
   }
 
   /** Lets this machine reach a guest by the port that it listens on in its own network. */
-  async publish(port: number): Promise<() => Promise<void>> {
+  async publish(port: number): Promise<Publication> {
     const path = socketInto(this.#directory, port);
-    const way = await PassOn.listen({ port }, { path });
+    const any = socketAny(this.#directory, port);
+    const ways = [await PassOn.listen({ port }, { to: { path } })];
+    const further = new Map<number, Promise<string>>();
     this.#published.add(port);
-    return async () => {
-      this.#published.delete(port);
-      await way.close();
-      await rm(path, { force: true });
+    return {
+      reach: (other) => {
+        if (other === port) return Promise.resolve(path);
+        let found = further.get(other);
+        if (found === undefined) {
+          const from = join(this.#directory, `${port}-${other}`);
+          const opened = PassOn.listen({ path: from }, { to: { path: any }, preface: `${other}\n` });
+          found = opened.then((way) => (ways.push(way), from));
+          further.set(other, found);
+        }
+        return found;
+      },
+      close: async () => {
+        this.#published.delete(port);
+        await Promise.allSettled(further.values());
+        await Promise.all(ways.map((way) => way.close()));
+        for (const left of [path, any]) await rm(left, { force: true });
+      },
     };
   }
 

@@ -2,7 +2,7 @@ import { type IncomingMessage, request, STATUS_CODES } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ANSWER_START_BYTES, answerLine } from "../../functions/protocol/answer-line.ts";
 import { type HostChoice, localHost } from "../tunnel/hosts.ts";
-import { loopback } from "../tunnel/services.ts";
+import { wayTo } from "../tunnel/services.ts";
 
 /** A server that is up answers in milliseconds; a first request that compiles something takes seconds. */
 const ATTEMPT_LIMIT_MS = 5_000;
@@ -17,6 +17,8 @@ const REFUSALS_NEEDED = 2;
 
 export interface ProbeOptions {
   port: number;
+  /** The socket that leads to it, where this machine's loopback doesn't. */
+  via?: string | undefined;
   healthPath: string | undefined;
   /** Which name it is asked by, as its visitors' requests are. */
   host: HostChoice;
@@ -129,7 +131,7 @@ function answered(path: string, seen: Seen): string {
 }
 
 function ask(
-  { port, isForwarded }: ProbeOptions,
+  { port, via, isForwarded }: ProbeOptions,
   path: string,
   headers: Record<string, string>,
   signal: AbortSignal,
@@ -137,7 +139,7 @@ function ask(
   return new Promise((resolve) => {
     let isConnected = false;
     let hasAnswered = false;
-    const asked = request({ ...loopback, port, path, headers, agent: false, signal }, (response) => {
+    const asked = request({ ...wayTo({ port, via }), path, headers, agent: false, signal }, (response) => {
       hasAnswered = true;
       const status = response.statusCode ?? 0;
       const line = isSuccess(status) ? Promise.resolve("") : firstLine(response);

@@ -4,7 +4,7 @@ import { StringDecoder } from "node:string_decoder";
 import { Capture } from "../logs/capture.ts";
 import { type LogFile, systemLine } from "../logs/log-file.ts";
 import { asRunnerError } from "../runner-error.ts";
-import type { Confinement, GuestUser } from "../confinement/confinement.ts";
+import type { Confinement, GuestUser, Publication } from "../confinement/confinement.ts";
 import { cleanEnvironment } from "../processes/environment.ts";
 import { type Exit, HostedProcess, type OutputSink } from "../processes/hosted-process.ts";
 import { ActivityWatch } from "../processes/activity.ts";
@@ -128,13 +128,14 @@ export interface Server {
   /** When it ended by itself, and everything that it started is gone. */
   ended: Promise<StepFailure>;
   lastLines: readonly string[];
+  reach: Publication["reach"];
   stop(): Promise<Exit>;
 }
 
 /** Starts a command that runs until it is stopped. */
 export async function startServer(options: StepOptions): Promise<Server> {
   const capture = new Capture(options.log, options.step, LAST_LINES);
-  const { process, finished, excess } = await host(
+  const { process, finished, reach, excess } = await host(
     options,
     capture.lastLines,
     capturing(capture),
@@ -150,6 +151,7 @@ export async function startServer(options: StepOptions): Promise<Server> {
     ended,
     quarry: process.quarry,
     lastLines: capture.lastLines,
+    reach,
     stop: async () => {
       await process.stop();
       return finished;
@@ -161,6 +163,7 @@ interface Hosted {
   process: HostedProcess;
   /** When its port is free again, too. */
   finished: HostedProcess["finished"];
+  reach: Publication["reach"];
   /** Why it was ended, if it took more than its share. */
   excess: () => ShareExceeded | null;
 }
@@ -207,7 +210,7 @@ async function host(
   await confinement.give(temporary, user, "guest");
   await confinement.give(home, user, options.isHomeShared ? "app" : "guest");
   const userProcesses = await shares.userProcesses();
-  const hide = options.port === null ? null : await confinement.publish(options.port);
+  const publication = options.port === null ? null : await confinement.publish(options.port);
   const process = await HostedProcess.start({
     command,
     owner,
@@ -238,10 +241,10 @@ async function host(
     graceMs,
     signal,
   }).catch(async (error: unknown) => {
-    await hide?.();
+    await publication?.close();
     throw error;
   });
-  const finished = thenHide(process.finished, hide);
+  const finished = thenHide(process.finished, publication);
   let excess: ShareExceeded | null = null;
   const say = (text: string): void => void log.append([systemLine(text, step)]);
   const leave = shares.add({
@@ -256,14 +259,15 @@ async function host(
     },
   });
   finished.then(leave, leave);
-  return { process, finished, excess: () => excess };
+  const reach: Publication["reach"] = async (port) => publication?.reach(port);
+  return { process, finished, reach, excess: () => excess };
 }
 
-async function thenHide<T>(finished: Promise<T>, hide: (() => Promise<void>) | null): Promise<T> {
+async function thenHide<T>(finished: Promise<T>, publication: Publication | null): Promise<T> {
   try {
     return await finished;
   } finally {
-    await hide?.();
+    await publication?.close();
   }
 }
 

@@ -2,8 +2,8 @@ import type { Launch } from "../confinement/launch.ts";
 
 /** A machine out of memory ends hosted processes before the runner and its edge. Source: proc(5), -1000 to 1000. */
 const OOM_SCORE = 500;
-/** What is left of the processor to others: a runner that answers late is late for all its guests. */
-export const NICENESS = { server: 5, step: 10 };
+/** Installs and builds take what the others leave: a server that is late is late for its visitors. */
+export const NICENESS = { server: 0, step: 5 };
 
 /**
  * Takes its limits and waits for the runner to put it into its group before it becomes the command, so that nothing of

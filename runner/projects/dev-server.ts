@@ -75,7 +75,11 @@ export class DevServer {
   #framework: string | null = null;
   #command: string | null = null;
   #isForwarded = false;
-  #furtherPorts: ReadonlySet<number> = new Set();
+  /** With the sockets that lead to them, where this machine's loopback doesn't. */
+  #furtherPorts: ReadonlyMap<number, string | undefined> = new Map();
+  #via: string | undefined;
+  /** Of the machine, that a guest listens on for its ways out. */
+  #foreignPorts: ReadonlySet<number> = new Set();
   #lookedAt = -Infinity;
   #wish: DevWish = {};
   #server: Server | null = null;
@@ -117,6 +121,11 @@ export class DevServer {
   /** The port to send visitors to; null while there is none. */
   get runningPort(): number | null {
     return this.#state === "running" ? this.#port : null;
+  }
+
+  /** The socket that leads to one of its ports, where this machine's loopback doesn't. */
+  viaOf(port: number): string | undefined {
+    return port === this.#port ? this.#via : this.#furtherPorts.get(port);
   }
 
   /** Another port, if the server or what it started listens on it; null also for one that was opened a moment ago. */
@@ -215,7 +224,9 @@ export class DevServer {
       given: { ...options.given, ...env, PORT: String(port), HOST: "127.0.0.1" },
     });
     this.#isForwarded = options.confinement.status.network === "own";
-    this.#furtherPorts = new Set();
+    this.#foreignPorts = options.confinement.ports;
+    this.#furtherPorts = new Map();
+    this.#via = undefined;
     this.#lookedAt = -Infinity;
     this.#server = server;
     this.#startedAt = performance.now();
@@ -237,9 +248,10 @@ export class DevServer {
     const { owner, ports, readyLimitMs = READY_LIMIT_MS } = this.#options;
     const look = new AbortController();
     const looking = AbortSignal.any([signal, look.signal]);
-    const probe = (port: number, limitMs: number, until: AbortSignal) =>
+    const probe = (port: number, limitMs: number, until: AbortSignal, via?: string) =>
       waitUntilReady({
         port,
+        via,
         healthPath: undefined,
         host: "local",
         publicHost: null,
@@ -248,20 +260,20 @@ export class DevServer {
         signal: until,
       });
     const ready = probe(told, readyLimitMs, looking);
-    const elsewhere = isForwarded
-      ? new Promise<never>(() => undefined)
-      : portElsewhere(server.quarry, told, looking);
+    const elsewhere = portElsewhere(server.quarry, told, looking, () => this.#portsOf(server));
     for (const one of [ready, elsewhere]) one.catch(() => undefined); // one of them is enough
     try {
       const first = await Promise.race([server.ended, ready, elsewhere]);
       signal.throwIfAborted();
       if (first instanceof StepFailure) throw leftForeground(first);
       if (typeof first === "number") {
-        const there = await Promise.race([server.ended, probe(first, readyLimitMs, looking)]);
+        this.#via = await server.reach(first);
+        const there = await Promise.race([server.ended, probe(first, readyLimitMs, looking, this.#via)]);
         signal.throwIfAborted();
         if (there instanceof StepFailure) throw there;
         if (there.state !== "ready") throw new StepFailure(there.reason, server.lastLines);
-        ports.adopt(owner, first);
+        // In a network of its own the number is nobody else's.
+        if (!isForwarded) ports.adopt(owner, first);
         return first;
       }
       if (first.state !== "ready") throw new StepFailure(first.reason, server.lastLines);
@@ -299,16 +311,17 @@ export class DevServer {
     return true;
   }
 
-  /** In a network of its own its ports are other ports than this machine's. */
   async #portsOf(server: Server): Promise<Set<number>> {
-    return this.#isForwarded ? new Set() : listeningPorts(server.quarry);
+    const ports = await listeningPorts(server.quarry);
+    return new Set([...ports].filter((port) => !this.#foreignPorts.has(port)));
   }
 
   async #lookForPorts(server: Server): Promise<void> {
     if (performance.now() - this.#lookedAt < PORTS_AGE_MS) return;
     this.#lookedAt = performance.now();
     const ports = await this.#portsOf(server);
-    if (this.#server === server) this.#furtherPorts = ports;
+    const ways = await Promise.all([...ports].map(async (port) => [port, await server.reach(port)] as const));
+    if (this.#server === server) this.#furtherPorts = new Map(ways);
   }
 
   #crashed(server: Server, exit: Exit): void {

@@ -10,11 +10,16 @@ const LOOKS_NEEDED = 4;
  * The port on which a command listens instead of the one that it was told, once it is plain that it won't take that one:
  * it keeps one port for a while and no other. Never resolves for one that obeys.
  */
-export async function portElsewhere(quarry: Quarry, told: number, signal: AbortSignal): Promise<number> {
+export async function portElsewhere(
+  quarry: Quarry,
+  told: number,
+  signal: AbortSignal,
+  portsOf = listeningPorts,
+): Promise<number> {
   let candidate: number | null = null;
   for (let looks = 0; ;) {
     await sleep(LOOK_MS, undefined, { signal });
-    const ports = await listeningPorts(quarry);
+    const ports = await portsOf(quarry);
     const [only] = ports;
     const found = ports.size === 1 && only !== undefined && only !== told ? only : null;
     looks = found !== null && found === candidate ? looks + 1 : 0;

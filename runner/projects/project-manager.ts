@@ -126,14 +126,17 @@ export class ProjectManager {
   }
 
   /** Where the tunnel finds a project's dev server, or another port of it. A request is a visit, a socket isn't. */
-  lookup(service: string, isSocket: boolean): { port: number; host: HostChoice } | null {
+  lookup(
+    service: string,
+    isSocket: boolean,
+  ): { port: number; host: HostChoice; via: string | undefined } | null {
     if (!service.startsWith(SERVICE_PREFIX)) return null;
     const [slug = "", wanted] = service.slice(SERVICE_PREFIX.length).split("/");
     const devServer = this.#projects.get(slug)?.devServer;
     if (devServer === undefined) return null;
     if (!isSocket) devServer.visited();
     const port = wanted === undefined ? devServer.runningPort : devServer.furtherPort(Number(wanted));
-    return port === null ? null : { port, host: "local" };
+    return port === null ? null : { port, host: "local", via: devServer.viaOf(port) };
   }
 
   /** There is a connection to the hub. */

@@ -103,9 +103,9 @@ class World {
   }
 
   /** Deploys an obedient guest. */
-  async guest(key: string, env: Record<string, string> = {}): Promise<void> {
+  async guest(key: string, env: Record<string, string> = {}, build?: string): Promise<void> {
     const sha256 = await this.runner.upload({ "server.mjs": obedient });
-    await this.runner.put(key, { source: { sha256 }, start: "node server.mjs", env });
+    await this.runner.put(key, { source: { sha256 }, start: "node server.mjs", build, env });
     const { port, reason } = await this.runner.reaches(key, "running", "failed");
     expect(reason).toBeNull();
     this.ports.set(key, port ?? 0);
@@ -306,11 +306,12 @@ test.for(levels)(
 );
 
 test.for(levels)(
-  "in a %s of a runner that is %s, a guest leaves the processor to the runner, and has a short temporary directory",
+  "in a %s of a runner that is %s, a guest has a temporary directory with a short name, and its build leaves the processor to servers",
   async ([level, as], context) => {
     const world = await World.open(context, level, as);
-    await world.guest("shop/v1");
-    expect(await world.tell("shop/v1", `return require("os").getPriority()`)).toEqual({ value: 5 });
+    await world.guest("shop/v1", {}, `node -p 'require("os").getPriority()' > built`);
+    const built = `return require("fs").readFileSync("built", "utf8") - require("os").getPriority()`;
+    expect(await world.tell("shop/v1", built)).toEqual({ value: 5 });
     const { value } = (await world.tell(
       "shop/v1",
       `require("fs").writeFileSync(process.env.TMPDIR + "/kept", ""); return process.env.TMPDIR`,

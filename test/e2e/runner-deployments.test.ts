@@ -173,7 +173,7 @@ test.concurrent(
   "a server that never listens fails at the deadline and says what it must listen on",
   async (context) => {
     // Long enough for the sick one to listen, on any machine.
-    const world = await World.open(context, { timing: { ...timing, healthLimitMs: 5_000 } });
+    const world = await World.open(context, { timing: { ...timing, healthLimitMs: 12_000 } });
     const sha256 = await world.runner.upload(app);
     const sick = await world.runner.upload({
       "server.mjs": server("response.writeHead(500).end('no\\u001b[2J database\\nstack')"),
@@ -181,10 +181,10 @@ test.concurrent(
     await world.runner.put("shop/v1", { source: { sha256 }, start: "sleep 100" });
     await world.runner.put("shop/v3", { source: { sha256: sick }, start, healthPath: "/up" });
     expect((await world.runner.reaches("shop/v1", "failed")).reason).toMatch(
-      /Nothing listened on port \d+ of (its own )?127\.0\.0\.1 or ::1 within 5 s: (in a sandbox )?the app must listen on the address in HOST and the port in PORT/,
+      /Nothing listened on port \d+ of (its own )?127\.0\.0\.1 or ::1 within 12 s: (in a sandbox )?the app must listen on the address in HOST and the port in PORT/,
     );
     expect((await world.runner.reaches("shop/v3", "failed")).reason).toMatch(
-      /^\/up answered 500 Internal Server Error \("no database"\) to Host localhost:\d+, and never with success within 5 s$/,
+      /^\/up answered 500 Internal Server Error \("no database"\) to Host localhost:\d+, and never with success within 12 s$/,
     );
   },
 );
@@ -239,7 +239,7 @@ test.concurrent(
 test.concurrent(
   "a port that takes connections and says nothing is told from one that nobody has",
   async (context) => {
-    const world = await World.open(context, { timing: { ...timing, healthLimitMs: 3_000 } });
+    const world = await World.open(context, { timing: { ...timing, healthLimitMs: 12_000 } });
     const sha256 = await world.runner.upload({
       "silent.mjs": `import { createServer } from "node:net"; createServer(() => {}).listen(process.env.PORT, process.env.HOST);`,
       "odd.mjs": `import { createServer } from "node:net"; createServer((socket) => socket.end("hello\\n")).listen(process.env.PORT, process.env.HOST);`,
@@ -247,7 +247,7 @@ test.concurrent(
     await world.runner.put("shop/v1", { source: { sha256 }, start: "node silent.mjs", healthPath: "/up" });
     await world.runner.put("shop/v2", { source: { sha256 }, start: "node odd.mjs", healthPath: "/up" });
     expect((await world.runner.reaches("shop/v1", "failed")).reason).toMatch(
-      /^\/up wasn't answered within 3 s: the app took the connection on port \d+, and said nothing$/,
+      /^\/up wasn't answered within 12 s: the app took the connection on port \d+, and said nothing$/,
     );
     expect((await world.runner.reaches("shop/v2", "failed")).reason).toContain(
       "answered something that isn't HTTP",

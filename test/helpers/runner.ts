@@ -99,7 +99,8 @@ export class RunnerProcess {
         HEALTH_PORT: "0",
         // The apps for tests are programs of this project.
         // What keeps guests has tests of its own; what they share with a test (files, /tmp) is simpler without.
-        RUNNER_CONFINEMENT: "none",
+        // SIGNALBOX_TEST_CONFINEMENT=sandbox runs a file at that level.
+        RUNNER_CONFINEMENT: process.env["SIGNALBOX_TEST_CONFINEMENT"] ?? "none",
         RUNNER_GUEST_PATHS: projectRoot,
         TEST_SERVICES: JSON.stringify(services),
         ...this.#options.env,
