@@ -63,6 +63,10 @@ const statuses = {
   source_refused: 422,
   runner_online: 409,
   stream_reset: 502,
+  /** Of undo: a build runs; files changed since; no build is left to take back. */
+  build_running: 409,
+  changed_since: 409,
+  nothing_to_undo: 409,
   runner_failed: 502,
   runner_without_streams: 502,
   runner_offline: 503,

@@ -225,6 +225,8 @@ export function readInvocation(
 ): Invocation {
   if (args[0] === "static") return { kind: "static", args: args.slice(1) };
   if (args[0] === "template-agent") return { kind: "template-agent" };
+  // The command line's own door puts the word `runner` before.
+  if (args[0] === "runner" && args[1] === "agents") return readAgentsInvocation(args.slice(2), env);
   if (args[0] === "relay") return { kind: "relay", args: args.slice(1) };
   if (args[0] === "agents") return readAgentsInvocation(args.slice(1), env);
   const { values, positionals } = parseFlags(args);

@@ -30,7 +30,9 @@ await main((runner, config) => {
     sendBuildEvents,
     send: runner.send.bind(runner),
     isBroker: () => runner.isBroker,
-    secrets: [sharedSecret, anthropicApiKey].filter((secret) => secret !== null),
+    secrets: [sharedSecret, anthropicApiKey, config.webhook?.secret ?? null].filter(
+      (secret) => secret !== null,
+    ),
     git,
     ...idle,
     webhook,

@@ -7,7 +7,7 @@ import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
 import { controlRouter } from "./openapi.ts";
-import { buildView } from "./project-schemas.ts";
+import { buildView, undoView } from "./project-schemas.ts";
 import { requireProjectOfBuild } from "./project-slug.ts";
 import { requireProject } from "./projects.ts";
 import * as routes from "./routes/builds.ts";
@@ -39,6 +39,27 @@ export const builds = controlRouter()
     const read = (after: number, waitMs: number) =>
       hubOf(context.env, runnerId).buildEvents(id, after, waitMs);
     return eventStream(read, lastEventId(c.req.raw) ?? 0);
+  })
+  .openapi(routes.diff, async (c) => {
+    const { id } = c.req.valid("param");
+    const { slug, runner } = await runnerOf(c.env.control, id);
+    return c.json(await runner.diff(slug, id), 200);
+  })
+  .openapi(routes.undo, async (c) => {
+    const context = c.env.control;
+    const { slug } = c.req.valid("param");
+    const { build = null, changed } = c.req.valid("json");
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      subject: { kind: "project", id: slug },
+      action: "project.undo",
+      act: async () => {
+        const { runnerId } = await requireProject(context, slug);
+        return new RunnerProjects(context.env, runnerId).undo(slug, { build, changed });
+      },
+      remember: { schema: undoView, of: (view) => view },
+      repeated: (view) => view,
+    });
+    return c.json(answer, 200);
   })
   .openapi(routes.cancel, async (c) => {
     const context = c.env.control;

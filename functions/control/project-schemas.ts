@@ -1,7 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import { runnerId } from "../apps/app-document.ts";
 import { PORT_LABEL } from "../projects/preview-host.ts";
-import { BUILD_ID_PATTERN, buildStates, devServerStates } from "../protocol/builds.ts";
+import { BUILD_ID_PATTERN, buildStates, devServerStates, fileChanges } from "../protocol/builds.ts";
 import {
   ENV_NAME_PATTERN,
   ENV_VALUE_LIMIT,
@@ -104,13 +104,49 @@ export const buildBody = z
 export const buildPath = z.object({
   id: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…"),
 });
+/** A sentence or two, where no option is offered. */
+const ANSWER_LIMIT = 4_000;
+
 export const answerPath = buildPath.extend({ request: z.string().min(1).max(200) });
 export const answerBody = z
   .strictObject({
-    /** An offered option's id; null: none of them. */
-    option: z.string().max(200).nullable(),
+    /** An offered option's id, or a text where none is offered; null: none of them. */
+    option: z.string().max(ANSWER_LIMIT).nullable(),
   })
   .openapi("BuildAnswer");
+
+export const undoBody = z
+  .strictObject({
+    /** Without one, the last build that changed something and wasn't taken back yet. */
+    build: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…").optional(),
+    /** What to do about files that somebody else has changed since. */
+    changed: z.enum(["refuse", "keep", "overwrite"]).default("refuse"),
+  })
+  .openapi("Undo");
+
+export const undoView = z
+  .object({
+    id: z.string(),
+    restored: z.array(z.string()),
+    /** Changed since, and left as they are. */
+    kept: z.array(z.string()),
+  })
+  .openapi("Undone");
+
+export const buildDiff = z
+  .object({
+    id: z.string(),
+    files: z.array(
+      z.object({
+        path: z.string(),
+        status: z.enum(fileChanges),
+        /** Unified; left out for what isn't text, is too long, or comes after too much. */
+        diff: z.string().optional(),
+      }),
+    ),
+    isTruncated: z.boolean(),
+  })
+  .openapi("BuildDiff");
 
 export const linkBody = z
   .strictObject({

@@ -1,5 +1,20 @@
-import { parseBuildView, parseProjectView, type BuildView, type ProjectView } from "../protocol/builds.ts";
-import { runnerPaths, type NewAnswer, type NewBuild, type NewProject } from "../protocol/runner-api.ts";
+import {
+  parseBuildDiff,
+  parseBuildView,
+  parseProjectView,
+  parseUndoView,
+  type BuildDiff,
+  type BuildView,
+  type ProjectView,
+  type UndoView,
+} from "../protocol/builds.ts";
+import {
+  runnerPaths,
+  type NewAnswer,
+  type NewBuild,
+  type NewProject,
+  type NewUndo,
+} from "../protocol/runner-api.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import { callProject } from "./call-project.ts";
 
@@ -45,6 +60,14 @@ export class RunnerProjects {
 
   answer(slug: string, id: string, request: string, answer: NewAnswer): Promise<BuildView> {
     return this.#call("POST", runnerPaths.answerBuild(slug, id, request), parseBuildView, { body: answer });
+  }
+
+  diff(slug: string, id: string): Promise<BuildDiff> {
+    return this.#call("GET", runnerPaths.buildDiff(slug, id), parseBuildDiff);
+  }
+
+  undo(slug: string, undo: NewUndo): Promise<UndoView> {
+    return this.#call("POST", runnerPaths.undo(slug), parseUndoView, { body: undo, waitMs: END_WAIT_MS });
   }
 
   startServer(slug: string): Promise<ProjectView> {

@@ -55,6 +55,8 @@ export type BuildFact =
       /** None: the answer is a text of the person's own. */
       options: { id: string; name: string; kind: string }[];
     }
+  /** A turn ended with these files changed, whoever changed them: some of them, and how many there are. */
+  | { type: "changes"; files: string[]; count: number }
   /** A command that the agent runs through its client. */
   | {
       type: "terminal";
@@ -107,6 +109,32 @@ export interface BuildView {
   updatedAt: string;
   /** Questions that wait for an answer. */
   questions: string[];
+}
+
+export const fileChanges = ["added", "modified", "deleted"] as const;
+
+export interface ChangedFile {
+  path: string;
+  status: (typeof fileChanges)[number];
+  /** Unified, without the files' names; left out for what isn't text, is too long, or comes after too much. */
+  diff?: string;
+}
+
+/** What a build changed, from the project as it found it to its last turn's end. */
+export interface BuildDiff {
+  id: string;
+  files: ChangedFile[];
+  /** There is more than this. */
+  isTruncated: boolean;
+}
+
+/** What an undo did, by paths of the project. */
+export interface UndoView {
+  /** The build that was taken back. */
+  id: string;
+  restored: string[];
+  /** Changed since by somebody else, and left as they are. */
+  kept: string[];
 }
 
 export const devServerStates = ["stopped", "starting", "running", "crashed"] as const;
@@ -172,6 +200,31 @@ export function parseBuildView(value: unknown): BuildView | null {
     updatedAt,
     questions,
   };
+}
+
+/** Null for anything else. */
+export function parseBuildDiff(value: unknown): BuildDiff | null {
+  if (!isObject(value) || typeof value["id"] !== "string" || !Array.isArray(value["files"])) return null;
+  const files = value["files"].map(parseChangedFile).filter((file) => file !== null);
+  if (files.length < value["files"].length || typeof value["isTruncated"] !== "boolean") return null;
+  return { id: value["id"], files, isTruncated: value["isTruncated"] };
+}
+
+function parseChangedFile(value: unknown): ChangedFile | null {
+  if (!isObject(value) || typeof value["path"] !== "string") return null;
+  const { path, diff } = value;
+  const status = fileChanges.find((one) => one === value["status"]);
+  if (status === undefined || (diff !== undefined && typeof diff !== "string")) return null;
+  return { path, status, ...(diff === undefined ? {} : { diff }) };
+}
+
+/** Null for anything else. */
+export function parseUndoView(value: unknown): UndoView | null {
+  if (!isObject(value) || typeof value["id"] !== "string") return null;
+  const { id, restored, kept } = value;
+  const areTexts = (list: unknown): list is string[] =>
+    Array.isArray(list) && list.every((one) => typeof one === "string");
+  return areTexts(restored) && areTexts(kept) ? { id, restored, kept } : null;
 }
 
 /** Null for anything else. */

@@ -3,7 +3,7 @@
  * See PROTOCOL.md, section 5.
  */
 
-import type { BuildView, ProjectView } from "./builds.ts";
+import type { BuildDiff, BuildView, ProjectView, UndoView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
 import type { WorkspaceAnswers } from "./workspace-api.ts";
@@ -43,6 +43,10 @@ export const runnerPaths = {
   builds: (slug: string) => `/projects/${slug}/builds`,
   /** GET → {@link BuildView}. */
   build: (slug: string, id: string) => `/projects/${slug}/builds/${id}`,
+  /** GET → {@link BuildDiff}. */
+  buildDiff: (slug: string, id: string) => `/projects/${slug}/builds/${id}/diff`,
+  /** POST {@link NewUndo} → {@link UndoView}. */
+  undo: (slug: string) => `/projects/${slug}/undo`,
   /** POST `{by}` → {@link BuildView}, when nothing of it runs any more. */
   cancelBuild: (slug: string, id: string) => `/projects/${slug}/builds/${id}/cancel`,
   /** POST {@link NewAnswer} → {@link BuildView}. */
@@ -181,6 +185,13 @@ export interface NewBuild {
     | undefined;
 }
 
+export interface NewUndo {
+  /** Null: the last build that changed something and wasn't taken back yet. */
+  build: string | null;
+  /** What to do about files that somebody else has changed since. */
+  changed: "refuse" | "keep" | "overwrite";
+}
+
 export interface NewAnswer {
   /** Null: none of them. */
   option: string | null;
@@ -201,6 +212,8 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "DELETE projects/*": Removed;
   "POST projects/*/builds": BuildView;
   "GET projects/*/builds/*": BuildView;
+  "GET projects/*/builds/*/diff": BuildDiff;
+  "POST projects/*/undo": UndoView;
   "POST projects/*/builds/*/cancel": BuildView;
   "POST projects/*/builds/*/answers/*": BuildView;
   "POST projects/*/dev-server": ProjectView;
@@ -224,6 +237,9 @@ export const runnerRefusalStatuses = {
   deployment_exists: 409,
   deployment_stopping: 409,
   build_exists: 409,
+  build_running: 409,
+  changed_since: 409,
+  nothing_to_undo: 409,
   git_conflict: 409,
   git_behind: 409,
   git_unauthorized: 409,

@@ -20,8 +20,9 @@ import { jsonLines, type LineReader } from "./json-lines.ts";
 
 /** 46 s were seen for a first start with a cold disk. */
 const START_LIMIT_MS = 90_000;
-/** After a cancel an agent may finish what it says; one that doesn't is ended. */
+/** Agents end with their input; one that doesn't is told by a signal. */
 const INPUT_END_GRACE_MS = 1_000;
+/** After a cancel an agent may finish what it says; one that doesn't is ended. */
 const CANCEL_GRACE_MS = 5_000;
 /** Some agents send the last updates after the turn's answer. */
 const LATE_UPDATES_MS = 50;
@@ -114,11 +115,14 @@ export class AgentSession {
     });
     // The stream reads on to the end: what nobody takes any more mustn't hold the process.
     const process = await options.start(async (stream, output) => {
-      if (stream === "stdout") {
-        output.on("data", (chunk: Buffer) => told.heard(chunk.length));
-        output.pipe(lines);
-      } else for await (const chunk of output) aside(String(chunk));
-      await new Promise((resolve) => output.once("close", resolve));
+      if (stream === "stderr") {
+        for await (const chunk of output) aside(String(chunk));
+        return;
+      }
+      const closed = new Promise((resolve) => output.once("close", resolve));
+      output.on("data", (chunk: Buffer) => told.heard(chunk.length));
+      output.pipe(lines);
+      await closed;
     });
     const { stdin } = process;
     if (stdin === null) throw new Error("An agent needs an input.");

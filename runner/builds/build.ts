@@ -23,7 +23,10 @@ const REPAIRS_LIMIT = 3;
 
 /** What a build does besides asking its agent. */
 /** What a build gives its prompts to. */
-export type BuildSession = Pick<AgentSession, "id" | "isResumed" | "prompt" | "cancel" | "stop">;
+export type BuildSession = Pick<
+  AgentSession,
+  "id" | "isResumed" | "takesImages" | "prompt" | "cancel" | "stop"
+>;
 
 export interface BuildWork {
   readonly project: string;
@@ -42,6 +45,10 @@ export interface BuildWork {
   costs(agent: string, amount: number): void;
   /** Of earlier builds, for an agent that begins anew; null: there were none. */
   summary(id: string): Promise<string | null>;
+  /** Keeps the project's files as they are now; null: it couldn't. */
+  checkpoint(): Promise<number | null>;
+  /** Paths that changed between two checkpoints. */
+  changed(from: number, to: number): Promise<string[]>;
   /** Whether this agent can do something about an error. */
   canRepair(agent: string): boolean;
   /** Installs what the project depends on; null: nothing. */
@@ -104,6 +111,21 @@ export class Build {
     };
   }
 
+  /** Its checkpoints; null: it has none. */
+  get span(): { from: number; to: number } | null {
+    const { before, after } = this.#manifest;
+    return before === null || after === null ? null : { from: before, to: after };
+  }
+
+  get isUndone(): boolean {
+    return this.#manifest.undone;
+  }
+
+  undone(): Promise<void> {
+    this.#manifest = { ...this.#manifest, undone: true };
+    return this.#save();
+  }
+
   /** Its first event. */
   async accepted(): Promise<void> {
     await this.#become("queued");
@@ -114,6 +136,7 @@ export class Build {
 
   /** A runner that ended can't say how far an agent came, so its prompt is never run again. */
   async interrupted(): Promise<void> {
+    if (this.#manifest.before !== null) await this.#checkpoint();
     await this.#become("interrupted", "The runner ended while the build was running. Prompt again to go on.");
     await this.events.flushed();
   }
@@ -135,6 +158,7 @@ export class Build {
     );
     try {
       await this.#become("running");
+      this.#manifest = { ...this.#manifest, before: await this.#work.checkpoint() };
       this.#abort.signal.throwIfAborted();
       await this.#turn([this.#manifest.prompt]);
       await this.#bringUp();
@@ -143,6 +167,7 @@ export class Build {
       await this.#become("completed");
     } catch (error) {
       await this.#closeSession();
+      if (!this.#isHalted) await this.#checkpoint();
       await this.#ended(error);
     } finally {
       this.#watch.close();
@@ -207,6 +232,7 @@ export class Build {
         });
       this.#writer.flush();
       this.#abort.signal.throwIfAborted();
+      await this.#checkpoint();
       if (reason !== "end_turn")
         throw new AgentFailure(`${this.#manifest.agent} stopped: ${STOPS[reason] ?? reason}`);
       return null;
@@ -338,6 +364,19 @@ export class Build {
     await this.#become("failed", said(error));
   }
 
+  /** The end of a turn. */
+  async #checkpoint(): Promise<void> {
+    const { before, after: last } = this.#manifest;
+    if (before === null) return;
+    const after = await this.#work.checkpoint();
+    if (after === null) return;
+    this.#manifest = { ...this.#manifest, after };
+    await this.#save();
+    const files = await this.#work.changed(last ?? before, after);
+    if (files.length > 0)
+      this.#writer.write({ type: "changes", files: files.slice(0, FILES_TOLD), count: files.length });
+  }
+
   async #closeSession(): Promise<void> {
     await this.#session
       ?.stop()
@@ -361,6 +400,8 @@ export class Build {
   }
 }
 
+/** Of a turn, in one event. */
+const FILES_TOLD = 100;
 const LOG_LIMIT = 16 * 1024;
 
 /** Source: the protocol's stop reasons. */

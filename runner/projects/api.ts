@@ -6,6 +6,7 @@ import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
 import type { Route } from "../deployments/api-route.ts";
 import { RunnerError } from "../runner-error.ts";
 import { importSource } from "./manifest.ts";
+import { changedSince } from "./project-checkpoints.ts";
 import type { ProjectManager } from "./project-manager.ts";
 import type { WorkspaceRoute } from "./workspace-api.ts";
 
@@ -30,6 +31,7 @@ const newBuild = z.strictObject({
   agent: z.string().nullable(),
   limits: buildLimits.optional(),
 });
+const newUndo = z.strictObject({ build: z.string().nullable(), changed: z.enum(changedSince) });
 const cancellation = z.strictObject({ by: z.string() });
 const newAnswer = z.strictObject({ option: z.string().nullable(), by: z.string() });
 
@@ -65,6 +67,14 @@ export function projectRoutes(
     "GET projects/*/builds/*": async (_request, _url, [, slug = "", , id = ""]) => {
       const project = projects.get(slug);
       return { status: 200, body: project.shown(project.build(id)) };
+    },
+    "GET projects/*/builds/*/diff": async (_request, _url, [, slug = "", , id = ""]) => {
+      const project = projects.get(slug);
+      return { status: 200, body: project.mask.value(await project.checkpoints.diff(project.build(id))) };
+    },
+    "POST projects/*/undo": async (request, _url, [, slug = ""]) => {
+      const { build, changed } = await body(request, newUndo);
+      return { status: 200, body: await projects.forNewWork(slug).undo(build, changed) };
     },
     "POST projects/*/builds/*/cancel": async (request, _url, [, slug = "", , id = ""]) => {
       const project = projects.get(slug);

@@ -26,8 +26,9 @@ export interface ImportOptions {
 /** Fills an empty workspace in the place of an agent: whole, or not at all. */
 export class ImportSession {
   readonly id = IMPORT_AGENT;
-  /** Nobody needs to be told of earlier builds. */
+  /** It takes no summary of earlier builds. */
   readonly isResumed = true;
+  readonly takesImages = false;
   readonly #options: ImportOptions;
   readonly #ending = new AbortController();
   #work: Promise<void> | null = null;

@@ -42,6 +42,11 @@ const buildManifest = z.object({
   reason: z.string().nullable(),
   /** How often the agent was given an error to mend. */
   repairs: z.int(),
+  /** Checkpoints: of the project as the build found it, and of its last turn's end. */
+  before: z.int().nullable().default(null),
+  after: z.int().nullable().default(null),
+  /** Somebody took back what it changed. */
+  undone: z.boolean().default(false),
   /** Of its own, beside the runner's. */
   limits: z
     .object({

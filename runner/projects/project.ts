@@ -3,7 +3,12 @@
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { IMPORT_AGENT, type BuildView, type ProjectView } from "../../functions/protocol/builds.ts";
+import {
+  IMPORT_AGENT,
+  type BuildView,
+  type ProjectView,
+  type UndoView,
+} from "../../functions/protocol/builds.ts";
 import { AgentSession, type AgentTold } from "../builds/agent-session.ts";
 import type { AgentCommand, Agents } from "../builds/agents.ts";
 import type { Gateway, Passage } from "../builds/gateway.ts";
@@ -36,6 +41,7 @@ import { DevServer, type DevServerEvent } from "./dev-server.ts";
 import { buildFile, projectFile, type ProjectManifest } from "./manifest.ts";
 import { ImportSession } from "./import-session.ts";
 import { Mask } from "./mask.ts";
+import { type ChangedSince, ProjectCheckpoints } from "./project-checkpoints.ts";
 import { ProjectFiles } from "./project-files.ts";
 import { ProjectGit, type RunGuest } from "./project-git.ts";
 
@@ -60,11 +66,11 @@ export interface ProjectParts {
   readonly git: GitSettings;
   /** The runner's own, which are masked in all that projects show. */
   readonly secrets: readonly string[];
+  readonly gateway: Gateway;
+  readonly buildLimits: BuildLimits;
   readonly devServerIdleMs?: number;
   /** Hears of each project's dev server. */
   readonly serverEvent: (slug: string, event: DevServerEvent) => void;
-  readonly gateway: Gateway;
-  readonly buildLimits: BuildLimits;
 }
 
 /** A prompt as it was asked for. */
@@ -92,6 +98,7 @@ export class Project implements BuildWork {
   #git: ProjectGit | null = null;
   readonly files: ProjectFiles;
   readonly mask: Mask;
+  readonly checkpoints: ProjectCheckpoints;
   readonly #parts: ProjectParts;
   /** What the runner keeps of it: manifest, builds, home, temporary files. */
   readonly #own: string;
@@ -116,6 +123,13 @@ export class Project implements BuildWork {
     this.env = env;
     this.files = new ProjectFiles(directory, parts);
     this.mask = mask;
+    this.checkpoints = new ProjectCheckpoints({
+      directory: join(own, "checkpoints"),
+      workspace: directory,
+      project: manifest.slug,
+      builds: () => [...this.#builds.values()],
+      user: () => this.#manifest.user,
+    });
     this.#parts = parts;
     this.#own = own;
     this.#manifest = manifest;
@@ -210,6 +224,9 @@ export class Project implements BuildWork {
       state: "queued",
       reason: null,
       repairs: 0,
+      before: null,
+      after: null,
+      undone: false,
       limits,
       createdAt: now,
       updatedAt: now,
@@ -229,6 +246,16 @@ export class Project implements BuildWork {
     const build = this.#builds.get(id);
     if (build !== undefined) return build;
     throw new RunnerError("build_not_found", `Project ${this.project} has no build ${id} on this runner.`);
+  }
+
+  /** After the builds before it. Errors: as {@link ProjectCheckpoints.undo}. */
+  undo(build: string | null, changed: ChangedSince): Promise<UndoView> {
+    const undone = this.#turn.then(() => this.checkpoints.undo(build, changed));
+    this.#turn = undone.then(
+      () => undefined,
+      () => undefined, // who asked for it is told
+    );
+    return undone;
   }
 
   /** Ends everything of it; what is on disk stays. */
@@ -312,6 +339,14 @@ export class Project implements BuildWork {
     this.#manifest = { ...this.#manifest, sessions: { ...this.#manifest.sessions, [agent]: session.id } };
     await projectFile.save(this.#own, this.#manifest);
     return session;
+  }
+
+  checkpoint(): Promise<number | null> {
+    return this.checkpoints.take();
+  }
+
+  changed(from: number, to: number): Promise<string[]> {
+    return this.checkpoints.changed(from, to);
   }
 
   get limits(): BuildLimits {
@@ -498,6 +533,7 @@ export class Project implements BuildWork {
       this.#parts.outbox.remove(build.id);
       await this.#parts.trash.discard(join(this.#own, "builds", build.id));
     }
+    if (over.length > 0 && this.#builds.size >= BUILDS_KEPT) await this.checkpoints.sweep();
   }
 
   /** What decides what an install would do. */

@@ -21,6 +21,14 @@ export interface World {
   readInput: () => Promise<string>;
   /** Aborted by Ctrl-C. */
   signal: AbortSignal;
+  /** Lets a command ask what Ctrl-C means; without one it ends the command. */
+  interruption?: Interruption;
+}
+
+export interface Interruption {
+  /** Called in place of the end. */
+  taker: (() => void) | null;
+  abort: () => void;
 }
 
 /** A stack on this machine answers in milliseconds. */
@@ -38,6 +46,7 @@ export class CommandContext {
   readonly readInput: () => Promise<string>;
   /** What to say when Ctrl-C ends the command. */
   interruption = "Interrupted.";
+  readonly #interruption: Interruption | undefined;
   readonly #flags: Record<string, unknown>;
   readonly #endings: (() => void)[] = [];
   #config: LoadedConfig | null = null;
@@ -50,6 +59,7 @@ export class CommandContext {
     this.output = output;
     this.readInput = world.readInput;
     this.interactive = world.interactive;
+    this.#interruption = world.interruption;
     this.#flags = flags;
   }
 
@@ -159,19 +169,33 @@ export class CommandContext {
    * calling it, as one that calls `npm install` has: the command gets no token either way.
    */
   async agreeToPrepare(approval: Approval): Promise<void> {
-    if (this.#flags["allow-prepare"] === true || !this.#canAsk) return;
+    if (this.#flags["allow-prepare"] === true || !this.canAsk) return;
     const { file, value: command } = approval;
     await this.#agree(approval, `${file} runs \`${command}\` on this machine before packing. Run it?`);
   }
 
-  get #canAsk(): boolean {
+  /** Whether somebody reads what is asked here. */
+  get canAsk(): boolean {
     return this.interactive && !this.output.json;
+  }
+
+  /** Ctrl-C calls this, until the command ends. */
+  onInterrupt(taker: () => void): void {
+    const interruption = this.#interruption;
+    if (interruption === undefined) return;
+    interruption.taker = taker;
+    this.atEnd(() => (interruption.taker = null));
+  }
+
+  /** Ends the command, as Ctrl-C does. */
+  interrupt(): void {
+    this.#interruption?.abort();
   }
 
   async #agree(approval: Approval, question: string, refusal?: Failure): Promise<void> {
     const file = approvalsFile(this.env);
     if (await isApproved(file, approval)) return;
-    if (refusal !== undefined && !this.#canAsk) throw refusal;
+    if (refusal !== undefined && !this.canAsk) throw refusal;
     const answer = await confirm({ message: this.output.rendered(question), initialValue: false });
     if (isCancel(answer)) throw new Failure("interrupted", "interrupted", this.interruption);
     if (!answer) throw new Failure("failed", "declined", "Nothing was changed.");

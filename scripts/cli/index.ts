@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { text } from "node:stream/consumers";
+import type { Interruption } from "./context.ts";
 import { main } from "./main.ts";
 import { runRunner } from "./run-runner.ts";
 
@@ -9,7 +10,8 @@ else await runCommand();
 
 async function runCommand(): Promise<void> {
   const interruption = new AbortController();
-  process.on("SIGINT", () => interruption.abort());
+  const taken: Interruption = { taker: null, abort: () => interruption.abort() };
+  process.on("SIGINT", () => (taken.taker ?? taken.abort)());
   process.on("SIGTERM", () => interruption.abort());
   // Whoever reads has seen enough: `signalbox logs | head`.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
@@ -22,6 +24,7 @@ async function runCommand(): Promise<void> {
       interactive: process.stdin.isTTY && process.stdout.isTTY,
       readInput: () => text(process.stdin),
       signal: interruption.signal,
+      interruption: taken,
     },
     process,
   );

@@ -13,7 +13,10 @@ import {
 import type {
   AppBody,
   AppView,
+  BuildDiff,
   BuildView,
+  NewBuild,
+  Undone,
   DeploymentBody,
   DeletedView,
   DeploymentState,
@@ -337,7 +340,7 @@ export class ControlClient {
     return streamOf(await call.$get({ param: encoded({ slug }), query }, streaming(lastId, signal)));
   }
 
-  createBuild(slug: string, json: { prompt: string; agent?: string }): Promise<BuildView> {
+  createBuild(slug: string, json: NewBuild): Promise<BuildView> {
     return this.#answer(this.#patient.projects[":slug"].builds.$post({ param: encoded({ slug }), json }));
   }
 
@@ -352,6 +355,14 @@ export class ControlClient {
   answerBuild(id: string, request: string, option: string | null): Promise<BuildView> {
     const call = this.#patient.builds[":id"].answers[":request"];
     return this.#answer(call.$post({ param: encoded({ id, request }), json: { option } }));
+  }
+
+  buildDiff(id: string): Promise<BuildDiff> {
+    return this.#answer(this.#patient.builds[":id"].diff.$get({ param: encoded({ id }) }));
+  }
+
+  undo(slug: string, json: { build?: string; changed?: "refuse" | "keep" | "overwrite" }): Promise<Undone> {
+    return this.#answer(this.#patient.projects[":slug"].undo.$post({ param: encoded({ slug }), json }));
   }
 
   /** A build's events as server-sent events, after the event `lastId`; null: everything was sent before. */

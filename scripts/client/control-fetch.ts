@@ -83,6 +83,9 @@ export interface Reading {
   inOneLine?: boolean;
 }
 
+/** Fields that are texts of many lines, which are shown as such. */
+const TEXTS = new Set(["diff", "content"]);
+
 /** The JSON of an answer. */
 export async function jsonOf(
   response: { url: string; text: () => Promise<string> },
@@ -95,8 +98,8 @@ export async function jsonOf(
     throw new ControlUnreachable(`${response.url} broke off its answer: ${causeOf(error)}`);
   }
   try {
-    return JSON.parse(text, (_key, value: unknown) =>
-      inOneLine && typeof value === "string" ? value.replace(/[\r\n]+/g, " ") : value,
+    return JSON.parse(text, (key, value: unknown) =>
+      inOneLine && typeof value === "string" && !TEXTS.has(key) ? value.replace(/[\r\n]+/g, " ") : value,
     );
   } catch {
     throw notSignalbox(new URL(response.url).origin, 200);

@@ -16,7 +16,10 @@ import type {
   problemView,
 } from "../../functions/control/schemas.ts";
 import type {
+  buildBody,
+  buildDiff,
   buildView,
+  undoView,
   projectBody,
   projectDetails,
   projectView,
@@ -50,6 +53,9 @@ export type ProblemView = z.infer<typeof problemView>;
 export type RunnerView = z.infer<typeof runnerView>;
 export type RunnerDetails = z.infer<typeof runnerDetails>;
 export type CredentialView = z.infer<typeof credentialView>;
+export type NewBuild = z.input<typeof buildBody>;
+export type BuildDiff = z.infer<typeof buildDiff>;
+export type Undone = z.infer<typeof undoView>;
 export type BuildView = z.infer<typeof buildView>;
 export type ProjectBody = z.input<typeof projectBody>;
 export type ProjectDetails = z.infer<typeof projectDetails>;

@@ -198,6 +198,12 @@ describe.each(ROWS.filter(({ isFast }) => soak || isFast))(
         (seen) => seen.includes("v1 live_sessions 1 live"),
       );
       expect(await stateOf(app, "v1")).toBe("draining");
+      // Silent from then on: nothing but the page's socket says that its reader leaves.
+      await paired.page.evaluate(`new Promise((resolve, reject) => {
+        window.kept = new EventSource("/probe/events");
+        window.kept.onmessage = resolve;
+        window.kept.onerror = reject;
+      }).then(() => undefined)`);
       await paired.page.close();
       const closedAt = Date.now();
       await until(

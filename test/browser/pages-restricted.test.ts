@@ -216,6 +216,10 @@ test("a shell that a service worker has fetched has no helper: the cookie and th
   for (const action of ["lazy", "worker", "near", "far"] as const) await tab.does(action);
   expect(await tab.unscripted()).toEqual({ image: "v1", imported: "v1" });
   await tab.page.evaluate(`navigator.serviceWorker.getRegistration().then((one) => one.update())`);
+  await until(
+    () => tab.page.evaluate(`caches.keys().then((keys) => keys.join())`),
+    (keys) => keys === "v2",
+  );
   await Tab.open(context, url, "v2", "fresh", "undefined");
 });
 

@@ -6,14 +6,17 @@ import { CONTROL_TOKEN, type TestStack } from "./stack.ts";
 /** Projects and builds of a stack, as an operator sees them. */
 export class BuildsOf {
   readonly #stack: TestStack;
+  readonly #name: string;
   #count = 0;
 
-  constructor(stack: TestStack) {
+  /** `name`: where several runners share the stack. */
+  constructor(stack: TestStack, name = "project") {
     this.#stack = stack;
+    this.#name = name;
   }
 
   async newProject(fields: Record<string, unknown> = {}): Promise<string> {
-    const slug = `project-${++this.#count}`;
+    const slug = `${this.#name}-${++this.#count}`;
     const { status, body } = await this.#stack.api("POST", "/projects", { slug, ...fields });
     expect(body).toMatchObject({ slug });
     expect(status).toBe(201);

@@ -2,7 +2,8 @@
 // by hand, so that what a test sends on the wire is what stands here.
 
 import { spawn } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 
 let cwd = process.cwd();
@@ -76,6 +77,62 @@ const acts = {
     setTimeout(() => process.exit(7), 50);
     await new Promise(() => {});
   },
+  async half() {
+    await writeFile(`${cwd}/half.txt`, "half\n");
+    process.exit(7);
+  },
+  async terminal(command) {
+    const where = { sessionId: "s1" };
+    const { terminalId } = await ask("terminal/create", {
+      ...where,
+      command,
+      cwd,
+      env: [{ name: "GIVEN", value: "it's given" }],
+    });
+    const exit = await ask("terminal/wait_for_exit", { ...where, terminalId });
+    const { output, exitStatus } = await ask("terminal/output", { ...where, terminalId });
+    await ask("terminal/release", { ...where, terminalId });
+    say(JSON.stringify({ exit, output, exitStatus }));
+  },
+  async killed() {
+    const where = { sessionId: "s1" };
+    const { terminalId } = await ask("terminal/create", { ...where, command: "sleep", args: ["1000"] });
+    await ask("terminal/kill", { ...where, terminalId });
+    say(JSON.stringify(await ask("terminal/wait_for_exit", { ...where, terminalId })));
+  },
+  async fs(path) {
+    const where = { sessionId: "s1", path: path.replace("CWD", cwd) };
+    const wrote = await ask("fs/write_text_file", { ...where, content: "one\ntwo\nthree\n" });
+    const read = await ask("fs/read_text_file", { ...where, line: 2, limit: 1 });
+    say(JSON.stringify({ wrote, read }));
+  },
+  async form() {
+    const requestedSchema = {
+      type: "object",
+      properties: {
+        colour: {
+          type: "string",
+          title: "Colour",
+          oneOf: [
+            { const: "r", title: "Red" },
+            { const: "b", title: "Blue" },
+          ],
+        },
+        name: { type: "string", title: "Name" },
+      },
+      required: ["colour", "name"],
+    };
+    say(
+      JSON.stringify(
+        await ask("elicitation/create", {
+          sessionId: "s1",
+          mode: "form",
+          message: "Please say",
+          requestedSchema,
+        }),
+      ),
+    );
+  },
   hang: () => new Promise(() => {}),
   async garbage() {
     process.stdout.write("Welcome! [1mbold[0m\n[1, 2]\n{ broken\n");
@@ -93,6 +150,14 @@ const acts = {
       if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
   },
+  /** Ten deltas of text to each call. */
+  async mixed(count) {
+    for (let number = 1; number <= Number(count); number++) {
+      for (const digit of "0123456789") say(digit);
+      update({ sessionUpdate: "tool_call", toolCallId: String(number), title: `Call ${number}` });
+      if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  },
   async page(text) {
     await writeFile(`${cwd}/index.html`, `<!doctype html><title>page</title><p>${text}</p>`);
   },
@@ -103,6 +168,14 @@ const acts = {
   },
   async broken() {
     await writeFile(`${cwd}/package.json`, JSON.stringify({ scripts: { dev: "exit 3" } }));
+  },
+  /** name=content, several; without content it is deleted */
+  async files(list) {
+    for (const [name, content] of list.split(" ").map((one) => one.split("="))) {
+      await mkdir(dirname(`${cwd}/${name}`), { recursive: true });
+      if (content === undefined) await rm(`${cwd}/${name}`);
+      else await writeFile(`${cwd}/${name}`, `${content}\n`);
+    }
   },
   async stop(reason) {
     return reason;
@@ -169,7 +242,8 @@ if (process.env.SCRIPTED_START === "silent") methods.initialize = () => new Prom
 
 createInterface({ input: process.stdin }).on("line", (line) => {
   const message = JSON.parse(line);
-  if (message.method === undefined) waiting.get(message.id)?.(message.result);
+  if (message.method === undefined)
+    waiting.get(message.id)?.(message.result ?? { refused: message.error?.message });
   else if (message.id !== undefined)
     void methods[message.method](message.params).then((result) => answer(message.id, result));
 });

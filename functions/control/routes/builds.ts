@@ -1,5 +1,15 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { answerBody, answerPath, buildBody, buildPath, buildView, projectPath } from "../project-schemas.ts";
+import {
+  answerBody,
+  answerPath,
+  buildBody,
+  buildDiff,
+  buildPath,
+  buildView,
+  projectPath,
+  undoBody,
+  undoView,
+} from "../project-schemas.ts";
 import { idempotent, idempotentWithoutBody, json, jsonBody, noBody, operator, problems } from "./parts.ts";
 
 const common = { security: operator, tags: ["builds"] };
@@ -35,6 +45,26 @@ export const events = createRoute({
     204: { description: "The stream was read to its end" },
     ...problems,
   },
+});
+
+export const diff = createRoute({
+  ...common,
+  method: "get",
+  path: "/builds/{id}/diff",
+  summary: "What the build changed. Its runner must be there",
+  request: { params: buildPath },
+  responses: { 200: json(buildDiff), ...problems },
+});
+
+export const undo = createRoute({
+  ...common,
+  ...idempotent,
+  method: "post",
+  path: "/projects/{slug}/undo",
+  summary:
+    "Takes back what a build changed. Files that changed since are named, and never overwritten unasked",
+  request: { params: projectPath, body: jsonBody(undoBody) },
+  responses: { 200: json(undoView), ...problems },
 });
 
 export const cancel = createRoute({

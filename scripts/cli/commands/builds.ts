@@ -17,7 +17,9 @@ export const build = command({
     agent: { type: "string", value: "AGENT", summary: "another agent than the project's" },
     detach: { type: "boolean", summary: "don't wait for its end" },
   },
-  notes: "Ctrl-C leaves the build running: `signalbox cancel BUILD` ends it.",
+  notes:
+    "What the agent asks is asked in the terminal. Ctrl-C asks whether to cancel the build; where there is nobody to ask, " +
+    "it leaves it running: `signalbox cancel BUILD` ends it.",
   async run(context, { flags, arguments: [slug = "", prompt = ""] }) {
     const control = await context.control();
     const { agent } = flags;
@@ -69,7 +71,7 @@ export const answerBuild = command({
   arguments: [
     buildId,
     { name: "QUESTION", summary: "its id" },
-    { name: "OPTION", summary: "the option's id; without one, none of them", optional: true },
+    { name: "OPTION", summary: "the option's id, or the text; without one, none of them", optional: true },
   ],
   flags: connection,
   async run(context, { arguments: [id = "", question = "", option] }) {

@@ -34,6 +34,7 @@ import { promote } from "./promote.ts";
 import { redeploy } from "./redeploy.ts";
 import { rollback } from "./rollback.ts";
 import { deleteRunner, drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
+import { diffBuild, undoBuild } from "./build-changes.ts";
 import { runner } from "./runner.ts";
 import { scaffold } from "./scaffold.ts";
 import { status } from "./status.ts";
@@ -76,6 +77,8 @@ export const commands: readonly Command[] = [
   builds,
   cancelBuild,
   answerBuild,
+  diffBuild,
+  undoBuild,
   startServer,
   stopServer,
   devLogs,

@@ -50,7 +50,7 @@ export const createProject = command({
     from: { type: "string", value: "SOURCE", summary: "begin with a git address, a directory or a .tgz" },
     ...ofImport,
   },
-  notes: "Ctrl-C leaves the build running: `signalbox cancel BUILD` ends it.",
+  notes: "Ctrl-C asks whether to cancel the build; where there is nobody to ask, it leaves it running.",
   async run(context, { flags }) {
     await create(context, flags, flags.from);
   },

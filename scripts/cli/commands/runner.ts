@@ -5,7 +5,9 @@ import { Failure } from "../failure.ts";
 export const runner = command({
   name: "runner",
   summary: "runs a runner on this machine",
-  notes: "signalbox runner --help lists its settings; they are flags or environment variables.",
+  notes:
+    "signalbox runner --help lists its settings; they are flags or environment variables. signalbox runner agents [--json] says of " +
+    "each coding agent whether it is installed here, has its key, and what is missing.",
   flags: {},
   run() {
     throw new Failure("usage", "wrong_usage", "Write runner first: signalbox runner [FLAGS].");

@@ -1,6 +1,7 @@
 import type { BuildEvent, BuildState } from "../../../functions/protocol/builds.ts";
 import type { CommandContext } from "../context.ts";
 import type { Style } from "../output.ts";
+import { BuildQuestions } from "./build-questions.ts";
 import { followStream } from "./follow.ts";
 
 /** Lines of a tool's output that are shown. */
@@ -14,10 +15,13 @@ export async function followBuild(context: CommandContext, id: string): Promise<
   const lost = (why: string): void =>
     output.remark(`The connection is lost (${why}). The build goes on; trying again.`);
   let state: BuildState = "queued";
+  const questions = new BuildQuestions(context, id);
   for await (const { data } of followStream(open, { signal, lost })) {
     const event = JSON.parse(data) as BuildEvent;
     if (event.type === "state") state = event.state;
-    output.event(event, () => lineOf(event, id, output.style));
+    await questions.quiet;
+    if (event.type === "question" && context.canAsk) await questions.ask(event);
+    else output.event(event, () => lineOf(event, id, output.style));
   }
   return state;
 }
@@ -40,8 +44,15 @@ function lineOf(event: BuildEvent, id: string, style: Style): string | null {
       return [
         style.yellow(`? ${event.title}`),
         ...event.options.map((option) => `    ${option.id}  ${option.name}`),
-        `  signalbox answer ${id} ${event.request} OPTION`,
+        `  signalbox answer ${id} ${event.request} ${event.options.length === 0 ? "TEXT" : "OPTION"}`,
       ].join("\n");
+    case "terminal":
+      if (event.status === "running") return style.dim(`$ ${event.command}`);
+      return event.exitCode === 0 ? null : style.dim(`  ended (${event.signal ?? `code ${event.exitCode}`})`);
+    case "changes":
+      return style.dim(
+        `· ${event.count} ${event.count === 1 ? "file" : "files"} changed: signalbox diff ${id}`,
+      );
     case "log":
       return event.text
         .split("\n")

@@ -1,0 +1,331 @@
+import { createHash, randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import {
+  lchown,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  symlink,
+} from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { deflate, inflate } from "node:zlib";
+import { z } from "zod";
+import type { BuildDiff, ChangedFile } from "../../functions/protocol/builds.ts";
+import type { GuestUser } from "../confinement/confinement.ts";
+import { isSystemError } from "../runner-error.ts";
+import { TEMPORARY_FILE, temporaryName, writeFileAtomically } from "../workspaces/atomic-file.ts";
+import { HeldDirectory, verifyOpened, walk } from "../workspaces/held-directory.ts";
+import { lineDiff } from "./line-diff.ts";
+
+/** What installs and caches make again, and the person's own git. */
+const LEFT_OUT = new Set(
+  ["node_modules", ".git", ".next", ".nuxt", ".astro", ".svelte-kit", ".turbo", ".cache", ".vite"].concat(
+    ".pnpm-store",
+    ".parcel-cache",
+    ".output",
+    ".wrangler",
+  ),
+);
+/** Larger files are none that an agent writes: they are left as they are. */
+const FILE_LIMIT_BYTES = 16 * 1024 * 1024;
+/** Of one checkpoint. A project that has more keeps what comes first. */
+const FILES_LIMIT = 20_000;
+/** A file changed so shortly before a checkpoint may change again without another time. */
+const RACY_MS = 2_000;
+/** Of a file's diff, and of all files of a build together: an answer of a runner has 2 MiB. */
+const FILE_DIFF_LIMIT = 64 * 1024;
+const DIFF_LIMIT = 512 * 1024;
+const DIFF_FILES_LIMIT = 1_000;
+
+const entry = z.object({
+  /** Of the content, or of where a symlink leads. */
+  sha256: z.string(),
+  isLink: z.boolean().default(false),
+  mode: z.number(),
+  size: z.number(),
+  mtimeMs: z.number(),
+  ino: z.number(),
+});
+type Entry = z.infer<typeof entry>;
+const snapshot = z.object({ at: z.number(), files: z.record(z.string(), entry) });
+type Files = ReadonlyMap<string, Entry>;
+
+/** What {@link Checkpoints.undo} did, by paths of the project. */
+export interface Undone {
+  restored: string[];
+  /** Changed since by somebody else, and left as they are. */
+  kept: string[];
+}
+
+/**
+ * States of a project's files, outside of the project and of its git: each content is kept once, and a checkpoint is a
+ * list of names. Nothing of the project is run or followed for it.
+ */
+export class Checkpoints {
+  readonly #directory: string;
+  readonly #project: string;
+
+  constructor(directory: string, project: string) {
+    this.#directory = directory;
+    this.#project = project;
+  }
+
+  /** Answers the checkpoint's number. */
+  async take(): Promise<number> {
+    await mkdir(join(this.#directory, "objects"), { recursive: true, mode: 0o700 });
+    const numbers = await this.#numbers();
+    const last = numbers.at(-1) ?? 0;
+    const before = last === 0 ? null : await this.#load(last);
+    const at = Date.now();
+    const files = await this.#look(before);
+    const number = last + 1;
+    await writeFileAtomically(
+      this.#file(number),
+      JSON.stringify({ at, files: Object.fromEntries(files) } satisfies z.infer<typeof snapshot>),
+    );
+    return number;
+  }
+
+  async diff(from: number, to: number): Promise<Pick<BuildDiff, "files" | "isTruncated">> {
+    const [before, after] = [(await this.#load(from)).files, (await this.#load(to)).files];
+    const changed = changedPaths(before, after);
+    const files: ChangedFile[] = [];
+    let length = 0;
+    for (const path of changed.slice(0, DIFF_FILES_LIMIT)) {
+      const [one, other] = [before.get(path), after.get(path)];
+      const status = one === undefined ? "added" : other === undefined ? "deleted" : "modified";
+      const text = length < DIFF_LIMIT ? await this.#textDiff(one, other) : undefined;
+      length += text?.length ?? 0;
+      files.push({ path, status, ...(text === undefined ? {} : { diff: text }) });
+    }
+    return { files, isTruncated: changed.length > files.length || length >= DIFF_LIMIT };
+  }
+
+  async changed(from: number, to: number): Promise<string[]> {
+    return changedPaths((await this.#load(from)).files, (await this.#load(to)).files);
+  }
+
+  /**
+   * Takes back what changed between two checkpoints. What has changed again since stays as it is and is named, unless
+   * `overwrite`. With `dryRun` nothing is touched.
+   */
+  async undo(
+    from: number,
+    to: number,
+    { overwrite, dryRun, user }: { overwrite: boolean; dryRun: boolean; user: GuestUser | null },
+  ): Promise<Undone> {
+    const [before, after] = [(await this.#load(from)).files, (await this.#load(to)).files];
+    const now = await this.#look(await this.#load(to));
+    const restored: string[] = [];
+    const kept: string[] = [];
+    for (const path of changedPaths(before, after)) {
+      const [wanted, made, current] = [before.get(path), after.get(path), now.get(path)];
+      if (isSame(current, wanted)) continue;
+      if (isSame(current, made) || overwrite) restored.push(path);
+      else kept.push(path);
+    }
+    if (!dryRun) for (const path of restored) await this.#restore(path, before.get(path), user);
+    return { restored, kept };
+  }
+
+  /** Forgets all checkpoints but these, and contents that none of them has. */
+  async keepOnly(numbers: ReadonlySet<number>): Promise<void> {
+    const all = await this.#numbers();
+    const last = all.at(-1);
+    const wanted = new Set<string>();
+    for (const number of all) {
+      // The last one is what the next one is compared with.
+      if (numbers.has(number) || number === last)
+        for (const { sha256 } of (await this.#load(number)).files.values()) wanted.add(sha256);
+      else await rm(this.#file(number), { force: true });
+    }
+    for (const sha256 of await readdir(join(this.#directory, "objects")).catch(() => []))
+      // there is none yet
+      if (!wanted.has(sha256)) await rm(this.#object(sha256), { force: true });
+  }
+
+  async #look(before: { at: number; files: Files } | null): Promise<Map<string, Entry>> {
+    const files = new Map<string, Entry>();
+    const root = await HeldDirectory.open(this.#project, this.#project);
+    try {
+      await this.#lookInto(root, "", files, before);
+    } finally {
+      await root.handle.close();
+    }
+    return files;
+  }
+
+  async #lookInto(
+    directory: HeldDirectory,
+    prefix: string,
+    files: Map<string, Entry>,
+    before: { at: number; files: Files } | null,
+  ): Promise<void> {
+    for (const name of (await readdir(directory.at())).toSorted()) {
+      if (LEFT_OUT.has(name) || TEMPORARY_FILE.test(name)) continue;
+      if (files.size >= FILES_LIMIT) return;
+      const path = `${prefix}${name}`;
+      try {
+        const stats = await lstat(directory.at(name));
+        if (stats.isDirectory()) {
+          const inner = await HeldDirectory.open(directory.at(name), directory.real(name));
+          try {
+            await this.#lookInto(inner, `${path}/`, files, before);
+          } finally {
+            await inner.handle.close();
+          }
+        } else if (stats.isSymbolicLink() || (stats.isFile() && stats.size <= FILE_LIMIT_BYTES)) {
+          const { size, mtimeMs, ino, mode } = stats;
+          const known = before?.files.get(path);
+          const isKnown =
+            known?.mtimeMs === mtimeMs &&
+            known.size === size &&
+            known.ino === ino &&
+            mtimeMs < (before?.at ?? 0) - RACY_MS;
+          const isLink = stats.isSymbolicLink();
+          const sha256 = isKnown ? known.sha256 : await this.#keep(directory, name, isLink);
+          files.set(path, { sha256, isLink, mode: mode & 0o777, size, mtimeMs, ino });
+        }
+      } catch (error) {
+        // It went away, or became something else: it is in the next one.
+        if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP", "EINVAL", "ENXIO") && !isRunnerRefusal(error))
+          throw error;
+      }
+    }
+  }
+
+  async #keep(directory: HeldDirectory, name: string, isLink: boolean): Promise<string> {
+    const content = isLink
+      ? Buffer.from(await readlink(directory.at(name)))
+      : await contentOf(directory, name);
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    const place = this.#object(sha256);
+    if ((await lstat(place).catch(() => null)) === null) {
+      const temporary = `${place}.${randomUUID()}`;
+      const file = await open(temporary, "wx", 0o600);
+      try {
+        await file.writeFile(await promisify(deflate)(content));
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, place);
+    }
+    return sha256;
+  }
+
+  async #restore(path: string, wanted: Entry | undefined, user: GuestUser | null): Promise<void> {
+    const place = await walk(this.#project, path.split("/"), {
+      create: wanted !== undefined,
+      followLast: false,
+    }).catch((error: unknown) => {
+      if (wanted === undefined && isRunnerRefusal(error)) return null; // its directory is gone, too
+      throw error;
+    });
+    if (place === null || place.name === null) return;
+    const { directory, name } = place;
+    try {
+      if (wanted === undefined) {
+        await rm(directory.at(name), { force: true });
+        return;
+      }
+      const content = await this.#content(wanted.sha256);
+      const temporary = temporaryName();
+      if (wanted.isLink) await symlink(content.toString(), directory.at(temporary));
+      else {
+        const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+        const file = await open(directory.at(temporary), flags, 0o600);
+        try {
+          await file.writeFile(content);
+          await file.chmod(wanted.mode);
+        } finally {
+          await file.close();
+        }
+      }
+      if (user !== null) await lchown(directory.at(temporary), user.uid, user.gid);
+      await rename(directory.at(temporary), directory.at(name));
+    } finally {
+      await place.close();
+    }
+  }
+
+  /** Undefined: not of texts, or of one that is too long to show. */
+  async #textDiff(one: Entry | undefined, other: Entry | undefined): Promise<string | undefined> {
+    const [before, after] = [await this.#text(one), await this.#text(other)];
+    if (before === null || after === null) return undefined;
+    const diff = lineDiff(before, after);
+    return diff.length > FILE_DIFF_LIMIT ? undefined : diff;
+  }
+
+  async #text(one: Entry | undefined): Promise<string | null> {
+    if (one === undefined) return "";
+    if (one.size > FILE_DIFF_LIMIT * 4) return null;
+    try {
+      const text = new TextDecoder("utf-8", { fatal: true }).decode(await this.#content(one.sha256));
+      return text.includes("\0") ? null : text;
+    } catch (error) {
+      if (error instanceof TypeError) return null;
+      throw error;
+    }
+  }
+
+  async #content(sha256: string): Promise<Buffer> {
+    return promisify(inflate)(await readFile(this.#object(sha256)));
+  }
+
+  async #load(number: number): Promise<{ at: number; files: Files }> {
+    const { at, files } = snapshot.parse(JSON.parse(await readFile(this.#file(number), "utf8")));
+    return { at, files: new Map(Object.entries(files)) };
+  }
+
+  async #numbers(): Promise<number[]> {
+    const names = await readdir(this.#directory).catch(() => []); // none was taken yet
+    const numbers = names.flatMap((name) => /^(\d+)\.json$/.exec(name)?.[1] ?? []);
+    return numbers.map(Number).toSorted((one, other) => one - other);
+  }
+
+  #file(number: number): string {
+    return join(this.#directory, `${number}.json`);
+  }
+
+  #object(sha256: string): string {
+    return join(this.#directory, "objects", sha256);
+  }
+}
+
+async function contentOf(directory: HeldDirectory, name: string): Promise<Buffer> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = await open(directory.at(name), flags);
+  try {
+    await verifyOpened(file, directory.real(name));
+    // A file may grow while it is read.
+    const content = Buffer.alloc(Math.min((await file.stat()).size, FILE_LIMIT_BYTES));
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(content, length, content.length - length, length);
+      length += bytesRead;
+      if (bytesRead === 0) return content.subarray(0, length);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function changedPaths(before: Files, after: Files): string[] {
+  const all = new Set([...before.keys(), ...after.keys()]);
+  return [...all].filter((path) => !isSame(before.get(path), after.get(path))).toSorted();
+}
+
+function isSame(one: Entry | undefined, other: Entry | undefined): boolean {
+  return one?.sha256 === other?.sha256 && one?.isLink === other?.isLink && one?.mode === other?.mode;
+}
+
+/** What is said of a path that another process changed on the way. */
+function isRunnerRefusal(error: unknown): boolean {
+  return error instanceof Error && error.name === "RunnerError";
+}
