@@ -17,6 +17,8 @@ export interface GuestPlace {
   readable: readonly string[];
   /** Where the runner reaches it, if it serves. */
   port: number | null;
+  /** It calls the gateway to vendors. */
+  usesGateway?: boolean;
   user: GuestUser | null;
 }
 

@@ -97,9 +97,8 @@ async function trySandbox(
     ...settings.ports,
     ...ownLoopbackPorts(place.inherit),
     ...(proxy === null ? [] : [proxy.port]),
-    ...(place.gatewayPort === undefined ? [] : [place.gatewayPort]),
   ];
-  const ways = network === "own" ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)]) : null;
+  const ways = network === "own" ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)], place.gatewayPort) : null;
   await writeFiles(place.directory, options.isOpen);
   const status: HostedConfinement = {
     level: "sandbox",
@@ -116,7 +115,7 @@ async function trySandbox(
       : { publish: (port) => ways.publish(port), wayTo: (port) => ways.wayTo(port), ports: new Set(ports) }),
     confine: (guest) => (command) =>
       wrapped(
-        sandboxCommand(options, guest, ways?.beside(guest.port)),
+        sandboxCommand(options, guest, ways?.beside(guest.port, guest.usesGateway)),
         {
           ...command,
           env: {

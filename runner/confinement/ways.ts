@@ -14,25 +14,27 @@ const PATH_LIMIT = 107;
 export class Ways {
   readonly #directory: string;
   readonly #ports: readonly number[];
+  readonly #gateway: number | undefined;
   readonly #out: PassOn[] = [];
   readonly #published = new Set<number>();
   #launches = 0;
 
-  private constructor(directory: string, ports: readonly number[]) {
+  private constructor(directory: string, ports: readonly number[], gateway: number | undefined) {
     this.#directory = directory;
     this.#ports = ports;
+    this.#gateway = gateway;
   }
 
-  /** `ports`: of this machine's loopback, that guests reach. */
-  static async open(directory: string, ports: readonly number[]): Promise<Ways> {
+  /** Ports of this machine's loopback: those that all guests reach, and the one that some of them do. */
+  static async open(directory: string, ports: readonly number[], gateway?: number): Promise<Ways> {
     const isShort = Buffer.byteLength(socketInto(directory, 65_535)) <= PATH_LIMIT;
     const place = isShort ? directory : join(tmpdir(), `signalbox-ways-${process.pid}`);
     // Of an earlier runner.
     await rm(place, { recursive: true, force: true });
     await mkdir(place, { mode: 0o700 });
     await chmod(place, 0o700);
-    const ways = new Ways(place, ports);
-    for (const port of ports)
+    const ways = new Ways(place, ports, gateway);
+    for (const port of gateway === undefined ? ports : [...ports, gateway])
       ways.#out.push(await PassOn.listen({ path: socketOut(place, port) }, { to: { port } }));
     return ways;
   }
@@ -41,10 +43,11 @@ export class Ways {
    * A command of a guest's network, with the relay beside it. What leads out is there first: what a guest asks at its
    * start, it may not ask again.
    */
-  beside(port: number | null): string[] {
-    if (port === null && this.#ports.length === 0) return [];
+  beside(port: number | null, usesGateway = false): string[] {
+    const out = usesGateway && this.#gateway !== undefined ? [...this.#ports, this.#gateway] : this.#ports;
+    if (port === null && out.length === 0) return [];
     const ready = join(this.#directory, `ready-${++this.#launches}`);
-    const relay = relayArguments({ directory: this.#directory, ready, into: port, out: this.#ports });
+    const relay = relayArguments({ directory: this.#directory, ready, into: port, out });
     const command = [...ownCommand(), ...relay].map(quoted).join(" ");
     const start = `${command} </dev/null >/dev/null 2>&1 & r=$!`;
     const wait = `until [ -e ${quoted(ready)} ]; do
@@ -52,7 +55,7 @@ export class Ways {
   /bin/sleep 0.01
 done
 /bin/rm -f ${quoted(ready)}`;
-    const script = [start, ...(this.#ports.length > 0 ? [wait] : []), 'exec "$@"'];
+    const script = [start, ...(out.length > 0 ? [wait] : []), 'exec "$@"'];
     return ["/bin/sh", "-c", script.join("\n"), "sh"];
   }
 

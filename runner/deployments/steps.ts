@@ -61,6 +61,7 @@ export interface StepOptions {
   readable: readonly string[];
   /** Where it serves. */
   port: number | null;
+  usesGateway?: boolean;
   graceMs: number;
   diskCheckMs: number;
 }
@@ -233,6 +234,7 @@ async function host(
       temporary,
       readable: options.readable,
       port: options.port,
+      usesGateway: options.usesGateway ?? false,
       user,
     }),
     niceness: options.port === null ? NICENESS.step : NICENESS.server,

@@ -296,11 +296,12 @@ export class DevServer {
     return new StepFailure(portTaken(told), server.lastLines);
   }
 
-  /** Whether it failed because somebody else has its port; then it gets another one. */
+  /** Whether it failed because somebody else had its port; if they still have it, it gets another one. */
   async #lost(port: number, failure: StepFailure): Promise<boolean> {
     const isTaken =
       failure.message === portTaken(port) || failure.lastLines.some((line) => PORT_TAKEN.test(line));
-    if (!isTaken || (await isFree(port))) return false;
+    if (!isTaken) return false;
+    if (await isFree(port)) return true;
     const { owner, ports, directory } = this.#options;
     const detected = await devCommandOf(directory, this.#wish.command);
     if (detected === null) return false;

@@ -328,6 +328,7 @@ export class Project implements BuildWork {
             ...step,
             inherit: [...step.inherit, ...known.inherit],
             given: { ...step.given, ...givenTo(known, passage) },
+            usesGateway: passage !== null,
           },
           output,
         ),

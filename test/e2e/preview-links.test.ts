@@ -3,10 +3,10 @@ import { WebSocket } from "ws";
 import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
-/** Serves on PORT, on one port more that it writes into a file, and takes WebSockets that it never says a word on. */
+/** Serves on PORT, on one port more that it writes into a file and keeps when it starts again, and takes WebSockets that it never says a word on. */
 const SERVER = `import { createServer } from "node:http";
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 const main = createServer((request, answer) => answer.end("main of " + process.env.npm_package_name));
 main.on("upgrade", (request, socket) => {
   const key = createHash("sha1").update(request.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
@@ -14,7 +14,7 @@ main.on("upgrade", (request, socket) => {
   socket.on("error", () => {});
 });
 const more = createServer((request, answer) => answer.end("further port"));
-more.listen(0, "127.0.0.1", () => {
+more.listen(existsSync("further.txt") ? Number(readFileSync("further.txt", "utf8")) : 0, "127.0.0.1", () => {
   writeFileSync("further.txt", String(more.address().port));
   main.listen(process.env.PORT, "127.0.0.1");
 });

@@ -18,8 +18,8 @@ export const build = command({
     detach: { type: "boolean", summary: "don't wait for its end" },
   },
   notes:
-    "What the agent asks is asked in the terminal. Ctrl-C asks whether to cancel the build; where there is nobody to ask, " +
-    "it leaves it running: `signalbox cancel BUILD` ends it.",
+    "What the agent asks is asked in the terminal. Ctrl-C asks whether to cancel the build;\n" +
+    "where there is nobody to ask, it leaves it running: `signalbox cancel BUILD` ends it.",
   async run(context, { flags, arguments: [slug = "", prompt = ""] }) {
     const control = await context.control();
     const { agent } = flags;
