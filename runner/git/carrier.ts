@@ -1,14 +1,17 @@
-import { constants, createWriteStream } from "node:fs";
+import { constants, createReadStream, createWriteStream } from "node:fs";
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { RunnerError } from "../runner-error.ts";
-import type { GitSettings, Remote } from "./remote.ts";
+import { BRANCH_PATTERN, type GitSettings, type Remote } from "./remote.ts";
 import { GitFailure, runGit } from "./run-git.ts";
 
 /** The login was wrong, or there was none. Source: what git and the large hosts say. */
 const UNAUTHORIZED = /Authentication failed|could not read Username|terminal prompts disabled|403|401/;
 const BEHIND = /\[rejected\]|non-fast-forward|fetch first/;
+
+/** A guest's git may be any program that writes for ever. */
+const BUNDLE_LIMIT_BYTES = 1024 ** 3;
 
 export interface CarrierOptions {
   /** The runner's own repository of this project. Nothing that a guest writes to is in it. */
@@ -37,6 +40,12 @@ export class Carrier {
     await this.#prepare(signal);
     const name = branch ?? (await this.#defaultBranch(remote, token, signal));
     if (name === null) return null;
+    if (!BRANCH_PATTERN.test(name)) {
+      throw new RunnerError(
+        "git_failed",
+        `The remote's own branch is ${name}, which isn't taken here: name a branch.`,
+      );
+    }
     try {
       await this.#git(
         ["fetch", "--quiet", "--no-tags", remote.url, `+refs/heads/${name}:refs/heads/${name}`],
@@ -50,7 +59,13 @@ export class Carrier {
       if (error instanceof GitFailure && /couldn't find remote ref/.test(error.said)) return null;
       throw explained(error, remote);
     }
-    await this.#git(["bundle", "create", "--quiet", bundle, `refs/heads/${name}`], { signal });
+    const own = join(this.#options.directory, "outgoing.bundle");
+    try {
+      await this.#git(["bundle", "create", "--quiet", own, `refs/heads/${name}`], { signal });
+      await giveFile(own, bundle, signal);
+    } finally {
+      await rm(own, { force: true });
+    }
     return {
       branch: name,
       commit: (await this.#git(["rev-parse", `refs/heads/${name}`], { signal })).trim(),
@@ -66,7 +81,7 @@ export class Carrier {
     await this.#prepare(signal);
     const own = join(this.#options.directory, "incoming.bundle");
     try {
-      await takeFile(bundle, own);
+      await takeFile(bundle, own, signal);
       await this.#git(["fetch", "--quiet", "--no-tags", own, "+HEAD:refs/outgoing/head"], { signal });
     } finally {
       await rm(own, { force: true });
@@ -112,14 +127,29 @@ export class Carrier {
 }
 
 /** A guest's file, and nothing that a link or a directory in its place leads to. */
-async function takeFile(from: string, to: string): Promise<void> {
+async function takeFile(from: string, to: string, signal: AbortSignal): Promise<void> {
   const file = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    if (!(await file.stat()).isFile()) throw new RunnerError("git_failed", "The bundle isn't a file.");
-    await pipeline(file.createReadStream({ autoClose: false }), createWriteStream(to, { mode: 0o600 }));
+    const found = await file.stat();
+    if (!found.isFile()) throw new RunnerError("git_failed", "The bundle isn't a file.");
+    if (found.size > BUNDLE_LIMIT_BYTES) {
+      throw new RunnerError("git_failed", `The commits are larger than ${BUNDLE_LIMIT_BYTES} bytes.`);
+    }
+    // It may grow while it is read.
+    const bytes = file.createReadStream({ autoClose: false, start: 0, end: BUNDLE_LIMIT_BYTES });
+    await pipeline(bytes, createWriteStream(to, { mode: 0o600 }), { signal });
   } finally {
     await file.close();
   }
+}
+
+/** Into a directory of a guest's, who may have put a link in the way: then it fails. */
+async function giveFile(from: string, to: string, signal: AbortSignal): Promise<void> {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  const file = await open(to, flags, 0o644);
+  await file.chmod(0o644); // whatever the runner's own umask is
+  // The stream closes it.
+  await pipeline(createReadStream(from), file.createWriteStream(), { signal });
 }
 
 /** In words that say what to do. */

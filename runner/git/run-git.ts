@@ -7,6 +7,8 @@ import type { GitSettings, Remote } from "./remote.ts";
 /** A large repository over a slow line. */
 const TIME_LIMIT_MS = 4 * 60_000;
 const SAID_LIMIT = 64 * 1024;
+/** git takes what it had begun to write away when it is asked to end. */
+const END_GRACE_MS = 2_000;
 /** Bytes a second, for so many seconds. */
 const STALLED = { bytes: 1_000, seconds: 30 };
 /** git asks once for each connection, and a push may make some. */
@@ -44,13 +46,18 @@ export async function runGit(args: readonly string[], run: GitRun): Promise<stri
     // It has helpers, which end with it.
     detached: true,
   });
-  const end = (): void => {
+  const send = (signalName: "SIGTERM" | "SIGKILL"): void => {
     if (child.pid === undefined) return;
     try {
-      process.kill(-child.pid, "SIGKILL");
+      process.kill(-child.pid, signalName);
     } catch {
       // it has ended
     }
+  };
+  let killing: NodeJS.Timeout | undefined;
+  const end = (): void => {
+    send("SIGTERM");
+    killing = setTimeout(send, END_GRACE_MS, "SIGKILL");
   };
   limits.addEventListener("abort", end, { once: true });
   const login = child.stdio[3] as Writable | null;
@@ -63,7 +70,10 @@ export async function runGit(args: readonly string[], run: GitRun): Promise<stri
       reject(new RunnerError("git_failed", "There is no git on the runner's machine: install it.")),
     );
     child.once("close", resolve);
-  }).finally(() => limits.removeEventListener("abort", end));
+  }).finally(() => {
+    limits.removeEventListener("abort", end);
+    clearTimeout(killing);
+  });
   const [output, errors] = await said;
   signal.throwIfAborted();
   if (limits.aborted) throw new GitFailure(`git took longer than ${TIME_LIMIT_MS / 60_000} minutes`, errors);

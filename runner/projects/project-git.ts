@@ -11,6 +11,7 @@ import { bundleIn, Carrier } from "../git/carrier.ts";
 import { BRANCH_PATTERN, type GitSettings, parseRemote, type Remote } from "../git/remote.ts";
 import type { Exit } from "../processes/hosted-process.ts";
 import { asRunnerError, isSystemError, RunnerError } from "../runner-error.ts";
+import { complain } from "../terminal/complain.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
 import type { EnvStore } from "./env-store.ts";
 import type { Mask } from "./mask.ts";
@@ -85,7 +86,10 @@ export class ProjectGit {
       if (isSystemError(error, "ENOENT")) return null;
       throw error;
     });
-    return new ProjectGit(options, file, text === null ? nothing : stored.parse(JSON.parse(text)));
+    const known = text === null ? nothing : stored.safeParse(JSON.parse(text)).data;
+    if (known === undefined)
+      complain(file, new Error("it isn't what this runner writes; the remote is to be set again"));
+    return new ProjectGit(options, file, known ?? nothing);
   }
 
   /** `OWNER/NAME` of the GitHub that the runner knows. */

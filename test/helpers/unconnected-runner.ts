@@ -36,7 +36,9 @@ export class UnconnectedRunner {
     /** What comes before the program: how it becomes another user. */
     before: string[] = [],
   ): Promise<UnconnectedRunner> {
-    const command = [...before, process.execPath, unconnectedRunnerFile, JSON.stringify(options)] as const;
+    // A network of its own for each command costs a test more than all else that it does.
+    const confined = { confinement: { sharesNetwork: true }, ...options };
+    const command = [...before, process.execPath, unconnectedRunnerFile, JSON.stringify(confined)] as const;
     const program = new Program([command[0] ?? "", ...command.slice(1)], {
       env: { ...ownEnvironment(), ...env },
     });
