@@ -135,7 +135,9 @@ describe("signalbox runner", () => {
     await until(
       async () => JSON.stringify((await stack.api("GET", `/runners/${id}`)).body),
       (runner) => runner.includes('"online"'),
-    );
+    ).catch((error: unknown) => {
+      throw new Error(lines.join("\n"), { cause: error });
+    });
     if (runtime.startsWith("node")) {
       const processes = await runnerProcesses(child.pid ?? 0);
       expect(processes.at(-1)).toEqual(expect.arrayContaining(NODE_FLAGS));
