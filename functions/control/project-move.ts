@@ -1,6 +1,7 @@
 import { Problem } from "../errors.ts";
 import { newBuildId } from "../projects/build-id.ts";
 import { callProject, streamOfProject } from "../projects/call-project.ts";
+import { placing } from "../projects/project-place.ts";
 import type { ProjectRecord } from "../projects/project-record.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
 import { setEnv } from "../projects/set-env.ts";
@@ -47,7 +48,10 @@ export const projectMove = controlRouter()
           { runnerId: to },
           { needsSource: false, at: "" },
         );
-        const moved = await move(context, await removeStray(context, record), to);
+        const moved = await placing(context.store, slug, async () => {
+          const now = await removeStray(context, await requireProject(context, slug));
+          return now.runnerId === to ? now : move(context, now, to);
+        });
         const prompt = `Moved from runner ${record.runnerId}`;
         const build = await new RunnerProjects(context.env, to)
           .build(slug, { id: newBuildId(slug), prompt, agent: IMPORT_AGENT })
@@ -75,7 +79,10 @@ async function move(context: ControlContext, record: ProjectRecord, to: string):
   try {
     await changeRecord(context, slug, (now) => ({ ...now, stray: to }));
     await copy(context, { slug, from, to }, belongings);
-    moved = await changeRecord(context, slug, (now) => ({ ...now, runnerId: to, stray: from }));
+    moved = await changeRecord(context, slug, (now) => {
+      if (now.runnerId === from && now.stray === to) return { ...now, runnerId: to, stray: from };
+      throw new Problem("project_busy", `Project ${slug} was changed while it was copied. Move it again.`);
+    });
   } catch (error) {
     await hold({ env, runnerId: from }, slug, false).catch(() => undefined); // a restart of it lets go, too
     const now = await requireProject(context, slug);

@@ -1,11 +1,11 @@
 import { Problem } from "../errors.ts";
 import { callProject } from "../projects/call-project.ts";
 import {
+  createProject,
   deleteProject,
   readProject,
   slugSince,
   writeFormerSlug,
-  writeProject,
   type ProjectRecord,
 } from "../projects/project-record.ts";
 import { parseProjectView, projectOfBuild } from "../protocol/builds.ts";
@@ -33,7 +33,7 @@ export async function changeSlug(
   if (next !== null && !isBegun) throw taken(wanted);
   const version = Math.max(context.now(), record.version + 1);
   const renamed = { ...record, slug: wanted, previewEpoch: record.previewEpoch + 1, version };
-  if (!isBegun && !(await writeProject(store, renamed))) throw taken(wanted);
+  if (!isBegun && !(await createProject(store, renamed))) throw taken(wanted);
   try {
     const options = { body: { slug: wanted }, waitMs: RENAME_WAIT_MS };
     await callProject({ env, runnerId }, "POST", workspacePaths.slug(slug), parseProjectView, options);

@@ -12,6 +12,7 @@ import {
   type ProjectRecord,
 } from "../projects/project-record.ts";
 import { setEnv } from "../projects/set-env.ts";
+import { placing } from "../projects/project-place.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
 import { IMPORT_AGENT, type BuildView, type ProjectView } from "../protocol/builds.ts";
 import type { ImportSource } from "../protocol/runner-api.ts";
@@ -86,7 +87,13 @@ export const projects = controlRouter()
       ...asViewed(slug, "project.change"),
       act: async () => {
         if (wanted !== slug)
-          await changeSlug(context, await removeStray(context, await requireProject(context, slug)), wanted);
+          await placing(context.store, slug, async () => {
+            await changeSlug(
+              context,
+              await removeStray(context, await requireProject(context, slug)),
+              wanted,
+            );
+          });
         const next = await changeRecord(context, wanted, (record) => ({
           ...record,
           name: name ?? record.name,
@@ -102,13 +109,14 @@ export const projects = controlRouter()
     const { slug } = c.req.valid("param");
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(slug, "project.delete"),
-      act: async () => {
-        const record = await removeStray(context, await requireProject(context, slug));
-        await new RunnerProjects(context.env, record.runnerId).remove(slug);
-        await hubOf(context.env, record.runnerId).forgetBuilds(slug);
-        await deleteProject(context.store, record);
-        return viewProject(record, c.req.url, context);
-      },
+      act: () =>
+        placing(context.store, slug, async () => {
+          const record = await removeStray(context, await requireProject(context, slug));
+          await new RunnerProjects(context.env, record.runnerId).remove(slug);
+          await hubOf(context.env, record.runnerId).forgetBuilds(slug);
+          await deleteProject(context.store, record);
+          return viewProject(record, c.req.url, context);
+        }),
     });
     return c.json(answer, 200);
   })

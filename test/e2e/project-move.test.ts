@@ -148,6 +148,34 @@ test("a project isn't moved while it builds, nor to a runner that isn't there", 
   });
 });
 
+test("moves, renames and deletions at once leave the project whole on one runner, or nowhere if it was deleted", async () => {
+  for (const last of ["move", "rename", "delete"] as const) {
+    await create(`at-once-${last}`);
+    const path = `/projects/at-once-${last}`;
+    const acts = [
+      stack.api("POST", `${path}/move`, { runnerId: "other" }),
+      ...[30, 120, 400].map(async (delayMs) => {
+        await new Promise((resolve) => setTimeout(resolve, delayMs));
+        if (last === "move") return stack.api("POST", `${path}/move`, { runnerId: "other" });
+        if (last === "rename") return stack.api("PATCH", path, { slug: `now-${last}` });
+        return stack.api("DELETE", path);
+      }),
+    ];
+    for (const { status } of await Promise.all(acts)) expect([200, 404, 409]).toContain(status);
+    const places: string[] = [];
+    for (const runner of [old, other])
+      for (const slug of [`at-once-${last}`, `now-${last}`])
+        if (await has(runner, slug)) places.push(`${runner.id} ${slug}`);
+    const records = (await stack.api("GET", "/projects")).body["projects"] as {
+      slug: string;
+      runnerId: string;
+    }[];
+    const known = records.filter(({ slug }) => slug === `at-once-${last}` || slug === `now-${last}`);
+    expect(places).toEqual(known.map(({ slug, runnerId }) => `${runnerId} ${slug}`));
+    if (last !== "delete") expect(places).toHaveLength(1);
+  }
+});
+
 test.each(soak ? (["old", "other", "worker"] as const) : (["other"] as const))(
   "a move that is interrupted by the end of the %s leaves the project on exactly one runner",
   async (who) => {
