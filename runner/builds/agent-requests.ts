@@ -15,6 +15,8 @@ import type { HostedProcess } from "../processes/hosted-process.ts";
 
 /** Of a file that an agent reads or writes through us. */
 const FILE_LIMIT_BYTES = 8 * 1024 * 1024;
+/** A pipe in a file's place never ends. */
+const FILE_LIMIT_MS = 60_000;
 /** Of a terminal's output, from its end, unless the agent wants less. */
 const OUTPUT_LIMIT_BYTES = 1024 * 1024;
 /** What an event shows of it. */
@@ -57,6 +59,10 @@ interface Terminal {
 export class AgentRequests {
   readonly #options: RequestsOptions;
   readonly #terminals = new Map<string, Terminal>();
+  readonly #starting = new Set<Promise<HostedProcess>>();
+  readonly #running = new Set<HostedProcess>();
+  #terminalsStarting = 0;
+  #isClosed = false;
 
   constructor(options: RequestsOptions) {
     this.#options = options;
@@ -67,7 +73,7 @@ export class AgentRequests {
     const chunks: Buffer[] = [];
     let bytes = 0;
     const file = this.#inside(path);
-    const process = await this.#options.start(`exec cat -- ${quoted(file)}`, async (stream, output) => {
+    const process = await this.#start(`exec cat -- ${quoted(file)}`, async (stream, output) => {
       for await (const chunk of output) {
         if (stream === "stderr") continue;
         bytes += (chunk as Buffer).length;
@@ -75,7 +81,7 @@ export class AgentRequests {
       }
     });
     process.stdin?.end();
-    const { code } = await process.finished;
+    const code = await exitOfFileCall(process);
     if (code !== 0) throw RequestError.resourceNotFound(path);
     if (bytes > FILE_LIMIT_BYTES)
       throw RequestError.invalidParams({ path }, `The file is larger than ${FILE_LIMIT_BYTES} bytes.`);
@@ -95,12 +101,12 @@ export class AgentRequests {
     if (Buffer.byteLength(content) > FILE_LIMIT_BYTES)
       throw RequestError.invalidParams({ path }, `The file is larger than ${FILE_LIMIT_BYTES} bytes.`);
     const directory = resolve(file, "..");
-    const process = await this.#options.start(
+    const process = await this.#start(
       `mkdir -p -- ${quoted(directory)} && exec cat > ${quoted(file)}`,
       async (_stream, output) => void output.resume(),
     );
     process.stdin?.end(content);
-    const { code } = await process.finished;
+    const code = await exitOfFileCall(process);
     if (code !== 0) throw RequestError.internalError({ path }, "The file can't be written.");
     const name = relative(this.#options.directory, file);
     this.#options.fact({
@@ -115,7 +121,7 @@ export class AgentRequests {
   }
 
   async createTerminal(request: CreateTerminalRequest): Promise<{ terminalId: string }> {
-    if (this.#terminals.size >= TERMINALS_LIMIT)
+    if (this.#terminals.size + this.#terminalsStarting >= TERMINALS_LIMIT)
       throw RequestError.invalidRequest({}, `${TERMINALS_LIMIT} terminals are open already.`);
     const { command, args = [], env = [], cwd, outputByteLimit } = request;
     const place = cwd == null ? this.#options.directory : this.#inside(cwd, true);
@@ -129,12 +135,13 @@ export class AgentRequests {
       isTruncated: false,
       limitBytes: Math.min(outputByteLimit ?? OUTPUT_LIMIT_BYTES, OUTPUT_LIMIT_BYTES),
     };
-    const process = await this.#options.start(
+    this.#terminalsStarting++;
+    const process = await this.#start(
       `cd ${quoted(place)} && exec env ${variables.join(" ")} ${words}`,
       async (_stream, output) => {
         for await (const chunk of output) keep(kept, chunk as Buffer);
       },
-    );
+    ).finally(() => this.#terminalsStarting--);
     process.stdin?.end();
     const shown = [command, ...args].join(" ").slice(0, 1_000);
     const exit = process.finished.then(({ code, signal }) => ({ exitCode: code, signal }));
@@ -200,11 +207,27 @@ export class AgentRequests {
     return { action: "accept", content };
   }
 
-  /** Ends all that is open. */
+  /** Ends all that was started, and starts nothing any more. */
   async close(): Promise<void> {
-    const open = [...this.#terminals.values()];
+    this.#isClosed = true;
     this.#terminals.clear();
-    await Promise.all(open.map(({ process }) => process.stop()));
+    await Promise.allSettled(this.#starting);
+    await Promise.all([...this.#running].map((process) => process.stop()));
+  }
+
+  async #start(...asked: Parameters<StartCommand>): Promise<HostedProcess> {
+    if (this.#isClosed) throw RequestError.invalidRequest({}, "The build is over.");
+    const starting = this.#options.start(...asked);
+    this.#starting.add(starting);
+    try {
+      const process = await starting;
+      this.#running.add(process);
+      const ended = (): boolean => this.#running.delete(process);
+      void process.finished.then(ended, ended);
+      return process;
+    } finally {
+      this.#starting.delete(starting);
+    }
   }
 
   async #told(id: string, terminal: Terminal): Promise<void> {
@@ -238,6 +261,15 @@ export class AgentRequests {
     if (isOutside || path.includes("\0") || (place === "" && !orItself))
       throw RequestError.invalidParams({ path }, "This path leads out of the project.");
     return found;
+  }
+}
+
+async function exitOfFileCall(process: HostedProcess): Promise<number | null> {
+  const limit = setTimeout(() => void process.stop(), FILE_LIMIT_MS);
+  try {
+    return (await process.finished).code;
+  } finally {
+    clearTimeout(limit);
   }
 }
 

@@ -25,12 +25,12 @@ export async function endProcesses(quarry: Quarry, graceMs: number): Promise<voi
   };
   const asked: ProcessIdentity[] = [];
   const ask = (processes: ProcessIdentity[]): void => {
-    const fresh = processes.filter((one) => !asked.some((other) => isSame(one, other)));
-    asked.push(...fresh);
-    signalAll(
-      fresh.filter(({ isWrapper }) => isWrapper !== true),
-      "SIGTERM",
+    // A wrapper becomes the command by `exec`, and is asked then.
+    const fresh = processes.filter(
+      (one) => one.isWrapper !== true && !asked.some((other) => isSame(one, other)),
     );
+    asked.push(...fresh);
+    signalAll(fresh, "SIGTERM");
   };
   let left = await look();
   if (graceMs > 0 && left.length > 0) left = await waitUntilGone(look, graceMs, ask, left);

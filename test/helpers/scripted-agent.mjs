@@ -1,7 +1,7 @@
 // An agent that does what its prompt says, by the Agent Client Protocol on its standard input and output. It is written
 // by hand, so that what a test sends on the wire is what stands here.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
@@ -93,6 +93,17 @@ const acts = {
     const { output, exitStatus } = await ask("terminal/output", { ...where, terminalId });
     await ask("terminal/release", { ...where, terminalId });
     say(JSON.stringify({ exit, output, exitStatus }));
+  },
+  // Asks for a file that never ends and for a terminal, and waits for neither.
+  async abandons() {
+    const path = `${cwd}/pipe`;
+    execFileSync("mkfifo", [path]);
+    for (const [method, params] of [
+      ["fs/read_text_file", { path }],
+      ["terminal/create", { command: "sleep", args: ["98765"] }],
+    ])
+      ask(method, { sessionId: "s1", ...params }).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 500));
   },
   async killed() {
     const where = { sessionId: "s1" };
