@@ -98,7 +98,10 @@ async function trySandbox(
     ...ownLoopbackPorts(place.inherit),
     ...(proxy === null ? [] : [proxy.port]),
   ];
-  const ways = network === "own" ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)], place.gatewayPort) : null;
+  const ways =
+    network === "own"
+      ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)], place.gatewayPort)
+      : null;
   await writeFiles(place.directory, options.isOpen);
   const status: HostedConfinement = {
     level: "sandbox",
