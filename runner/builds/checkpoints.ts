@@ -10,6 +10,7 @@ import {
   readlink,
   rename,
   rm,
+  rmdir,
   symlink,
 } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,7 +19,7 @@ import { deflate, inflate } from "node:zlib";
 import { z } from "zod";
 import type { BuildDiff, ChangedFile } from "../../functions/protocol/builds.ts";
 import type { GuestUser } from "../confinement/confinement.ts";
-import { isSystemError } from "../runner-error.ts";
+import { isSystemError, RunnerError } from "../runner-error.ts";
 import { TEMPORARY_FILE, temporaryName, writeFileAtomically } from "../workspaces/atomic-file.ts";
 import { HeldDirectory, verifyOpened, walk } from "../workspaces/held-directory.ts";
 import { lineDiff } from "./line-diff.ts";
@@ -34,7 +35,7 @@ const LEFT_OUT = new Set(
 );
 /** Larger files are none that an agent writes: they are left as they are. */
 const FILE_LIMIT_BYTES = 16 * 1024 * 1024;
-/** Of one checkpoint. A project that has more keeps what comes first. */
+/** Of one checkpoint. A project that has more has none: what is missing in one would count as deleted. */
 const FILES_LIMIT = 20_000;
 /** A file changed so shortly before a checkpoint may change again without another time. */
 const RACY_MS = 2_000;
@@ -47,6 +48,8 @@ const entry = z.object({
   /** Of the content, or of where a symlink leads. */
   sha256: z.string(),
   isLink: z.boolean().default(false),
+  /** There, and its content isn't kept. */
+  isLarge: z.boolean().default(false),
   mode: z.number(),
   size: z.number(),
   mtimeMs: z.number(),
@@ -70,10 +73,12 @@ export interface Undone {
 export class Checkpoints {
   readonly #directory: string;
   readonly #project: string;
+  readonly #filesLimit: number;
 
-  constructor(directory: string, project: string) {
+  constructor(directory: string, project: string, filesLimit = FILES_LIMIT) {
     this.#directory = directory;
     this.#project = project;
+    this.#filesLimit = filesLimit;
   }
 
   /** Answers the checkpoint's number. */
@@ -130,7 +135,11 @@ export class Checkpoints {
       if (isSame(current, made) || overwrite) restored.push(path);
       else kept.push(path);
     }
-    if (!dryRun) for (const path of restored) await this.#restore(path, before.get(path), user);
+    if (dryRun) return { restored, kept };
+    // What was a file may be a directory now, or the other way round: first what goes, from within.
+    const gone = restored.filter((path) => !before.has(path));
+    for (const path of gone.toReversed()) await this.#restore(path, undefined, user);
+    for (const path of restored) if (before.has(path)) await this.#restore(path, before.get(path), user);
     return { restored, kept };
   }
 
@@ -169,7 +178,8 @@ export class Checkpoints {
   ): Promise<void> {
     for (const name of (await readdir(directory.at())).toSorted()) {
       if (LEFT_OUT.has(name) || TEMPORARY_FILE.test(name)) continue;
-      if (files.size >= FILES_LIMIT) return;
+      if (files.size >= this.#filesLimit)
+        throw new RunnerError("nothing_to_undo", `The project has more than ${this.#filesLimit} files.`);
       const path = `${prefix}${name}`;
       try {
         const stats = await lstat(directory.at(name));
@@ -180,19 +190,32 @@ export class Checkpoints {
           } finally {
             await inner.handle.close();
           }
-        } else if (stats.isSymbolicLink() || (stats.isFile() && stats.size <= FILE_LIMIT_BYTES)) {
+        } else if (stats.isFile() && stats.size > FILE_LIMIT_BYTES) {
+          const { size, mtimeMs, ino, mode } = stats;
+          files.set(path, {
+            sha256: "",
+            isLink: false,
+            isLarge: true,
+            mode: mode & 0o777,
+            size,
+            mtimeMs,
+            ino,
+          });
+        } else if (stats.isSymbolicLink() || stats.isFile()) {
           const { size, mtimeMs, ino, mode } = stats;
           const known = before?.files.get(path);
           const isKnown =
             known?.mtimeMs === mtimeMs &&
+            !known.isLarge &&
             known.size === size &&
             known.ino === ino &&
             mtimeMs < (before?.at ?? 0) - RACY_MS;
           const isLink = stats.isSymbolicLink();
           const sha256 = isKnown ? known.sha256 : await this.#keep(directory, name, isLink);
-          files.set(path, { sha256, isLink, mode: mode & 0o777, size, mtimeMs, ino });
+          files.set(path, { sha256, isLink, isLarge: false, mode: mode & 0o777, size, mtimeMs, ino });
         }
       } catch (error) {
+        if (error instanceof RunnerError && error.code === "nothing_to_undo") throw error;
         // It went away, or became something else: it is in the next one.
         if (!isSystemError(error, "ENOENT", "ENOTDIR", "ELOOP", "EINVAL", "ENXIO") && !isRunnerRefusal(error))
           throw error;
@@ -235,6 +258,8 @@ export class Checkpoints {
         return;
       }
       const content = await this.#content(wanted.sha256);
+      // Empty by now, or somebody has put something into it: then it stays.
+      await rmdir(directory.at(name)).catch(() => undefined);
       const temporary = temporaryName();
       if (wanted.isLink) await symlink(content.toString(), directory.at(temporary));
       else {
@@ -248,7 +273,10 @@ export class Checkpoints {
         }
       }
       if (user !== null) await lchown(directory.at(temporary), user.uid, user.gid);
-      await rename(directory.at(temporary), directory.at(name));
+      await rename(directory.at(temporary), directory.at(name)).catch(async (error: unknown) => {
+        await rm(directory.at(temporary), { force: true });
+        throw new RunnerError("changed_since", `${path} can't be put back: ${String(error)}`);
+      });
     } finally {
       await place.close();
     }
@@ -318,7 +346,8 @@ async function contentOf(directory: HeldDirectory, name: string): Promise<Buffer
 
 function changedPaths(before: Files, after: Files): string[] {
   const all = new Set([...before.keys(), ...after.keys()]);
-  return [...all].filter((path) => !isSame(before.get(path), after.get(path))).toSorted();
+  const isKept = (path: string): boolean => !before.get(path)?.isLarge && !after.get(path)?.isLarge;
+  return [...all].filter((path) => isKept(path) && !isSame(before.get(path), after.get(path))).toSorted();
 }
 
 function isSame(one: Entry | undefined, other: Entry | undefined): boolean {

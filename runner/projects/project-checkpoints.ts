@@ -111,6 +111,6 @@ function spanOf({ id, span }: Build): { from: number; to: number } {
   if (span !== null) return span;
   throw new RunnerError(
     "nothing_to_undo",
-    `Build ${id} has no checkpoints: it began before there were any, or didn't begin.`,
+    `Build ${id} has no checkpoints: it began before there were any, didn't begin, or the project has too many files.`,
   );
 }
