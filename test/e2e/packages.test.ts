@@ -120,6 +120,8 @@ describe("signalbox runner", () => {
         RUNNER_SHARED_SECRET: RUNNER_SECRET,
         RUNNER_BROKER_URL: `ws://127.0.0.1:${stack.port}/_signalbox/socket`,
         WORKSPACE_ROOT: workspace,
+        // Proved by other tests; here it would be most of what the runner does.
+        RUNNER_CONFINEMENT: "none",
         NODE_ENV: "production",
       },
     });
