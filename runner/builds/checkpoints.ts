@@ -132,7 +132,8 @@ export class Checkpoints {
     for (const path of changedPaths(before, after)) {
       const [wanted, made, current] = [before.get(path), after.get(path), now.get(path)];
       if (isSame(current, wanted)) continue;
-      if (isSame(current, made) || overwrite) restored.push(path);
+      // No checkpoint could hold what would be lost.
+      if (current?.isLarge !== true && (isSame(current, made) || overwrite)) restored.push(path);
       else kept.push(path);
     }
     if (dryRun) return { restored, kept };

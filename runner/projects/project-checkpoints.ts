@@ -25,6 +25,8 @@ export interface CheckpointedProject {
 export class ProjectCheckpoints {
   readonly #options: CheckpointedProject;
   readonly #checkpoints: Checkpoints;
+  /** A sweep must not take away what is being kept. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: CheckpointedProject) {
     this.#options = options;
@@ -34,7 +36,7 @@ export class ProjectCheckpoints {
   /** Null: it can't be taken, which no build fails for. */
   async take(): Promise<number | null> {
     try {
-      return await this.#checkpoints.take();
+      return await this.#inTurn(() => this.#checkpoints.take());
     } catch (error) {
       complain(`project ${this.#options.project}: can't take a checkpoint`, error);
       return null;
@@ -44,7 +46,7 @@ export class ProjectCheckpoints {
   /** Errors: `nothing_to_undo` for a build that has no checkpoints. */
   async diff(build: Build): Promise<BuildDiff> {
     const { from, to } = spanOf(build);
-    return { id: build.id, ...(await this.#checkpoints.diff(from, to)) };
+    return { id: build.id, ...(await this.#inTurn(() => this.#checkpoints.diff(from, to))) };
   }
 
   /** Paths that a build changed. */
@@ -83,9 +85,11 @@ export class ProjectCheckpoints {
         );
       }
     }
-    // What is taken away stays in a checkpoint.
-    await this.#checkpoints.take();
-    const undone = await this.#checkpoints.undo(from, to, { ...how, dryRun: false });
+    const undone = await this.#inTurn(async () => {
+      // What is taken away stays in a checkpoint.
+      await this.#checkpoints.take();
+      return this.#checkpoints.undo(from, to, { ...how, dryRun: false });
+    });
     await build.undone();
     return { id: build.id, ...undone };
   }
@@ -93,7 +97,13 @@ export class ProjectCheckpoints {
   /** Forgets what no build leads to any more. */
   async sweep(): Promise<void> {
     const kept = this.#options.builds().flatMap(({ span }) => (span === null ? [] : [span.from, span.to]));
-    await this.#checkpoints.keepOnly(new Set(kept));
+    await this.#inTurn(() => this.#checkpoints.keepOnly(new Set(kept)));
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined); // its caller is told
+    return done;
   }
 
   async #lastThatChanged(builds: Build[]): Promise<Build | undefined> {

@@ -50,6 +50,19 @@ test("a file above the limit is left as it is, whether it grew or shrank", async
   expect((await readdir(at("."))).sort()).toEqual(["grows", "shrinks"]);
 });
 
+test("a file that is above the limit by now is kept, whatever is asked", async (context) => {
+  const { at, checkpoints } = await project(context);
+  await writeFile(at("file"), "1");
+  const before = await checkpoints.take();
+  await writeFile(at("file"), "2");
+  const after = await checkpoints.take();
+  await truncate(at("file"), 17 * 1024 * 1024);
+  expect(await checkpoints.undo(before, after, { ...HOW, overwrite: true })).toEqual({
+    restored: [],
+    kept: ["file"],
+  });
+});
+
 test("a project with more files than a checkpoint takes has none", async (context) => {
   const { at, checkpoints } = await project(context, 2);
   await writeFile(at("one"), "");
