@@ -243,6 +243,8 @@ export class Build {
     const { agent } = this.#manifest;
     const told: AgentTold = {
       fact: (fact) => {
+        // Its state is a build's last word.
+        if (this.isOver) return;
         this.#writer.write(fact);
         this.#watch?.fact(fact);
         if (fact.type === "usage" && fact.cost !== undefined) this.#work.costs(agent, fact.cost.amount);
