@@ -75,14 +75,14 @@ describeTunnel("WebSockets through the tunnel", (world) => {
 
   test("a flood is held back at its source, and none of it is lost", async () => {
     await collect(world.link);
-    const before = world.runner.residentMiB();
+    const before = world.runner.allocatedMiB();
     const socket = open("/ws");
     await socket.head();
     socket.say("flood 200");
     let most = 0;
     for (let n = 0; n < 200; n += 1) {
       expect((await socket.hear()).bytes.equals(BLOCK)).toBe(true);
-      most = Math.max(most, world.runner.residentMiB());
+      most = Math.max(most, world.runner.allocatedMiB());
     }
     expect(most - before).toBeLessThan(120);
     socket.close(1000);

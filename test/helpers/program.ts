@@ -90,8 +90,20 @@ export function commandOf(guard: number): number {
 }
 
 export function residentMiB(pid: number): number {
+  return memoryMiB(pid, "VmRSS");
+}
+
+/**
+ * What a process has allocated. Without the pages of its executable: how many of those count as resident is the kernel's
+ * choice (40 MiB more for a file that was just written), and every process of that executable shares them.
+ */
+export function allocatedMiB(pid: number): number {
+  return memoryMiB(pid, "RssAnon");
+}
+
+function memoryMiB(pid: number, field: string): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? Number.NaN) / 1024;
+  return Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? Number.NaN) / 1024;
 }
 
 /** Ids of living processes, but for this one, with all of these texts in their environment. */

@@ -6,7 +6,7 @@ import { MARKER_VARIABLE } from "../../runner/processes/environment.ts";
 import { bundleRunner } from "../../scripts/build/runner.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { runnerFile } from "./build-worker.ts";
-import { endNow, processesWith, Program, residentMiB } from "./program.ts";
+import { allocatedMiB, endNow, processesWith, Program, residentMiB } from "./program.ts";
 import { runtimePath } from "./runtimes.ts";
 import { RUNNER_SECRET, until, type TestStack } from "./stack.ts";
 
@@ -164,6 +164,10 @@ export class RunnerProcess {
 
   residentMiB(): number {
     return residentMiB(this.program.pid);
+  }
+
+  allocatedMiB(): number {
+    return allocatedMiB(this.program.pid);
   }
 
   /** Of the hasty one only: what is in use after a full collection. */
