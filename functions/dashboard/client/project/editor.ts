@@ -91,6 +91,7 @@ export function openEditor(host: HTMLElement, { path, text, onChange, onSave }: 
         languageOf(path),
         EditorView.contentAttributes.of({ "aria-label": `Contents of ${path}` }),
         EditorState.allowMultipleSelections.of(true),
+        overSelection,
         // Tab indents; Escape and then Tab leaves.
         keymap.of([
           { key: "Mod-s", run: save, preventDefault: true },
@@ -123,6 +124,20 @@ export function openEditor(host: HTMLElement, { path, text, onChange, onSave }: 
     close: () => view.destroy(),
   };
 }
+
+/** Where Chromium types over a selection, it keeps the look by a style attribute, which our CSP refuses and reports. */
+const overSelection = EditorView.domEventHandlers({
+  beforeinput(event, view) {
+    const { state, composing } = view;
+    if (event.inputType !== "insertText" || event.data === null || composing) return false;
+    if (state.selection.ranges.every(({ empty }) => empty)) return false;
+    event.preventDefault();
+    view.dispatch(
+      state.update(state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true }),
+    );
+    return true;
+  },
+});
 
 function languageOf(path: string): Extension {
   const ending = /\.([^./]+)$/.exec(path)?.[1]?.toLowerCase() ?? "";
