@@ -18,7 +18,11 @@ import { fileChanges } from "./file-changes.ts";
 import { MATCHES_LIMIT, searchFiles } from "./file-search.ts";
 import type { ProjectManager } from "./project-manager.ts";
 
-const newFile = z.strictObject({ content: z.string(), encoding: z.enum(["utf8", "base64"]) });
+const newFile = z.strictObject({
+  content: z.string(),
+  encoding: z.enum(["utf8", "base64"]),
+  replaces: z.string().nullable().optional(),
+});
 
 const newRemote = z.strictObject({
   remote: z.string().min(1).max(REMOTE_LIMIT).nullable(),
@@ -63,8 +67,8 @@ export function workspaceRoutes(
     },
     "PUT projects/*/file": async (request, url, [, slug = ""]) => {
       const { files } = projects.forChange(slug);
-      const { content, encoding } = await parseBody(request, newFile, CONTROL_MESSAGE_LIMIT_BYTES);
-      return { status: 200, body: await files.write(pathOf(url), content, encoding) };
+      const { content, encoding, replaces } = await parseBody(request, newFile, CONTROL_MESSAGE_LIMIT_BYTES);
+      return { status: 200, body: await files.write(pathOf(url), content, encoding, replaces) };
     },
     "DELETE projects/*/file": async (_request, url, [, slug = ""]) => ({
       status: 200,
