@@ -83,17 +83,26 @@ export class ProjectManager {
     throw new RunnerError("project_not_found", `There is no project ${slug} on this runner.`);
   }
 
-  /** Errors: `draining`. */
-  forNewWork(slug: string): Project {
+  /** Errors: `draining`, and those of {@link change}. */
+  async newWork<T>(slug: string, work: (project: Project) => Promise<T>): Promise<T> {
     this.#refuseNew();
-    return this.forChange(slug);
+    return this.change(slug, work);
   }
 
-  /** Errors: `project_busy` while it is being moved. */
-  forChange(slug: string): Project {
+  /** A move or a rename waits for it. Errors: `project_busy` while one of these is under way. */
+  async change<T>(slug: string, work: (project: Project) => Promise<T>): Promise<T> {
     const project = this.get(slug);
-    if (!project.isHeld) return project;
-    throw new RunnerError("project_busy", `Project ${slug} is being moved to another runner.`);
+    return project.change(() => work(project));
+  }
+
+  /** Doesn't wait for it: how it went is in the state. Errors: `draining`, `project_busy`. */
+  startServer(slug: string, isVisit: boolean): ProjectView {
+    this.#refuseNew();
+    const project = this.get(slug);
+    project.refuseHeld();
+    const { devServer } = project;
+    if (!isVisit || devServer.mayWake) devServer.ensure().catch(() => undefined);
+    return project.view;
   }
 
   /** Gives it another slug. Errors: `project_exists`, `project_busy`, `project_not_found`. */
@@ -102,12 +111,12 @@ export class ProjectManager {
       const known = this.#projects.get(next);
       // A repeat, whose first answer was lost.
       if (known !== undefined && !this.#projects.has(slug)) return known.view;
-      const project = this.forNewWork(slug);
+      this.#refuseNew();
+      const project = this.get(slug);
       if (slug === next) return project.view;
       if (known !== undefined || (await this.#parts.workspaces.list()).includes(next))
         throw new RunnerError("project_exists", `There is a project ${next} on this runner.`, "slug");
-      if (project.isBusy)
-        throw new RunnerError("project_busy", `A build of ${slug} is under way: wait for it, or cancel it.`);
+      project.refuseHeld();
       const manifest = { ...(await project.leave()), slug: next };
       this.#projects.delete(slug);
       // From here on a runner that is killed goes on with it at its next start.
