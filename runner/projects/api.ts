@@ -32,6 +32,7 @@ const newBuild = z.strictObject({
   limits: buildLimits.optional(),
 });
 const newUndo = z.strictObject({ build: z.string().nullable(), changed: z.enum(changedSince) });
+const creationOf = (url: URL): string | null => url.searchParams.get("creation");
 const cancellation = z.strictObject({ by: z.string() });
 const newAnswer = z.strictObject({ option: z.string().nullable(), by: z.string() });
 
@@ -47,16 +48,16 @@ export function projectRoutes(
     throw new RunnerError("invalid_request", issue?.message ?? "The body is wrong.", issue?.path.join("."));
   };
   return {
-    "PUT projects/*": async (request, _url, [, slug = ""]) => ({
+    "PUT projects/*": async (request, url, [, slug = ""]) => ({
       status: 200,
-      body: await projects.put(slug, await body(request, newProject)),
+      body: await projects.put(slug, { ...(await body(request, newProject)), creation: creationOf(url) }),
     }),
     "GET projects/*": async (_request, _url, [, slug = ""]) => ({
       status: 200,
       body: projects.get(slug).view,
     }),
-    "DELETE projects/*": async (_request, _url, [, slug = ""]) => {
-      await projects.remove(slug);
+    "DELETE projects/*": async (_request, url, [, slug = ""]) => {
+      await projects.remove(slug, creationOf(url));
       return { status: 200, body: { removed: true } };
     },
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {

@@ -172,6 +172,10 @@ export class Project implements BuildWork {
     return this.#git;
   }
 
+  get creation(): string | null {
+    return this.#manifest.creation;
+  }
+
   get view(): ProjectView {
     const { slug, name, agent, framework, createdAt } = this.#manifest;
     const builds = [...this.#builds.values()].map((build) => this.shown(build));
