@@ -102,7 +102,7 @@ async function copy(
 ): Promise<void> {
   const archive = await streamOfProject(
     { env, runnerId: from },
-    workspacePaths.export(slug),
+    workspacePaths.exportWhole(slug),
     AbortSignal.timeout(FILL_WAIT_MS),
   );
   if (archive.body === null) throw new Problem("runner_failed", `Runner ${from} packed nothing of ${slug}.`);

@@ -13,7 +13,7 @@ import type { Route } from "../deployments/api-route.ts";
 import { BRANCH_PATTERN } from "../git/remote.ts";
 import { RunnerError } from "../runner-error.ts";
 import { newVariables } from "./env-store.ts";
-import { exportProject } from "./export-project.ts";
+import { exportProject, exportWhole } from "./export-project.ts";
 import { fileChanges } from "./file-changes.ts";
 import { MATCHES_LIMIT, searchFiles } from "./file-search.ts";
 import type { ProjectGit } from "./project-git.ts";
@@ -94,12 +94,12 @@ export function workspaceRoutes(
       ending.addEventListener("abort", () => stream.destroy(), { once: true });
       return { status: 200, body: null, headers: { "content-type": "text/event-stream" }, stream };
     },
-    "GET projects/*/export": async (_request, _url, [, slug = ""]) => ({
-      status: 200,
-      body: null,
-      headers: { "content-type": "application/gzip" },
-      stream: exportProject(projects.get(slug).directory),
-    }),
+    "GET projects/*/export": async (_request, url, [, slug = ""]) => {
+      const { directory } = projects.get(slug);
+      const isWhole = url.searchParams.get("whole") === "1";
+      const stream = isWhole ? await exportWhole(directory) : exportProject(directory);
+      return { status: 200, body: null, headers: { "content-type": "application/gzip" }, stream };
+    },
     "POST projects/*/hold": async (request, _url, [, slug = ""]) => {
       const { held } = await parseBody(request, hold);
       return { status: 200, body: await projects.get(slug).hold(held) };
