@@ -40,6 +40,9 @@ export const runnerPaths = {
     `/deployments/${key}/restart?request=${encodeURIComponent(request)}`,
   /** PUT {@link NewProject}, GET → {@link ProjectView}; DELETE → {@link Removed}. */
   project: (slug: string) => `/projects/${slug}`,
+  /** The same PUT and DELETE, for the project of one creation alone: of another one, PUT is `project_exists` and DELETE does nothing. */
+  createdProject: (slug: string, creation: string) =>
+    `/projects/${slug}?creation=${encodeURIComponent(creation)}`,
   /** POST {@link NewBuild} → {@link BuildView}. A repeat with the same id is one build. */
   builds: (slug: string) => `/projects/${slug}/builds`,
   /** GET → {@link BuildView}. */
