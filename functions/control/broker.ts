@@ -109,7 +109,11 @@ async function joinRunner(request: Request, { config, env }: ControlContext): Pr
   const stream = /^[1-9]\d{0,9}$/.exec(searchParams.get("stream") ?? "")?.[0];
   if (stream === undefined || request.headers.get("upgrade")?.toLowerCase() !== "websocket")
     return json({ error: "This address takes a runner's WebSockets only." }, 426);
-  return fetchHub(env, { kind: "join", ...login, stream: Number(stream) }, { headers: { upgrade: "websocket" } });
+  return fetchHub(
+    env,
+    { kind: "join", ...login, stream: Number(stream) },
+    { headers: { upgrade: "websocket" } },
+  );
 }
 
 /** The runner is enrolled by then, so a store that is away only costs the entry; the record keeps when it was. */

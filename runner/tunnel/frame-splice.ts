@@ -64,7 +64,9 @@ export class FrameSplice extends Transform {
     payload.writeUInt16BE(code, 0);
     text.copy(payload, 2);
     // A key of zeros: the payload is ours.
-    this.push(Buffer.concat([Buffer.from([0x80 | CLOSE_OPCODE, 0x80 | payload.length, 0, 0, 0, 0]), payload]));
+    this.push(
+      Buffer.concat([Buffer.from([0x80 | CLOSE_OPCODE, 0x80 | payload.length, 0, 0, 0, 0]), payload]),
+    );
     this.push(null);
     return true;
   }
@@ -118,7 +120,8 @@ export class FrameSplice extends Transform {
         written += this.#begin(out, written);
     }
     // What is kept while it waits shall not be three times as large.
-    if (written > 0) this.push(written * 2 < out.length ? Buffer.from(out.subarray(0, written)) : out.subarray(0, written));
+    if (written > 0)
+      this.push(written * 2 < out.length ? Buffer.from(out.subarray(0, written)) : out.subarray(0, written));
     if (!this.#isTooBig) return;
     this.sayClose(TOO_BIG, "message too big");
     this.emit("closing");

@@ -46,8 +46,18 @@ export class JoinedSocket {
     this.#options = options;
     const { visitor, app, masks } = options;
     const messageLimitBytes = WEBSOCKET_MESSAGE_LIMIT_BYTES;
-    this.#toVisitor = new FrameSplice({ masks, messageLimitBytes, pace: FROM_APP, vanishedCode: closeCodes.internal });
-    this.#toApp = new FrameSplice({ masks: false, messageLimitBytes, pace: FROM_VISITOR, vanishedCode: null });
+    this.#toVisitor = new FrameSplice({
+      masks,
+      messageLimitBytes,
+      pace: FROM_APP,
+      vanishedCode: closeCodes.internal,
+    });
+    this.#toApp = new FrameSplice({
+      masks: false,
+      messageLimitBytes,
+      pace: FROM_VISITOR,
+      vanishedCode: null,
+    });
     this.#pass(app, this.#toVisitor, visitor);
     this.#pass(visitor, this.#toApp, app);
     visitor.on("drain", () => (this.#takenAt = performance.now()));
