@@ -3,6 +3,7 @@
  * See PROTOCOL.md, section 5.
  */
 
+import type { RunnerAgents } from "./agents.ts";
 import type { BuildDiff, BuildView, ProjectView, UndoView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
@@ -59,6 +60,8 @@ export const runnerPaths = {
   devServer: (slug: string) => `/projects/${slug}/dev-server`,
   /** The same POST for a visitor, who starts one that has just crashed only after a while. */
   visitedDevServer: (slug: string) => `/projects/${slug}/dev-server?by=visit`,
+  /** GET → {@link RunnerAgents}. */
+  agents: "/agents",
   /** GET → {@link RunnerStatus}. */
   status: "/status",
 } as const;
@@ -222,6 +225,7 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "POST projects/*/dev-server": ProjectView;
   "DELETE projects/*/dev-server": ProjectView;
   "GET projects/*/logs": HostedLogPage;
+  "GET agents": RunnerAgents;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;

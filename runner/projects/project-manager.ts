@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import type { AgentView } from "../../functions/protocol/agents.ts";
 import type { ProjectView } from "../../functions/protocol/builds.ts";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { projectService } from "../../functions/protocol/runner-api.ts";
@@ -42,6 +43,11 @@ export class ProjectManager {
       await manager.#resume(slug).catch((error: unknown) => complain(`project ${slug} is skipped`, error));
     }
     return manager;
+  }
+
+  /** What this runner can start. */
+  get agents(): AgentView[] {
+    return this.#parts.agents.view;
   }
 
   /**

@@ -19,7 +19,11 @@ import { MATCHES_LIMIT, searchFiles } from "./file-search.ts";
 import type { ProjectGit } from "./project-git.ts";
 import type { ProjectManager } from "./project-manager.ts";
 
-const newFile = z.strictObject({ content: z.string(), encoding: z.enum(["utf8", "base64"]) });
+const newFile = z.strictObject({
+  content: z.string(),
+  encoding: z.enum(["utf8", "base64"]),
+  replaces: z.string().nullable().optional(),
+});
 
 const newRemote = z.strictObject({
   remote: z.string().min(1).max(REMOTE_LIMIT).nullable(),
@@ -72,8 +76,10 @@ export function workspaceRoutes(
       return { status: 200, body: await projects.get(slug).files.read(pathOf(url), encoding ?? undefined) };
     },
     "PUT projects/*/file": async (request, url, [, slug = ""]) => {
-      const { content, encoding } = await parseBody(request, newFile, CONTROL_MESSAGE_LIMIT_BYTES);
-      const written = await projects.change(slug, ({ files }) => files.write(pathOf(url), content, encoding));
+      const { content, encoding, replaces } = await parseBody(request, newFile, CONTROL_MESSAGE_LIMIT_BYTES);
+      const written = await projects.change(slug, ({ files }) =>
+        files.write(pathOf(url), content, encoding, replaces),
+      );
       return { status: 200, body: written };
     },
     "DELETE projects/*/file": async (_request, url, [, slug = ""]) => ({
