@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
@@ -50,6 +50,8 @@ export async function startRunner(
   options: RunnerOptions = {},
 ): Promise<RunnerProcess> {
   const home = await mkdtemp(join(options.parent ?? tmpdir(), "signalbox-runner-"));
+  // Guests with users of their own have to get to their directories.
+  await chmod(home, 0o711);
   const runner = new RunnerProcess(broker, options, home);
   try {
     await runner.start();
@@ -99,7 +101,7 @@ export class RunnerProcess {
         HEALTH_PORT: "0",
         // The apps for tests are programs of this project.
         // What keeps guests has tests of its own; what they share with a test (files, /tmp) is simpler without.
-        // SIGNALBOX_TEST_CONFINEMENT=sandbox runs a file at that level.
+        // SIGNALBOX_TEST_CONFINEMENT=sandbox runs a file at that level, and the soak runs them at each.
         RUNNER_CONFINEMENT: process.env["SIGNALBOX_TEST_CONFINEMENT"] ?? "none",
         RUNNER_GUEST_PATHS: projectRoot,
         TEST_SERVICES: JSON.stringify(services),
