@@ -7,6 +7,7 @@ import { bundleRunner } from "../../scripts/build/runner.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { runnerFile } from "./build-worker.ts";
 import { allocatedMiB, endNow, processesWith, Program, residentMiB } from "./program.ts";
+import { TEST_LEVEL } from "./test-level.ts";
 import { runtimePath } from "./runtimes.ts";
 import { RUNNER_SECRET, until, type TestStack } from "./stack.ts";
 
@@ -101,8 +102,7 @@ export class RunnerProcess {
         HEALTH_PORT: "0",
         // The apps for tests are programs of this project.
         // What keeps guests has tests of its own; what they share with a test (files, /tmp) is simpler without.
-        // SIGNALBOX_TEST_CONFINEMENT=sandbox runs a file at that level, and the soak runs them at each.
-        RUNNER_CONFINEMENT: process.env["SIGNALBOX_TEST_CONFINEMENT"] ?? "none",
+        RUNNER_CONFINEMENT: TEST_LEVEL ?? "none",
         RUNNER_GUEST_PATHS: projectRoot,
         TEST_SERVICES: JSON.stringify(services),
         ...this.#options.env,
