@@ -79,7 +79,7 @@ const attacks = {
       stdio: "ignore",
     });
   },
-  disk: () => void fs.appendFile("filler", Buffer.alloc(1024 * 1024), () => undefined),
+  disk: () => fs.appendFile("filler", Buffer.alloc(1024 * 1024), () => undefined),
   inodes() {
     for (let n = 0; n < 50; n += 1) fs.writeFileSync(`inode-${process.hrtime.bigint()}`, "");
   },
