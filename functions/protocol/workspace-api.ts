@@ -30,6 +30,8 @@ export const workspacePaths = {
   gitAct: (slug: string, act: "init" | "commit" | "push" | "sync") => `/projects/${slug}/git/${act}`,
   /** GET → a gzipped tar. */
   export: (slug: string) => `/projects/${slug}/export`,
+  /** The same, refused if anything of it can't be packed. */
+  exportWhole: (slug: string) => `/projects/${slug}/export?whole=1`,
   /** POST {@link Hold} → {@link Belongings}, once nothing of it runs. */
   hold: (slug: string) => `/projects/${slug}/hold`,
   /** POST {@link NewSlug} → {@link ProjectView}, also when it has that slug already. */
