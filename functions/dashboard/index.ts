@@ -50,7 +50,7 @@ export async function serveDashboard(
   }
   if (path === "/_signalbox") return redirect(308, HOME);
   if (path === `${HOME}sign-in`) return redirect(302, HOME);
-  if (VIEW.test(path)) return document(await framePage(frameFor(context)), 200);
+  if (VIEW.test(path)) return withPreviews(document(await framePage(frameFor(context)), 200), visit);
   const asset = Object.hasOwn(ASSETS, path) ? ASSETS[path] : undefined;
   if (asset === undefined) throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
   const response = answer(asset, 200, path.endsWith(".css") ? "text/css" : "text/javascript");
@@ -133,6 +133,20 @@ const guards = {
 
 function document(html: string, status: number): Response {
   return answer(html, status, "text/html");
+}
+
+/**
+ * Lets a view show previews in a frame, and nothing else. They aren't asked to say that they may be embedded, so the page
+ * can't demand that of all it embeds; its policy names the only thing that it does embed.
+ */
+function withPreviews(response: Response, { url, context: { config } }: Visit): Response {
+  if (config.previewDomain === null) return response;
+  const { headers } = response;
+  const port = url.port === "" ? "" : `:${url.port}`;
+  const frames = `; frame-src ${url.protocol}//*.${config.previewDomain}${port}`;
+  headers.set("content-security-policy", guards["content-security-policy"] + frames);
+  headers.delete("cross-origin-embedder-policy");
+  return response;
 }
 
 function answer(body: string, status: number, type: string): Response {
