@@ -18,6 +18,8 @@ export async function openDashboard(
   browser: Browser,
   stack: TestStack,
   options: Parameters<Browser["newContext"]>[0] = {},
+  /** Where its pages may send requests, beside their own origin. */
+  elsewhere = /^data:/,
 ): Promise<Watched> {
   const context = await browser.newContext(options);
   const complaints: string[] = [];
@@ -31,7 +33,7 @@ export async function openDashboard(
     });
     page.on("request", (request) => {
       const url = request.url();
-      if (!url.startsWith(`${origin}/`) && !url.startsWith("data:")) complaints.push(`a request to ${url}`);
+      if (!url.startsWith(`${origin}/`) && !elsewhere.test(url)) complaints.push(`a request to ${url}`);
     });
     page.on("dialog", (dialog) => {
       complaints.push(`a dialog: ${dialog.message()}`);
@@ -49,11 +51,11 @@ export async function signIn(page: Page, stack: TestStack, path = ""): Promise<v
 }
 
 /** Presses Tab until something has the focus, as somebody without a mouse does. */
-export async function tabTo(page: Page, target: Locator): Promise<void> {
+export async function tabTo(page: Page, target: Locator, key = "Tab"): Promise<void> {
   await target.waitFor();
   for (let presses = 0; presses < 80; presses++) {
     if (await target.evaluate((element) => element === element.ownerDocument.activeElement)) return;
-    await page.keyboard.press("Tab");
+    await page.keyboard.press(key);
   }
   throw new Error(`Tab never reaches ${String(target)}.`);
 }
@@ -81,7 +83,7 @@ const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 export async function expectAccessible(page: Page): Promise<void> {
   await page.evaluate(await readFile(axe, "utf8"));
   const violations = (await page.evaluate(
-    `axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+    `axe.run(document, { resultTypes: ["violations"], iframes: false }).then(({ violations }) => violations
        .filter(({ impact }) => impact === "serious" || impact === "critical")
        .map(({ id, nodes }) => id + ": " + nodes.map(({ target }) => target.join(" ")).join(", ")))`,
   )) as string[];
