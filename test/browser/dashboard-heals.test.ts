@@ -54,11 +54,11 @@ test("the store goes away and comes back: the page says that it is the store, an
   await page.getByRole("heading", { name: "shop" }).waitFor();
   await front.setMode("refuse");
   await page.getByRole("link", { name: "shop", exact: true }).click();
-  await page.getByText(/^The store/).waitFor();
+  await page.getByText(/^State store: /).waitFor();
   expect(await page.getByText(/^You are disconnected/).count()).toBe(0);
   await front.setMode("ok");
   await page.getByRole("tab", { name: "Deployments" }).waitFor();
-  await page.getByText(/^The store/).waitFor({ state: "detached" });
+  await page.getByText(/^State store: /).waitFor({ state: "detached" });
   expect(complaints).toEqual([]);
   await context.close();
 });
