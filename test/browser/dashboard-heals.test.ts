@@ -27,7 +27,7 @@ test("the Worker goes away and comes back: the page says so, keeps what was type
   await page.goto(`${stack.dashboard}apps/shop/configuration`);
   await page.getByLabel("Longest drain").fill("1234");
   await stack.kill();
-  await page.getByText(/^You are disconnected from Signalbox since/).waitFor();
+  await page.getByText(/^You are disconnected: Signalbox hasn't answered/).waitFor();
   await page.getByRole("button", { name: "Save" }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByRole("button", { name: "Save" }).click();
