@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { onUpstash, type UpstashStack } from "../helpers/both-stores.ts";
 import { openDashboard, signIn } from "../helpers/dashboard.ts";
 import { putApp } from "../helpers/deploy.ts";
+import { deployTunnelApp } from "../helpers/runner-deployments.ts";
 import { startRunner } from "../helpers/runner.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";
 import { OPERATOR_NAME } from "../helpers/stack.ts";
@@ -24,7 +25,6 @@ test("the Worker goes away and comes back: the page says so, keeps what was type
   const { stack } = world;
   const { context, page, complaints } = await openDashboard(browser, stack);
   await signIn(page, stack, "apps/shop/configuration");
-  await page.goto(`${stack.dashboard}apps/shop/configuration`);
   await page.getByLabel("Longest drain").fill("1234");
   await stack.kill();
   await page.getByText(/^You are disconnected: Signalbox hasn't answered/).waitFor();
@@ -66,15 +66,24 @@ test("the store goes away and comes back: the page says that it is the store, an
 test("a runner goes away and comes back: it is the runner, and not the reader", async () => {
   const { stack } = world;
   const runner = await startRunner(stack, { id: "cellar" });
+  await putApp(stack, "hosted", { contract: "none" });
+  await deployTunnelApp(stack, runner, "hosted", "v1");
   const { context, page } = await openDashboard(browser, stack);
-  await signIn(page, stack, "runners");
-  await page.goto(`${stack.dashboard}runners/cellar`);
+  await signIn(page, stack, "runners/cellar");
   await page.getByText("Last heard of").waitFor();
   await runner.kill();
   await page.getByText("This runner is away.").waitFor();
   expect(await page.getByText(/^You are disconnected/).count()).toBe(0);
   await runner.start();
   await page.getByText("This runner is away.").waitFor({ state: "detached" });
+
+  await page.getByRole("link", { name: "hosted v1" }).click();
+  await page.getByRole("link", { name: "← hosted" }).click();
+  await page.getByText("100 % of new visitors").waitFor();
+  await runner.kill();
+  await page.getByText("Nobody reaches it: its runner cellar is away").waitFor();
+  await runner.start();
+  await page.getByText("Nobody reaches it").waitFor({ state: "detached" });
   await context.close();
   await runner.remove();
 });

@@ -89,8 +89,7 @@ test.each([
   ["a runner in the list", "runners", "liar"],
 ])("%s from somebody hostile is text", async (_name, path, words) => {
   const { context, page, complaints } = await openDashboard(browser, stack);
-  await signIn(page, stack);
-  await page.goto(stack.dashboard + path);
+  await signIn(page, stack, path);
   await page.getByText(words).first().waitFor();
   await expectTextOnly(page);
   expect(complaints).toEqual([]);
@@ -99,8 +98,7 @@ test.each([
 
 test("lines of a log are text, without the terminal's orders in them", async () => {
   const { context, page, complaints } = await openDashboard(browser, stack);
-  await signIn(page, stack);
-  await page.goto(`${stack.dashboard}apps/shop/deployments/v1`);
+  await signIn(page, stack, "apps/shop/deployments/v1");
   await page.getByRole("tab", { name: "Log" }).click();
   await page.getByRole("log").getByText("said the log").first().waitFor();
   const log = (await page.getByRole("log").textContent()) ?? "";
