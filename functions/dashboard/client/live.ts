@@ -4,7 +4,7 @@ import { ApiProblem, follow } from "./api.ts";
 /** A list that many changes touch is loaded at most this often. */
 const RELOAD_EVERY_MS = 1_000;
 
-/** `app:shop`, `runner:ID`, `project:SLUG`, `janitor`; `app:*` is any app. */
+/** `app:shop`, `runner:ID`, `project:SLUG`, `janitor`, `tokens`; `app:*` is any app. */
 export type Topic = string;
 
 /** The one stream of changes that a page holds, while somebody in it looks. */
