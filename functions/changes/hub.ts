@@ -10,7 +10,7 @@ const KEEP_ALIVE_MS = 15_000;
 export class ChangeHub extends DurableObject {
   readonly #readers = new Set<Reader>();
 
-  /** `app:shop`, `runner:ID`, `project:SLUG`, `janitor`. */
+  /** `app:shop`, `runner:ID`, `project:SLUG`, `janitor`, `tokens`. */
   async tell(topic: string): Promise<void> {
     for (const reader of this.#readers) reader.tell(topic);
   }

@@ -50,7 +50,7 @@ export async function serveDashboard(
   }
   if (path === "/_signalbox") return redirect(308, HOME);
   if (path === `${HOME}sign-in`) return redirect(302, HOME);
-  if (VIEW.test(path)) return withPreviews(document(await framePage(frameFor(context)), 200), visit);
+  if (VIEW.test(path)) return withPreviews(document(await framePage(frameFor(url, context)), 200), visit);
   const asset = Object.hasOwn(ASSETS, path) ? ASSETS[path] : undefined;
   if (asset === undefined) throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
   const response = answer(asset, 200, path.endsWith(".css") ? "text/css" : "text/javascript");
@@ -81,7 +81,7 @@ async function signIn({ request, url, context, signIns }: Visit): Promise<Respon
       refuseLogin(clientAddress(request, context.config) ?? "", "That isn't the control token.");
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      return document(await framePage({ ...frameFor(context), error: error.message }), error.status);
+      return document(await framePage({ ...frameFor(url, context), error: error.message }), error.status);
     }
   }
   const { cookie, key } = await startSignIn(signIns, origin.startsWith("https:"));
@@ -103,12 +103,12 @@ async function signOut({ request, url, context, signIns }: Visit): Promise<Respo
   return response;
 }
 
-function frameFor({ config: { operatorHost, appDomain } }: ControlContext): Frame {
+function frameFor({ hostname }: URL, { config: { operatorHost, appDomain } }: ControlContext): Frame {
   const notice =
     operatorHost !== null
       ? ""
       : "OPERATOR_HOST is not set, so the dashboard is on every host that no app answers for. Set it to a host that no app ever had.";
-  return { notice, appDomain };
+  return { notice, isLocal: hostname.endsWith("localhost"), appDomain };
 }
 
 function isRead(request: Request): boolean {

@@ -6,6 +6,8 @@ type Html = ReturnType<typeof html>;
 export interface Frame {
   /** For everybody who comes here. */
   notice: string;
+  /** Whether this is the stack of `npm start`. */
+  isLocal: boolean;
   /** `NAME.<appDomain>` is app NAME. */
   appDomain: string | null;
   /** Why the sign-in failed. */
@@ -14,7 +16,13 @@ export interface Frame {
 }
 
 /** The same for everybody: the script shows the form, or the dashboard to who is signed in. */
-export async function framePage({ notice, appDomain, error = "", head = html`` }: Frame): Promise<string> {
+export async function framePage({
+  notice,
+  isLocal,
+  appDomain,
+  error = "",
+  head = html``,
+}: Frame): Promise<string> {
   const page = await html`<!doctype html>
     <html lang="en">
       <head>
@@ -38,7 +46,11 @@ export async function framePage({ notice, appDomain, error = "", head = html`` }
             ${error === "" ? "" : html`<p class="bad" role="alert">${error}</p>`}
           </form>
           <p class="quiet">
-            On the local stack it is <code>controlToken</code> in <code>.signalbox/local.json</code>.
+            ${
+              isLocal
+                ? html`It is <code>controlToken</code> in <code>.signalbox/local.json</code>.`
+                : html`It is the Worker's secret <code>CONTROL_TOKEN</code>.`
+            }
           </p>
         </main>
         <div id="dashboard" data-app-domain="${appDomain ?? ""}"></div>
@@ -51,5 +63,5 @@ export async function framePage({ notice, appDomain, error = "", head = html`` }
 /** Hands the key of the new sign-in to the script, which goes on to the dashboard. */
 export function startedPage(key: string): Promise<string> {
   const head = html`<meta name="signalbox-sign-in-key" content="${key}" />`;
-  return framePage({ notice: "", appDomain: null, head });
+  return framePage({ notice: "", isLocal: false, appDomain: null, head });
 }

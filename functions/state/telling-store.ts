@@ -5,6 +5,7 @@ const TOPICS: Record<string, (id: string) => string> = {
   runner: (id) => `runner:${id}`,
   project: (id) => `project:${id}`,
   janitor: () => "janitor",
+  token: () => "tokens",
 };
 
 /** Makes a store tell the topic of each change that it has carried out. */

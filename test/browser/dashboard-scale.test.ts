@@ -39,7 +39,7 @@ beforeAll(async () => {
     await commitDocument(world.store, document, 0, { author, details: {}, isDefault: false });
   }
   for (let n = 0; n < RUNNERS; n++) await writeRunner(world.store, newRunner(runnerId(n), now), 1);
-  runner = await startRunner(world.stack, { id: "writer" });
+  runner = await startRunner(world.stack, { id: "writer", env: { RUNNER_GUEST_LOG: "67108864" } });
 });
 
 afterAll(async () => {
@@ -114,9 +114,9 @@ async function scroll(page: Page): Promise<void> {
 
 scale("500 deployments of 10 apps are smooth to look at while they change", async () => {
   const { page, context } = await openDashboard(browser, world.stack);
-  await signIn(page, world.stack);
+  await signIn(page, world.stack, "tokens");
   await measured(page, "the list of 10 apps with 500 deployments", async () => {
-    await page.reload();
+    await page.getByRole("link", { name: "Apps" }).click();
     await page.getByRole("heading", { name: "app-9" }).waitFor();
     await scroll(page);
   });
@@ -131,10 +131,9 @@ scale("500 deployments of 10 apps are smooth to look at while they change", asyn
 
 scale("1,000 runners are smooth to look at, to search and while they change", async () => {
   const { page, context } = await openDashboard(browser, world.stack);
-  await signIn(page, world.stack, "runners");
-  await page.goto(`${world.stack.dashboard}runners`);
+  await signIn(page, world.stack, "tokens");
   await measured(page, "the list of 1,000 runners, scrolled", async () => {
-    await page.reload();
+    await page.getByRole("link", { name: "Runners" }).click();
     await page.getByText("1000 offline").waitFor();
     await scroll(page);
   });
@@ -169,6 +168,8 @@ scale("a log of 100,000 lines is smooth to read", async () => {
   await measured(page, `a log of ${LINES} lines as it comes, scrolled`, async () => {
     await page.getByRole("tab", { name: "Log" }).click();
     await page.getByText(`line ${LINES} `).waitFor({ timeout: 120_000 });
+    const tall = await page.getByRole("log").evaluate((box) => box.scrollHeight);
+    expect(tall).toBeGreaterThanOrEqual(LINES * 20);
     await page.getByRole("log").hover();
     for (let step = 0; step < 40; step++) {
       await page.mouse.wheel(0, -2_000);

@@ -140,7 +140,7 @@ test("without a mouse: a version is rolled out, drained, rolled back to, tried o
     await tabTo(page, dialog.getByLabel("Share of new visitors, in percent"));
     await page.keyboard.press("Control+a");
     await page.keyboard.type("25");
-    expect(await dialog.textContent()).toContain("25 % of new visitors get v2, the others v1.");
+    await dialog.getByText("25 % of new visitors get v2, the others v1.").waitFor();
     await press(page, "Canary", dialog);
     await version(page, "v2").getByText("25 % of new visitors").waitFor();
     await version(page, "v1").getByText("75 % of new visitors").waitFor();
@@ -245,7 +245,7 @@ test("without a mouse: the janitor says why, and an access token is made, used a
   await inDashboard(async ({ page }) => {
     await signIn(page, stack, "janitor");
     expect(await confirm(page, "Run now")).toContain("deletes those that nobody is on");
-    await page.getByText(/^Ran \d+ s ago\.$/).waitFor();
+    await page.getByText(/Ran \d+ s ago/).waitFor();
     await press(page, "Dry run");
     await page.getByRole("heading", { name: "Dry run: what it would do" }).waitFor();
     await expectAccessible(page);

@@ -72,6 +72,8 @@ test.each<[string, () => Promise<OpenStack>]>([
   // Once for its record, and again for its build.
   await next(one, changed("project:page"));
   await next(other, changed("project:page"));
+  await stack.api("POST", "/tokens", { name: "ci", scopes: ["read"] });
+  await next(one, changed("tokens"));
   await stack.api("DELETE", "/apps/shop");
   await next(one, changed("app:shop"));
 });

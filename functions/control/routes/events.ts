@@ -12,7 +12,7 @@ export const read = createRoute({
   method: "get",
   path: "/events",
   summary:
-    "What changes, as server-sent events: `changed` with `{topic}`, one of app:NAME, runner:ID, project:SLUG and janitor; " +
+    "What changes, as server-sent events: `changed` with `{topic}`, one of app:NAME, runner:ID, project:SLUG, janitor and tokens; " +
     "with `watch` also `watched`, every 2 s, what no change tells of",
   request: {
     query: z.object({

@@ -108,8 +108,8 @@ export interface FollowOptions {
   signal: AbortSignal;
   /** Events up to this one are known. */
   after?: string;
-  /** Called when the stream is there, and when it breaks. */
-  onState?: (state: "open" | "broken") => void;
+  /** Called when the stream is there, and when it breaks; with a problem where Signalbox answered, and refused it. */
+  onState?: (state: "open" | "broken", problem: ApiProblem | null) => void;
 }
 
 /**
@@ -127,13 +127,14 @@ export async function follow(
     const attempt = new AbortController();
     const stop = (): void => attempt.abort();
     signal.addEventListener("abort", stop);
+    let problem: ApiProblem | null = null;
     let silence = setTimeout(stop, SILENCE_LIMIT_MS);
     try {
       const headers: Record<string, string> = { accept: "text/event-stream" };
       if (last !== undefined) headers["last-event-id"] = last;
       const answer = await send(path, { headers, signal: attempt.signal });
       if (answer.status === 204 || answer.body === null) return;
-      onState?.("open");
+      onState?.("open", null);
       const bytes = answer.body.pipeThrough(
         new TransformStream<Uint8Array, BufferSource>({
           transform(chunk, controller) {
@@ -152,14 +153,16 @@ export async function follow(
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiProblem && error.status >= 400 && error.status < 500 && error.status !== 429)
-        throw error;
+      if (error instanceof ApiProblem) {
+        if (error.status >= 400 && error.status < 500 && error.status !== 429) throw error;
+        if (error.status !== 0) problem = error;
+      }
     } finally {
       clearTimeout(silence);
       signal.removeEventListener("abort", stop);
     }
     if (signal.aborted) return;
-    onState?.("broken");
+    onState?.("broken", problem);
     await pause(delayMs * (0.5 + Math.random() / 2), signal);
     delayMs = Math.min(RETRY_LIMIT_MS, delayMs * 2);
   }

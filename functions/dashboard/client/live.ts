@@ -4,7 +4,7 @@ import { ApiProblem, follow } from "./api.ts";
 /** A list that many changes touch is loaded at most this often. */
 const RELOAD_EVERY_MS = 1_000;
 
-/** `app:shop`, `runner:ID`, `project:SLUG`, `janitor`; `app:*` is any app. */
+/** `app:shop`, `runner:ID`, `project:SLUG`, `janitor`, `tokens`; `app:*` is any app. */
 export type Topic = string;
 
 /** The one stream of changes that a page holds, while somebody in it looks. */
@@ -16,17 +16,20 @@ interface Reader {
 const readers = new Set<Reader>();
 const watched = new Map<Topic, Set<(data: unknown) => void>>();
 const connectionListeners = new Set<() => void>();
-let connection: { state: "connected" | "connecting" | "broken"; since: number } = {
-  state: "connecting",
-  since: Date.now(),
-};
+/** `refused`: Signalbox answers, but not with changes, and `why` says so. */
+export interface Connection {
+  state: "connected" | "connecting" | "broken" | "refused";
+  why: string;
+  since: number;
+}
+let connection: Connection = { state: "connecting", why: "", since: Date.now() };
 let stream: AbortController | null = null;
 let reopening: ReturnType<typeof setTimeout> | null = null;
 let wasOpen = false;
 
-function setConnection(state: typeof connection.state): void {
+function setConnection(state: Connection["state"], why = ""): void {
   if (connection.state === state) return;
-  connection = { state, since: Date.now() };
+  connection = { state, why, since: Date.now() };
   for (const listener of connectionListeners) listener();
 }
 
@@ -49,16 +52,19 @@ async function open(): Promise<void> {
   try {
     await follow(`/events${query === "" ? "" : `?${query}`}`, take, {
       signal: controller.signal,
-      onState(state) {
+      onState(state, problem) {
         if (stream !== controller) return;
-        setConnection(state === "open" ? "connected" : "broken");
+        if (state === "open") setConnection("connected");
+        else if (problem === null) setConnection("broken");
+        else setConnection("refused", problem.message);
         // What changed meanwhile was told to nobody.
         if (state === "open" && wasOpen) for (const reader of readers) reader.changed();
         wasOpen = true;
       },
     });
-  } catch {
-    setConnection("broken"); // signed out, or not allowed: the calls themselves say so
+  } catch (error) {
+    setConnection("refused", error instanceof Error ? error.message : "");
+    return; // for good: signed out, or an older Worker
   }
   if (stream === controller && !controller.signal.aborted) reopen();
 }
@@ -78,7 +84,7 @@ function matches(wanted: Topic, topic: string): boolean {
 }
 
 /** Whether the server can be reached, and since when that is so. */
-export function useConnection(): typeof connection {
+export function useConnection(): Connection {
   const [, redraw] = useState(0);
   useEffect(() => {
     const listener = (): void => redraw((count) => count + 1);

@@ -1,21 +1,24 @@
 import { render } from "hono/jsx/dom";
 import "./style.css";
 import { Shell } from "./shell.tsx";
-import { onSignedOut, signInKey, takeKey } from "./sign-in.ts";
+import { onSignedOut, rememberPlace, signInKey, takeKey } from "./sign-in.ts";
 import { setTheme, theme } from "./theme.ts";
 
 const form = document.querySelector<HTMLElement>("main.sign-in");
 const place = document.querySelector<HTMLElement>("#dashboard");
 
 function showForm(): void {
-  // Nothing of the last operator's stays in sight.
-  if (place !== null) render(null, place);
+  rememberPlace();
   if (form !== null) form.hidden = false;
   document.querySelector<HTMLInputElement>("#token")?.focus();
 }
 
 setTheme(theme());
-onSignedOut(showForm);
+// Nothing of the last operator's stays, in sight or under way.
+onSignedOut(() => {
+  rememberPlace();
+  location.reload();
+});
 // Another tab signed out.
 addEventListener("storage", () => {
   if (signInKey() === null) location.reload();

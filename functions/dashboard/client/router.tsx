@@ -31,7 +31,11 @@ export function navigate(...parts: string[]): void {
   const address = addressOf(...parts);
   if (address !== location.pathname) history.pushState(null, "", address);
   dispatchEvent(new PopStateEvent("popstate"));
+  // A tab's panel is below it, and arrows go on from the tab.
+  if (document.activeElement?.getAttribute("role") === "tab") return;
   scrollTo(0, 0);
+  // A screen reader goes on with what is new, and Tab with its first link.
+  document.querySelector<HTMLElement>("#content")?.focus({ preventScroll: true });
 }
 
 export function addressOf(...parts: string[]): string {

@@ -92,13 +92,18 @@ export function Shell(): JSX.Element {
 
 /** The first of three truths: it is you who is disconnected. What is on the page stays. */
 function Disconnected(): JSX.Element {
-  const { state, since } = useConnection();
+  const { state, why, since } = useConnection();
   return (
     <div role="status" class="disconnected">
       {state === "broken" && (
         <p>
-          You are disconnected from Signalbox since <Since at={since} />. What you see may be old; what you
-          typed is kept. Trying again.
+          You are disconnected: Signalbox hasn't answered for <Since at={since} />. What you see may be old;
+          what you typed is kept. Trying again.
+        </p>
+      )}
+      {state === "refused" && (
+        <p>
+          Signalbox is there, but hasn't told of changes for <Since at={since} />. {why} Trying again.
         </p>
       )}
     </div>

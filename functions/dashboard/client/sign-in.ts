@@ -17,6 +17,13 @@ export function takeKey(): boolean {
   return true;
 }
 
+/** Where to go on after the sign-in. */
+export function rememberPlace(): void {
+  if (!location.pathname.endsWith("/sign-in")) {
+    sessionStorage.setItem(RETURN_TO, location.pathname + location.search);
+  }
+}
+
 const listeners = new Set<() => void>();
 
 export function onSignedOut(listener: () => void): void {
@@ -26,7 +33,6 @@ export function onSignedOut(listener: () => void): void {
 /** The server no longer knows the sign-in. What was typed stays in this tab's storage. */
 export function signedOut(): void {
   localStorage.removeItem(KEY);
-  sessionStorage.setItem(RETURN_TO, location.pathname + location.search);
   for (const listener of listeners) listener();
 }
 

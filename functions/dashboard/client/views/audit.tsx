@@ -32,8 +32,9 @@ export function AuditList({ app }: { app: string | null }): JSX.Element {
     const options = signal === undefined ? {} : { signal };
     return (await call<{ entries: AuditEntry[] }>("GET", `/audit?${query}`, undefined, options)).entries;
   };
-  const newest = useLive(app === null ? ["app:*", "runner:*", "janitor"] : `app:${app}`, (signal) =>
-    load(undefined, signal),
+  const newest = useLive(
+    app === null ? ["app:*", "runner:*", "project:*", "janitor", "tokens"] : `app:${app}`,
+    (signal) => load(undefined, signal),
   );
   const shown = newest.value ?? [];
   const last = older.at(-1) ?? shown.at(-1);

@@ -19,7 +19,7 @@ export function Actions({ app, deployment }: { app: App; deployment: Deployment 
       {isChoice && (
         <Confirm
           label="Promote"
-          kind="main"
+          kind={state === "ready" ? "main" : "plain"}
           title={`Promote ${id}?`}
           says={promoteSays(app, id)}
           act={() => call("POST", `${path}/promote`)}

@@ -1,13 +1,15 @@
 import { useEffect, useRef, useState } from "hono/jsx/dom";
 import type { JSX } from "hono/jsx/dom/jsx-runtime";
-import type { App, Deployment } from "../../api-types.ts";
-import { useWatch } from "../../live.ts";
+import type { App, Deployment, Runner } from "../../api-types.ts";
+import { call } from "../../api.ts";
+import { useLive, useWatch } from "../../live.ts";
 import { Dot, type Tone } from "../../parts/dot.tsx";
 import { Empty } from "../../parts/empty.tsx";
 import { Since, Until } from "../../parts/since.tsx";
 import { Link } from "../../router.tsx";
 import { whereOf } from "../../words.ts";
 import { Actions } from "./actions.tsx";
+import { runnerPath } from "../runners/load.ts";
 import { deployCommand } from "./commands.ts";
 
 /** Who is on a version now, as the server sees it every 2 s. */
@@ -37,6 +39,7 @@ const ORDER: Record<Deployment["state"], number> = {
 };
 
 export function Deployments({ app }: { app: App }): JSX.Element {
+  const away = useRunnersAway(app);
   const seen = useWatch<{ deployments: Sessions[] }>(`app:${app.name}`);
   const [all, setAll] = useState(false);
   const rank = ({ id, state }: Deployment): number => (id === app.canary?.id ? 0.5 : ORDER[state]);
@@ -64,6 +67,7 @@ export function Deployments({ app }: { app: App }): JSX.Element {
             app={app}
             deployment={deployment}
             sessions={seen?.deployments.find(({ id }) => id === deployment.id)}
+            away={away.get(runnerOf(deployment) ?? "")}
             key={deployment.id}
           />
         ))}
@@ -81,7 +85,13 @@ export function Deployments({ app }: { app: App }): JSX.Element {
       {all && (
         <ul class="track" aria-label="Deployments that are over">
           {over.map((deployment) => (
-            <Version app={app} deployment={deployment} sessions={undefined} key={deployment.id} />
+            <Version
+              app={app}
+              deployment={deployment}
+              sessions={undefined}
+              away={undefined}
+              key={deployment.id}
+            />
           ))}
         </ul>
       )}
@@ -93,10 +103,13 @@ function Version({
   app,
   deployment,
   sessions,
+  away,
 }: {
   app: App;
   deployment: Deployment;
   sessions: Sessions | undefined;
+  /** Its runner, where that isn't connected. */
+  away: Runner | undefined;
 }): JSX.Element {
   const { id, state } = deployment;
   const share = shareOf(app, id);
@@ -123,11 +136,38 @@ function Version({
           </label>
         )}
         <Left app={app} deployment={deployment} sessions={sessions} />
+        {away !== undefined && (
+          <p class="bad">
+            Nobody reaches it: its runner <Link to={["runners", away.id]}>{away.id}</Link> is away (
+            {away.reason}).
+          </p>
+        )}
         {deployment.failure !== null && <p class="bad">{deployment.failure.reason}</p>}
       </div>
       <Actions app={app} deployment={deployment} />
     </li>
   );
+}
+
+function runnerOf({ target }: Deployment): string | null {
+  return target.kind === "runner" ? (target.runnerId ?? null) : null;
+}
+
+/** An app is on few runners. More than these aren't asked after. */
+const RUNNERS_LIMIT = 8;
+
+/** The second of three truths: it is the runner that is away. */
+function useRunnersAway(app: App): Map<string, Runner> {
+  const alive = app.deployments.filter(
+    ({ state }) => state === "active" || state === "draining" || state === "ready",
+  );
+  const ids = [...new Set(alive.map(runnerOf))].filter((id) => id !== null).slice(0, RUNNERS_LIMIT);
+  const runners = useLive(
+    ids.map((id) => `runner:${id}`),
+    (signal) => Promise.all(ids.map((id) => call<Runner>("GET", runnerPath(id), undefined, { signal }))),
+    `away:${ids.join()}`,
+  );
+  return new Map((runners.value ?? []).filter(({ connected }) => !connected).map((one) => [one.id, one]));
 }
 
 /** Who is still there, and what happens when. */
