@@ -24,6 +24,8 @@ import { useBuild } from "./use-build.ts";
 
 /** Things of a build that are in the page at once: a long one has 20,000. */
 const ITEMS_SHOWN = 120;
+/** The first one shown moves on by so many, so that a new one doesn't move them all. */
+const ITEMS_STEP = 40;
 
 export interface BuildCardProps {
   build: BuildView;
@@ -61,7 +63,7 @@ function Story({ build, slug, onEvent }: Omit<BuildCardProps, "isOpen">): JSX.El
   const { items, seq } = conversation;
   const state = seq === 0 ? build.state : conversation.state;
   const over = isOver(state);
-  const from = Math.max(0, items.length - shown);
+  const from = Math.max(0, Math.ceil((items.length - shown) / ITEMS_STEP) * ITEMS_STEP);
   return (
     <div class="story">
       <Problem error={problem} />
