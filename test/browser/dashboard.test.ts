@@ -213,7 +213,7 @@ test("without a mouse: a runner is looked at, drained and given a secret; anothe
     await page.keyboard.press("Enter");
     await page.getByText("region=eu").waitFor();
     await page.getByText(/^\d.*B \(ok\)/).waitFor();
-    await page.getByText("Load").waitFor();
+    await page.getByText("Load", { exact: true }).waitFor();
     await expectAccessible(page);
     await screenshot(page, "dashboard-runner");
     expect(await confirm(page, "Drain")).toContain("What is on it goes on");
