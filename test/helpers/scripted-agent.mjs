@@ -226,7 +226,13 @@ const acts = {
 };
 
 const methods = {
-  initialize: async () => ({ protocolVersion: 1, agentCapabilities: { loadSession: true } }),
+  initialize: async () => ({
+    protocolVersion: 1,
+    agentCapabilities: {
+      loadSession: true,
+      promptCapabilities: { image: process.env.SCRIPTED_IMAGES === "yes" },
+    },
+  }),
   "session/new": async (params) => {
     cwd = params.cwd;
     say("Before my answer. ");
