@@ -46,7 +46,7 @@ async function upload(
     body,
   });
   const answer = (await response.json()) as Record<string, unknown>;
-  return { status: response.status, headers: response.headers, body: answer } as ApiAnswer;
+  return { status: response.status, headers: response.headers, body: answer };
 }
 
 /** Of an upload that is too large, and is answered before all of it is sent. */
@@ -74,8 +74,15 @@ const stored = (): Promise<string[]> =>
 
 test("an agent gets the images of a prompt, from the command line, and a repair or another prompt doesn't", async () => {
   const { code, stderr } = await operator.run([
-    ...["build", slug, "blocks", "--agent", "seeing"],
-    ...["--image", "shot.png", "--image", "photo"],
+    "build",
+    slug,
+    "blocks",
+    "--agent",
+    "seeing",
+    "--image",
+    "shot.png",
+    "--image",
+    "photo",
   ]);
   expect([code, stderr]).toEqual([0, expect.stringContaining("Build ")]);
   const details = (await stack.api("GET", `/projects/${slug}`)).body["runner"] as {
@@ -96,8 +103,16 @@ test("an agent gets the images of a prompt, from the command line, and a repair 
 
 test("a project is made from a prompt with an image", async () => {
   const { code } = await operator.run([
-    ...["projects", "create", "--prompt", "blocks of a bakery", "--slug", "bakery"],
-    ...["--agent", "seeing", "--image", "shot.png"],
+    "projects",
+    "create",
+    "--prompt",
+    "blocks of a bakery",
+    "--slug",
+    "bakery",
+    "--agent",
+    "seeing",
+    "--image",
+    "shot.png",
   ]);
   expect(code).toBe(0);
   const { body } = await stack.api("GET", "/projects/bakery");
