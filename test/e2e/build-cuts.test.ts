@@ -7,7 +7,13 @@ import type { BuildEvent } from "../../functions/protocol/builds.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { BuildsOf, saidBy } from "../helpers/builds.ts";
 import { readEvents } from "../helpers/event-stream.ts";
-import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
+import {
+  bundleProgram,
+  runtimeCommand,
+  startRunner,
+  type BundledProgram,
+  type RunnerProcess,
+} from "../helpers/runner.ts";
 import { CONTROL_TOKEN, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
 const soak = process.env["SIGNALBOX_SOAK"] === "1";
@@ -23,16 +29,25 @@ let stack: TestStack;
 let runner: RunnerProcess;
 let way: CuttableWay;
 let builds: BuildsOf;
+let hasty: BundledProgram | undefined;
 
 beforeAll(async () => {
   stack = await startTestStack();
   way = await CuttableWay.to(stack.port);
-  runner = await startRunner(stack, { id: "cut", port: way.port, env: { RUNNER_AGENT: AGENT } });
+  // As shipped, 50 cuts in a row are an outage to it, and it waits half a minute after each.
+  if (soak) hasty = await bundleProgram("shipped");
+  runner = await startRunner(stack, {
+    id: "cut",
+    port: way.port,
+    ...(hasty !== undefined && { command: runtimeCommand("node", hasty.bundle) }),
+    env: { RUNNER_AGENT: AGENT, TEST_TIMINGS: JSON.stringify({ stableMs: 200 }) },
+  });
   builds = new BuildsOf(stack);
 });
 afterAll(async () => {
   await runner?.remove();
   await way?.close();
+  await hasty?.remove();
   await stack?.stop();
 });
 
