@@ -375,6 +375,7 @@ export class Project implements BuildWork {
       resume: this.#manifest.sessions[agent] ?? null,
       mode: known.mode,
       meta: known.meta,
+      offersFiles: known.offersFiles,
       told,
       aside: beside,
       signal,
