@@ -187,7 +187,7 @@ const acts = {
       for (const digit of "0123456789") say(digit);
       update({ sessionUpdate: "tool_call", toolCallId: String(number), title: `Call ${number}` });
       if (number % 20 === 0) await pause(existsSync(`${cwd}/enough`) ? 5 : pauseMs);
-      while (number === count - 100 && !existsSync(`${cwd}/enough`)) await pause(20);
+      if (number === count - 100) while (!existsSync(`${cwd}/enough`)) await pause(20);
     }
   },
   async page(text) {
