@@ -1,43 +1,4 @@
-import { Hosting } from "./hosting.ts";
+import { attachHosting } from "./attach-hosting.ts";
 import { main } from "./main.ts";
 
-await main((runner, config) => {
-  const {
-    workspaceRoot: root,
-    diskQuotaBytes,
-    inheritEnvironment,
-    confinement,
-    guestLimits,
-    agents,
-    buildLimits,
-    cleanup,
-    devServerIdleMs,
-    sharedSecret,
-    anthropicApiKey,
-    git,
-    runnerId,
-  } = config;
-  const quota = diskQuotaBytes === null ? {} : { quotaBytes: diskQuotaBytes };
-  const sendBuildEvents = runner.sendBuildEvents.bind(runner);
-  const idle = devServerIdleMs === null ? {} : { devServerIdleMs };
-  const webhook = config.webhook === null ? null : { ...config.webhook, runnerId };
-  const options = {
-    root,
-    inheritEnvironment,
-    confinement,
-    limits: guestLimits,
-    agents,
-    buildLimits,
-    cleanup,
-    sendBuildEvents,
-    send: runner.send.bind(runner),
-    isBroker: () => runner.isBroker,
-    secrets: [sharedSecret, anthropicApiKey, config.webhook?.secret ?? null].filter(
-      (secret) => secret !== null,
-    ),
-    git,
-    ...idle,
-    webhook,
-  };
-  runner.attach(new Hosting({ ...options, ...quota }, runner.internalApi));
-});
+await main(attachHosting);

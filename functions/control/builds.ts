@@ -1,13 +1,15 @@
+import { Problem } from "../errors.ts";
 import { newBuildId } from "../projects/build-id.ts";
 import { eventStream } from "../projects/event-stream.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
 import type { BuildView } from "../protocol/builds.ts";
+import { IMAGE_LIMIT_BYTES } from "../protocol/images.ts";
 import { hubOf } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import { lastEventId } from "./last-event-id.ts";
 import { controlRouter } from "./openapi.ts";
-import { buildView, undoView } from "./project-schemas.ts";
+import { buildView, imageView, undoView } from "./project-schemas.ts";
 import { requireProjectOfBuild } from "./project-slug.ts";
 import { requireProject } from "./projects.ts";
 import * as routes from "./routes/builds.ts";
@@ -16,16 +18,33 @@ export const builds = controlRouter()
   .openapi(routes.create, async (c) => {
     const context = c.env.control;
     const { slug } = c.req.valid("param");
-    const { prompt, agent = null, limits } = c.req.valid("json");
+    const { prompt, agent = null, limits, images } = c.req.valid("json");
     const id = newBuildId(slug);
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(id, "build.create"),
       act: async () => {
         const { runnerId } = await requireProject(context, slug);
-        return new RunnerProjects(context.env, runnerId).build(slug, { id, prompt, agent, limits });
+        return new RunnerProjects(context.env, runnerId).build(slug, { id, prompt, agent, limits, images });
       },
     });
     return c.json(answer, 202);
+  })
+  .openapi(routes.image, async (c) => {
+    const context = c.env.control;
+    const { slug } = c.req.valid("param");
+    const sha256 = c.req.valid("header")["x-signalbox-sha256"] ?? null;
+    const answer = await actThenRecord(context, c.var.idempotency, {
+      subject: { kind: "project", id: slug },
+      action: "project.image",
+      act: async () => {
+        const { runnerId } = await requireProject(context, slug);
+        return new RunnerProjects(context.env, runnerId).putImage(slug, requireImage(c.req.raw), sha256);
+      },
+      details: ({ sha256, type, bytes }) => ({ sha256, type, bytes }),
+      remember: { schema: imageView, of: (stored) => stored },
+      repeated: (stored) => stored,
+    });
+    return c.json(answer, 200);
   })
   .openapi(routes.read, async (c) => {
     const { id } = c.req.valid("param");
@@ -86,6 +105,19 @@ export const builds = controlRouter()
     });
     return c.json(answer, 200);
   });
+
+/** The runner looks at its bytes. Throws {@link Problem}. */
+function requireImage(request: Request): Request {
+  if (request.body === null) {
+    const message = "is required: send an image";
+    throw new Problem("invalid_request", `The body ${message}.`, { errors: [{ field: "body", message }] });
+  }
+  if (Number(request.headers.get("content-length") ?? 0) > IMAGE_LIMIT_BYTES) {
+    const message = `must be at most ${IMAGE_LIMIT_BYTES} bytes`;
+    throw new Problem("body_too_large", `An image ${message}.`, { errors: [{ field: "body", message }] });
+  }
+  return request;
+}
 
 async function runnerOf(
   context: ControlContext,

@@ -93,9 +93,11 @@ export function openApiDocument(): unknown {
   return api.getOpenAPI31Document(description);
 }
 
-/** Source archives stream through to their runner or to Railway. */
+/** Source archives and images stream through to their runner or to Railway. */
 function isStreamed(path: string): boolean {
-  return /^\/(?:runners\/[^/]+\/sources|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(path);
+  return /^\/(?:runners\/[^/]+\/sources|projects\/[^/]+\/images|apps\/[^/]+\/deployments\/[^/]+\/source)$/.test(
+    path,
+  );
 }
 
 /** A file's path is one parameter, whether its slashes are encoded or not. */

@@ -8,6 +8,7 @@ import {
   ENV_VARIABLES_LIMIT,
   envReceivers,
 } from "../protocol/project-env.ts";
+import { IMAGES_LIMIT, imageTypes } from "../protocol/images.ts";
 import { REMOTE_LIMIT } from "../protocol/project-git.ts";
 import { PREVIEW_LINK_LIMIT_SECONDS, PROMPT_LIMIT, SLUG_PATTERN } from "../protocol/limits.ts";
 
@@ -58,6 +59,8 @@ export const projectBody = z
     name: z.string().min(1).max(100).optional(),
     /** Its first build; without one nothing is built. */
     prompt: prompt.optional(),
+    /** `false`: the prompt names it, and its first build is begun by another call, with images for example. */
+    begin: z.boolean().optional(),
     /** Of its builds that name none; the runner's own choice without one. */
     agent: agent.optional(),
     /** Without one, the least loaded. */
@@ -99,8 +102,18 @@ const limits = z
   .openapi("BuildLimits");
 
 export const buildBody = z
-  .strictObject({ prompt, agent: agent.optional(), limits: limits.optional() })
+  .strictObject({
+    prompt,
+    agent: agent.optional(),
+    limits: limits.optional(),
+    /** SHA-256 of images that were uploaded to the project. */
+    images: z.array(sha256).max(IMAGES_LIMIT).optional(),
+  })
   .openapi("NewBuild");
+export const imageHeaders = z.object({ "x-signalbox-sha256": sha256.optional() });
+export const imageView = z
+  .object({ sha256: z.string(), type: z.enum(imageTypes), bytes: z.number() })
+  .openapi("Image");
 export const buildPath = z.object({
   id: z.string().regex(BUILD_ID_PATTERN, "must be a build's id: PROJECT.…"),
 });

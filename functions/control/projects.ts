@@ -154,13 +154,13 @@ async function makeProject(
   creation: string,
   body: z.infer<typeof projectBody>,
 ): Promise<BuildView | null> {
-  const { source, prompt, agent = null, env: variables = [] } = body;
+  const { source, prompt, begin = true, agent = null, env: variables = [] } = body;
   const { slug, name, runnerId } = record;
   const place = { env, store, runnerId, slug };
   try {
     const { builds } = await putProject(place, creation, { name, agent, source: sourceOf(source) });
     if (variables.length > 0) await setEnv(env, runnerId, slug, variables);
-    const first = firstBuild(source, prompt, agent);
+    const first = begin ? firstBuild(source, prompt, agent) : null;
     if (first === null) return null;
     // A repeat finds the build of the first request.
     return (

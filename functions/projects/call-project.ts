@@ -33,6 +33,7 @@ const REFUSALS: Record<string, ProblemCode> = {
   too_large: "body_too_large",
   source_not_found: "unknown_source",
   invalid_archive: "source_refused",
+  hash_mismatch: "source_refused",
   archive_too_large: "source_refused",
 };
 
@@ -66,6 +67,18 @@ export async function streamOfProject(
   const response = await fetchHub(env, call, { method: "GET", signal });
   if (response.ok) return response;
   const json = jsonOf(await textStart(response, REFUSAL_BYTES));
+  throw hubProblemOf(json) ?? refusalOf(json, runnerId, response.status);
+}
+
+/** What a streamed call was answered. Throws {@link Problem}. */
+export async function answerOf<T>(
+  response: Response,
+  runnerId: string,
+  parse: (value: unknown) => T | null,
+): Promise<T> {
+  const json = jsonOf(await textStart(response, REFUSAL_BYTES));
+  const value = response.ok ? parse(json) : null;
+  if (value !== null) return value;
   throw hubProblemOf(json) ?? refusalOf(json, runnerId, response.status);
 }
 

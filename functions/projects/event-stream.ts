@@ -11,7 +11,8 @@ const UNREACHABLE_DELAY_MS = 1_000;
 const READS_LIMIT = 400;
 
 /**
- * A build's events as server-sent events, each with its number as id. It ends with an `end` event when the build is over.
+ * A build's events as server-sent events, each with its number as id. `omitted` says which the hub no longer has. It ends with
+ * an `end` event when the build is over.
  */
 export async function eventStream(read: ReadEvents, after: number): Promise<Response> {
   // Before the answer's head, so that its failure is an ordinary problem.
@@ -45,6 +46,9 @@ async function pump(
   for (let reads = 0; reads < READS_LIMIT && !left.isGone; reads++) {
     for (const body of page?.events ?? []) {
       const event = JSON.parse(body) as { seq: number };
+      // The hub keeps the latest of a long build.
+      if (event.seq > seq + 1)
+        await write(`event: omitted\ndata: ${JSON.stringify({ from: seq + 1, to: event.seq - 1 })}\n\n`);
       seq = event.seq;
       await write(`id: ${seq}\nevent: build\ndata: ${body}\n\n`);
     }

@@ -8,15 +8,18 @@ import {
   type ProjectView,
   type UndoView,
 } from "../protocol/builds.ts";
+import { parseStoredImage, type StoredImage } from "../protocol/images.ts";
 import {
+  RUNNER_SERVICE,
   runnerPaths,
+  SHA256_HEADER,
   type NewAnswer,
   type NewBuild,
   type NewProject,
   type NewUndo,
 } from "../protocol/runner-api.ts";
-import type { HubBinding } from "../runners/reach-hub.ts";
-import { callProject } from "./call-project.ts";
+import { fetchHub, type HubBinding } from "../runners/reach-hub.ts";
+import { answerOf, callProject } from "./call-project.ts";
 
 /** How long an agent may take to end after a cancel, with what it started. */
 const END_WAIT_MS = 30_000;
@@ -48,6 +51,18 @@ export class RunnerProjects {
 
   build(slug: string, build: NewBuild): Promise<BuildView> {
     return this.#call("POST", runnerPaths.builds(slug), parseBuildView, { body: build });
+  }
+
+  /** Streams it on. The runner refuses another hash than `sha256`. */
+  async putImage(slug: string, request: Request, sha256: string | null): Promise<StoredImage> {
+    const path = runnerPaths.images(slug);
+    const call = { kind: "tunnel", runnerId: this.#runnerId, service: RUNNER_SERVICE, path } as const;
+    const headers = new Headers({ "content-type": "application/octet-stream" });
+    const length = request.headers.get("content-length");
+    if (length !== null) headers.set("content-length", length);
+    if (sha256 !== null) headers.set(SHA256_HEADER, sha256);
+    const answer = await fetchHub(this.#env, call, { method: "PUT", headers, body: request.body });
+    return answerOf(answer, this.#runnerId, parseStoredImage);
   }
 
   readBuild(slug: string, id: string): Promise<BuildView> {

@@ -34,7 +34,13 @@ export type BuildFact =
   | { type: "state"; state: BuildState; reason?: string }
   | { type: "step"; step: BuildStep; status: "begun" | "done" | "failed"; detail?: string; ms?: number }
   /** Text deltas that came close together are one message. */
-  | { type: "message"; from: "agent" | "user"; text: string }
+  | {
+      type: "message";
+      from: "agent" | "user";
+      text: string;
+      /** How many images came with it. */
+      images?: number;
+    }
   | { type: "thought"; text: string }
   | { type: "plan"; entries: { title: string; status: string }[] }
   | {

@@ -7,6 +7,7 @@ import type { RunnerAgents } from "./agents.ts";
 import type { CleanupReport } from "./cleanup.ts";
 import type { BuildDiff, BuildView, ProjectView, UndoView } from "./builds.ts";
 import { isObject } from "./control.ts";
+import type { StoredImage } from "./images.ts";
 import { printableLine } from "./printable.ts";
 import type { WorkspaceAnswers } from "./workspace-api.ts";
 
@@ -46,6 +47,8 @@ export const runnerPaths = {
     `/projects/${slug}?creation=${encodeURIComponent(creation)}`,
   /** POST {@link NewBuild} → {@link BuildView}. A repeat with the same id is one build. */
   builds: (slug: string) => `/projects/${slug}/builds`,
+  /** PUT an image → {@link StoredImage}, for a {@link NewBuild} to name. */
+  images: (slug: string) => `/projects/${slug}/images`,
   /** GET → {@link BuildView}. */
   build: (slug: string, id: string) => `/projects/${slug}/builds/${id}`,
   /** GET → {@link BuildDiff}. */
@@ -181,6 +184,8 @@ export interface NewBuild {
   id: string;
   prompt: string;
   agent: string | null;
+  /** SHA-256 of images that the project's runner has. */
+  images?: string[] | undefined;
   /** Beside the runner's; the stricter one of each holds. */
   limits?:
     | {
@@ -219,6 +224,7 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "PUT projects/*": ProjectView;
   "GET projects/*": ProjectView;
   "DELETE projects/*": Removed;
+  "PUT projects/*/images": StoredImage;
   "POST projects/*/builds": BuildView;
   "GET projects/*/builds/*": BuildView;
   "GET projects/*/builds/*/diff": BuildDiff;

@@ -57,6 +57,8 @@ export interface AgentSessionOptions {
   mode: string | null;
   /** `_meta` of a new session. */
   meta: Record<string, unknown>;
+  /** Whether it may read and write files by the protocol. */
+  offersFiles: boolean;
   /** Starts what the agent wants run. */
   run: StartCommand;
   told: AgentTold;
@@ -250,12 +252,12 @@ async function openSession(
   options: AgentSessionOptions,
   gate: Gate,
 ): Promise<Opened> {
-  const { agent, directory, resume, meta } = options;
+  const { agent, directory, resume, meta, offersFiles } = options;
   const hello = await connection.agent.request(methods.agent.initialize, {
     protocolVersion: PROTOCOL_VERSION,
     clientInfo: { name: "signalbox", version: "1" },
     clientCapabilities: {
-      fs: { readTextFile: true, writeTextFile: true },
+      fs: { readTextFile: offersFiles, writeTextFile: offersFiles },
       terminal: true,
       elicitation: { form: {} },
     },

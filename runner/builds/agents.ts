@@ -32,6 +32,8 @@ const agentEntry = z.strictObject({
   mode: z.string().nullable().default(null),
   /** `_meta` of `session/new`. */
   meta: z.record(z.string(), z.unknown()).default({}),
+  /** Offers it to read and write files by the protocol. One that isn't offered that does it by itself. */
+  offersFiles: z.boolean().default(true),
   /** What installs it. */
   install: z.string().nullable().default(null),
   canRepair: z.boolean().default(true),
@@ -82,6 +84,9 @@ const KNOWN: Readonly<Record<string, z.input<typeof agentEntry>>> = {
       urlVariable: "GOOGLE_GEMINI_BASE_URL",
       header: "x-goog-api-key",
     },
+    mode: "default",
+    // 0.61 takes the protocol's answer that there is no such file for a failure, and so makes no new ones.
+    offersFiles: false,
     install: "npm install -g @google/gemini-cli",
   },
   opencode: {

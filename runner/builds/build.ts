@@ -1,4 +1,4 @@
-import type { RequestPermissionRequest } from "@agentclientprotocol/sdk";
+import type { ContentBlock, RequestPermissionRequest } from "@agentclientprotocol/sdk";
 import {
   isOver,
   type BuildFact,
@@ -8,11 +8,13 @@ import {
 } from "../../functions/protocol/builds.ts";
 import { StepFailure } from "../deployments/steps.ts";
 import { buildFile, type BuildManifest } from "../projects/manifest.ts";
+import { type BuildImage, readImage } from "../projects/project-images.ts";
 import { asRunnerError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import type { AgentQuestion } from "./agent-requests.ts";
 import { AgentFailure, type AgentSession, type AgentTold } from "./agent-session.ts";
 import { toolOf } from "./agent-updates.ts";
+import { TEMPLATE_AGENT } from "./agents.ts";
 import type { EventLog } from "./event-log.ts";
 import { FactWriter } from "./fact-writer.ts";
 import { type BuildLimits, LimitWatch, stricter } from "./limits.ts";
@@ -21,13 +23,13 @@ import { permit } from "./permissions.ts";
 /** How often a build's agent is given the error of its dev server to mend. */
 const REPAIRS_LIMIT = 3;
 
-/** What a build does besides asking its agent. */
 /** What a build gives its prompts to. */
 export type BuildSession = Pick<
   AgentSession,
   "id" | "isResumed" | "takesImages" | "prompt" | "cancel" | "stop"
 >;
 
+/** What a build does besides asking its agent. */
 export interface BuildWork {
   readonly project: string;
   readonly directory: string;
@@ -135,7 +137,9 @@ export class Build {
   /** Its first event. */
   async accepted(): Promise<void> {
     await this.#become("queued");
-    this.#writer.write({ type: "message", from: "user", text: this.#manifest.prompt });
+    const { prompt, images } = this.#manifest;
+    const count = images.length === 0 ? {} : { images: images.length };
+    this.#writer.write({ type: "message", from: "user", text: prompt, ...count });
     this.#writer.flush();
     await this.events.flushed();
   }
@@ -166,7 +170,7 @@ export class Build {
       await this.#become("running");
       this.#manifest = { ...this.#manifest, before: await this.#work.checkpoint() };
       this.#abort.signal.throwIfAborted();
-      await this.#turn([this.#manifest.prompt]);
+      await this.#turn([this.#manifest.prompt], this.#manifest.images);
       await this.#bringUp();
       // Whoever reads that it is over may count on nothing of it being left.
       await this.#closeSession();
@@ -221,7 +225,7 @@ export class Build {
     question.answer(option);
   }
 
-  async #turn(prompt: string[]): Promise<void> {
+  async #turn(prompt: string[], images: readonly BuildImage[] = []): Promise<void> {
     await this.#step("agent", async () => {
       this.#watch?.turn();
       this.#abort.signal.throwIfAborted();
@@ -230,9 +234,11 @@ export class Build {
       const summary = isFirst && !this.#session.isResumed ? await this.#work.summary(this.id) : null;
       // A cancel that came while it opened found no session to tell.
       this.#abort.signal.throwIfAborted();
+      const shown = await this.#shown(images, this.#session);
       if (this.#watch !== null) this.#watch.isAtWork = true;
+      const texts = [...(summary === null ? [] : [summary]), ...prompt];
       const reason = await this.#session
-        .prompt([...(summary === null ? [] : [summary]), ...prompt].map((text) => ({ type: "text", text })))
+        .prompt([...texts.map((text) => ({ type: "text" as const, text })), ...shown])
         .finally(() => {
           if (this.#watch !== null) this.#watch.isAtWork = false;
         });
@@ -243,6 +249,17 @@ export class Build {
         throw new AgentFailure(`${this.#manifest.agent} stopped: ${STOPS[reason] ?? reason}`);
       return null;
     });
+  }
+
+  /** Throws {@link AgentFailure} for an agent that can't see: it would go by half of the prompt. */
+  async #shown(images: readonly BuildImage[], { takesImages }: BuildSession): Promise<ContentBlock[]> {
+    if (images.length === 0) return [];
+    if (takesImages) return Promise.all(images.map((name) => readImage(this.#directory, name)));
+    const { agent } = this.#manifest;
+    if (agent !== TEMPLATE_AGENT)
+      throw new AgentFailure(`${agent} takes no images: leave them out, or choose another agent.`);
+    this.#writer.write({ type: "log", step: "agent", text: "The template agent doesn't look at images." });
+    return [];
   }
 
   #openSession(): Promise<BuildSession> {

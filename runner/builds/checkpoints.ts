@@ -20,7 +20,7 @@ import { deflate, inflate } from "node:zlib";
 import { z } from "zod";
 import type { BuildDiff, ChangedFile } from "../../functions/protocol/builds.ts";
 import type { GuestUser } from "../confinement/confinement.ts";
-import { isSystemError, RunnerError } from "../runner-error.ts";
+import { isSystemError, RunnerError, type RunnerErrorCode } from "../runner-error.ts";
 import { TEMPORARY_FILE, temporaryName, writeFileAtomically } from "../workspaces/atomic-file.ts";
 import { HeldDirectory, verifyOpened, walk } from "../workspaces/held-directory.ts";
 import { lineDiff } from "./line-diff.ts";
@@ -145,6 +145,7 @@ export class Checkpoints {
     }
     if (dryRun) return { restored, kept };
     await this.#requireObjects(restored.flatMap((path) => before.get(path) ?? []));
+    await this.#requireInside(restored.filter((path) => before.has(path)));
     // What was a file may be a directory now, or the other way round: first what goes, from within.
     const gone = restored.filter((path) => !before.has(path));
     for (const path of gone.toReversed()) await this.#restore(path, undefined, user);
@@ -268,6 +269,19 @@ export class Checkpoints {
         );
   }
 
+  /** Before anything is touched. Errors: `path_outside_project`. */
+  async #requireInside(paths: readonly string[]): Promise<void> {
+    for (const path of paths) {
+      const place = await walk(this.#project, path.split("/"), { create: false, followLast: false }).catch(
+        (error: unknown) => {
+          if (isRunnerRefusal(error, "not_found", "not_a_directory")) return null; // it is made, or kept as it is
+          throw error;
+        },
+      );
+      await place?.close();
+    }
+  }
+
   /** False: something that no checkpoint knows is in its place. */
   async #restore(path: string, wanted: Entry | undefined, user: GuestUser | null): Promise<boolean> {
     const place = await walk(this.#project, path.split("/"), {
@@ -275,7 +289,8 @@ export class Checkpoints {
       followLast: false,
     }).catch((error: unknown) => {
       // To be deleted: its directory is gone, too. To be put back: its directory is something else now.
-      if (isRunnerRefusal(error)) return null;
+      if (wanted === undefined ? isRunnerRefusal(error) : isRunnerRefusal(error, "not_a_directory"))
+        return null;
       throw error;
     });
     if (place === null || place.name === null) return false;
@@ -428,6 +443,6 @@ function isSame(one: Entry | undefined, other: Entry | undefined): boolean {
 }
 
 /** What is said of a path that another process changed on the way. */
-function isRunnerRefusal(error: unknown): boolean {
-  return error instanceof Error && error.name === "RunnerError";
+function isRunnerRefusal(error: unknown, ...codes: RunnerErrorCode[]): boolean {
+  return error instanceof RunnerError && (codes.length === 0 || codes.includes(error.code));
 }

@@ -1,10 +1,13 @@
 import type { IncomingMessage } from "node:http";
 import { z } from "zod";
 import { BUILD_ID_PATTERN } from "../../functions/protocol/builds.ts";
+import { IMAGES_LIMIT } from "../../functions/protocol/images.ts";
 import { PROMPT_LIMIT } from "../../functions/protocol/limits.ts";
-import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
+import { SHA256_HEADER, type RunnerAnswers } from "../../functions/protocol/runner-api.ts";
 import type { Route } from "../deployments/api-route.ts";
+import { header } from "../deployments/api-request.ts";
 import { RunnerError } from "../runner-error.ts";
+import { SHA256_PATTERN } from "../sources/source-store.ts";
 import { importSource } from "./manifest.ts";
 import { changedSince } from "./project-checkpoints.ts";
 import type { ProjectManager } from "./project-manager.ts";
@@ -30,6 +33,7 @@ const newBuild = z.strictObject({
   prompt: z.string().min(1).max(PROMPT_LIMIT),
   agent: z.string().nullable(),
   limits: buildLimits.optional(),
+  images: z.array(z.string().regex(SHA256_PATTERN)).max(IMAGES_LIMIT).optional(),
 });
 const newUndo = z.strictObject({ build: z.string().nullable(), changed: z.enum(changedSince) });
 const creationOf = (url: URL): string | null => url.searchParams.get("creation");
@@ -59,6 +63,14 @@ export function projectRoutes(
     "DELETE projects/*": async (_request, url, [, slug = ""]) => {
       await projects.remove(slug, creationOf(url));
       return { status: 200, body: { removed: true } };
+    },
+    "PUT projects/*/images": async (request, _url, [, slug = ""]) => {
+      const length = header(request, "content-length");
+      const sha256 = header(request, SHA256_HEADER);
+      // The default would destroy the request, and its answer, at the first refused byte.
+      const image: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
+      const expected = { sha256, bytes: length === undefined ? undefined : Number(length) };
+      return { status: 200, body: await projects.newWork(slug, ({ images }) => images.put(image, expected)) };
     },
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
       const asked = await body(request, newBuild);

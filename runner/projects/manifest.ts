@@ -61,6 +61,8 @@ const buildManifest = z.object({
       cost: z.number().optional(),
     })
     .default({}),
+  /** Of its prompt: files in the build's directory. */
+  images: z.array(z.string()).default([]),
   createdAt: z.string(),
   updatedAt: z.string(),
 });

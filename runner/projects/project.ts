@@ -45,6 +45,7 @@ import { type ChangedSince, ProjectCheckpoints } from "./project-checkpoints.ts"
 import { ProjectFiles } from "./project-files.ts";
 import { ProjectGit, type RunGuest } from "./project-git.ts";
 import { ProjectHold } from "./project-hold.ts";
+import { ProjectImages } from "./project-images.ts";
 
 /** What a project needs of the runner around it. */
 export interface ProjectParts {
@@ -80,6 +81,8 @@ export interface AskedBuild {
   prompt: string;
   agent: string | null;
   limits?: OwnLimits | undefined;
+  /** SHA-256 of images that were uploaded before. */
+  images?: readonly string[] | undefined;
 }
 
 /** Builds that a project remembers; the oldest are forgotten first. */
@@ -100,6 +103,7 @@ export class Project implements BuildWork {
   readonly files: ProjectFiles;
   readonly mask: Mask;
   readonly checkpoints: ProjectCheckpoints;
+  readonly images: ProjectImages;
   readonly #hold: ProjectHold;
   readonly #parts: ProjectParts;
   /** What the runner keeps of it: manifest, builds, home, temporary files. */
@@ -126,6 +130,7 @@ export class Project implements BuildWork {
     this.env = env;
     this.files = new ProjectFiles(directory, parts);
     this.mask = mask;
+    this.images = new ProjectImages(join(own, "images"), parts.disk);
     this.#hold = new ProjectHold(manifest.slug);
     this.checkpoints = new ProjectCheckpoints({
       directory: join(own, "checkpoints"),
@@ -249,7 +254,8 @@ export class Project implements BuildWork {
   }
 
   /** Accepts a prompt, or answers the build of the same id. Errors: `invalid_request`, `too_many_builds`, `disk_full`. */
-  async addBuild({ id, prompt, agent: agentName, limits = {} }: AskedBuild): Promise<Build> {
+  async addBuild(asked: AskedBuild): Promise<Build> {
+    const { id, prompt, agent: agentName, limits = {}, images = [] } = asked;
     const known = this.#builds.get(id);
     if (known !== undefined) return known;
     const { agents, disk } = this.#parts;
@@ -259,6 +265,8 @@ export class Project implements BuildWork {
       throw new RunnerError("too_many_builds", `${QUEUE_LIMIT} builds of this project wait already.`);
     }
     (await disk.reserve(0)).release();
+    const place = join(this.#own, "builds", id);
+    const copies = await this.images.copyTo(place, images);
     const now = new Date().toISOString();
     const manifest = {
       schema: 1,
@@ -272,10 +280,10 @@ export class Project implements BuildWork {
       after: null,
       undone: false,
       limits,
+      images: copies,
       createdAt: now,
       updatedAt: now,
     } as const;
-    const place = join(this.#own, "builds", id);
     await buildFile.save(place, manifest);
     const build = new Build(this, place, manifest, await this.#eventsOf(id, place));
     this.#builds.set(id, build);
@@ -367,6 +375,7 @@ export class Project implements BuildWork {
       resume: this.#manifest.sessions[agent] ?? null,
       mode: known.mode,
       meta: known.meta,
+      offersFiles: known.offersFiles,
       told,
       aside: beside,
       signal,

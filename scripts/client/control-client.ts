@@ -350,6 +350,14 @@ export class ControlClient {
     return this.#answer(this.#patient.projects[":slug"].builds.$post({ param: encoded({ slug }), json }));
   }
 
+  /** For a build of this project to name. */
+  uploadImage(slug: string, image: Uint8Array<ArrayBuffer>, sha256: string) {
+    const call = this.#once.projects[":slug"].images;
+    const header = { "x-signalbox-sha256": sha256 };
+    const headers = { ...header, "content-type": "application/octet-stream" };
+    return this.#answer(call.$put({ param: encoded({ slug }), header }, { headers, init: { body: image } }));
+  }
+
   build(id: string): Promise<BuildView> {
     return this.#answer(this.#patient.builds[":id"].$get({ param: encoded({ id }) }));
   }

@@ -5,7 +5,7 @@ import { BuildsOf, saidBy } from "../helpers/builds.ts";
 import { installAgent } from "../helpers/real-agent.ts";
 import { startRunner, type RunnerProcess } from "../helpers/runner.ts";
 import { startTestStack, type TestStack } from "../helpers/stack.ts";
-import { type Act, startAnthropic, type VendorStandIn } from "../helpers/vendor-stand-in.ts";
+import { type Act, startAnthropic, startGemini, type VendorStandIn } from "../helpers/vendor-stand-in.ts";
 
 /** They are installed for the test, 300 MB and more. */
 const soak = process.env["SIGNALBOX_SOAK"] === "1";
@@ -22,7 +22,12 @@ interface Real {
   package: string;
   version: string;
   command: (directory: string) => string;
+  vendor: (acts: readonly Act[]) => Promise<VendorStandIn>;
+  /** The vendor's key and address, as the runner gets them. */
+  env: (url: string) => Record<string, string>;
   acts: (project: string) => Act[];
+  /** What it says of its use; null: nothing. */
+  usedTokens: number | null;
 }
 
 const REAL: Real[] = [
@@ -32,9 +37,33 @@ const REAL: Real[] = [
     version: "0.101",
     command: (directory) =>
       `${process.execPath} ${join(directory, "node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js")}`,
+    vendor: startAnthropic,
+    env: (url) => ({ ANTHROPIC_API_KEY: KEY, ANTHROPIC_BASE_URL: url }),
+    usedTokens: 1_050,
     acts: (project) => [
       { tool: ["Write"], input: { file_path: join(project, "index.html"), content: "<h1>by claude</h1>\n" } },
       { tool: ["Bash"], input: { command: "env > environment.txt", description: "Look around" } },
+      { text: "The page is there." },
+    ],
+  },
+  {
+    name: "gemini",
+    package: "@google/gemini-cli",
+    version: "0.61.0",
+    command: (directory) =>
+      `${process.execPath} ${join(directory, "node_modules/@google/gemini-cli/bundle/gemini.js")} --acp`,
+    vendor: startGemini,
+    env: (url) => ({ GEMINI_API_KEY: KEY, GOOGLE_GEMINI_BASE_URL: url }),
+    usedTokens: null,
+    acts: (project) => [
+      {
+        tool: ["write_file"],
+        input: { file_path: join(project, "index.html"), content: "<h1>by gemini</h1>\n" },
+      },
+      {
+        tool: ["run_shell_command"],
+        input: { command: "env > environment.txt", description: "Look around" },
+      },
       { text: "The page is there." },
     ],
   },
@@ -47,7 +76,7 @@ describe.skipIf(!soak).each(REAL)("$name", (agent) => {
     const acts: Act[] = [];
     beforeAll(async () => {
       const directory = await installAgent(agent.package, agent.version);
-      vendor = await startAnthropic(acts);
+      vendor = await agent.vendor(acts);
       runner = await startRunner(stack, {
         id: `${agent.name}-${confinement}`,
         env: {
@@ -55,8 +84,7 @@ describe.skipIf(!soak).each(REAL)("$name", (agent) => {
           RUNNER_AGENTS: JSON.stringify({ [agent.name]: { command: agent.command(directory) } }),
           RUNNER_CONFINEMENT: confinement,
           RUNNER_GUEST_PATHS: directory,
-          ANTHROPIC_API_KEY: KEY,
-          ANTHROPIC_BASE_URL: vendor.url,
+          ...agent.env(vendor.url),
         },
       });
     });
@@ -84,7 +112,8 @@ describe.skipIf(!soak).each(REAL)("$name", (agent) => {
       expect(saidBy(all)).toContain("The page is there.");
       expect(all).toContainEqual(expect.objectContaining({ type: "tool", files: ["index.html"] }));
       const usage = all.findLast((event) => event.type === "usage");
-      expect(usage).toMatchObject({ type: "usage", usedTokens: 1_050 });
+      if (agent.usedTokens === null) expect(usage).toBeUndefined();
+      else expect(usage).toMatchObject({ type: "usage", usedTokens: agent.usedTokens });
       expect(await readFile(join(project, "index.html"), "utf8")).toContain(`by ${agent.name}`);
       const environment = await readFile(join(project, "environment.txt"), "utf8");
       expect(environment).toContain("PATH=");

@@ -22,9 +22,19 @@ export function runtimeCommand(runtime: Runtime, bundle: string): Command {
 }
 
 /** The runner with services by port, bundled as the runner is shipped. */
-export async function bundleWithServices(): Promise<{ bundle: string; remove(): Promise<void> }> {
+export function bundleWithServices(): Promise<BundledProgram> {
+  return bundleProgram("with-services");
+}
+
+export interface BundledProgram {
+  bundle: string;
+  remove(): Promise<void>;
+}
+
+/** One of `runner-programs/`. */
+export async function bundleProgram(name: string): Promise<BundledProgram> {
   const directory = await mkdtemp(join(tmpdir(), "signalbox-bundle-"));
-  const entry = join(projectRoot, "test/helpers/runner-programs/with-services.ts");
+  const entry = join(projectRoot, "test/helpers/runner-programs", `${name}.ts`);
   return { bundle: await bundleRunner(directory, entry), remove: () => rm(directory, { recursive: true }) };
 }
 

@@ -2,6 +2,7 @@
 // by hand, so that what a test sends on the wire is what stands here.
 
 import { execFileSync, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
@@ -178,12 +179,15 @@ const acts = {
       if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
   },
-  /** Ten deltas of text to each call. */
-  async mixed(count) {
-    for (let number = 1; number <= Number(count); number++) {
+  /** Ten deltas of text to each call, and a pause after 20 calls. The last 100 calls wait for the file `enough`. */
+  async mixed(how) {
+    const [count, pauseMs] = how.split(" ").map(Number);
+    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    for (let number = 1; number <= count; number++) {
       for (const digit of "0123456789") say(digit);
       update({ sessionUpdate: "tool_call", toolCallId: String(number), title: `Call ${number}` });
-      if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      if (number % 20 === 0) await pause(existsSync(`${cwd}/enough`) ? 5 : pauseMs);
+      if (number === count - 100) while (!existsSync(`${cwd}/enough`)) await pause(20);
     }
   },
   async page(text) {
@@ -243,7 +247,13 @@ const acts = {
 };
 
 const methods = {
-  initialize: async () => ({ protocolVersion: 1, agentCapabilities: { loadSession: true } }),
+  initialize: async () => ({
+    protocolVersion: 1,
+    agentCapabilities: {
+      loadSession: true,
+      promptCapabilities: { image: process.env.SCRIPTED_IMAGES === "yes" },
+    },
+  }),
   "session/new": async (params) => {
     cwd = params.cwd;
     say("Before my answer. ");

@@ -80,6 +80,43 @@ export async function startAnthropic(acts: readonly Act[]): Promise<VendorStandI
   });
 }
 
+/** The same for Google's Gemini API: of its models' routes, the two that generate. */
+export async function startGemini(acts: readonly Act[]): Promise<VendorStandIn> {
+  return serve(async (request, response, body) => {
+    const { url = "" } = request;
+    if (url.includes(":countTokens")) return json(response, { totalTokens: INPUT_TOKENS });
+    if (!url.includes("enerateContent")) return notFound(response);
+    const names = list(body["tools"]).flatMap(({ functionDeclarations }) =>
+      list(functionDeclarations).map(({ name }) => String(name)),
+    );
+    const done = list(body["contents"]).flatMap(({ parts }) =>
+      list(parts).filter((part) => "functionResponse" in part),
+    ).length;
+    // Without tools it asks which model the prompt is for.
+    const score = JSON.stringify({ complexity_reasoning: "A page", complexity_score: 50 });
+    const act = names.length === 0 ? { text: score } : (acts[done] ?? { text: "Nothing more to do." });
+    const tool = "tool" in act ? act.tool.find((name) => names.includes(name)) : undefined;
+    const missing = `There is no such tool among ${names.join(", ")}.`;
+    const part =
+      "text" in act
+        ? { text: act.text }
+        : tool === undefined
+          ? { text: missing }
+          : { functionCall: { name: tool, args: act.input } };
+    const answer = {
+      candidates: [{ content: { role: "model", parts: [part] }, finishReason: "STOP", index: 0 }],
+      usageMetadata: {
+        promptTokenCount: INPUT_TOKENS,
+        candidatesTokenCount: OUTPUT_TOKENS,
+        totalTokenCount: INPUT_TOKENS + OUTPUT_TOKENS,
+      },
+    };
+    if (!url.includes("alt=sse")) return json(response, answer);
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.end(`data: ${JSON.stringify(answer)}\r\n\r\n`);
+  });
+}
+
 async function serve(
   answer: (
     request: IncomingMessage,

@@ -35,6 +35,7 @@ const MANIFEST = {
   after: null,
   undone: false,
   limits: {},
+  images: [] as string[],
   createdAt: "",
   updatedAt: "",
 } as const;

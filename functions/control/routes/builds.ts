@@ -6,11 +6,22 @@ import {
   buildDiff,
   buildPath,
   buildView,
+  imageHeaders,
+  imageView,
   projectPath,
   undoBody,
   undoView,
 } from "../project-schemas.ts";
-import { idempotent, idempotentWithoutBody, json, jsonBody, noBody, operator, problems } from "./parts.ts";
+import {
+  idempotent,
+  idempotentUpload,
+  idempotentWithoutBody,
+  json,
+  jsonBody,
+  noBody,
+  operator,
+  problems,
+} from "./parts.ts";
 
 const common = { security: operator, tags: ["builds"] };
 
@@ -22,6 +33,25 @@ export const create = createRoute({
   summary: "Gives the project's agent a prompt. It waits until the builds before it are over",
   request: { params: projectPath, body: jsonBody(buildBody) },
   responses: { 202: json(buildView, "Accepted"), ...problems },
+});
+
+export const image = createRoute({
+  ...common,
+  ...idempotentUpload,
+  method: "put",
+  path: "/projects/{slug}/images",
+  summary:
+    "Uploads a PNG, JPEG, GIF or WebP of at most 10 MiB for the `images` of the project's next builds. An Idempotency-Key " +
+    "needs `x-signalbox-sha256`",
+  request: {
+    params: projectPath,
+    headers: imageHeaders,
+    body: {
+      required: true,
+      content: { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } },
+    },
+  },
+  responses: { 200: json(imageView), ...problems },
 });
 
 export const read = createRoute({

@@ -3,6 +3,7 @@ import { age } from "../ages.ts";
 import { command, connection } from "../command.ts";
 import type { CommandContext } from "../context.ts";
 import { Failure } from "../failure.ts";
+import { ofImages, readImages, uploadImages } from "../prompt-images.ts";
 import { followBuild } from "../progress/build.ts";
 
 const project = { name: "PROJECT", summary: "the project's slug" } as const;
@@ -15,6 +16,7 @@ export const build = command({
   flags: {
     ...connection,
     agent: { type: "string", value: "AGENT", summary: "another agent than the project's" },
+    ...ofImages,
     detach: { type: "boolean", summary: "don't wait for its end" },
   },
   notes:
@@ -23,7 +25,12 @@ export const build = command({
   async run(context, { flags, arguments: [slug = "", prompt = ""] }) {
     const control = await context.control();
     const { agent } = flags;
-    const made = await control.createBuild(slug, { prompt, ...(agent === undefined ? {} : { agent }) });
+    const images = await uploadImages(control, slug, await readImages(flags.image));
+    const made = await control.createBuild(slug, {
+      prompt,
+      ...(agent === undefined ? {} : { agent }),
+      ...images,
+    });
     context.output.remark(`Build ${made.id}`);
     if (flags.detach) return context.output.result(made, () => made.id);
     await finishBuild(context, made.id);

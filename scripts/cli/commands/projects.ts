@@ -5,6 +5,7 @@ import type { CommandContext } from "../context.ts";
 import { Failure } from "../failure.ts";
 import type { ProjectDetails } from "../../client/control-types.ts";
 import { ofImport, sourceOfProject } from "../import-source.ts";
+import { ofImages, readImages, uploadImages } from "../prompt-images.ts";
 import { finishBuild } from "./builds.ts";
 
 const slug = { name: "PROJECT", summary: "the project's slug" } as const;
@@ -47,6 +48,7 @@ export const createProject = command({
     agent: { type: "string", value: "AGENT", summary: "the agent; without one, the runner's" },
     runner: { type: "string", value: "ID", summary: "the runner; without one, the least loaded" },
     open: { type: "boolean", summary: "open the preview in a browser when it is up" },
+    ...ofImages,
     from: { type: "string", value: "SOURCE", summary: "begin with a git address, a directory or a .tgz" },
     ...ofImport,
   },
@@ -81,21 +83,31 @@ interface Wish {
   agent?: string | undefined;
   runner: string | undefined;
   open: boolean;
+  image?: string[] | undefined;
   branch: string | undefined;
   "token-stdin": boolean;
 }
 
 async function create(context: CommandContext, wish: Wish, from: string | undefined): Promise<void> {
   const { prompt, name, slug, agent, runner: runnerId } = wish;
+  const images = await readImages(wish.image ?? []);
+  if (images.length > 0 && prompt === undefined)
+    throw new Failure("usage", "image_without_prompt", "Images belong to a prompt: give --prompt, too.");
   const control = await context.control();
-  const given = { name, slug, agent, runnerId, ...(from === undefined && { prompt }) };
+  // With images its first build begins once they are there.
+  const begin = images.length > 0 ? false : undefined;
+  const given = { name, slug, agent, runnerId, ...(from === undefined && { prompt, begin }) };
   const body = Object.fromEntries(Object.entries(given).filter(([, one]) => one !== undefined));
   const source = from === undefined ? {} : await sourceOfProject(context, from, wish);
   const { build, ...project } = await control.createProject({ ...body, ...source });
   context.output.remark(`Project ${project.slug} on runner ${project.runnerId}`);
   if (build !== null) await finishBuild(context, build.id);
-  if (from !== undefined && prompt !== undefined) {
-    const next = await control.createBuild(project.slug, { prompt, ...(agent !== undefined && { agent }) });
+  if (prompt !== undefined && (from !== undefined || images.length > 0)) {
+    const next = await control.createBuild(project.slug, {
+      prompt,
+      ...(agent !== undefined && { agent }),
+      ...(await uploadImages(control, project.slug, images)),
+    });
     await finishBuild(context, next.id);
   }
   await showPreview(context, project.slug, wish.open);
