@@ -1,9 +1,11 @@
 import type { AppDocument } from "./apps/app-document.ts";
+import type { ChangesBinding } from "./changes/binding.ts";
 import { configOf, type ConfigEnv } from "./config.ts";
 import { OPERATOR } from "./control/caller.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
-import { callController, type ControllerBinding } from "./control/context.ts";
+import { callController, type ControlContext, type ControllerBinding } from "./control/context.ts";
 import { isTransient, objectUnavailable } from "./durable-object-call.ts";
+import { dashboardCaller } from "./dashboard/caller.ts";
 import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
 import { setPageCookie } from "./edge/page-cookie.ts";
 import { placeOf, servePublic } from "./edge/serve.ts";
@@ -28,6 +30,7 @@ import { fetchBackend } from "./runners/tunnel.ts";
 import { openStore, type StoreEnv } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
+export { ChangeHub } from "./changes/hub.ts";
 export { PageHub } from "./pages/hub.ts";
 export { AppController } from "./rollouts/controller.ts";
 export { RunnerHub } from "./runners/hub.ts";
@@ -35,7 +38,7 @@ export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
 /** The Worker's bindings, variables and secrets, as the platform hands them over. */
-export type Env = ConfigEnv & StoreEnv & HubBinding & PageHubBinding & ControllerBinding;
+export type Env = ConfigEnv & StoreEnv & ChangesBinding & HubBinding & PageHubBinding & ControllerBinding;
 
 /** How often the cron looks for orphaned services on Railway; each look costs API calls. */
 const SERVICES_EVERY_MINUTES = 15;
@@ -133,7 +136,7 @@ async function serveOwn(
   }
   const config = configOf(env);
   const store = openStore(env);
-  const context = {
+  const context: ControlContext = {
     env,
     config,
     store,
@@ -141,6 +144,7 @@ async function serveOwn(
     now: Date.now,
     waitUntil,
     caller: OPERATOR,
+    dashboardCaller: (asked) => dashboardCaller(asked, place, { config, store, now: Date.now }),
   };
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);

@@ -2,6 +2,7 @@ import type { Config } from "../config.ts";
 import { callObject } from "../durable-object-call.ts";
 import type { Providers } from "../providers/provider.ts";
 import type { AppController } from "../rollouts/controller.ts";
+import type { ChangesBinding } from "../changes/binding.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import type { StateStore } from "../state/store.ts";
 
@@ -20,13 +21,15 @@ export interface Caller {
 
 /** What the control API's handlers work with. */
 export interface ControlContext {
-  env: ControllerBinding & HubBinding;
+  env: ControllerBinding & HubBinding & ChangesBinding;
   config: Config;
   store: StateStore;
   providers: Providers;
   now: () => number;
   waitUntil: (work: Promise<unknown>) => void;
   caller: Caller;
+  /** Who calls from the dashboard; null: the call isn't from there. Throws for one that claims to be and isn't. */
+  dashboardCaller: (request: Request) => Promise<Caller | null>;
 }
 
 /** The context travels with each request, so the router is built once. */

@@ -5,6 +5,7 @@ import { requireCaller, requireScope } from "./caller.ts";
 import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
+import { events } from "./events.ts";
 import { deploymentSource } from "./deployment-source.ts";
 import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
@@ -18,6 +19,7 @@ import { projectGit } from "./project-git.ts";
 import { projectMove } from "./project-move.ts";
 import { projectLogs } from "./project-logs.ts";
 import { placements } from "./placements.ts";
+import { runnerAgents } from "./runner-agents.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
 import { tokens } from "./tokens.ts";
@@ -47,9 +49,11 @@ const api = router
   .route("/", deploymentSource)
   .route("/", logs)
   .route("/", traffic)
+  .route("/", events)
   .route("/", janitor)
   .route("/", audit)
   .route("/", runners)
+  .route("/", runnerAgents)
   .route("/", sources)
   .route("/", placements)
   .route("/", projects)

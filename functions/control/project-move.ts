@@ -1,7 +1,8 @@
 import { Problem } from "../errors.ts";
 import { newBuildId } from "../projects/build-id.ts";
 import { callProject, streamOfProject } from "../projects/call-project.ts";
-import { placing } from "../projects/project-place.ts";
+import { putProject, removeLeftovers } from "../projects/creation.ts";
+import { placing, type Placing } from "../projects/project-place.ts";
 import type { ProjectRecord } from "../projects/project-record.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
 import { setEnv } from "../projects/set-env.ts";
@@ -48,9 +49,9 @@ export const projectMove = controlRouter()
           { runnerId: to },
           { needsSource: false, at: "" },
         );
-        const moved = await placing(context.store, slug, async () => {
+        const moved = await placing(context.store, [slug], async (place) => {
           const now = await removeStray(context, await requireProject(context, slug));
-          return now.runnerId === to ? now : move(context, now, to);
+          return now.runnerId === to ? now : move(context, now, to, place);
         });
         const prompt = `Moved from runner ${record.runnerId}`;
         const build = await new RunnerProjects(context.env, to)
@@ -70,20 +71,29 @@ export const projectMove = controlRouter()
  * stray; after it, what the old runner has is one. A stray goes at once, or, if this is interrupted, before the next move or
  * deletion.
  */
-async function move(context: ControlContext, record: ProjectRecord, to: string): Promise<ProjectRecord> {
+async function move(
+  context: ControlContext,
+  record: ProjectRecord,
+  to: string,
+  place: Placing,
+): Promise<ProjectRecord> {
   const { slug, runnerId: from } = record;
-  const { env } = context;
+  const { env, store } = context;
+  await removeLeftovers({ env, store, runnerId: to, slug });
   await refuseTaken(context, slug, to);
   const belongings = await hold({ env, runnerId: from }, slug, true);
   let moved: ProjectRecord;
   try {
     await changeRecord(context, slug, (now) => ({ ...now, stray: to }));
     await copy(context, { slug, from, to }, belongings);
+    place.require();
     moved = await changeRecord(context, slug, (now) => {
       if (now.runnerId === from && now.stray === to) return { ...now, runnerId: to, stray: from };
       throw new Problem("project_busy", `Project ${slug} was changed while it was copied. Move it again.`);
     });
   } catch (error) {
+    // Else somebody else may be moving it by now.
+    if (!place.isSure) throw error;
     await hold({ env, runnerId: from }, slug, false).catch(() => undefined); // a restart of it lets go, too
     const now = await requireProject(context, slug);
     // The last write may have been heard, and its answer lost.
@@ -94,19 +104,20 @@ async function move(context: ControlContext, record: ProjectRecord, to: string):
 }
 
 async function copy(
-  { env }: ControlContext,
+  { env, store }: ControlContext,
   { slug, from, to }: { slug: string; from: string; to: string },
   { name, agent, variables, git }: Belongings,
 ): Promise<void> {
   const archive = await streamOfProject(
     { env, runnerId: from },
-    workspacePaths.export(slug),
+    workspacePaths.exportWhole(slug),
     AbortSignal.timeout(FILL_WAIT_MS),
   );
   if (archive.body === null) throw new Problem("runner_failed", `Runner ${from} packed nothing of ${slug}.`);
   const { sha256 } = await copySource(env, to, archive.body);
   const target = { env, runnerId: to };
-  await new RunnerProjects(env, to).put(slug, { name, agent, source: { sha256 } });
+  const place = { env, store, runnerId: to, slug };
+  await putProject(place, crypto.randomUUID(), { name, agent, source: { sha256 } });
   if (variables.length > 0) await setEnv(env, to, slug, variables);
   await callProject(target, "PUT", workspacePaths.git(slug), parseGitState, { body: git });
   await callProject(target, "POST", workspacePaths.fill(slug), parseProjectView, { waitMs: FILL_WAIT_MS });

@@ -4,6 +4,7 @@ import type * as audit from "./audit.ts";
 import type * as builds from "./builds.ts";
 import type * as deploymentSource from "./deployment-source.ts";
 import type * as deployments from "./deployments.ts";
+import type * as events from "./events.ts";
 import type * as janitor from "./janitor.ts";
 import type * as logs from "./logs.ts";
 import type * as placements from "./placements.ts";
@@ -13,6 +14,7 @@ import type * as projectGit from "./project-git.ts";
 import type * as projectMove from "./project-move.ts";
 import type * as projectLogs from "./project-logs.ts";
 import type * as projects from "./projects.ts";
+import type * as runnerAgents from "./runner-agents.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
 import type * as tokens from "./tokens.ts";
@@ -30,6 +32,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof builds>
       | Routes<typeof deploymentSource>
       | Routes<typeof deployments>
+      | Routes<typeof events>
       | Routes<typeof janitor>
       | Routes<typeof logs>
       | Routes<typeof placements>
@@ -39,6 +42,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof projectMove>
       | Routes<typeof projectLogs>
       | Routes<typeof projects>
+      | Routes<typeof runnerAgents>
       | Routes<typeof runners>
       | Routes<typeof sources>
       | Routes<typeof tokens>
