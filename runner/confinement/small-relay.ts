@@ -173,8 +173,16 @@ sub take {
     drop($fd);
     return;
   }
-  if ($read == 0) { $ended[$fd] = 1; $finishes[$peer] = 1; }
+  if ($read == 0) { finish($fd, $peer); return; }
   return unless flush_to($peer);
+  look($fd);
+  look($peer);
+}
+
+sub finish {
+  my ($fd, $peer) = @_;
+  $ended[$fd] = 1;
+  $finishes[$peer] = 1;
   return unless settle($peer);
   look($fd);
   look($peer);
@@ -208,6 +216,7 @@ for my $port (split /,/, $out) {
 }
 if ($out ne '') { open(my $file, '>', $ready) or die "$ready: $!\n"; close $file; }
 
+my $chunk = '';
 my $room = "\0" x ($size * 256);
 for (;;) {
   my $count = syscall($wait, $poll, $room, 256, -1, 0, 8);
@@ -227,6 +236,23 @@ for (;;) {
       next;
     }
     if (defined $naming[$fd]) { name_of($fd); next; }
+    # What most events are: something to read for a peer that takes all of it. Whoever has this interest has such a peer.
+    if ($events == IN && $interest[$fd] == IN) {
+      my $peer = $peer[$fd];
+      my $read = sysread($handle[$fd], $chunk, CHUNK);
+      if ($read) {
+        my $written = syswrite($handle[$peer], $chunk);
+        next if defined $written && $written == $read;
+        if (!defined $written && $! != EAGAIN && $! != EINTR) { drop($fd); next; }
+        $pending[$peer] = substr($chunk, $written // 0);
+        look($fd);
+        look($peer);
+        next;
+      }
+      if (!defined $read) { drop($fd) if $! != EAGAIN && $! != EINTR; next; }
+      finish($fd, $peer);
+      next;
+    }
     if ($connecting[$fd]) { next unless connected($fd); }
     if (length($pending[$fd]) > 0) { next unless flush_to($fd); }
     next unless settle($fd);
