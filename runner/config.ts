@@ -485,6 +485,7 @@ function readConfig(
       ports: guestPorts ?? [],
       paths: guestPaths ?? [],
       users: guestUsers ?? GUEST_USERS,
+      usesPerl: true,
     },
     git: {
       protocols: protocols ?? gitSettings.protocols,

@@ -113,7 +113,11 @@ async function trySandbox(
   ];
   const ways =
     network === "own"
-      ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)], place.gatewayPort)
+      ? await Ways.open(join(place.directory, "ways"), {
+          ports: [...new Set(ports)],
+          gateway: place.gatewayPort,
+          perl: settings.usesPerl ? findProgram("perl") : null,
+        })
       : null;
   await writeFiles(place.directory, options.isOpen);
   const status: HostedConfinement = {

@@ -20,11 +20,11 @@ export const socketAny = (directory: string, port: number): string => join(direc
 export const socketOut = (directory: string, port: number): string => join(directory, `out-${port}`);
 
 export function relayArguments({ directory, ready, into, out }: Relay): string[] {
-  return ["relay", directory, ready, into === null ? "" : String(into), out.join(",")];
+  return [directory, ready, into === null ? "" : String(into), out.join(",")];
 }
 
 /**
- * `signalbox-runner relay`, in a guest's network and out of its sight. Loopback only: pasta would do it, but Debian 12's
+ * `signalbox-runner relay`, where there is no perl, in a guest's network and out of its sight. Loopback only: pasta would do it, but Debian 12's
  * moves a large transfer on once a second.
  */
 export async function serveRelay(args: readonly string[]): Promise<void> {

@@ -13,6 +13,8 @@ export interface ConfinementSettings {
   /** What guests may read besides the system. */
   paths: string[];
   users: UserRange;
+  /** Whether the relay beside a guest is the small one, where it can be. */
+  usesPerl: boolean;
 }
 
 /** Free on Debian unless an administrator has counted that far, and within what rootless containers map. */
@@ -25,4 +27,5 @@ export const confinementSettings: ConfinementSettings = {
   ports: [],
   paths: [],
   users: GUEST_USERS,
+  usesPerl: true,
 };

@@ -1,39 +1,54 @@
-import { chmod, mkdir, rm } from "node:fs/promises";
+import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ownCommand } from "../processes/own-program.ts";
 import type { Publication } from "./confinement.ts";
 import { quoted } from "./launch.ts";
 import { PassOn } from "./pass-on.ts";
+import { canRelay, SMALL_RELAY } from "./small-relay.ts";
 import { relayArguments, socketAny, socketInto, socketOut } from "./relay.ts";
 
 /** Bytes of a Unix socket's path. Source: unix(7), 108 with its end. */
 const PATH_LIMIT = 107;
+
+export interface WaysOptions {
+  /** Of this machine's loopback: those that all guests reach. */
+  ports: readonly number[];
+  /** And the one that some of them do. */
+  gateway: number | undefined;
+  /** What runs a guest's half; null: the runner's own program. */
+  perl: string | null;
+}
 
 /** The runner's half of the ways between its guests' networks and the machine's loopback. */
 export class Ways {
   readonly #directory: string;
   readonly #ports: readonly number[];
   readonly #gateway: number | undefined;
+  readonly #relay: readonly string[];
   readonly #out: PassOn[] = [];
   readonly #published = new Set<number>();
   #launches = 0;
 
-  private constructor(directory: string, ports: readonly number[], gateway: number | undefined) {
+  private constructor(directory: string, { ports, gateway }: WaysOptions, relay: readonly string[]) {
     this.#directory = directory;
     this.#ports = ports;
     this.#gateway = gateway;
+    this.#relay = relay;
   }
 
-  /** Ports of this machine's loopback: those that all guests reach, and the one that some of them do. */
-  static async open(directory: string, ports: readonly number[], gateway?: number): Promise<Ways> {
+  static async open(directory: string, options: WaysOptions): Promise<Ways> {
+    const { ports, gateway, perl } = options;
     const isShort = Buffer.byteLength(socketInto(directory, 65_535)) <= PATH_LIMIT;
     const place = isShort ? directory : join(tmpdir(), `signalbox-ways-${process.pid}`);
     // Of an earlier runner.
     await rm(place, { recursive: true, force: true });
     await mkdir(place, { mode: 0o700 });
     await chmod(place, 0o700);
-    const ways = new Ways(place, ports, gateway);
+    const script = join(place, "relay");
+    const isSmall = perl !== null && canRelay(perl);
+    if (isSmall) await writeFile(script, SMALL_RELAY, { mode: 0o600 });
+    const ways = new Ways(place, options, isSmall ? [perl, script] : [...ownCommand(), "relay"]);
     for (const port of gateway === undefined ? ports : [...ports, gateway])
       ways.#out.push(await PassOn.listen({ path: socketOut(place, port) }, { to: { port } }));
     return ways;
@@ -48,7 +63,7 @@ export class Ways {
     if (port === null && out.length === 0) return [];
     const ready = join(this.#directory, `ready-${++this.#launches}`);
     const relay = relayArguments({ directory: this.#directory, ready, into: port, out });
-    const command = [...ownCommand(), ...relay].map(quoted).join(" ");
+    const command = [...this.#relay, ...relay].map(quoted).join(" ");
     const start = `${command} </dev/null >/dev/null 2>&1 & r=$!`;
     const wait = `until [ -e ${quoted(ready)} ]; do
   kill -0 $r 2>/dev/null || { echo "its relay ended" >&2; exit 126; }

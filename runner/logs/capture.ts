@@ -1,6 +1,11 @@
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type LogFile, type LogLine, TEXT_LIMIT } from "./log-file.ts";
+
+/** Beyond this a process waits: storing a flood as fast as it comes takes the processor from everybody's requests. */
+const BURST_BYTES = 16 * 1024 * 1024;
+const BYTES_PER_SECOND = 2 * 1024 * 1024;
 
 /**
  * Writes what a process says to its log, line by line, and keeps the last lines for a failure's report. While the disk
@@ -10,10 +15,20 @@ export class Capture {
   readonly #log: LogFile;
   readonly #step: string;
   readonly #keep: number;
+  readonly #pace: { burstBytes: number; bytesPerSecond: number };
+  /** Of what came lately. */
+  #bytes = 0;
+  #at = performance.now();
   /** The last lines of both streams, oldest first. */
   readonly lastLines: string[] = [];
 
-  constructor(log: LogFile, step: string, keep: number) {
+  constructor(
+    log: LogFile,
+    step: string,
+    keep: number,
+    pace = { burstBytes: BURST_BYTES, bytesPerSecond: BYTES_PER_SECOND },
+  ) {
+    this.#pace = pace;
     this.#log = log;
     this.#step = step;
     this.#keep = keep;
@@ -35,6 +50,7 @@ export class Capture {
           rest = rest.slice(end);
         }
         await this.#store(stream, parts);
+        await this.#wait(chunk.byteLength);
       }
     } catch (error) {
       await this.#store(stream, [rest, `(the output broke off: ${String(error)})`]);
@@ -42,6 +58,15 @@ export class Capture {
     }
     rest += decoder.end();
     if (rest !== "") await this.#store(stream, [rest]);
+  }
+
+  async #wait(bytes: number): Promise<void> {
+    const { burstBytes, bytesPerSecond } = this.#pace;
+    const now = performance.now();
+    this.#bytes = Math.max(0, this.#bytes - ((now - this.#at) / 1_000) * bytesPerSecond) + bytes;
+    this.#at = now;
+    const over = this.#bytes - burstBytes;
+    if (over > 0) await sleep((over / bytesPerSecond) * 1_000, undefined, { ref: false });
   }
 
   async #store(stream: "stdout" | "stderr", texts: readonly string[]): Promise<void> {

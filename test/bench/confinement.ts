@@ -19,6 +19,8 @@ const candidates: Candidate[] = [
   { name: "user", settings: { level: "user" } },
   { name: "sandbox, shared network", settings: { level: "sandbox", sharesNetwork: true } },
   { name: "sandbox, own network", settings: { level: "sandbox" } },
+  // Where there is no perl.
+  { name: "the same, large relay", settings: { level: "sandbox", usesPerl: false } },
 ];
 
 const guest = `import { createServer } from "node:http";

@@ -1,3 +1,4 @@
+import { chmod } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { WorkspaceOptions } from "../../runner/workspace.ts";
@@ -39,6 +40,8 @@ export class UnconnectedRunner {
   ): Promise<UnconnectedRunner> {
     // A network of its own for each command costs a test more than all else that it does.
     const level = TEST_LEVEL === undefined ? {} : { level: TEST_LEVEL };
+    // Guests with users of their own have to get to their directories.
+    if (TEST_LEVEL === "user") await chmod(options.root, 0o711);
     const confined = { confinement: { sharesNetwork: true, ...level }, ...options };
     const command = [...before, process.execPath, unconnectedRunnerFile, JSON.stringify(confined)] as const;
     const program = new Program([command[0] ?? "", ...command.slice(1)], {

@@ -165,3 +165,14 @@ test("reading a log whose files were deleted with everything else comes to an en
   expect((await log.read(0)).lines).toEqual([]);
   await log.close();
 });
+
+test("a flood waits for its time, and no line of it is lost", async () => {
+  const log = await LogFile.open(directory);
+  const capture = new Capture(log, "run", 1, { burstBytes: 1_000, bytesPerSecond: 10_000 });
+  const startedAt = performance.now();
+  // The first thousand at once, and the others within 200 ms.
+  await capture.read("stdout", Readable.from(numbered(0, 375).map((text) => Buffer.from(`${text}\n`))));
+  expect(performance.now() - startedAt).toBeGreaterThan(150);
+  expect(texts((await log.read(0)).lines)).toEqual(numbered(0, 375));
+  await log.close();
+});
