@@ -77,6 +77,7 @@ export class Hosting implements RunnerPart {
         teller.serverEnded(slug);
         await teller.origins.forgetProject(slug);
       },
+      change: (slug, work) => (projects.has(slug) ? projects.change(slug, work) : work()),
     });
     this.#projectCommands = new ProjectCommands({ projects, teller, root: workspaces.root });
     this.#serve = createInternalApi({ deployments, projects, sources, disk, ending: this.#ending.signal });

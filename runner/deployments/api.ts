@@ -131,6 +131,7 @@ function createRoutes({
     },
     ...projectRoutes(projects, readJson),
     ...workspaceRoutes(projects, ending),
+    "GET agents": async () => ({ status: 200, body: { agents: projects.agents } }),
     "GET status": async () => ({
       status: 200,
       body: { deployments: deployments.list(), disk: await disk.status() },

@@ -44,6 +44,7 @@ import { Mask } from "./mask.ts";
 import { type ChangedSince, ProjectCheckpoints } from "./project-checkpoints.ts";
 import { ProjectFiles } from "./project-files.ts";
 import { ProjectGit, type RunGuest } from "./project-git.ts";
+import { ProjectHold } from "./project-hold.ts";
 
 /** What a project needs of the runner around it. */
 export interface ProjectParts {
@@ -83,8 +84,6 @@ export interface AskedBuild {
 
 /** Builds that a project remembers; the oldest are forgotten first. */
 const BUILDS_KEPT = 50;
-/** Longer than a move takes. One that broke off lets go after this. */
-const HELD_MS = 12 * 60_000;
 /** Prompts that wait for their turn. */
 const QUEUE_LIMIT = 20;
 
@@ -99,6 +98,7 @@ export class Project implements BuildWork {
   readonly files: ProjectFiles;
   readonly mask: Mask;
   readonly checkpoints: ProjectCheckpoints;
+  readonly #hold: ProjectHold;
   readonly #parts: ProjectParts;
   /** What the runner keeps of it: manifest, builds, home, temporary files. */
   readonly #own: string;
@@ -106,7 +106,6 @@ export class Project implements BuildWork {
   readonly #builds = new Map<string, Build>();
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
-  #heldUntil = -Infinity;
   /** Of what was installed last: an install that would change nothing is left out. */
   #installed = "";
 
@@ -123,6 +122,7 @@ export class Project implements BuildWork {
     this.env = env;
     this.files = new ProjectFiles(directory, parts);
     this.mask = mask;
+    this.#hold = new ProjectHold(manifest.slug);
     this.checkpoints = new ProjectCheckpoints({
       directory: join(own, "checkpoints"),
       workspace: directory,
@@ -170,6 +170,10 @@ export class Project implements BuildWork {
   get git(): ProjectGit {
     if (this.#git === null) throw new Error("The project isn't open yet.");
     return this.#git;
+  }
+
+  get creation(): string | null {
+    return this.#manifest.creation;
   }
 
   get view(): ProjectView {
@@ -267,8 +271,9 @@ export class Project implements BuildWork {
     await this.#turn;
   }
 
-  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. */
+  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. Errors: `project_busy`. */
   async leave(): Promise<ProjectManifest> {
+    await this.#holdIdle();
     await this.close();
     for (const id of this.#builds.keys()) this.#parts.outbox.remove(id);
     await this.#parts.logs.closeOne(this.project);
@@ -280,8 +285,11 @@ export class Project implements BuildWork {
   async remove(): Promise<void> {
     this.#isClosed = true;
     const { trash, logs, workspaces, outbox } = this.#parts;
-    for (const build of this.#builds.values()) await build.cancel("the project's deletion");
+    // What comes late would write into what is being deleted.
+    const held = this.#hold.hold().catch(() => undefined); // the deletion goes on all the same
     await this.git.close();
+    await held;
+    for (const build of this.#builds.values()) await build.cancel("the project's deletion");
     await this.#turn;
     await this.devServer.stop();
     for (const id of this.#builds.keys()) outbox.remove(id);
@@ -388,21 +396,42 @@ export class Project implements BuildWork {
     });
   }
 
-  get isHeld(): boolean {
-    return performance.now() < this.#heldUntil;
+  /** Whatever changes it. Errors: `project_busy` while it is held. */
+  change<T>(work: () => Promise<T>): Promise<T> {
+    return this.#hold.change(work);
+  }
+
+  /** Errors: `project_busy`. */
+  refuseHeld(): void {
+    this.#hold.refuse();
   }
 
   /** Ends the dev server, and lets nothing begin until it is let go. Errors: `project_busy`. */
   async hold(held: boolean): Promise<Belongings> {
-    if (held && this.isBusy)
+    if (held) await this.#holdIdle();
+    else this.#hold.release();
+    const { name, agent } = this.#manifest;
+    return { name, agent, variables: this.env.all, git: this.git.remote };
+  }
+
+  async #holdIdle(): Promise<void> {
+    const refuseBusy = (): void => {
+      if (!this.isBusy) return;
       throw new RunnerError(
         "project_busy",
         `A build of ${this.project} is under way: wait for it, or cancel it.`,
       );
-    this.#heldUntil = held ? performance.now() + HELD_MS : -Infinity;
-    if (held) await this.devServer.stop();
-    const { name, agent } = this.#manifest;
-    return { name, agent, variables: this.env.all, git: this.git.remote };
+    };
+    refuseBusy();
+    await this.#hold.hold();
+    try {
+      // One may have been accepted on the way.
+      refuseBusy();
+      await this.devServer.stop();
+    } catch (error) {
+      this.#hold.release();
+      throw error;
+    }
   }
 
   /** Fills it with its source without a build. */
