@@ -1,4 +1,5 @@
 import { BUILD_ACK_MESSAGE } from "../functions/protocol/builds.ts";
+import type { CleanupReport } from "../functions/protocol/cleanup.ts";
 import type { Command, CommandType, Fields, RunnerEvent } from "../functions/protocol/control.ts";
 import type { CommandContext, CommandHandler } from "./connection/commands.ts";
 import { createInternalApi } from "./deployments/api.ts";
@@ -65,7 +66,7 @@ export class Hosting implements RunnerPart {
   async start(): Promise<void> {
     const workspace = await Workspace.open(this.#options);
     this.#workspace = workspace;
-    const { workspaces, trash, disk, logs, deployments, projects, sources, teller } = workspace;
+    const { workspaces, trash, disk, logs, deployments, projects, sources, teller, cleanup } = workspace;
     this.#workspaceCommands = createWorkspaceCommands({
       workspaces,
       trash,
@@ -80,7 +81,14 @@ export class Hosting implements RunnerPart {
       change: (slug, work) => (projects.has(slug) ? projects.change(slug, work) : work()),
     });
     this.#projectCommands = new ProjectCommands({ projects, teller, root: workspaces.root });
-    this.#serve = createInternalApi({ deployments, projects, sources, disk, ending: this.#ending.signal });
+    this.#serve = createInternalApi({
+      deployments,
+      projects,
+      sources,
+      disk,
+      cleanup,
+      ending: this.#ending.signal,
+    });
     await this.#measure(workspace);
     this.#diskWatch = setInterval(() => void this.#measure(workspace), DISK_STATUS_AGE_MS);
   }
@@ -138,6 +146,7 @@ export class Hosting implements RunnerPart {
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
       limits: this.#workspace?.shares.status() ?? {},
+      ...(this.#workspace?.cleanup.last == null ? {} : { cleanup: summaryOf(this.#workspace.cleanup.last) }),
       ...(this.#workspace?.webhook == null ? {} : { webhook: this.#workspace.webhook.status() }),
     };
   }
@@ -169,6 +178,11 @@ export class Hosting implements RunnerPart {
     if (result instanceof Promise) answer(bare(await result));
     else for await (const event of result) answer(bare(event));
   }
+}
+
+/** Of the latest cleanup. */
+function summaryOf({ at, freedBytes, cleaned }: CleanupReport): Fields {
+  return { at, freedBytes, cleaned: cleaned.length };
 }
 
 /** The sender adds these fields. */

@@ -4,6 +4,7 @@
  */
 
 import type { RunnerAgents } from "./agents.ts";
+import type { CleanupReport } from "./cleanup.ts";
 import type { BuildDiff, BuildView, ProjectView, UndoView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
@@ -62,6 +63,8 @@ export const runnerPaths = {
   visitedDevServer: (slug: string) => `/projects/${slug}/dev-server?by=visit`,
   /** GET → {@link RunnerAgents}. */
   agents: "/agents",
+  /** POST {@link NewCleanup} → {@link CleanupReport}. */
+  cleanup: "/cleanup",
   /** GET → {@link RunnerStatus}. */
   status: "/status",
 } as const;
@@ -226,6 +229,7 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "DELETE projects/*/dev-server": ProjectView;
   "GET projects/*/logs": HostedLogPage;
   "GET agents": RunnerAgents;
+  "POST cleanup": CleanupReport;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;

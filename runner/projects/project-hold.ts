@@ -18,9 +18,13 @@ export class ProjectHold {
     this.#waitMs = waitMs;
   }
 
+  get isHeld(): boolean {
+    return performance.now() < this.#until;
+  }
+
   /** Errors: `project_busy` while it is held. */
   refuse(): void {
-    if (performance.now() >= this.#until) return;
+    if (!this.isHeld) return;
     throw new RunnerError("project_busy", `Project ${this.#project} is being moved or renamed.`);
   }
 

@@ -8,6 +8,8 @@ import { parseRemote } from "../git/remote.ts";
 import { isSystemError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import type { HostChoice } from "../tunnel/hosts.ts";
+import type { CleanableProject } from "../cleanup/cleanup.ts";
+import { cleanable } from "./cleanable-project.ts";
 import { type ImportSource, projectFile, type ProjectManifest } from "./manifest.ts";
 import { Project, type ProjectParts } from "./project.ts";
 
@@ -38,6 +40,10 @@ export class ProjectManager {
   static async open(directory: string, parts: ProjectParts): Promise<ProjectManager> {
     const manager = new ProjectManager(directory, parts);
     await mkdir(directory, { recursive: true, mode: 0o700 });
+    parts.workspaces.watchedBy({
+      inUse: (slug) => manager.#projects.get(slug)?.inUse ?? null,
+      evicted: (slug) => manager.#projects.get(slug)?.evicted(),
+    });
     for (const slug of await readdir(directory)) {
       // The others must go on. A person has to repair this one.
       await manager.#resume(slug).catch((error: unknown) => complain(`project ${slug} is skipped`, error));
@@ -81,6 +87,7 @@ export class ProjectManager {
         user: null,
         source: source ?? null,
         creation,
+        cleaned: null,
         createdAt: new Date().toISOString(),
       };
       await projectFile.save(join(this.#directory, slug), manifest);
@@ -181,6 +188,14 @@ export class ProjectManager {
   /** Builds under way. */
   get busy(): number {
     return [...this.#projects.values()].filter((project) => project.isBusy).length;
+  }
+
+  /** For the cleanup. */
+  get cleanable(): CleanableProject[] {
+    const { workspaces } = this.#parts;
+    return [...this.#projects].map(([slug, project]) =>
+      cleanable(project, join(this.#directory, slug), workspaces),
+    );
   }
 
   get count(): number {

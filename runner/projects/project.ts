@@ -84,6 +84,8 @@ export interface AskedBuild {
 
 /** Builds that a project remembers; the oldest are forgotten first. */
 const BUILDS_KEPT = 50;
+/** A clone of a large repository takes minutes. */
+const REFILL_LIMIT_MS = 10 * 60_000;
 /** Prompts that wait for their turn. */
 const QUEUE_LIMIT = 20;
 
@@ -106,6 +108,8 @@ export class Project implements BuildWork {
   readonly #builds = new Map<string, Build>();
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
+  /** What is deleted while it is idle; a dev server waits for that. */
+  #tidying: Promise<unknown> = Promise.resolve();
   /** Of what was installed last: an install that would change nothing is left out. */
   #installed = "";
 
@@ -141,6 +145,7 @@ export class Project implements BuildWork {
       log: () => parts.logs.open(manifest.slug),
       ...(parts.devServerIdleMs === undefined ? {} : { idleAfterMs: parts.devServerIdleMs }),
       tell: (event) => parts.serverEvent(manifest.slug, event),
+      prepare: (signal) => this.#prepare(signal),
     });
   }
 
@@ -206,6 +211,39 @@ export class Project implements BuildWork {
 
   get isBusy(): boolean {
     return [...this.#builds.values()].some((build) => !build.isOver);
+  }
+
+  /** Why nothing of it may be deleted behind its back. */
+  get inUse(): string | null {
+    if (this.isBusy) return "a build runs or waits";
+    const { state } = this.devServer.view;
+    if (state === "running" || state === "starting") return "its dev server runs";
+    return this.#hold.isHeld ? "it is being moved" : null;
+  }
+
+  /** Deletes caches while nothing of it runs; false: something does. What begins meanwhile waits. */
+  deleteCaches(paths: readonly string[]): Promise<boolean> {
+    return this.#whileIdle(async () => {
+      await this.#lacks("packages");
+      for (const path of paths) await this.#parts.trash.discard(path);
+    });
+  }
+
+  /** Deletes its files while nothing of it runs. The next build or start clones its remote. */
+  deleteFiles(): Promise<boolean> {
+    return this.#whileIdle(async () => {
+      const { remote, branch } = this.git.remote;
+      if (remote === null) return;
+      this.#manifest = { ...this.#manifest, source: { url: remote, branch } };
+      await this.#lacks("files");
+      for (const name of await readdir(this.directory))
+        await this.#parts.trash.discard(join(this.directory, name));
+    });
+  }
+
+  /** The disk was short of room. */
+  evicted(): void {
+    void this.#lacks("packages");
   }
 
   /** Accepts a prompt, or answers the build of the same id. Errors: `invalid_request`, `too_many_builds`, `disk_full`. */
@@ -310,6 +348,7 @@ export class Project implements BuildWork {
     signal: AbortSignal,
   ): Promise<BuildSession> {
     if (agent === IMPORT_AGENT) return this.#importSession(told, signal);
+    await this.#refill(signal);
     const known = this.#parts.agents.require(agent);
     const step = await this.#step("agent", known.command, new AbortController().signal);
     const passage = this.#passageOf(known);
@@ -462,6 +501,7 @@ export class Project implements BuildWork {
     await step.log.append([systemLine(`$ ${command}`, "install")]);
     await runStep({ ...step, binaries });
     this.#installed = await this.#dependencies();
+    if (this.#manifest.cleaned === "packages") await this.#isWhole();
     disk.touch(this.directory);
     return command;
   }
@@ -553,7 +593,56 @@ export class Project implements BuildWork {
 
   #queue(build: Build): void {
     const release = this.#parts.workspaces.use(this.project);
-    this.#turn = this.#turn.then(() => (this.#isClosed ? undefined : build.run())).finally(release);
+    this.#turn = this.#turn.then(() => this.#run(build)).finally(release);
+  }
+
+  async #run(build: Build): Promise<void> {
+    if (this.#isClosed) return;
+    // Before the first checkpoint. If it fails, the agent's session says why.
+    if (build.view.agent !== IMPORT_AGENT)
+      await this.#refill(AbortSignal.timeout(REFILL_LIMIT_MS)).catch(() => undefined);
+    await build.run();
+  }
+
+  /** What was cleaned comes back before the dev server starts; a build brings it by itself. */
+  async #prepare(signal: AbortSignal): Promise<void> {
+    await this.#tidying;
+    if (this.isBusy) return;
+    await this.#refill(signal);
+    if (this.#manifest.cleaned === "packages") await this.install(signal);
+  }
+
+  async #refill(signal: AbortSignal): Promise<void> {
+    if (this.#manifest.cleaned !== "files") return;
+    await this.fill(signal);
+    this.#installed = "";
+    await this.#lacks("packages");
+  }
+
+  async #lacks(what: "packages" | "files"): Promise<void> {
+    if (what === "packages" && this.#manifest.cleaned === "files" && this.#manifest.source !== null) return;
+    this.#manifest = { ...this.#manifest, cleaned: what };
+    await projectFile.save(this.#own, this.#manifest);
+  }
+
+  async #isWhole(): Promise<void> {
+    this.#manifest = { ...this.#manifest, cleaned: null };
+    await projectFile.save(this.#own, this.#manifest);
+  }
+
+  async #whileIdle(work: () => Promise<void>): Promise<boolean> {
+    const turn = this.#turn.then(async () => {
+      if (this.#isClosed || this.inUse !== null) return false;
+      const tidying = this.#hold.change(work);
+      this.#tidying = tidying.catch(() => undefined); // the caller is told
+      await tidying;
+      return true;
+    });
+    this.#turn = turn.then(
+      () => undefined,
+      () => undefined, // the caller is told
+    );
+    return turn;
   }
 
   async #forgetOldest(): Promise<void> {
