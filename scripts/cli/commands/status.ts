@@ -1,4 +1,4 @@
-import type { ControlClient } from "../../client/control-client.ts";
+import { ControlProblem, type ControlClient } from "../../client/control-client.ts";
 import type { AppView, DeploymentView, RunnerView } from "../../client/control-types.ts";
 import { printableLine } from "../../../functions/protocol/printable.ts";
 import { confinement } from "./runners.ts";
@@ -62,7 +62,7 @@ async function confinementsOf(
   apps: AppView[],
 ): Promise<Map<string, RunnerView["confinement"]>> {
   const isHosted = apps.some(({ deployments }) => deployments.some(({ target }) => target.kind === "runner"));
-  const runners = isHosted ? await control.runners() : [];
+  const runners = isHosted ? await ifAllowed(control.runners(), []) : [];
   return new Map(runners.map((runner) => [runner.id, runner.confinement]));
 }
 
@@ -76,11 +76,19 @@ function confinementOf(
 async function drainsOf(control: ControlClient, apps: AppView[]): Promise<Map<string, Drain>> {
   const drains = new Map<string, Drain>();
   if (!apps.some(({ deployments }) => deployments.some(({ state }) => state === "draining"))) return drains;
-  const { report } = await control.lastJanitor();
+  const { report } = await ifAllowed(control.lastJanitor(), { report: null, stale: false });
   for (const { app, deployment, reason, detail } of report?.decisions ?? []) {
     drains.set(`${app}/${deployment}`, { seenAt: report?.finishedAt ?? "", reason, detail });
   }
   return drains;
+}
+
+/** A token for one app doesn't reach what all apps share: that is left out. */
+function ifAllowed<T>(asked: Promise<T>, otherwise: NoInfer<T>): Promise<T> {
+  return asked.catch((error: unknown) => {
+    if (error instanceof ControlProblem && error.code === "insufficient_scope") return otherwise;
+    throw error;
+  });
 }
 
 function isAlive({ state }: DeploymentView): boolean {
