@@ -108,7 +108,7 @@ async function run(command: string, at: CommandBlock, env: Record<string, string
   const where = `${at.document}:${at.line}: ${command}`;
   const closed = once(child, "close").then(([code]: unknown[]) => code);
   left.push({ child, closed });
-  const isRunner = /\bsignalbox runner(?! agents| --help)/.test(command);
+  const isRunner = /\bsignalbox runner(?!s| agents| --help)/.test(command);
   if (isRunner || /\s(?:-f|--follow)\b/.test(command)) {
     const isUp = (): boolean => (isRunner ? /Connected to broker/.test(stdout) : stdout !== "");
     await until(
