@@ -95,7 +95,8 @@ async function run(command: string, at: CommandBlock, env: Record<string, string
   const here = command
     .replaceAll("localhost:8787", `localhost:${port}`)
     .replaceAll("/tmp/", `${directory}/`)
-    .replaceAll("HEALTH_PORT=8090", "HEALTH_PORT=0");
+    .replaceAll("HEALTH_PORT=8090", "HEALTH_PORT=0")
+    .replaceAll(/ ID(?= |$)/g, " local");
   const child = spawn("sh", ["-c", here], {
     cwd: directory,
     env,
