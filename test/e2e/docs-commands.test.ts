@@ -54,6 +54,7 @@ const ALSO: ReadonlyMap<string, { first: string[]; commands: string[] }> = new M
         "git remote",
         "git status",
         "projects env",
+        "runners cleanup",
       ],
     },
   ],
