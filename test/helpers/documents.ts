@@ -40,13 +40,14 @@ export interface CommandBlock {
   shown: string | null;
 }
 
-const FENCE = /(?:<!-- run by (\S+) -->\n\n?)?^```sh\n([\s\S]*?)^```$(?:\n\n```text\n([\s\S]*?)^```$)?/gm;
+const FENCE =
+  /(?:<!-- run by (\S+) -->\n\n?)?^( *)```sh\n([\s\S]*?)^\2```$(?:\n\n\2```text\n([\s\S]*?)^\2```$)?/gm;
 const NOT_RUN = /^# Not run by our tests: (.+)$/;
 
 export function commandBlocks(document: string, text = readDocument(document)): CommandBlock[] {
-  return [...text.matchAll(FENCE)].map(({ index, 1: file, 2: body = "", 3: shown }) => {
+  return [...text.matchAll(FENCE)].map(({ index, 1: file, 3: body = "", 4: shown }) => {
     const lines = body.trimEnd().split("\n");
-    const why = NOT_RUN.exec(lines[0] ?? "")?.[1];
+    const why = NOT_RUN.exec(lines[0]?.trim() ?? "")?.[1];
     return {
       document,
       line: text.slice(0, index).split("\n").length,
@@ -84,7 +85,7 @@ function withoutComment(line: string): string {
 
 /** The commands between backticks: `signalbox …`. One with an ellipsis is a part of one. */
 export function inlineCommands(document: string): string[] {
-  const prose = readDocument(document).replaceAll(/^```[\s\S]*?^```$/gm, "");
+  const prose = readDocument(document).replaceAll(/^( *)```[\s\S]*?^\1```$/gm, "");
   return [...prose.matchAll(/`((?:npx )?signalbox [^`]+)`/g)]
     .map(([, command = ""]) => command.replaceAll(/\s+/g, " "))
     .filter((command) => !/…/.test(command));

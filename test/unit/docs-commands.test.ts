@@ -50,8 +50,10 @@ describe.each([...DOCUMENTS, ...MORE])("%s", (document) => {
 
   test("has blocks of commands in sh only, and no line over 120 characters in them", () => {
     const text = readDocument(document);
-    expect(text.match(/^```(?:bash|shell|console|zsh)$/gm)).toBeNull();
-    const lines = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].flatMap(([, body = ""]) =>
+    expect(blocks.length).toBe((text.match(/```sh$/gm) ?? []).length);
+    expect(text.match(/^ *```\n *(?:npx|npm|signalbox) .*$/gm)).toBeNull();
+    expect(text.match(/^ *```(?:bash|shell|console|zsh)$/gm)).toBeNull();
+    const lines = [...text.matchAll(/^( *)```sh\n([\s\S]*?)^\1```$/gm)].flatMap(([, , body = ""]) =>
       body.split("\n"),
     );
     expect(lines.filter((line) => line.length > LINE_LIMIT)).toEqual([]);
@@ -131,7 +133,7 @@ function refusalOf(parse: () => unknown): string | null {
 }
 
 function deadLinks(document: string): string[] {
-  const text = readDocument(document).replaceAll(/^```[\s\S]*?^```$/gm, "");
+  const text = readDocument(document).replaceAll(/^( *)```[\s\S]*?^\1```$/gm, "");
   const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = ""]) => link);
   return links.filter((link) => {
     if (/^[a-z]+:/.test(link)) return false;
@@ -144,7 +146,7 @@ function deadLinks(document: string): string[] {
 
 /** As GitHub makes them. */
 function anchorsOf(text: string): string[] {
-  const headings = [...text.replaceAll(/^```[\s\S]*?^```$/gm, "").matchAll(/^#+ (.+)$/gm)];
+  const headings = [...text.replaceAll(/^( *)```[\s\S]*?^\1```$/gm, "").matchAll(/^#+ (.+)$/gm)];
   return headings.map(([, heading = ""]) =>
     heading
       .toLowerCase()
