@@ -65,7 +65,9 @@ const ALSO: ReadonlyMap<string, { first: string[]; commands: string[] }> = new M
 const here = (document: string): CommandBlock[] => {
   const blocks = commandBlocks(document).filter(({ runBy }) => runBy.kind === "here");
   if (!RUN_ELSEWHERE.has(document)) return blocks;
-  const { first = [], commands = [] } = ALSO.get(document) ?? {};
+  const also = ALSO.get(document);
+  if (also === undefined) return [];
+  const { first, commands } = also;
   const isWanted = (line: string): boolean =>
     commands.some((name) => line.startsWith(`npx signalbox ${name} `)) && !/token\.txt/.test(line);
   const wanted = blocks.map((block) => ({ ...block, commands: block.commands.filter(isWanted) }));

@@ -20,6 +20,7 @@ export const RUN_ELSEWHERE: ReadonlyMap<string, readonly string[]> = new Map([
       readdirSync(join(projectRoot, "test", directory)).map((name) => `test/${directory}/${name}`),
     ),
   ],
+  ["docs/observability.md", ["test/e2e/metrics.test.ts"]],
 ]);
 
 export function readDocument(name: string): string {
