@@ -14,6 +14,9 @@ import { until } from "../helpers/stack.ts";
 
 const soak = process.env["SIGNALBOX_SOAK"] === "1";
 
+/** A document has dozens of commands; it only ends what hangs. */
+const LIMIT_MS = 600_000;
+
 let home: string;
 let directory: string;
 let bin: string;
@@ -79,7 +82,7 @@ const documents = DOCUMENTS.map((document) => [document, here(document)] as cons
 const own = documents.filter(([document]) => !RUN_ELSEWHERE.has(document));
 const others = documents.filter(([document]) => RUN_ELSEWHERE.has(document));
 
-test.each(own)("the commands of %s do what they are for", (_, blocks) => runAll(blocks));
+test.each(own)("the commands of %s do what they are for", (_, blocks) => runAll(blocks), LIMIT_MS);
 
 test.skipIf(!soak).each(others)(
   "the commands of %s that no other test runs do what they are for (soak: npm run soak)",
