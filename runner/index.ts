@@ -29,6 +29,8 @@ await main((runner, config) => {
     buildLimits,
     sendBuildEvents,
     send: runner.send.bind(runner),
+    counts: runner.counts,
+    tracing: runner.tracing,
     isBroker: () => runner.isBroker,
     secrets: [sharedSecret, anthropicApiKey, config.webhook?.secret ?? null].filter(
       (secret) => secret !== null,

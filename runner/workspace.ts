@@ -20,6 +20,9 @@ import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
 import { installOwnProgram } from "./processes/own-program.ts";
+import { BuildWatch } from "./observability/build-watch.ts";
+import { Counts } from "./observability/counts.ts";
+import type { RunnerTracing } from "./observability/tracing.ts";
 import { RunnerError } from "./runner-error.ts";
 import { complain } from "./terminal/complain.ts";
 import { FileLock } from "./processes/file-lock.ts";
@@ -74,6 +77,8 @@ export interface WorkspaceOptions {
   webhook?: Pick<WebhookOptions, "baseUrl" | "secret" | "runnerId" | "firstDelayMs" | "giveUpMs"> | null;
   /** Whether the other end of the connection is a SentryVibe broker. */
   isBroker?: () => boolean;
+  counts?: Counts;
+  tracing?: RunnerTracing | null;
 }
 
 /** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
@@ -92,6 +97,7 @@ export class Workspace {
   readonly teller: Teller;
   readonly webhook: Webhook | null;
   readonly gateway: Gateway;
+  readonly builds: BuildWatch;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
@@ -110,6 +116,7 @@ export class Workspace {
     this.teller = parts.teller;
     this.webhook = parts.webhook;
     this.gateway = parts.gateway;
+    this.builds = parts.builds;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -175,6 +182,9 @@ export class Workspace {
         },
         log: (slug) => logs.open(slug),
       });
+      const builds = new BuildWatch(options.counts ?? new Counts(), (id, event) =>
+        options.tracing?.build(id, event),
+      );
       const ports = new Ports({ range: options.portRange, onEvent });
       const keptMs = options.sourceKeptMs;
       const sources = await SourceStore.open({
@@ -211,7 +221,7 @@ export class Workspace {
         secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
         sources,
         git: options.git ?? gitSettings,
-        outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
+        outbox: new TellingOutbox(teller, builds, options.sendBuildEvents ?? (() => false)),
         ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
         serverEvent: (slug, event) => teller.server(slug, event),
         agents: new Agents(options.agents ?? noAgentSettings),
@@ -234,6 +244,7 @@ export class Workspace {
         confinement,
         shares,
         gateway,
+        builds,
       };
       return new Workspace(parts, lock);
     } catch (error) {

@@ -9,6 +9,7 @@ export const FLOORS: readonly (readonly string[])[] = [
   ["protocol", "own-cookies.ts"],
   ["errors.ts", "answer-body.ts", "request-host.ts", "operator-host.ts", "operator-cookie.ts"],
   ["durable-object-call.ts"],
+  ["observability"],
   ["auth.ts"],
   ["apps"],
   ["state"],
