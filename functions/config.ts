@@ -31,6 +31,8 @@ export interface Config {
   runnerRequestsLimit: number;
   runnerSocketsLimit: number;
   runnerVisitorLimit: number;
+  /** Whether a visitor's WebSocket gets a connection of its own to the runner, so that it is held back by whoever doesn't read. */
+  joinsSockets: boolean;
   routeTtlMs: number;
   /** How often an isolate with traffic hands over what it has counted; 0: it counts for nobody. */
   metricsIntervalMs: number;
@@ -94,6 +96,7 @@ const schema = z.object({
   RUNNER_REQUESTS_LIMIT: streamLimit(REQUESTS_LIMIT - OWN_REQUESTS_RESERVE),
   RUNNER_SOCKETS_LIMIT: streamLimit(SOCKETS_LIMIT),
   RUNNER_VISITOR_LIMIT: streamLimit(REQUESTS_LIMIT, VISITOR_STREAMS_LIMIT),
+  RUNNER_JOINED_SOCKETS: flag.default("0"),
   ROUTE_TTL_MS: z
     .string()
     .regex(/^\d{2,6}$/, "must be milliseconds from 10 to 999999")
@@ -172,6 +175,7 @@ export function configOf(env: ConfigEnv): Config {
     runnerRequestsLimit: result.data.RUNNER_REQUESTS_LIMIT,
     runnerSocketsLimit: result.data.RUNNER_SOCKETS_LIMIT,
     runnerVisitorLimit: result.data.RUNNER_VISITOR_LIMIT,
+    joinsSockets: result.data.RUNNER_JOINED_SOCKETS === "1",
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
     metricsIntervalMs: Number(result.data.METRICS_INTERVAL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,

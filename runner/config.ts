@@ -3,6 +3,7 @@
 import { homedir, hostname } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { type CleanupPolicy, cleanupPolicy } from "./cleanup/policy.ts";
 import { type AgentSettings, parseAgents, vendorVariables } from "./builds/agents.ts";
 import type { BuildLimits } from "./builds/limits.ts";
 import { confinementLevels } from "../functions/protocol/runner-api.ts";
@@ -48,6 +49,8 @@ export interface RunnerConfig {
   agents: AgentSettings;
   /** What one build may take; what isn't set has a default. */
   buildLimits: Partial<BuildLimits>;
+  /** What is deleted by itself. */
+  cleanup: CleanupPolicy;
   anthropicApiKey: string | null;
   debugBuild: boolean;
   /** Null: no spans are made. */
@@ -62,6 +65,7 @@ export class SettingError extends Error {
 
 export type Invocation =
   | { kind: "run"; config: RunnerConfig }
+  | { kind: "cleanup"; workspaceRoot: string; dryRun: boolean; json: boolean }
   | { kind: "agents"; agents: AgentSettings; json: boolean }
   | { kind: "static"; args: string[] }
   | { kind: "template-agent" }
@@ -73,6 +77,10 @@ interface Setting {
   about: string;
   /** The shared secret is, too, until the runner has a credential. */
   required?: true;
+}
+
+function defaultOf(limit: number | null): string {
+  return limit === null ? "no limit" : String(limit);
 }
 
 /** Every setting: its flag is its name here, and a flag wins over the environment. */
@@ -197,6 +205,38 @@ const settings = {
     env: ["RUNNER_BUILD_COST"],
     about: "what a build may cost, in the currency that its agent counts in: 2.50 (no limit)",
   },
+  cleanupCachesAge: {
+    env: ["RUNNER_CLEANUP_CACHES_AGE"],
+    about: `seconds after which an unused project's packages and caches go (${defaultOf(cleanupPolicy.caches.ageSeconds)}); 0: no limit`,
+  },
+  cleanupCachesCount: {
+    env: ["RUNNER_CLEANUP_CACHES_COUNT"],
+    about: "idle projects that keep their packages and caches (no limit)",
+  },
+  cleanupCachesSize: {
+    env: ["RUNNER_CLEANUP_CACHES_SIZE"],
+    about: `bytes that all projects' packages and caches may take (${defaultOf(cleanupPolicy.caches.bytes)}); 0: no limit`,
+  },
+  cleanupPackagesAge: {
+    env: ["RUNNER_CLEANUP_PACKAGES_AGE"],
+    about: `seconds after which an unused package leaves the shared cache (${defaultOf(cleanupPolicy.packages.ageSeconds)}); 0: no limit`,
+  },
+  cleanupPackagesSize: {
+    env: ["RUNNER_CLEANUP_PACKAGES_SIZE"],
+    about: `bytes of the package cache that projects share (${defaultOf(cleanupPolicy.packages.bytes)}); 0: no limit`,
+  },
+  cleanupProjectsAge: {
+    env: ["RUNNER_CLEANUP_PROJECTS_AGE"],
+    about: "seconds after which an unused project's files go, if its git remote has all of them (no limit)",
+  },
+  cleanupProjectsCount: {
+    env: ["RUNNER_CLEANUP_PROJECTS_COUNT"],
+    about: "projects that keep their files; the longest unused go first (no limit)",
+  },
+  cleanupProjectsSize: {
+    env: ["RUNNER_CLEANUP_PROJECTS_SIZE"],
+    about: "bytes that all projects' files may take; caches go first (no limit)",
+  },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
   otlpEndpoint: {
@@ -242,6 +282,7 @@ export function readInvocation(
   // The command line's own door puts the word `runner` before.
   if (args[0] === "runner" && args[1] === "agents") return readAgentsInvocation(args.slice(2), env);
   if (args[0] === "relay") return { kind: "relay", args: args.slice(1) };
+  if (args[0] === "cleanup") return readCleanupInvocation(args.slice(1), env);
   if (args[0] === "agents") return readAgentsInvocation(args.slice(1), env);
   const { values, positionals } = parseFlags(args);
   if (values["help"] === true) return { kind: "help" };
@@ -249,7 +290,7 @@ export function readInvocation(
   const [command = "runner", ...rest] = positionals;
   if (command !== "runner" || rest.length > 0)
     throw new SettingError(
-      `Unknown command "${positionals.join(" ")}". There are "runner" and "agents"; see --help.`,
+      `Unknown command "${positionals.join(" ")}". There are "runner", "agents" and "cleanup"; see --help.`,
     );
   return { kind: "run", config: readConfig(values, env, isEnrolled) };
 }
@@ -274,10 +315,29 @@ ${lines.join("\n")}
 signalbox-runner agents [--json]
   says for each coding agent whether it is installed, has its key, and what is missing
 
+signalbox-runner cleanup [--dry-run] [--json]
+  asks the runner of WORKSPACE_ROOT to delete what nobody has used for long, and says what it freed
+
 signalbox-runner static DIR… [--spa] [--immutable DIR]…
   serves the first of these directories that has an index.html, on HOST and PORT: for deployments
 
 NODE_ENV=production or RAILWAY_ENVIRONMENT makes it a service: health server, plain logs.`;
+}
+
+function readCleanupInvocation(args: readonly string[], env: NodeJS.ProcessEnv): Invocation {
+  const known = ["--dry-run", "--dryRun", "--json"];
+  const unknown = args.find((argument) => !known.includes(argument));
+  if (unknown !== undefined) throw new SettingError(`cleanup takes --dry-run and --json, not ${unknown}.`);
+  return {
+    kind: "cleanup",
+    workspaceRoot: resolve(given(env["WORKSPACE_ROOT"]) ?? defaultRoot(env)),
+    dryRun: args.some((argument) => argument !== "--json"),
+    json: args.includes("--json"),
+  };
+}
+
+function defaultRoot(env: NodeJS.ProcessEnv): string {
+  return given(env["RAILWAY_ENVIRONMENT"]) === null ? `${homedir()}/signalbox-workspace` : "/data/workspace";
 }
 
 function readAgentsInvocation(args: readonly string[], env: NodeJS.ProcessEnv): Invocation {
@@ -329,9 +389,7 @@ function readConfig(
   const runnerId =
     check("runnerId", id, "up to 128 letters, digits, dots, dashes and underscores") ??
     `runner-${hostname().replace(/[^A-Za-z0-9._-]/g, "-")}`;
-  const workspaceRoot = resolve(
-    text("workspaceRoot") ?? (railway ? "/data/workspace" : `${homedir()}/signalbox-workspace`),
-  );
+  const workspaceRoot = resolve(text("workspaceRoot") ?? defaultRoot(env));
   const needed = (name: SettingName): boolean =>
     name === "sharedSecret" ? !isEnrolled(workspaceRoot, runnerId) : "required" in settings[name];
   const missing = names.filter((name) => needed(name) && read(name) === null);
@@ -387,6 +445,26 @@ function readConfig(
   const buildTurns = check("buildTurns", count, "a number, or 0 for no limit");
   const buildOutput = check("buildOutput", count, "bytes, or 0 for no limit");
   const buildCost = check("buildCost", amount, "an amount such as 2.50");
+  const cleanupNumber = (name: SettingName, fallback: number | null): number | null => {
+    const found = check(name, count, "a number, or 0 for no limit");
+    return found === null ? fallback : found || null;
+  };
+  const cleanup: CleanupPolicy = {
+    caches: {
+      ageSeconds: cleanupNumber("cleanupCachesAge", cleanupPolicy.caches.ageSeconds),
+      count: cleanupNumber("cleanupCachesCount", cleanupPolicy.caches.count),
+      bytes: cleanupNumber("cleanupCachesSize", cleanupPolicy.caches.bytes),
+    },
+    packages: {
+      ageSeconds: cleanupNumber("cleanupPackagesAge", cleanupPolicy.packages.ageSeconds),
+      bytes: cleanupNumber("cleanupPackagesSize", cleanupPolicy.packages.bytes),
+    },
+    projects: {
+      ageSeconds: cleanupNumber("cleanupProjectsAge", cleanupPolicy.projects.ageSeconds),
+      count: cleanupNumber("cleanupProjectsCount", cleanupPolicy.projects.count),
+      bytes: cleanupNumber("cleanupProjectsSize", cleanupPolicy.projects.bytes),
+    },
+  };
   const debugBuild = check("debugBuild", flag, "0 or 1");
   const endpoint = text("otlpEndpoint");
   const tracing = endpoint === null ? null : parseTracing(endpoint, text("otlpHeaders"), text("tracesRatio"));
@@ -452,6 +530,7 @@ function readConfig(
       ...(buildOutput === null ? {} : { outputBytes: buildOutput || null }),
       ...(buildCost === null ? {} : { cost: buildCost || null }),
     },
+    cleanup,
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
     tracing,

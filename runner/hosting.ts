@@ -1,4 +1,5 @@
 import { BUILD_ACK_MESSAGE } from "../functions/protocol/builds.ts";
+import type { CleanupReport } from "../functions/protocol/cleanup.ts";
 import type { Command, CommandType, Fields, RunnerEvent } from "../functions/protocol/control.ts";
 import type { CommandContext, CommandHandler } from "./connection/commands.ts";
 import { createInternalApi } from "./deployments/api.ts";
@@ -66,7 +67,7 @@ export class Hosting implements RunnerPart {
   async start(): Promise<void> {
     const workspace = await Workspace.open(this.#options);
     this.#workspace = workspace;
-    const { workspaces, trash, disk, logs, deployments, projects, sources, teller } = workspace;
+    const { workspaces, trash, disk, logs, deployments, projects, sources, teller, cleanup } = workspace;
     this.#workspaceCommands = createWorkspaceCommands({
       workspaces,
       trash,
@@ -78,9 +79,17 @@ export class Hosting implements RunnerPart {
         teller.serverEnded(slug);
         await teller.origins.forgetProject(slug);
       },
+      change: (slug, work) => (projects.has(slug) ? projects.change(slug, work) : work()),
     });
     this.#projectCommands = new ProjectCommands({ projects, teller, root: workspaces.root });
-    this.#serve = createInternalApi({ deployments, projects, sources, disk, ending: this.#ending.signal });
+    this.#serve = createInternalApi({
+      deployments,
+      projects,
+      sources,
+      disk,
+      cleanup,
+      ending: this.#ending.signal,
+    });
     await this.#measure(workspace);
     this.#diskWatch = setInterval(() => void this.#measure(workspace), DISK_STATUS_AGE_MS);
   }
@@ -148,6 +157,7 @@ export class Hosting implements RunnerPart {
       devServers: countsOf(this.#workspace?.projects.all.map(({ devServer }) => devServer.view.state) ?? []),
       builds: this.#workspace?.builds.states ?? {},
       limits: this.#workspace?.shares.status() ?? {},
+      ...(this.#workspace?.cleanup.last == null ? {} : { cleanup: summaryOf(this.#workspace.cleanup.last) }),
       ...(this.#workspace?.webhook == null ? {} : { webhook: this.#workspace.webhook.status() }),
     };
   }
@@ -185,6 +195,11 @@ function countsOf(states: string[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const state of states) counts[state] = (counts[state] ?? 0) + 1;
   return counts;
+}
+
+/** Of the latest cleanup. */
+function summaryOf({ at, freedBytes, cleaned }: CleanupReport): Fields {
+  return { at, freedBytes, cleaned: cleaned.length };
 }
 
 /** The sender adds these fields. */

@@ -1,3 +1,4 @@
+import { tellCleanup } from "./cleanup/tell-cleanup.ts";
 import { tellAgents } from "./builds/agent-report.ts";
 import { vendorVariables } from "./builds/agents.ts";
 import { helpText, readInvocation, secretVariables, SettingError, type RunnerConfig } from "./config.ts";
@@ -44,6 +45,7 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   if (invocation.kind === "static") return serveStatic(invocation.args);
   if (invocation.kind === "relay") return serveRelay(invocation.args);
   if (invocation.kind === "template-agent") return runTemplateAgent();
+  if (invocation.kind === "cleanup") return tellCleanup(invocation);
   if (invocation.kind === "agents") return tellAgents(invocation.agents, invocation.json);
   if (invocation.kind !== "run") {
     console.log(invocation.kind === "help" ? helpText() : version);

@@ -27,6 +27,9 @@ import { RunnerError } from "./runner-error.ts";
 import { complain } from "./terminal/complain.ts";
 import { FileLock } from "./processes/file-lock.ts";
 import { SourceStore } from "./sources/source-store.ts";
+import { Cleanup } from "./cleanup/cleanup.ts";
+import { CleanupDoor } from "./cleanup/cleanup-door.ts";
+import { type CleanupPolicy, cleanupPolicy } from "./cleanup/policy.ts";
 import { Disk } from "./workspaces/disk.ts";
 import { Trash } from "./workspaces/trash.ts";
 import { Webhook, type WebhookOptions } from "./webhook/webhook.ts";
@@ -61,6 +64,9 @@ export interface WorkspaceOptions {
   /** How long a project is unused before its caches may be evicted. */
   idleAfterMs?: number;
   sourceKeptMs?: number;
+  /** What is deleted by itself; each part that isn't given has a default. */
+  cleanup?: Partial<CleanupPolicy>;
+  cleanupIntervalMs?: number;
   git?: GitSettings;
   /** What projects never show. */
   secrets?: readonly string[];
@@ -98,10 +104,12 @@ export class Workspace {
   readonly webhook: Webhook | null;
   readonly gateway: Gateway;
   readonly builds: BuildWatch;
+  readonly cleanup: Cleanup;
+  readonly #door: CleanupDoor;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
 
-  private constructor(parts: Omit<Workspace, "close">, lock: FileLock) {
+  private constructor(parts: Omit<Workspace, "close">, door: CleanupDoor, lock: FileLock) {
     this.workspaces = parts.workspaces;
     this.trash = parts.trash;
     this.disk = parts.disk;
@@ -117,6 +125,8 @@ export class Workspace {
     this.webhook = parts.webhook;
     this.gateway = parts.gateway;
     this.builds = parts.builds;
+    this.cleanup = parts.cleanup;
+    this.#door = door;
     this.#lock = lock;
     this.#sweep();
     this.#sweeps = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
@@ -229,6 +239,15 @@ export class Workspace {
         buildLimits: { ...buildLimits, ...options.buildLimits },
       });
       opening.projects = projects;
+      const intervalMs = options.cleanupIntervalMs;
+      const cleanup = await Cleanup.open({
+        file: join(own, "cleanup.json"),
+        policy: { ...cleanupPolicy, ...options.cleanup },
+        projects: () => projects.cleanable,
+        remember: (slug, usedAt) => workspaces.remember(slug, usedAt),
+        packages: null,
+        ...(intervalMs === undefined ? {} : { intervalMs }),
+      });
       const parts = {
         workspaces,
         trash,
@@ -245,8 +264,9 @@ export class Workspace {
         shares,
         gateway,
         builds,
+        cleanup,
       };
-      return new Workspace(parts, lock);
+      return new Workspace(parts, await CleanupDoor.open(root, cleanup), lock);
     } catch (error) {
       await shares?.close();
       await confinement?.close();
@@ -260,6 +280,8 @@ export class Workspace {
   /** Ends every hosted process; the next runner in this workspace goes on with the deployments. */
   async close(): Promise<void> {
     clearInterval(this.#sweeps);
+    await this.#door.close();
+    await this.cleanup.close();
     await Promise.all([this.deployments.close(), this.projects.close()]);
     await this.webhook?.close();
     await this.logs.close();

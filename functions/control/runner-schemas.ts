@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { runnerId, runnerTarget } from "../apps/app-document.ts";
+import { cleanedThings } from "../protocol/cleanup.ts";
 import { commandTypes } from "../protocol/control.ts";
 import { COMMAND_WAIT_LIMIT_SECONDS } from "../protocol/limits.ts";
 import type { HubView } from "../runners/hub-view.ts";
@@ -42,6 +43,33 @@ export const drainBody = z
     draining: z.boolean().default(true),
   })
   .openapi("RunnerDrain");
+
+export const cleanupBody = z
+  .strictObject({
+    /** Deletes nothing. */
+    dryRun: z.boolean().default(false),
+  })
+  .openapi("RunnerCleanup");
+
+export const cleanupView = z
+  .object({
+    at: timestamp,
+    dryRun: z.boolean(),
+    /** Bytes that were freed, or would be. */
+    freedBytes: z.number(),
+    cleaned: z.array(
+      z.object({
+        what: z.enum(cleanedThings),
+        /** Null: of the cache that all projects share. */
+        project: z.string().nullable(),
+        bytes: z.number(),
+        why: z.string(),
+      }),
+    ),
+    /** Over a limit, and in use or the only copy of somebody's work. */
+    spared: z.array(z.object({ what: z.enum(cleanedThings), project: z.string(), why: z.string() })),
+  })
+  .openapi("RunnerCleanupReport");
 
 export const commandView = z
   .object({
@@ -126,6 +154,20 @@ export const runnerDetails = runnerView
     hubAwakeSince: timestamp,
   })
   .openapi("RunnerDetails");
+
+export const runnerAgentsView = z
+  .object({
+    agents: z.array(
+      z.object({
+        name: z.string(),
+        /** Whether a project that names none gets it. */
+        isDefault: z.boolean(),
+        /** What keeps it from running, and the command that mends that. */
+        fault: z.object({ missing: z.string(), remedy: z.string() }).nullable(),
+      }),
+    ),
+  })
+  .openapi("RunnerAgents");
 
 export function viewRunner(record: RunnerRecord): z.infer<typeof runnerView> {
   return {

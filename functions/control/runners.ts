@@ -1,15 +1,21 @@
 import { z } from "@hono/zod-openapi";
 import { logRunnerDecision } from "../apps/decision-log.ts";
 import { Problem } from "../errors.ts";
+import { callProject } from "../projects/call-project.ts";
+import { parseCleanupReport } from "../protocol/cleanup.ts";
+import { runnerPaths } from "../protocol/runner-api.ts";
 import { callHub } from "../runners/reach-hub.ts";
 import { listRunners, readRunner, type RunnerRecord } from "../runners/registry.ts";
 import { newCredential } from "../runners/runner-auth.ts";
 import { StoreUnavailable, type StateStore } from "../state/store.ts";
 import { actThenRecord } from "./act-then-record.ts";
 import { controlRouter } from "./openapi.ts";
-import { list, read, remove, command, drain, issue, revoke } from "./routes/runners.ts";
+import { list, read, remove, command, cleanup, drain, issue, revoke } from "./routes/runners.ts";
 import { commandRunner } from "./runner-command.ts";
-import { runnerView, viewDetails, viewRunner } from "./runner-schemas.ts";
+import { cleanupView, runnerView, viewDetails, viewRunner } from "./runner-schemas.ts";
+
+/** Measuring and deleting a hundred thousand files takes a minute. */
+const CLEANUP_WAIT_MS = 120_000;
 
 export const runners = controlRouter()
   .openapi(list, async (c) => {
@@ -85,6 +91,25 @@ export const runners = controlRouter()
         if (!published) throw notWritten(id);
         return viewRunner(record ?? known);
       },
+    });
+    return c.json(answer, 200);
+  })
+  .openapi(cleanup, async (c) => {
+    const { env, store } = c.env.control;
+    const { id } = c.req.valid("param");
+    const { dryRun } = c.req.valid("json");
+    const answer = await actThenRecord(c.env.control, c.var.idempotency, {
+      subject: { kind: "runner", id },
+      action: dryRun ? "runner.cleanup-dry-run" : "runner.cleanup",
+      act: async () => {
+        await requireRunnerRecord(store, id);
+        const target = { env, runnerId: id };
+        const options = { body: { dryRun }, waitMs: CLEANUP_WAIT_MS };
+        return callProject(target, "POST", runnerPaths.cleanup, parseCleanupReport, options);
+      },
+      details: ({ freedBytes, cleaned }) => ({ freedBytes, cleaned: cleaned.length }),
+      remember: { schema: cleanupView, of: (report) => report },
+      repeated: (report) => report,
     });
     return c.json(answer, 200);
   })

@@ -3,6 +3,8 @@
  * See PROTOCOL.md, section 5.
  */
 
+import type { RunnerAgents } from "./agents.ts";
+import type { CleanupReport } from "./cleanup.ts";
 import type { BuildDiff, BuildView, ProjectView, UndoView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
@@ -39,6 +41,9 @@ export const runnerPaths = {
     `/deployments/${key}/restart?request=${encodeURIComponent(request)}`,
   /** PUT {@link NewProject}, GET → {@link ProjectView}; DELETE → {@link Removed}. */
   project: (slug: string) => `/projects/${slug}`,
+  /** The same PUT and DELETE, for the project of one creation alone: of another one, PUT is `project_exists` and DELETE does nothing. */
+  createdProject: (slug: string, creation: string) =>
+    `/projects/${slug}?creation=${encodeURIComponent(creation)}`,
   /** POST {@link NewBuild} → {@link BuildView}. A repeat with the same id is one build. */
   builds: (slug: string) => `/projects/${slug}/builds`,
   /** GET → {@link BuildView}. */
@@ -56,6 +61,10 @@ export const runnerPaths = {
   devServer: (slug: string) => `/projects/${slug}/dev-server`,
   /** The same POST for a visitor, who starts one that has just crashed only after a while. */
   visitedDevServer: (slug: string) => `/projects/${slug}/dev-server?by=visit`,
+  /** GET → {@link RunnerAgents}. */
+  agents: "/agents",
+  /** POST {@link NewCleanup} → {@link CleanupReport}. */
+  cleanup: "/cleanup",
   /** GET → {@link RunnerStatus}. */
   status: "/status",
 } as const;
@@ -219,6 +228,8 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "POST projects/*/dev-server": ProjectView;
   "DELETE projects/*/dev-server": ProjectView;
   "GET projects/*/logs": HostedLogPage;
+  "GET agents": RunnerAgents;
+  "POST cleanup": CleanupReport;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;

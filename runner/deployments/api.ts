@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream";
+import { z } from "zod";
 import { LOG_PAGE_LINES, LOG_WAIT_LIMIT_SECONDS } from "../../functions/protocol/limits.ts";
 import {
   SHA256_HEADER,
@@ -11,17 +12,20 @@ import {
 import { asRunnerError, RunnerError, errorStatuses } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import { SHA256_PATTERN, type SourceStore } from "../sources/source-store.ts";
+import type { Cleanup } from "../cleanup/cleanup.ts";
 import type { Disk } from "../workspaces/disk.ts";
 import { projectRoutes } from "../projects/api.ts";
 import { workspaceRoutes } from "../projects/workspace-api.ts";
 import type { ProjectManager } from "../projects/project-manager.ts";
 import type { DeploymentManager } from "./deployment-manager.ts";
-import { count, header, readJson, whilePresent } from "./api-request.ts";
+import { count, header, parseBody, readJson, whilePresent } from "./api-request.ts";
 import type { ApiAnswer, Route } from "./api-route.ts";
 import { parseKey, parseSpec } from "./spec.ts";
 
 /** Time for a client that is still uploading to read an early answer. */
 const LINGER_MS = 5_000;
+
+const newCleanup = z.strictObject({ dryRun: z.boolean() });
 
 type Routes = { [R in RunnerRoute]: Route<RunnerAnswers[R]> };
 
@@ -34,6 +38,7 @@ export function createInternalApi(options: {
   projects: ProjectManager;
   sources: SourceStore;
   disk: Disk;
+  cleanup: Cleanup;
   /** Aborts when the runner shuts down, and with it every wait for log lines. */
   ending: AbortSignal;
 }): (request: IncomingMessage, response: ServerResponse) => void {
@@ -60,6 +65,7 @@ function createRoutes({
   projects,
   sources,
   disk,
+  cleanup,
   ending,
 }: Parameters<typeof createInternalApi>[0]): Routes {
   const key = (parts: string[]): string => {
@@ -131,6 +137,11 @@ function createRoutes({
     },
     ...projectRoutes(projects, readJson),
     ...workspaceRoutes(projects, ending),
+    "GET agents": async () => ({ status: 200, body: { agents: projects.agents } }),
+    "POST cleanup": async (request) => ({
+      status: 200,
+      body: await cleanup.run((await parseBody(request, newCleanup)).dryRun),
+    }),
     "GET status": async () => ({
       status: 200,
       body: { deployments: deployments.list(), disk: await disk.status() },

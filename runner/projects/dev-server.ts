@@ -57,6 +57,8 @@ export interface DevServerOptions {
   step: (command: string, signal: AbortSignal) => Omit<StepOptions, "log">;
   log: () => Promise<LogFile>;
   tell: (event: DevServerEvent) => void;
+  /** Comes before each start. */
+  prepare?: (signal: AbortSignal) => Promise<void>;
   readyLimitMs?: number;
   idleAfterMs?: number;
 }
@@ -183,6 +185,7 @@ export class DevServer {
     this.#become("starting", null);
     for (let starts = 1; ; starts++) {
       try {
+        await this.#options.prepare?.(signal);
         return await this.#startOnce(signal);
       } catch (error) {
         const failure =

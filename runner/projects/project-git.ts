@@ -1,5 +1,5 @@
 import { readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import {
   DIFF_LIMIT,
@@ -12,6 +12,7 @@ import { BRANCH_PATTERN, type GitSettings, parseRemote, type Remote } from "../g
 import type { Exit } from "../processes/hosted-process.ts";
 import { asRunnerError, isSystemError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
+import { isCache } from "../workspaces/caches.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
 import type { EnvStore } from "./env-store.ts";
 import type { Mask } from "./mask.ts";
@@ -20,6 +21,8 @@ import type { Mask } from "./mask.ts";
 export const TOKEN_VARIABLE = "GIT_TOKEN";
 const CHANGES_LIMIT = 1_000;
 const TIME_LIMIT_MS = 60_000;
+/** What builds write, where git ignores it. */
+const BUILT = new Set(["dist", "build", "out", ".output", ".vercel", "coverage", "next-env.d.ts"]);
 
 const stored = z.object({
   schema: z.literal(1),
@@ -130,6 +133,29 @@ export class ProjectGit {
         .map((entry) => ({ status: entry.slice(0, 2), path: entry.slice(3) })),
       truncated: entries.length > CHANGES_LIMIT,
     };
+  }
+
+  /** Why the workspace is the only copy of something; null: the remote has all of it. */
+  async onlyCopy(): Promise<string | null> {
+    const { remote, branch, lastPush } = this.#stored;
+    if (remote === null) return "it has no git remote";
+    const state = await this.state();
+    if (!state.isRepository || state.commit === null) return "nothing of it is committed";
+    if (state.changes.length > 0) return `${state.changes.length} changes aren't committed`;
+    const ignored = await this.#must("git status --porcelain=v1 -z --ignored --untracked-files=normal");
+    const kept = ignored
+      .split("\0")
+      .map((entry) => entry.slice(3).replace(/\/$/, ""))
+      .find((path) => path !== "" && !isMadeAgain(path));
+    if (kept !== undefined) return `git ignores ${kept}, which the remote hasn't got`;
+    const pushed = lastPush?.error === null ? (lastPush.commit ?? "") : "";
+    // Also of other branches and of the stash.
+    const command =
+      'git cat-file -e "$PUSHED^{commit}" 2>/dev/null || PUSHED=; ' +
+      'git rev-list --max-count=1 HEAD --branches --glob=refs/stash --not $PUSHED "refs/remotes/origin/$BRANCH" 2>/dev/null || ' +
+      "git rev-list --max-count=1 HEAD --branches --glob=refs/stash --not $PUSHED";
+    const left = await this.#must(command, { PUSHED: pushed, BRANCH: branch });
+    return left.trim() === "" ? null : `commit ${left.trim().slice(0, 10)} isn't pushed`;
   }
 
   /** Against the last commit; new files are in it. */
@@ -342,6 +368,12 @@ export class ProjectGit {
     this.#turn = turn.catch(() => undefined); // whoever asked for it is told
     return turn;
   }
+}
+
+/** By an install or a build. */
+function isMadeAgain(path: string): boolean {
+  const name = basename(path);
+  return isCache(name) || BUILT.has(name);
 }
 
 function firstOf(said: string): string {

@@ -44,6 +44,7 @@ import { Mask } from "./mask.ts";
 import { type ChangedSince, ProjectCheckpoints } from "./project-checkpoints.ts";
 import { ProjectFiles } from "./project-files.ts";
 import { ProjectGit, type RunGuest } from "./project-git.ts";
+import { ProjectHold } from "./project-hold.ts";
 
 /** What a project needs of the runner around it. */
 export interface ProjectParts {
@@ -83,8 +84,8 @@ export interface AskedBuild {
 
 /** Builds that a project remembers; the oldest are forgotten first. */
 const BUILDS_KEPT = 50;
-/** Longer than a move takes. One that broke off lets go after this. */
-const HELD_MS = 12 * 60_000;
+/** A clone of a large repository takes minutes. */
+const REFILL_LIMIT_MS = 10 * 60_000;
 /** Prompts that wait for their turn. */
 const QUEUE_LIMIT = 20;
 
@@ -99,6 +100,7 @@ export class Project implements BuildWork {
   readonly files: ProjectFiles;
   readonly mask: Mask;
   readonly checkpoints: ProjectCheckpoints;
+  readonly #hold: ProjectHold;
   readonly #parts: ProjectParts;
   /** What the runner keeps of it: manifest, builds, home, temporary files. */
   readonly #own: string;
@@ -106,7 +108,8 @@ export class Project implements BuildWork {
   readonly #builds = new Map<string, Build>();
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
-  #heldUntil = -Infinity;
+  /** What is deleted while it is idle; a dev server waits for that. */
+  #tidying: Promise<unknown> = Promise.resolve();
   /** Of what was installed last: an install that would change nothing is left out. */
   #installed = "";
 
@@ -123,6 +126,7 @@ export class Project implements BuildWork {
     this.env = env;
     this.files = new ProjectFiles(directory, parts);
     this.mask = mask;
+    this.#hold = new ProjectHold(manifest.slug);
     this.checkpoints = new ProjectCheckpoints({
       directory: join(own, "checkpoints"),
       workspace: directory,
@@ -141,6 +145,7 @@ export class Project implements BuildWork {
       log: () => parts.logs.open(manifest.slug),
       ...(parts.devServerIdleMs === undefined ? {} : { idleAfterMs: parts.devServerIdleMs }),
       tell: (event) => parts.serverEvent(manifest.slug, event),
+      prepare: (signal) => this.#prepare(signal),
     });
   }
 
@@ -170,6 +175,10 @@ export class Project implements BuildWork {
   get git(): ProjectGit {
     if (this.#git === null) throw new Error("The project isn't open yet.");
     return this.#git;
+  }
+
+  get creation(): string | null {
+    return this.#manifest.creation;
   }
 
   get view(): ProjectView {
@@ -202,6 +211,39 @@ export class Project implements BuildWork {
 
   get isBusy(): boolean {
     return [...this.#builds.values()].some((build) => !build.isOver);
+  }
+
+  /** Why nothing of it may be deleted behind its back. */
+  get inUse(): string | null {
+    if (this.isBusy) return "a build runs or waits";
+    const { state } = this.devServer.view;
+    if (state === "running" || state === "starting") return "its dev server runs";
+    return this.#hold.isHeld ? "it is being moved" : null;
+  }
+
+  /** Deletes caches while nothing of it runs; false: something does. What begins meanwhile waits. */
+  deleteCaches(paths: readonly string[]): Promise<boolean> {
+    return this.#whileIdle(async () => {
+      await this.#lacks("packages");
+      for (const path of paths) await this.#parts.trash.discard(path);
+    });
+  }
+
+  /** Deletes its files while nothing of it runs. The next build or start clones its remote. */
+  deleteFiles(): Promise<boolean> {
+    return this.#whileIdle(async () => {
+      const { remote, branch } = this.git.remote;
+      if (remote === null) return;
+      this.#manifest = { ...this.#manifest, source: { url: remote, branch } };
+      await this.#lacks("files");
+      for (const name of await readdir(this.directory))
+        await this.#parts.trash.discard(join(this.directory, name));
+    });
+  }
+
+  /** The disk was short of room. */
+  evicted(): void {
+    void this.#lacks("packages");
   }
 
   /** Accepts a prompt, or answers the build of the same id. Errors: `invalid_request`, `too_many_builds`, `disk_full`. */
@@ -267,8 +309,9 @@ export class Project implements BuildWork {
     await this.#turn;
   }
 
-  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. */
+  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. Errors: `project_busy`. */
   async leave(): Promise<ProjectManifest> {
+    await this.#holdIdle();
     await this.close();
     for (const id of this.#builds.keys()) this.#parts.outbox.remove(id);
     await this.#parts.logs.closeOne(this.project);
@@ -280,8 +323,11 @@ export class Project implements BuildWork {
   async remove(): Promise<void> {
     this.#isClosed = true;
     const { trash, logs, workspaces, outbox } = this.#parts;
-    for (const build of this.#builds.values()) await build.cancel("the project's deletion");
+    // What comes late would write into what is being deleted.
+    const held = this.#hold.hold().catch(() => undefined); // the deletion goes on all the same
     await this.git.close();
+    await held;
+    for (const build of this.#builds.values()) await build.cancel("the project's deletion");
     await this.#turn;
     await this.devServer.stop();
     for (const id of this.#builds.keys()) outbox.remove(id);
@@ -302,6 +348,7 @@ export class Project implements BuildWork {
     signal: AbortSignal,
   ): Promise<BuildSession> {
     if (agent === IMPORT_AGENT) return this.#importSession(told, signal);
+    await this.#refill(signal);
     const known = this.#parts.agents.require(agent);
     const step = await this.#step("agent", known.command, new AbortController().signal);
     const passage = this.#passageOf(known);
@@ -388,21 +435,42 @@ export class Project implements BuildWork {
     });
   }
 
-  get isHeld(): boolean {
-    return performance.now() < this.#heldUntil;
+  /** Whatever changes it. Errors: `project_busy` while it is held. */
+  change<T>(work: () => Promise<T>): Promise<T> {
+    return this.#hold.change(work);
+  }
+
+  /** Errors: `project_busy`. */
+  refuseHeld(): void {
+    this.#hold.refuse();
   }
 
   /** Ends the dev server, and lets nothing begin until it is let go. Errors: `project_busy`. */
   async hold(held: boolean): Promise<Belongings> {
-    if (held && this.isBusy)
+    if (held) await this.#holdIdle();
+    else this.#hold.release();
+    const { name, agent } = this.#manifest;
+    return { name, agent, variables: this.env.all, git: this.git.remote };
+  }
+
+  async #holdIdle(): Promise<void> {
+    const refuseBusy = (): void => {
+      if (!this.isBusy) return;
       throw new RunnerError(
         "project_busy",
         `A build of ${this.project} is under way: wait for it, or cancel it.`,
       );
-    this.#heldUntil = held ? performance.now() + HELD_MS : -Infinity;
-    if (held) await this.devServer.stop();
-    const { name, agent } = this.#manifest;
-    return { name, agent, variables: this.env.all, git: this.git.remote };
+    };
+    refuseBusy();
+    await this.#hold.hold();
+    try {
+      // One may have been accepted on the way.
+      refuseBusy();
+      await this.devServer.stop();
+    } catch (error) {
+      this.#hold.release();
+      throw error;
+    }
   }
 
   /** Fills it with its source without a build. */
@@ -433,6 +501,7 @@ export class Project implements BuildWork {
     await step.log.append([systemLine(`$ ${command}`, "install")]);
     await runStep({ ...step, binaries });
     this.#installed = await this.#dependencies();
+    if (this.#manifest.cleaned === "packages") await this.#isWhole();
     disk.touch(this.directory);
     return command;
   }
@@ -524,7 +593,56 @@ export class Project implements BuildWork {
 
   #queue(build: Build): void {
     const release = this.#parts.workspaces.use(this.project);
-    this.#turn = this.#turn.then(() => (this.#isClosed ? undefined : build.run())).finally(release);
+    this.#turn = this.#turn.then(() => this.#run(build)).finally(release);
+  }
+
+  async #run(build: Build): Promise<void> {
+    if (this.#isClosed) return;
+    // Before the first checkpoint. If it fails, the agent's session says why.
+    if (build.view.agent !== IMPORT_AGENT)
+      await this.#refill(AbortSignal.timeout(REFILL_LIMIT_MS)).catch(() => undefined);
+    await build.run();
+  }
+
+  /** What was cleaned comes back before the dev server starts; a build brings it by itself. */
+  async #prepare(signal: AbortSignal): Promise<void> {
+    await this.#tidying;
+    if (this.isBusy) return;
+    await this.#refill(signal);
+    if (this.#manifest.cleaned === "packages") await this.install(signal);
+  }
+
+  async #refill(signal: AbortSignal): Promise<void> {
+    if (this.#manifest.cleaned !== "files") return;
+    await this.fill(signal);
+    this.#installed = "";
+    await this.#lacks("packages");
+  }
+
+  async #lacks(what: "packages" | "files"): Promise<void> {
+    if (what === "packages" && this.#manifest.cleaned === "files" && this.#manifest.source !== null) return;
+    this.#manifest = { ...this.#manifest, cleaned: what };
+    await projectFile.save(this.#own, this.#manifest);
+  }
+
+  async #isWhole(): Promise<void> {
+    this.#manifest = { ...this.#manifest, cleaned: null };
+    await projectFile.save(this.#own, this.#manifest);
+  }
+
+  async #whileIdle(work: () => Promise<void>): Promise<boolean> {
+    const turn = this.#turn.then(async () => {
+      if (this.#isClosed || this.inUse !== null) return false;
+      const tidying = this.#hold.change(work);
+      this.#tidying = tidying.catch(() => undefined); // the caller is told
+      await tidying;
+      return true;
+    });
+    this.#turn = turn.then(
+      () => undefined,
+      () => undefined, // the caller is told
+    );
+    return turn;
   }
 
   async #forgetOldest(): Promise<void> {

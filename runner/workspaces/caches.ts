@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isSystemError } from "../runner-error.ts";
 
@@ -40,4 +40,28 @@ export async function findCaches(directory: string, depth: number = DEPTH): Prom
     else if (depth > 1 && entry.name !== ".git") found.push(...(await findCaches(path, depth - 1)));
   }
   return found;
+}
+
+/** Where package managers keep what they fetched, in a home. */
+const HOME_CACHES = [
+  ".npm",
+  ".cache",
+  ".yarn",
+  ".local/share/pnpm/store",
+  ".local/share/pnpm-store",
+  ".bun/install/cache",
+];
+
+/** Those that are in this home, past no symlink. */
+export async function findHomeCaches(home: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const path of HOME_CACHES)
+    if (await isDirectoryAt(home, path.split("/"))) found.push(join(home, path));
+  return found;
+}
+
+async function isDirectoryAt(directory: string, [name, ...rest]: string[]): Promise<boolean> {
+  const path = name === undefined ? directory : join(directory, name);
+  const stats = await lstat(path).catch(() => null); // not there
+  return stats?.isDirectory() === true && (name === undefined || isDirectoryAt(path, rest));
 }

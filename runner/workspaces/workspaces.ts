@@ -1,5 +1,5 @@
 import { lstat, mkdir, readdir, realpath } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { isSystemError, RunnerError } from "../runner-error.ts";
 import type { Evictable } from "./disk.ts";
@@ -10,6 +10,13 @@ import type { Trash } from "./trash.ts";
 /** A person who comes back within half an hour shouldn't wait for an install. */
 const IDLE_AFTER_MS = 30 * 60 * 1_000;
 
+/** Who knows what runs in each project. */
+export interface ProjectWatch {
+  /** Why nothing of it may be deleted now. */
+  inUse(slug: string): string | null;
+  evicted(slug: string): void;
+}
+
 /** The projects below WORKSPACE_ROOT, one directory each, and who is using them. */
 export class Workspaces {
   /** WORKSPACE_ROOT without symlinks. */
@@ -18,6 +25,7 @@ export class Workspaces {
   readonly #idleAfterMs: number;
   readonly #users = new Map<string, number>();
   readonly #lastUsedAt = new Map<string, number>();
+  #watch: ProjectWatch | null = null;
 
   private constructor(root: string, trash: Trash, idleAfterMs: number) {
     this.root = root;
@@ -61,6 +69,30 @@ export class Workspaces {
       },
     );
     return this.enter(slug);
+  }
+
+  watchedBy(watch: ProjectWatch): void {
+    this.#watch = watch;
+  }
+
+  /** When it was last used, in milliseconds since 1970; now, while it is. */
+  async usedAt(slug: string): Promise<number> {
+    const directory = this.#directory(slug);
+    if (this.#isUsed(directory)) this.#touch(directory);
+    const known = this.#lastUsedAt.get(directory);
+    // A deletion in it changes its own time.
+    return known ?? (await lstat(directory).catch(() => null))?.mtimeMs ?? 0; // deleted meanwhile
+  }
+
+  /** Whether somebody used it so shortly ago that they may come back. */
+  isFresh(slug: string): boolean {
+    return Date.now() - (this.#lastUsedAt.get(this.#directory(slug)) ?? -Infinity) < this.#idleAfterMs;
+  }
+
+  /** A restart of the runner is no use of a project. */
+  remember(slug: string, usedAt: number): void {
+    const directory = this.#directory(slug);
+    if (!this.#isUsed(directory)) this.#lastUsedAt.set(directory, usedAt);
   }
 
   /** Keeps a project from counting as idle until the returned function is called. */
@@ -108,17 +140,23 @@ export class Workspaces {
       evict: async () => {
         // Work may have begun since the list was made.
         const directory = join(this.root, path.slice(this.root.length + 1).split("/")[0] ?? "");
-        if ((await this.#idleSince(directory)) !== null) await this.#trash.discard(path);
+        if ((await this.#idleSince(directory)) === null) return;
+        await this.#trash.discard(path);
+        this.#watch?.evicted(basename(directory));
       },
     }));
   }
 
   async #idleSince(directory: string): Promise<number | null> {
-    if (this.#users.has(directory)) return null;
+    if (this.#isUsed(directory)) return null;
     const stats = await lstat(directory).catch(() => null); // deleted meanwhile: nothing to evict
     if (stats === null) return null;
     const usedAt = Math.max(this.#lastUsedAt.get(directory) ?? 0, stats.mtimeMs);
     return Date.now() - usedAt >= this.#idleAfterMs ? usedAt : null;
+  }
+
+  #isUsed(directory: string): boolean {
+    return this.#users.has(directory) || (this.#watch?.inUse(basename(directory)) ?? null) !== null;
   }
 
   #directory(slug: unknown): string {

@@ -178,6 +178,12 @@ export class ControlClient {
     );
   }
 
+  cleanUpRunner(id: string, dryRun: boolean) {
+    return this.#answer(
+      this.#patient.runners[":id"].cleanup.$post({ param: encoded({ id }), json: { dryRun } }),
+    );
+  }
+
   deleteRunner(id: string): Promise<RunnerView> {
     return this.#answer(this.#patient.runners[":id"].$delete({ param: encoded({ id }) }));
   }

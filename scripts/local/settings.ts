@@ -105,6 +105,8 @@ export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): 
     METRICS_INTERVAL_MS: "1000",
     ALLOW_PRIVATE_TARGETS: "1",
     TRUST_CLIENT_ADDRESS: "0",
+    // What it costs at Cloudflare, a hub that stays awake, is nothing here.
+    RUNNER_JOINED_SOCKETS: "1",
     ...(settings.upstash
       ? { UPSTASH_REDIS_REST_URL: settings.upstash.url, UPSTASH_REDIS_REST_TOKEN: settings.upstash.token }
       : {}),

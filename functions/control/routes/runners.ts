@@ -1,5 +1,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import {
+  cleanupBody,
+  cleanupView,
   commandBody,
   commandQuery,
   commandView,
@@ -62,6 +64,16 @@ export const drain = createRoute({
   summary: "Drains the runner: it gets no new work and goes on with what it has",
   request: { params: runnerPath, body: jsonBody(drainBody) },
   responses: { 200: json(runnerView), ...problems },
+});
+
+export const cleanup = createRoute({
+  ...common,
+  ...idempotent,
+  method: "post",
+  path: "/runners/{id}/cleanup",
+  summary: "Deletes what is over the runner's limits of cleanup, or says what that would be",
+  request: { params: runnerPath, body: jsonBody(cleanupBody) },
+  responses: { 200: json(cleanupView), ...problems },
 });
 
 export const issue = createRoute({

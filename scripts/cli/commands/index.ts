@@ -33,7 +33,14 @@ import { railwayProjects } from "./railway-projects.ts";
 import { promote } from "./promote.ts";
 import { redeploy } from "./redeploy.ts";
 import { rollback } from "./rollback.ts";
-import { deleteRunner, drainRunner, forgetRunner, listRunners, runnerCredentials } from "./runners.ts";
+import {
+  cleanUpRunner,
+  deleteRunner,
+  drainRunner,
+  forgetRunner,
+  listRunners,
+  runnerCredentials,
+} from "./runners.ts";
 import { diffBuild, undoBuild } from "./build-changes.ts";
 import { runner } from "./runner.ts";
 import { scaffold } from "./scaffold.ts";
@@ -61,6 +68,7 @@ export const commands: readonly Command[] = [
   runner,
   listRunners,
   drainRunner,
+  cleanUpRunner,
   deleteRunner,
   forgetRunner,
   runnerCredentials,

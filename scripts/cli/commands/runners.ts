@@ -1,3 +1,4 @@
+import { cleanupLines } from "../../../functions/protocol/cleanup.ts";
 import type { RunnerView } from "../../client/control-types.ts";
 import { age } from "../ages.ts";
 import { command, confirmed, connection, type Command } from "../command.ts";
@@ -35,6 +36,17 @@ export const drainRunner = command({
         ? `Runner ${runner} takes new work again.`
         : `Runner ${runner} gets nothing new; what it has goes on.`,
     );
+  },
+});
+
+export const cleanUpRunner = command({
+  name: "runners cleanup",
+  summary: "deletes a runner's caches, and what else its policy names; says what that frees",
+  arguments: [id],
+  flags: { ...connection, "dry-run": { type: "boolean", summary: "say what would go, and delete nothing" } },
+  async run(context, { flags, arguments: [runner = ""] }) {
+    const report = await (await context.control()).cleanUpRunner(runner, flags["dry-run"]);
+    context.output.result(report, () => cleanupLines(report).join("\n"));
   },
 });
 

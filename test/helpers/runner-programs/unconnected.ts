@@ -21,9 +21,9 @@ const workspace = await Workspace.open({
   ...options,
   onPortEvent: (event) => console.error(JSON.stringify(event)),
 });
-const { deployments, projects, sources, disk } = workspace;
+const { deployments, projects, sources, disk, cleanup } = workspace;
 const ending = new AbortController().signal;
-const server = createServer(createInternalApi({ deployments, projects, sources, disk, ending }));
+const server = createServer(createInternalApi({ deployments, projects, sources, disk, cleanup, ending }));
 server.listen(0, "127.0.0.1", () => {
   console.log(`listening on port ${(server.address() as AddressInfo).port}`);
 });
