@@ -64,19 +64,19 @@ test("in a terminal a runner shows its connection, its log and its keys", async 
 
 test("projects and builds appear as they come, and n and p go from build to build", async () => {
   const slug = await builds.newProject();
-  await builds.run(slug, "say one");
-  await builds.run(slug, "say two");
+  await builds.run(slug, "page one");
+  await builds.run(slug, "page two");
   await terminal.shows(new RegExp(`${slug} +.*last build completed`));
   // The newest is the first.
-  await terminal.shows(/^. project-1 +completed .*say two/);
-  await terminal.shows(/▸ .*say (?:one|two)/);
+  await terminal.shows(/^. project-1 +completed .*page two/);
+  await terminal.shows(/▸ .*page (?:one|two)/);
   const marked = (): string => terminal.screen.find((line) => line.startsWith("▸")) ?? "";
   terminal.type("p");
-  await until(marked, (line) => line.includes("say two"));
+  await until(marked, (line) => line.includes("page two"));
   terminal.type("n");
-  await until(marked, (line) => line.includes("say one"));
+  await until(marked, (line) => line.includes("page one"));
   terminal.type("\u001b[A");
-  await until(marked, (line) => line.includes("say two"));
+  await until(marked, (line) => line.includes("page two"));
 });
 
 test("a dev server is there with its address; c copies it by OSC 52, o opens it", async () => {
@@ -117,13 +117,13 @@ test("r makes another connection", async () => {
 
 test("nothing that others wrote steers the terminal", async () => {
   const slug = await builds.newProject();
-  await builds.run(slug, "say \u001b]0;title\u0007\u001b[2J\u001b[31mred\u0007\nline");
-  await terminal.shows(/say .*red/);
+  await builds.run(slug, "page \u001b]0;title\u0007\u001b[2J\u001b[31mred\u0007\nline");
+  await terminal.shows(/page .*red/);
   const rest = OWN.reduce((text, sequence) => text.replaceAll(sequence, ""), terminal.raw)
     .replace(/\u001b\[(?:0|1|2|7|31|32|33|36)m/g, "")
     .replace(/\u001b\]52;c;[A-Za-z0-9+/=]*\u0007/g, "")
-    .replaceAll("\r\n", "");
-  expect(rest).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
+    .replace(/\r+\n/g, "");
+  expect(/.{0,20}[\u0000-\u0008\u000b-\u001f\u007f-\u009f].{0,20}/.exec(rest)).toBeNull();
 });
 
 test("q drains and quits, and leaves the terminal as it was, with the log's end", async () => {

@@ -96,7 +96,7 @@ test("each step of a rollout is a span of the deployment's trace", async () => {
 test("a build is a trace with a span for each step", async () => {
   const builds = new BuildsOf(stack);
   const slug = await builds.newProject();
-  await builds.run(slug, "say secret-in-a-prompt");
+  await builds.run(slug, "page secret-in-a-prompt");
   const [build] = await spans(({ name }) => name === "build");
   const steps = await spans(({ name }) => name.startsWith("build "), 3);
   expect(build?.attributes).toMatchObject({ "signalbox.project": slug, "signalbox.state": "completed" });

@@ -36,7 +36,7 @@ export class LiveTerminal {
   get screen(): string[] {
     const end = this.raw.lastIndexOf("\u001b[J");
     const begin = this.raw.lastIndexOf("\u001b[H", end);
-    return this.raw.slice(begin, end).replace(SEQUENCE, "").split("\r\n");
+    return this.raw.slice(begin, end).replace(SEQUENCE, "").split(/\r+\n/);
   }
 
   /** Waits until a line of the screen fits. */
