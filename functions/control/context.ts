@@ -3,6 +3,7 @@ import { callObject } from "../durable-object-call.ts";
 import type { MetricsBinding } from "../observability/flush.ts";
 import type { Providers } from "../providers/provider.ts";
 import type { AppController } from "../rollouts/controller.ts";
+import type { ChangesBinding } from "../changes/binding.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import type { StateStore } from "../state/store.ts";
 
@@ -21,7 +22,7 @@ export interface Caller {
 
 /** What the control API's handlers work with. */
 export interface ControlContext {
-  env: ControllerBinding & HubBinding & MetricsBinding;
+  env: ControllerBinding & HubBinding & ChangesBinding & MetricsBinding;
   config: Config;
   store: StateStore;
   providers: Providers;

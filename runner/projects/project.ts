@@ -162,6 +162,8 @@ export class Project implements BuildWork {
       temporary: join(own, "tmp"),
       settings: parts.git,
       inherit: parts.inheritEnvironment,
+      journal: parts.journal,
+      owner: project.#owner,
       env,
       mask,
       guest: (command, given, limits) => project.#runGuest(command, given, limits),
