@@ -118,18 +118,16 @@ function buildLines(state: ViewState): Line[] {
   );
   // The selected one stays in sight.
   const from = Math.max(0, Math.min(at - LIST_ROWS + 2, builds.length - LIST_ROWS));
-  const rows = builds
-    .slice(from)
-    .map((build): Line => [
-      {
-        text: `${build.id === selected ? "▸" : " "} ${padded(build.project, 20)} `,
-        look: lookOf(build, selected),
-      },
-      stateOf(build.state),
-      ` ${padded(span(now - Date.parse(build.createdAt)), 8)} `,
-      build.questions.length > 0 ? { text: "has a question · ", look: "yellow" } : "",
-      build.state === "failed" ? (build.reason ?? "") : build.prompt,
-    ]);
+  const rows = builds.slice(from).map((build): Line => [
+    {
+      text: `${build.id === selected ? "▸" : " "} ${padded(build.project, 20)} `,
+      look: lookOf(build, selected),
+    },
+    stateOf(build.state),
+    ` ${padded(span(now - Date.parse(build.createdAt)), 8)} `,
+    build.questions.length > 0 ? { text: "has a question · ", look: "yellow" } : "",
+    build.state === "failed" ? (build.reason ?? "") : build.prompt,
+  ]);
   return section("Builds", rows, builds.length);
 }
 
