@@ -136,6 +136,45 @@ test("beside a Bearer token an assertion means nothing", async () => {
   expect((await as(CONTROL_TOKEN)).status).toBe(200);
 });
 
+test("the dashboard signs in whom Access has let in, under their name, and nobody else", async () => {
+  const host = `${OPERATOR_NAME}:${stack.port}`;
+  const page = await stack.request(host, "/_signalbox/");
+  expect(page.text).toContain("Sign in through Cloudflare Access");
+  const signIn = (headers: Record<string, string>): Promise<PublicAnswer> =>
+    stack.request(host, "/_signalbox/sign-in", {
+      method: "POST",
+      headers: {
+        origin: `http://${host}`,
+        "content-type": "application/x-www-form-urlencoded",
+        ...headers,
+      },
+      body: "through=access",
+    });
+  expect((await signIn({})).status).toBe(401);
+  const forged = await assertion({ by: (await generateKeyPair("RS256")).privateKey });
+  expect((await signIn({ "cf-access-jwt-assertion": forged })).status).toBe(401);
+  const token = await assertion({ claims: { email: "bob@example.com" } });
+  const elsewhere = { "cf-access-jwt-assertion": token, origin: "https://evil.example" };
+  expect((await signIn(elsewhere)).status).toBe(403);
+
+  const started = await signIn({ "cf-access-jwt-assertion": token });
+  const key = /name="signalbox-sign-in-key" content="([^"]+)"/.exec(started.text)?.[1] ?? "";
+  const cookie = String(started.headers["set-cookie"]).split(";")[0] ?? "";
+  const put = await stack.request(host, "/_signalbox/api/v1/apps/by-bob", {
+    method: "PUT",
+    headers: {
+      cookie,
+      "x-signalbox-key": key,
+      origin: `http://${host}`,
+      "content-type": "application/json",
+    },
+    body: "{}",
+  });
+  expect(put.status).toBe(201);
+  const { entries } = (await stack.api("GET", "/audit?app=by-bob")).body as { entries: { actor: string }[] };
+  expect(entries.map(({ actor }) => actor)).toEqual(["person bob@example.com"]);
+});
+
 test("the team's keys are read once for many calls", async () => {
   const token = await assertion();
   await call(token);
