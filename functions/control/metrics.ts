@@ -19,7 +19,9 @@ const APPS_LIMIT = 200;
  * loop over apps or runners.
  */
 export async function serveMetrics(request: Request, context: ControlContext): Promise<Response> {
-  requireScope(await requireCaller(request, context), "GET", "/metrics");
+  // For programs: the cookie of a sign-in opens the control API and nothing else.
+  const caller = await requireCaller(request, { ...context, dashboardCaller: () => Promise.resolve(null) });
+  requireScope(caller, "GET", "/metrics");
   const now = context.now();
   const [{ report, stale }, counted] = await Promise.all([
     lastRun(context.store, now),
