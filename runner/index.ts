@@ -31,6 +31,8 @@ await main((runner, config) => {
     cleanup,
     sendBuildEvents,
     send: runner.send.bind(runner),
+    counts: runner.counts,
+    tracing: runner.tracing,
     isBroker: () => runner.isBroker,
     secrets: [sharedSecret, anthropicApiKey, config.webhook?.secret ?? null].filter(
       (secret) => secret !== null,

@@ -8,13 +8,21 @@ export interface Frame {
   notice: string;
   /** `NAME.<appDomain>` is app NAME. */
   appDomain: string | null;
+  /** Whether Cloudflare Access says who is here. */
+  hasAccess?: boolean;
   /** Why the sign-in failed. */
   error?: string;
   head?: Html;
 }
 
 /** The same for everybody: the script shows the form, or the dashboard to who is signed in. */
-export async function framePage({ notice, appDomain, error = "", head = html`` }: Frame): Promise<string> {
+export async function framePage({
+  notice,
+  appDomain,
+  hasAccess = false,
+  error = "",
+  head = html``,
+}: Frame): Promise<string> {
   const page = await html`<!doctype html>
     <html lang="en">
       <head>
@@ -30,6 +38,7 @@ export async function framePage({ notice, appDomain, error = "", head = html`` }
         ${notice === "" ? "" : html`<p class="notice">${notice}</p>`}
         <main class="sign-in" ${error === "" ? "hidden" : ""}>
           <h1>Signalbox</h1>
+          ${hasAccess ? accessForm : ""}
           <form method="post" action="/_signalbox/sign-in">
             <input name="username" value="operator" autocomplete="username" hidden />
             <label for="token">Control token</label>
@@ -47,6 +56,11 @@ export async function framePage({ notice, appDomain, error = "", head = html`` }
     </html>`;
   return page.toString();
 }
+
+const accessForm = html`<form method="post" action="/_signalbox/sign-in">
+  <input name="through" value="access" hidden />
+  <button class="main">Sign in through Cloudflare Access</button>
+</form>`;
 
 /** Hands the key of the new sign-in to the script, which goes on to the dashboard. */
 export function startedPage(key: string): Promise<string> {

@@ -256,7 +256,7 @@ async function startBare(directory: string, backend: string): ReturnType<typeof 
   await writeFile(
     worker,
     `const backend = ${JSON.stringify(backend)};
-export class AppController {} export class EmbeddedStore {} export class RunnerHub {} export class PageHub {}
+export class AppController {} export class EmbeddedStore {} export class RunnerHub {} export class PageHub {} export class MetricsHub {} export class ChangeHub {}
 export default { fetch(request) { const url = new URL(request.url); return fetch(backend + url.pathname + url.search, request); } };`,
   );
   return startWorkerd({
