@@ -1,8 +1,13 @@
 import { z } from "zod";
+import { accessScopes, accessSigner, type AccessSettings } from "./access/cloudflare-access.ts";
 import { parseTrust, type Trust } from "./access/oidc.ts";
+import type { ReportSettings } from "./observability/reports.ts";
 import { ConfigError } from "./errors.ts";
 import { parseOperatorHost, type OperatorHost } from "./operator-host.ts";
+import { parseSentryDsn } from "./protocol/telemetry/sentry.ts";
+import { parseTracing, type TracingSettings } from "./protocol/telemetry/spans.ts";
 import {
+  METRICS_INTERVAL_MS,
   OWN_REQUESTS_RESERVE,
   REQUESTS_LIMIT,
   ROUTE_TTL_MS,
@@ -29,6 +34,8 @@ export interface Config {
   /** Whether a visitor's WebSocket gets a connection of its own to the runner, so that it is held back by whoever doesn't read. */
   joinsSockets: boolean;
   routeTtlMs: number;
+  /** How often an isolate with traffic hands over what it has counted; 0: it counts for nobody. */
+  metricsIntervalMs: number;
   /** `NAME.<appDomain>` is app NAME without listing it in its hosts. */
   appDomain: string | null;
   /** `NAME.<previewDomain>` is the preview of project NAME; null: there are no previews. */
@@ -40,6 +47,12 @@ export interface Config {
   trustClientAddress: boolean;
   /** Whose signed tokens call the control API. */
   oidcTrust: Trust[];
+  /** Null: no spans are made, and traceparent is passed on as it came. */
+  tracing: TracingSettings | null;
+  /** Null: unexpected errors are in the log only. */
+  reports: ReportSettings | null;
+  /** Null: nobody signs in through Cloudflare Access. */
+  access: AccessSettings | null;
   /** Null: there is no Railway, and its targets are refused. */
   railway: RailwaySettings | null;
 }
@@ -88,6 +101,10 @@ const schema = z.object({
     .string()
     .regex(/^\d{2,6}$/, "must be milliseconds from 10 to 999999")
     .default(String(ROUTE_TTL_MS)),
+  METRICS_INTERVAL_MS: z
+    .string()
+    .regex(/^(?:0|\d{3,5})$/, "must be milliseconds from 100 to 99999, or 0 for never")
+    .default(String(METRICS_INTERVAL_MS)),
   APP_DOMAIN: z
     .string()
     .regex(/^[a-z0-9.-]{1,200}$/, "must be a host name in lower case")
@@ -106,6 +123,18 @@ const schema = z.object({
   ALLOW_PRIVATE_TARGETS: flag.default("0"),
   TRUST_CLIENT_ADDRESS: flag.default("1"),
   OIDC_TRUST: z.string().optional(),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.string().min(1).optional(),
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().min(1).optional(),
+  OTEL_TRACES_SAMPLER_ARG: z.string().min(1).optional(),
+  SENTRY_DSN: z
+    .string()
+    .refine((value) => parseSentryDsn(value) !== null, "must be a DSN such as https://KEY@HOST/PROJECT")
+    .optional(),
+  SENTRY_ENVIRONMENT: z.string().default("production"),
+  SENTRY_RELEASE: z.string().default("signalbox-edge"),
+  ACCESS_TEAM_DOMAIN: z.string().min(1).optional(),
+  ACCESS_AUD: z.string().min(1).optional(),
+  ACCESS_SCOPES: z.string().default("admin"),
   RAILWAY_TOKEN: z.string().min(1).optional(),
   RAILWAY_API_TOKEN: z.string().min(1).optional(),
   RAILWAY_PROJECT_ID: railwayId.optional(),
@@ -148,12 +177,16 @@ export function configOf(env: ConfigEnv): Config {
     runnerVisitorLimit: result.data.RUNNER_VISITOR_LIMIT,
     joinsSockets: result.data.RUNNER_JOINED_SOCKETS === "1",
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
+    metricsIntervalMs: Number(result.data.METRICS_INTERVAL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,
     previewDomain: result.data.PREVIEW_DOMAIN ?? null,
     operatorHost: parseOperatorHost(result.data.OPERATOR_HOST ?? ""),
     allowPrivateTargets: result.data.ALLOW_PRIVATE_TARGETS === "1",
     trustClientAddress: result.data.TRUST_CLIENT_ADDRESS === "1",
     oidcTrust: trustOf(result.data),
+    tracing: tracingOf(result.data),
+    reports: reportsOf(result.data),
+    access: accessOf(result.data),
     railway: railwayOf(result.data),
   };
   checked.set(env, config);
@@ -166,6 +199,59 @@ function trustOf({ OIDC_TRUST, ALLOW_PRIVATE_TARGETS }: z.infer<typeof schema>):
   throw new ConfigError(
     'OIDC_TRUST must be a JSON list such as [{"repository":"you/shop","branch":"main","scopes":["deploy:shop"]}].',
   );
+}
+
+function tracingOf(data: z.infer<typeof schema>): TracingSettings | null {
+  if (data.OTEL_EXPORTER_OTLP_ENDPOINT === undefined) return null;
+  const settings = parseTracing(
+    data.OTEL_EXPORTER_OTLP_ENDPOINT,
+    data.OTEL_EXPORTER_OTLP_HEADERS ?? null,
+    data.OTEL_TRACES_SAMPLER_ARG ?? null,
+  );
+  if (settings !== null) return settings;
+  throw new ConfigError(
+    "OTEL_EXPORTER_OTLP_ENDPOINT must be an http:// or https:// URL, OTEL_EXPORTER_OTLP_HEADERS a list such as " +
+      "name=value,name=value, and OTEL_TRACES_SAMPLER_ARG a number from 0 to 1.",
+  );
+}
+
+function reportsOf(data: z.infer<typeof schema>): ReportSettings | null {
+  const dsn = data.SENTRY_DSN === undefined ? null : parseSentryDsn(data.SENTRY_DSN);
+  if (dsn === null) return null;
+  const { CONTROL_TOKEN, PULSE_RAILWAY_INTERNAL_TOKEN, RUNNER_SHARED_SECRET, RUNNER_SHARED_SECRET_PREVIOUS } =
+    data;
+  const { RAILWAY_TOKEN, RAILWAY_API_TOKEN, OTEL_EXPORTER_OTLP_HEADERS } = data;
+  const secrets = [
+    CONTROL_TOKEN,
+    PULSE_RAILWAY_INTERNAL_TOKEN,
+    RUNNER_SHARED_SECRET,
+    RUNNER_SHARED_SECRET_PREVIOUS,
+    RAILWAY_TOKEN,
+    RAILWAY_API_TOKEN,
+    OTEL_EXPORTER_OTLP_HEADERS,
+    dsn.username,
+  ].filter((secret) => secret !== undefined);
+  return { dsn, environment: data.SENTRY_ENVIRONMENT, release: data.SENTRY_RELEASE, secrets };
+}
+
+function accessOf(data: z.infer<typeof schema>): AccessSettings | null {
+  const { ACCESS_TEAM_DOMAIN: team, ACCESS_AUD: audience } = data;
+  if (team === undefined && audience === undefined) return null;
+  if (team === undefined || audience === undefined) {
+    const missing = team === undefined ? "ACCESS_TEAM_DOMAIN" : "ACCESS_AUD";
+    throw new ConfigError(
+      `${missing} is missing: Cloudflare Access needs both its team's domain and the audience.`,
+    );
+  }
+  if (parseOperatorHost(data.OPERATOR_HOST ?? "") === null)
+    throw new ConfigError("OPERATOR_HOST is missing: Cloudflare Access protects that host.");
+  const signer = accessSigner(team, audience, { allowHttp: data.ALLOW_PRIVATE_TARGETS === "1" });
+  if (signer === null)
+    throw new ConfigError("ACCESS_TEAM_DOMAIN must be a host name such as you.cloudflareaccess.com.");
+  const scopes = accessScopes(data.ACCESS_SCOPES);
+  if (scopes === null)
+    throw new ConfigError("ACCESS_SCOPES must be a list such as operate or read,deploy:shop.");
+  return { signer, scopes: scopes.includes("admin") ? null : scopes };
 }
 
 /** A project token wins over an account's, as with Railway's own tools. */

@@ -17,6 +17,10 @@ import { ConfigError, Problem, problemResponse } from "./errors.ts";
 import { sweep } from "./janitor/sweep.ts";
 import { servicesSweep } from "./janitor/sweep-services.ts";
 import { serveMetrics } from "./control/metrics.ts";
+import { counters, type Served } from "./observability/counters.ts";
+import { flushIfDue, flushLater, type MetricsBinding } from "./observability/flush.ts";
+import { reportError } from "./observability/reports.ts";
+import { beginTrace, endTrace, exportLater } from "./observability/tracing.ts";
 import type { PageHubBinding } from "./pages/hub.ts";
 import { pageLayer } from "./pages/layer.ts";
 import { isPagePath, servePages, type PagesContext } from "./pages/serve.ts";
@@ -31,6 +35,7 @@ import { openStore, type StoreEnv } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
 export { ChangeHub } from "./changes/hub.ts";
+export { MetricsHub } from "./observability/hub.ts";
 export { PageHub } from "./pages/hub.ts";
 export { AppController } from "./rollouts/controller.ts";
 export { RunnerHub } from "./runners/hub.ts";
@@ -38,7 +43,13 @@ export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
 /** The Worker's bindings, variables and secrets, as the platform hands them over. */
-export type Env = ConfigEnv & StoreEnv & ChangesBinding & HubBinding & PageHubBinding & ControllerBinding;
+export type Env = ConfigEnv &
+  StoreEnv &
+  ChangesBinding &
+  HubBinding &
+  PageHubBinding &
+  ControllerBinding &
+  MetricsBinding;
 
 /** How often the cron looks for orphaned services on Railway; each look costs API calls. */
 const SERVICES_EVERY_MINUTES = 15;
@@ -80,26 +91,57 @@ export default {
           const loadedAt = stickiness === "visitor" ? Math.floor(Date.now() / 1_000) : null;
           setPageCookie(headers, { id, loadedAt }, url);
         };
-        return await servePages(request, new URL(request.url), { env, app, follow, waitUntil });
+        const answer = await servePages(request, new URL(request.url), { env, app, follow, waitUntil });
+        if (answer.status === 101) {
+          counters.add("signalbox_page_sockets_total");
+          flushLater(env, config.metricsIntervalMs, waitUntil);
+        }
+        return answer;
       }
       if (path === OWN_PREFIX || path.startsWith(`${OWN_PREFIX}/`)) {
         return await serveOwn(request, { url: new URL(request.url), host }, env, waitUntil);
       }
       if (isOperatorHost) return serveOperatorHost(request, path);
+      const served: Served = { app: "", deployment: "" };
+      const begunAt = Date.now();
+      const trace = config.tracing === null ? null : beginTrace(request, config.tracing);
       const context = {
         config,
         tables: tablesOf(env),
         waitUntil,
         fetchBackend: fetchBackend(env),
         pageLayer: pageLayer(env, waitUntil),
+        served,
+        traceparent: trace?.traceparent,
       };
-      return await servePublic(request, url, host.name, context);
+      let status = 500;
+      try {
+        const answer = await servePublic(request, url, host.name, context);
+        ({ status } = answer);
+        return answer;
+      } catch (error) {
+        const problem = problemOf(error);
+        ({ status } = problem);
+        if (problem.code === "internal_error")
+          waitUntil(reportError(config.reports, error, "public request"));
+        return problemResponse(problem, request);
+      } finally {
+        counters.request(served, status, Date.now() - begunAt);
+        if (trace !== null && config.tracing !== null) {
+          endTrace(trace, served, request.method, status);
+          exportLater(config.tracing, waitUntil);
+        }
+        flushLater(env, config.metricsIntervalMs, waitUntil);
+      }
     } catch (error) {
-      return problemResponse(problemOf(error), request);
+      const problem = problemOf(error);
+      if (problem.code === "internal_error")
+        ctx.waitUntil(reportError(configOf(env).reports, error, "own request"));
+      return problemResponse(problem, request);
     }
   },
 
-  async scheduled({ scheduledTime }, env): Promise<void> {
+  async scheduled({ scheduledTime }, env, ctx): Promise<void> {
     const store = openStore(env);
     const isTime = new Date(scheduledTime).getUTCMinutes() % SERVICES_EVERY_MINUTES === 0;
     // Sweeping an app also reconciles it: a lost alarm costs a minute.
@@ -109,8 +151,12 @@ export default {
         callController(env, name, async (controller) => controller.sweep(name, dryRun)),
       sweepServices: isTime ? servicesSweep(configOf(env), store) : null,
       now: Date.now,
+    }).catch((error: unknown) => {
+      ctx.waitUntil(reportError(configOf(env).reports, error, "janitor"));
+      throw error;
     });
     for (const { app, message } of report.errors) console.error(`Sweeping ${app} failed: ${message}`);
+    flushIfDue(env, configOf(env).metricsIntervalMs, (work) => ctx.waitUntil(work));
   },
 } satisfies ExportedHandler<Env>;
 
@@ -146,7 +192,11 @@ async function serveOwn(
     caller: OPERATOR,
     dashboardCaller: (asked) => dashboardCaller(asked, place, { config, store, now: Date.now }),
   };
-  if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
+  if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) {
+    const answer = await serveControl(request, context);
+    if (!counters.isEmpty) flushLater(env, config.metricsIntervalMs, waitUntil);
+    return answer;
+  }
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);
   if (isBrokerPath(path)) return serveBroker(request, path, context);
   return serveDashboard(request, place, context);

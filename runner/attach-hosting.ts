@@ -33,6 +33,8 @@ export function attachHosting(runner: Runner, config: RunnerConfig): void {
     cleanup,
     sendBuildEvents,
     send: runner.send.bind(runner),
+    counts: runner.counts,
+    tracing: runner.tracing,
     isBroker: () => runner.isBroker,
     secrets: [sharedSecret, anthropicApiKey, config.webhook?.secret ?? null].filter(
       (secret) => secret !== null,

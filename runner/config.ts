@@ -10,6 +10,8 @@ import { confinementLevels } from "../functions/protocol/runner-api.ts";
 import { confinementSettings, type ConfinementSettings, GUEST_USERS } from "./confinement/settings.ts";
 import type { UserRange } from "./confinement/guest-users.ts";
 import { type GitProtocol, gitProtocols, type GitSettings, gitSettings } from "./git/remote.ts";
+import { parseSentryDsn } from "../functions/protocol/telemetry/sentry.ts";
+import { parseTracing, type TracingSettings } from "../functions/protocol/telemetry/spans.ts";
 import { hasCredential } from "./connection/credential-file.ts";
 import { RUNNER_LABELS_LIMIT, RUNNER_STATUS_INTERVAL_MS } from "../functions/protocol/limits.ts";
 import type { GuestLimits } from "./shares/guest-limits.ts";
@@ -51,6 +53,8 @@ export interface RunnerConfig {
   cleanup: CleanupPolicy;
   anthropicApiKey: string | null;
   debugBuild: boolean;
+  /** Null: no spans are made. */
+  tracing: TracingSettings | null;
   sentry: { dsn: URL; environment: string | null; release: string | null } | null;
 }
 
@@ -235,6 +239,15 @@ const settings = {
   },
   anthropicApiKey: { env: ["ANTHROPIC_API_KEY"], about: "for agents that need it" },
   debugBuild: { env: ["DEBUG_BUILD"], about: "1: verbose logs" },
+  otlpEndpoint: {
+    env: ["OTEL_EXPORTER_OTLP_ENDPOINT"],
+    about: "where spans go, by OTLP/HTTP in JSON: http://127.0.0.1:4318",
+  },
+  otlpHeaders: { env: ["OTEL_EXPORTER_OTLP_HEADERS"], about: "what goes along: name=value,name=value" },
+  tracesRatio: {
+    env: ["OTEL_TRACES_SAMPLER_ARG"],
+    about: "the share of new traces that is sampled, from 0 to 1 (1)",
+  },
   sentryDsn: { env: ["SENTRY_DSN"], about: "where errors are reported" },
   sentryEnvironment: { env: ["SENTRY_ENVIRONMENT"], about: "the environment of these reports" },
   sentryRelease: { env: ["SENTRY_RELEASE"], about: "the release of these reports" },
@@ -246,6 +259,7 @@ export const secretVariables: readonly string[] = [
   ...settings.webhookSecret.env,
   ...settings.anthropicApiKey.env,
   ...settings.gitTokens.env,
+  ...settings.otlpHeaders.env,
   ...settings.sentryDsn.env,
 ];
 
@@ -452,7 +466,14 @@ function readConfig(
     },
   };
   const debugBuild = check("debugBuild", flag, "0 or 1");
-  const dsn = check("sentryDsn", sentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
+  const endpoint = text("otlpEndpoint");
+  const tracing = endpoint === null ? null : parseTracing(endpoint, text("otlpHeaders"), text("tracesRatio"));
+  if (endpoint !== null && tracing === null)
+    problems.push(
+      "OTEL_EXPORTER_OTLP_ENDPOINT must be an http:// or https:// URL, OTEL_EXPORTER_OTLP_HEADERS a list such as " +
+        "name=value,name=value, and OTEL_TRACES_SAMPLER_ARG a number from 0 to 1.",
+    );
+  const dsn = check("sentryDsn", parseSentryDsn, "a DSN such as https://KEY@HOST/PROJECT");
   if (problems.length > 0 || brokerUrl === null) throw new SettingError(problems.join("\n"));
 
   return {
@@ -513,6 +534,7 @@ function readConfig(
     cleanup,
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,
+    tracing,
     sentry:
       dsn === null ? null : { dsn, environment: text("sentryEnvironment"), release: text("sentryRelease") },
   };
@@ -653,9 +675,4 @@ function webSocketUrl(value: string): URL | null {
 
 function httpUrl(value: string): string | null {
   return url(value, ["http:", "https:"]) === null ? null : value.replace(/\/+$/, "");
-}
-
-function sentryDsn(value: string): URL | null {
-  const parsed = url(value, ["http:", "https:"]);
-  return parsed !== null && parsed.username !== "" && /\/\d+$/.test(parsed.pathname) ? parsed : null;
 }

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Fields } from "../functions/protocol/control.ts";
+import { PROMETHEUS_TYPE } from "../functions/protocol/telemetry/prometheus.ts";
 
 export interface HealthOptions {
   port: number;
@@ -12,9 +13,11 @@ export interface HealthOptions {
   connected: () => boolean;
   /** Further fields of `/health`: disk, builds, version. */
   more: () => Fields;
+  /** The text of `/metrics`. */
+  metrics: () => string;
 }
 
-/** Answers `/health` and `/ready`, and nothing else. */
+/** Answers `/health`, `/ready` and `/metrics`, and nothing else. */
 export class HealthServer {
   readonly #options: HealthOptions;
   readonly #server: Server;
@@ -40,7 +43,13 @@ export class HealthServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { status, body } = await this.#answer(request.method ?? "", request.url ?? "");
+    const { method = "", url = "" } = request;
+    if ((method === "GET" || method === "HEAD") && url.split("?", 1)[0] === "/metrics") {
+      const headers = { "content-type": PROMETHEUS_TYPE, "cache-control": "no-store" };
+      response.writeHead(200, headers).end(method === "HEAD" ? undefined : this.#options.metrics());
+      return;
+    }
+    const { status, body } = await this.#answer(method, url);
     response
       .writeHead(status, { "content-type": "application/json", "cache-control": "no-store" })
       .end(request.method === "HEAD" ? undefined : JSON.stringify(body));

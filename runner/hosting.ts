@@ -7,6 +7,7 @@ import { ProjectCommands } from "./sentryvibe/project-commands.ts";
 import { Workspace, type WorkspaceOptions } from "./workspace.ts";
 import type { InternalApi } from "./internal-api.ts";
 import type { RunnerPart } from "./runner.ts";
+import type { Overview } from "./terminal/overview.ts";
 import type { ServiceTarget } from "./tunnel/services.ts";
 import { version } from "./version.ts";
 import { createWorkspaceCommands, type CommandHandler as WorkspaceCommand } from "./workspaces/commands.ts";
@@ -137,6 +138,13 @@ export class Hosting implements RunnerPart {
     return (this.#isSettled ? 0 : 1) + (this.#workspace?.projects.busy ?? 0);
   }
 
+  overview(): Overview {
+    return {
+      deployments: this.#workspace?.deployments.list() ?? [],
+      projects: this.#workspace?.projects.all.map(({ view }) => view) ?? [],
+    };
+  }
+
   status(): Fields {
     const deployments = this.#workspace?.deployments.list() ?? [];
     return {
@@ -145,6 +153,9 @@ export class Hosting implements RunnerPart {
       ...(this.#workspace === null ? {} : { confinement: this.#workspace.confinement.status }),
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
+      deploymentStates: countsOf(deployments.map(({ state }) => state)),
+      devServers: countsOf(this.#workspace?.projects.all.map(({ devServer }) => devServer.view.state) ?? []),
+      builds: this.#workspace?.builds.states ?? {},
       limits: this.#workspace?.shares.status() ?? {},
       ...(this.#workspace?.cleanup.last == null ? {} : { cleanup: summaryOf(this.#workspace.cleanup.last) }),
       ...(this.#workspace?.webhook == null ? {} : { webhook: this.#workspace.webhook.status() }),
@@ -178,6 +189,12 @@ export class Hosting implements RunnerPart {
     if (result instanceof Promise) answer(bare(await result));
     else for await (const event of result) answer(bare(event));
   }
+}
+
+function countsOf(states: string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const state of states) counts[state] = (counts[state] ?? 0) + 1;
+  return counts;
 }
 
 /** Of the latest cleanup. */

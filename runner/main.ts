@@ -11,6 +11,7 @@ import { hasSystemCode, RunnerError } from "./runner-error.ts";
 import { Runner, type RunnerOptions } from "./runner.ts";
 import { serveStatic } from "./static/serve.ts";
 import { runTemplateAgent } from "./template-agent/agent.ts";
+import { LiveView } from "./terminal/live-view.ts";
 import { createLog, type Log } from "./terminal/log.ts";
 import { complain } from "./terminal/complain.ts";
 import { version } from "./version.ts";
@@ -55,8 +56,10 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const exposure = takeSecretsAway(config);
   const tokens = Object.values(config.git.tokens).map(passwordOf);
-  const keys = [config.webhook?.secret ?? "", ...vendorKeys(config), ...tokens];
+  const otlp = Object.values(config.tracing?.headers ?? {});
+  const keys = [config.webhook?.secret ?? "", ...vendorKeys(config), ...tokens, ...otlp];
   const secrets = [config.sharedSecret ?? "", config.anthropicApiKey ?? "", ...keys];
+  const live = LiveView.fits(config.serviceMode) ? new LiveView() : null;
   const log = createLog({ debug: config.debugBuild, secrets });
   for (const line of exposure) log.warn(`[runner] ${line}`);
   const reporter = makeReporter(config, secrets);
@@ -64,13 +67,20 @@ async function run(attach: Attach, timings: RunnerOptions["timings"] = {}): Prom
   const runner = new Runner({ config, log, reporter, timings, onSecret: (secret) => secrets.push(secret) });
   attach(runner, config);
   endOnSignal(runner, log, reporter);
-  await runner.start();
+  live?.show(runner, config.runnerId, config.brokerUrl.host);
+  try {
+    await runner.start();
+  } catch (error) {
+    live?.close();
+    throw error;
+  }
 }
 
 /** From now on neither this process's environment nor its command line shows them. Answers what still does. */
 function takeSecretsAway(config: RunnerConfig): string[] {
   const { sharedSecret, anthropicApiKey, webhook, sentry, brokerUrl, inheritEnvironment, git } = config;
-  const keys = [...vendorKeys(config), ...Object.values(git.tokens)];
+  const otlp = Object.values(config.tracing?.headers ?? {});
+  const keys = [...vendorKeys(config), ...Object.values(git.tokens), ...otlp];
   const known = [sharedSecret, anthropicApiKey, webhook?.secret ?? null, ...keys].filter(
     (secret) => secret !== null,
   );

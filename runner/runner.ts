@@ -21,9 +21,13 @@ import {
 } from "./connection/connection.ts";
 import { HealthServer } from "./health.ts";
 import { InternalApi } from "./internal-api.ts";
+import { classOf, Counts, serviceLabels } from "./observability/counts.ts";
+import { runnerMetricsText } from "./observability/runner-samples.ts";
+import { RunnerTracing } from "./observability/tracing.ts";
 import type { Reporter } from "./observability/sentry.ts";
 import type { Log } from "./terminal/log.ts";
 import { RUNNER_SERVICE } from "../functions/protocol/runner-api.ts";
+import { noOverview, type Overview } from "./terminal/overview.ts";
 import type { Services } from "./tunnel/services.ts";
 import { Tunnel } from "./tunnel/tunnel.ts";
 import { version } from "./version.ts";
@@ -47,6 +51,8 @@ export interface RunnerPart extends Partial<Services> {
   connected?(): void;
   /** Takes a message of the hub's own; false if it isn't for this part. */
   hubMessage?(message: Command): boolean;
+  /** For the terminal. */
+  overview?(): Overview;
   /** Fields for `/health` and for heartbeats. */
   status?(): Fields;
   readonly commands?: Partial<Record<CommandType, CommandHandler>>;
@@ -69,6 +75,9 @@ export class Runner {
   readonly internalApi: InternalApi;
   readonly connection: Connection;
   readonly tunnel: Tunnel;
+  readonly counts = new Counts();
+  /** Null: no spans are made, and traceparent is passed on as it came. */
+  readonly tracing: RunnerTracing | null;
   readonly #options: RunnerOptions;
   readonly #credential: Credential;
   readonly #commands: Commands;
@@ -84,8 +93,17 @@ export class Runner {
   constructor(options: RunnerOptions) {
     const { config, log } = options;
     this.#options = options;
+    this.tracing = config.tracing === null ? null : new RunnerTracing(config.tracing, config.runnerId);
     this.internalApi = new InternalApi((error) => this.#failed("internal API", error));
-    this.tunnel = new Tunnel({ resolve: (service, isSocket) => this.#resolve(service, isSocket) });
+    this.tunnel = new Tunnel({
+      resolve: (service, isSocket) => this.#resolve(service, isSocket),
+      begun: (port, head) => this.tracing?.begun(port, head) ?? head,
+      ended: (port) => {
+        const labels = [...serviceLabels(port.service), classOf(port.status)];
+        this.counts.add("signalbox_runner_requests_total", labels);
+        this.tracing?.ended(port);
+      },
+    });
     this.#commands = new Commands(
       (event) => this.send(event),
       (error, command) => this.#failed(command.type, error),
@@ -172,6 +190,22 @@ export class Runner {
     this.tunnel.close();
     await this.internalApi.close();
     await this.#health?.close();
+    await this.tracing?.flush();
+  }
+
+  /** What it hosts, for the terminal. */
+  overview(): Overview {
+    return this.#parts.reduce((all, part) => {
+      const { deployments, projects } = part.overview?.() ?? noOverview;
+      return {
+        deployments: [...all.deployments, ...deployments],
+        projects: [...all.projects, ...projects],
+      };
+    }, noOverview);
+  }
+
+  get isDraining(): boolean {
+    return this.#isShuttingDown || this.#isDrained;
   }
 
   /** What heartbeats say. The first fields are what a SentryVibe broker's web app reads. */
@@ -247,6 +281,7 @@ export class Runner {
         connection: this.connection.state,
         ...this.#partStatus(),
       }),
+      metrics: () => this.#metrics(),
     });
     try {
       log.info(`✅ Health endpoint listening on port ${await this.#health.listen()}`);
@@ -255,8 +290,22 @@ export class Runner {
     }
   }
 
+  #metrics(): string {
+    const { tunnel, connection } = this;
+    return runnerMetricsText(this.counts, {
+      isConnected: connection.connected,
+      isDraining: this.isDraining,
+      requests: tunnel.requests,
+      webSockets: tunnel.webSockets,
+      bytesIn: tunnel.bytesIn,
+      bytesOut: tunnel.bytesOut,
+      status: this.#partStatus(),
+    });
+  }
+
   /** Reports a refusal once, since a person must act on it. A lost connection heals by itself. */
   #stateChanged({ name, reason }: ConnectionState): void {
+    this.counts.add("signalbox_runner_connection_changes_total", [name]);
     if (name === "online") {
       this.#refusal = "";
       // If an operator's drain still holds, the hub repeats it at once.

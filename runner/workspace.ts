@@ -20,6 +20,9 @@ import { ProjectLogs } from "./logs/project-logs.ts";
 import { type PortEvent, type PortRange, Ports } from "./ports.ts";
 import { ProcessJournal } from "./processes/journal.ts";
 import { installOwnProgram } from "./processes/own-program.ts";
+import { BuildWatch } from "./observability/build-watch.ts";
+import { Counts } from "./observability/counts.ts";
+import type { RunnerTracing } from "./observability/tracing.ts";
 import { RunnerError } from "./runner-error.ts";
 import { complain } from "./terminal/complain.ts";
 import { FileLock } from "./processes/file-lock.ts";
@@ -80,6 +83,8 @@ export interface WorkspaceOptions {
   webhook?: Pick<WebhookOptions, "baseUrl" | "secret" | "runnerId" | "firstDelayMs" | "giveUpMs"> | null;
   /** Whether the other end of the connection is a SentryVibe broker. */
   isBroker?: () => boolean;
+  counts?: Counts;
+  tracing?: RunnerTracing | null;
 }
 
 /** Everything that a runner keeps in WORKSPACE_ROOT. The order of opening is that of cleaning up after a crash. */
@@ -98,6 +103,7 @@ export class Workspace {
   readonly teller: Teller;
   readonly webhook: Webhook | null;
   readonly gateway: Gateway;
+  readonly builds: BuildWatch;
   readonly cleanup: Cleanup;
   readonly #door: CleanupDoor;
   readonly #lock: FileLock;
@@ -118,6 +124,7 @@ export class Workspace {
     this.teller = parts.teller;
     this.webhook = parts.webhook;
     this.gateway = parts.gateway;
+    this.builds = parts.builds;
     this.cleanup = parts.cleanup;
     this.#door = door;
     this.#lock = lock;
@@ -185,6 +192,9 @@ export class Workspace {
         },
         log: (slug) => logs.open(slug),
       });
+      const builds = new BuildWatch(options.counts ?? new Counts(), (id, event) =>
+        options.tracing?.build(id, event),
+      );
       const ports = new Ports({ range: options.portRange, onEvent });
       const keptMs = options.sourceKeptMs;
       const sources = await SourceStore.open({
@@ -221,7 +231,7 @@ export class Workspace {
         secrets: [...(options.secrets ?? []), ...Object.values(options.git?.tokens ?? {}).map(passwordOf)],
         sources,
         git: options.git ?? gitSettings,
-        outbox: new TellingOutbox(teller, options.sendBuildEvents ?? (() => false)),
+        outbox: new TellingOutbox(teller, builds, options.sendBuildEvents ?? (() => false)),
         ...(options.devServerIdleMs === undefined ? {} : { devServerIdleMs: options.devServerIdleMs }),
         serverEvent: (slug, event) => teller.server(slug, event),
         agents: new Agents(options.agents ?? noAgentSettings),
@@ -253,6 +263,7 @@ export class Workspace {
         confinement,
         shares,
         gateway,
+        builds,
         cleanup,
       };
       return new Workspace(parts, await CleanupDoor.open(root, cleanup), lock);

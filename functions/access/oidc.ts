@@ -1,13 +1,10 @@
-import { createRemoteJWKSet, errors, jwtVerify } from "jose";
 import { z } from "zod";
-import { StoreUnavailable } from "../state/store.ts";
 import { scope } from "./scopes.ts";
+import { verifySigned } from "./signed-token.ts";
 
 /** Source: GitHub's documentation of OpenID Connect in Actions. */
 const GITHUB = "https://token.actions.githubusercontent.com";
 const AUDIENCE = "signalbox";
-const CLOCK_TOLERANCE_SECONDS = 30;
-const KEYS_TIMEOUT_MS = 5_000;
 
 /** Whose workflows may do what without a secret. */
 const trustEntry = z.strictObject({
@@ -37,14 +34,9 @@ export function parseTrust(text: string, { allowHttp }: { allowHttp: boolean }):
   }
 }
 
-/** Whether it looks like a signed token of somebody else's. */
-export function isSignedToken(token: string): boolean {
-  return /^ey[\w-]+\.[\w-]+\.[\w-]+$/.test(token);
-}
-
 /**
- * Who comes with a token that an issuer in the list has signed, for an entry of theirs; else null. Rejects with
- * {@link StoreUnavailable} while the issuer's keys can't be had: then nobody knows.
+ * Who comes with a token that an issuer in the list has signed, for an entry of theirs; else null. Rejects as
+ * {@link verifySigned} does.
  */
 export async function identify(
   token: string,
@@ -52,15 +44,8 @@ export async function identify(
   now: number,
 ): Promise<{ name: string; scopes: string[] } | null> {
   for (const some of distinct(trusted)) {
-    const verified = await jwtVerify(token, keySet(keysOf(some)), {
-      issuer: some.issuer,
-      audience: some.audience,
-      algorithms: ["RS256", "ES256"],
-      clockTolerance: CLOCK_TOLERANCE_SECONDS,
-      currentDate: new Date(now),
-      requiredClaims: ["exp", "iat"],
-    }).catch(whyNot);
-    const { data } = claims.safeParse(verified?.payload);
+    const signer = { issuer: some.issuer, audience: some.audience, keys: keysOf(some) };
+    const { data } = claims.safeParse(await verifySigned(token, signer, now));
     if (data === undefined) continue;
     const entries = trusted.filter(
       (one) =>
@@ -74,17 +59,6 @@ export async function identify(
   return null;
 }
 
-/** A token that isn't right is null; an issuer that can't be reached is nobody's fault. */
-function whyNot(error: unknown): null {
-  const isWrong =
-    error instanceof errors.JOSEError &&
-    !(error instanceof errors.JWKSTimeout) &&
-    !(error instanceof errors.JWKSInvalid) &&
-    error.code !== "ERR_JOSE_GENERIC";
-  if (isWrong) return null;
-  throw new StoreUnavailable("The keys of a token's issuer can't be had.");
-}
-
 /** One for each signer. */
 function distinct(trusted: readonly Trust[]): Trust[] {
   return [...new Map(trusted.map((one) => [signerOf(one), one])).values()];
@@ -96,13 +70,4 @@ function signerOf(one: Trust): string {
 
 function keysOf({ issuer, keys }: Trust): string {
   return keys ?? `${issuer}/.well-known/jwks`;
-}
-
-/** One for each address: it keeps the keys, and asks again for one that it doesn't know, now and then. */
-const keySets = new Map<string, ReturnType<typeof createRemoteJWKSet>>();
-
-function keySet(url: string): ReturnType<typeof createRemoteJWKSet> {
-  const known = keySets.get(url) ?? createRemoteJWKSet(new URL(url), { timeoutDuration: KEYS_TIMEOUT_MS });
-  keySets.set(url, known);
-  return known;
 }

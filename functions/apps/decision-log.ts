@@ -1,4 +1,5 @@
 import { deploymentOf, type AppDocument } from "./app-document.ts";
+import { counters } from "../observability/counters.ts";
 import type { AppCommand, Refusal } from "./command.ts";
 
 /** Who wants something of an app or a runner. */
@@ -33,9 +34,11 @@ export function logDecision(
   if ("refusal" in outcome) {
     const deployment = "id" in command ? command.id : null;
     const { code } = outcome.refusal;
+    counters.add("signalbox_decisions_total", [command.type, "refused"]);
     write({ outcome: "refused", decision: command.type, code, app: app.name, deployment, actor, action });
   } else if (!STEPS.has(command.type)) {
     const { next } = outcome;
+    counters.add("signalbox_decisions_total", [command.type, "done"]);
     write({
       outcome: "done",
       decision: command.type,
@@ -55,6 +58,16 @@ export function logDecision(
 /** A decision about a runner, which has no document. */
 export function logRunnerDecision(decision: string, runner: string, { actor, action }: Author): void {
   write({ outcome: "done", decision, runner, actor, action });
+}
+
+/** A runner's connection began, or how it ended. What the runner says of it isn't here. */
+export function logRunnerConnection(runner: string, state: string, more: Record<string, unknown> = {}): void {
+  console.log(JSON.stringify({ event: "runner", runner, state, ...more }));
+}
+
+/** A build that began or is over. Its prompt and what its agent said of its end aren't here. */
+export function logBuild(runner: string, build: string, project: string | null, state: string): void {
+  console.log(JSON.stringify({ event: "build", runner, project, build, state }));
 }
 
 /** The last of an app: its document is gone. */

@@ -1,5 +1,7 @@
-import { identify, isSignedToken } from "../access/oidc.ts";
+import { ACCESS_HEADER, identifyPerson } from "../access/cloudflare-access.ts";
+import { identify } from "../access/oidc.ts";
 import { isAllowed } from "../access/scopes.ts";
+import { isSignedToken } from "../access/signed-token.ts";
 import { judgeToken, noteUse } from "../access/tokens.ts";
 import { bearerToken, requireBearer, requireLookedUp } from "../auth.ts";
 import { clientAddress } from "../client-address.ts";
@@ -20,6 +22,19 @@ export async function requireCaller(
   if (operator !== null) return operator;
   const client = clientAddress(request, config) ?? "";
   const token = bearerToken(request);
+  const assertion = request.headers.get(ACCESS_HEADER);
+  if (config.access !== null && assertion !== null && !request.headers.has("authorization")) {
+    const { access, operatorHost } = config;
+    const url = new URL(request.url);
+    // Elsewhere no Access stands before us: whoever got hold of an assertion could send it again.
+    if (url.hostname !== operatorHost?.name)
+      throw new Problem("unauthorized", "Cloudflare Access counts on OPERATOR_HOST only.");
+    requireNoOtherSite(request, url);
+    const remedy =
+      "This assertion of Cloudflare Access is forged, has expired, or is for another application.";
+    const person = await requireLookedUp(client, remedy, () => identifyPerson(assertion, access, now()));
+    return { actor: `person ${person.name}`, scopes: access.scopes };
+  }
   if (token !== null && config.oidcTrust.length > 0 && isSignedToken(token)) {
     const remedy = "This signed token is forged, has expired, or is of nobody in OIDC_TRUST.";
     const known = await requireLookedUp(client, remedy, () => identify(token, config.oidcTrust, now()));
@@ -36,6 +51,18 @@ export async function requireCaller(
   );
   waitUntil(noteUse(store, record, now()).catch(() => undefined)); // the next use is noted, then
   return { actor: `token ${record.name}`, scopes: record.scopes };
+}
+
+/** A browser brings the assertion along whatever page asks, so only the address's own pages and no page at all may. */
+function requireNoOtherSite(request: Request, url: URL): void {
+  const site = request.headers.get("sec-fetch-site");
+  const origin = request.headers.get("origin");
+  const isOurs = origin === null || origin === url.origin;
+  if (isOurs && (site === null || site === "same-origin" || site === "none")) return;
+  throw new Problem(
+    "cross_origin",
+    "A page of another site can't call the control API through Cloudflare Access.",
+  );
 }
 
 /** Throws `insufficient_scope` for what the caller may not do. `path` is as the router has it. */

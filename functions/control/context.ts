@@ -1,5 +1,6 @@
 import type { Config } from "../config.ts";
 import { callObject } from "../durable-object-call.ts";
+import type { MetricsBinding } from "../observability/flush.ts";
 import type { Providers } from "../providers/provider.ts";
 import type { AppController } from "../rollouts/controller.ts";
 import type { ChangesBinding } from "../changes/binding.ts";
@@ -21,7 +22,7 @@ export interface Caller {
 
 /** What the control API's handlers work with. */
 export interface ControlContext {
-  env: ControllerBinding & HubBinding & ChangesBinding;
+  env: ControllerBinding & HubBinding & ChangesBinding & MetricsBinding;
   config: Config;
   store: StateStore;
   providers: Providers;

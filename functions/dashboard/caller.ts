@@ -1,5 +1,4 @@
 import type { Caller, ControlContext } from "../control/context.ts";
-import { OPERATOR } from "../control/caller.ts";
 import { Problem } from "../errors.ts";
 import type { RequestHost } from "../request-host.ts";
 import { isPlainText, requireDashboardHost } from "./place.ts";
@@ -19,8 +18,9 @@ export async function dashboardCaller(
   await requireDashboardHost(url, host, { config, store });
   if (isPlainText(url, config)) throw new Problem("unauthorized", "Sign in over HTTPS.");
   requireSameOrigin(request, url);
-  if ((await findSignIn(request, { config, store, now, authority: host.authority })) === null) {
+  const signIn = await findSignIn(request, { config, store, now, authority: host.authority });
+  if (signIn === null) {
     throw new Problem("unauthorized", "You are not signed in, or no longer.");
   }
-  return OPERATOR;
+  return signIn.caller;
 }

@@ -1,4 +1,5 @@
-import { refuseLogin, sameSecret } from "../auth.ts";
+import { ACCESS_HEADER, identifyPerson } from "../access/cloudflare-access.ts";
+import { refuseLogin, requireLookedUp, sameSecret } from "../auth.ts";
 import type { ControlContext } from "../control/context.ts";
 import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
@@ -8,7 +9,14 @@ import { leavingServiceWorker } from "./leaving-service-worker.ts";
 import { framePage, startedPage, type Frame } from "./pages.ts";
 import { isPlainText, requireDashboardHost } from "./place.ts";
 import { requireSameOrigin } from "./same-origin.ts";
-import { endedCookies, endSignIn, findSignIn, startSignIn, type SignInContext } from "./sign-in.ts";
+import {
+  endedCookies,
+  endSignIn,
+  findSignIn,
+  startSignIn,
+  type Person,
+  type SignInContext,
+} from "./sign-in.ts";
 
 const HOME = "/_signalbox/";
 /** What the client has a view for. */
@@ -75,8 +83,10 @@ async function signIn({ request, url, context, signIns }: Visit): Promise<Respon
   ) {
     throw new Problem("body_too_large", "A sign-in is a short form.");
   }
-  const token = new URLSearchParams(await request.text()).get("token") ?? "";
-  if (!(await sameSecret(token.trim(), context.config.controlToken))) {
+  const form = new URLSearchParams(await request.text());
+  const token = form.get("token") ?? "";
+  const person = form.get("through") === "access" ? await personOf(request, context) : null;
+  if (person === null && !(await sameSecret(token.trim(), context.config.controlToken))) {
     try {
       refuseLogin(clientAddress(request, context.config) ?? "", "That isn't the control token.");
     } catch (error) {
@@ -84,18 +94,30 @@ async function signIn({ request, url, context, signIns }: Visit): Promise<Respon
       return document(await framePage({ ...frameFor(url, context), error: error.message }), error.status);
     }
   }
-  const { cookie, key } = await startSignIn(signIns, origin.startsWith("https:"));
+  const { cookie, key } = await startSignIn(signIns, origin.startsWith("https:"), person);
   const response = document(await startedPage(key), 200);
   response.headers.append("set-cookie", cookie);
   return response;
 }
 
+/** Whom Cloudflare Access has let in. Throws `unauthorized` for nobody, and where it isn't set up. */
+async function personOf(request: Request, { config, now }: ControlContext): Promise<Person> {
+  const client = clientAddress(request, config) ?? "";
+  const { access } = config;
+  const assertion = request.headers.get(ACCESS_HEADER);
+  if (access === null || assertion === null)
+    throw new Problem("unauthorized", "Cloudflare Access didn't let anybody in here.");
+  const remedy = "This assertion of Cloudflare Access is forged, has expired, or is for another application.";
+  const known = await requireLookedUp(client, remedy, () => identifyPerson(assertion, access, now()));
+  return { actor: `person ${known.name}`, scopes: access.scopes, until: known.expiresAt };
+}
+
 /** Forgetting is the browser's part; the sign-in itself ends in the store, for whoever kept a copy of it. */
 async function signOut({ request, url, context, signIns }: Visit): Promise<Response> {
   requireSameOrigin(request, url);
-  const id = await findSignIn(request, signIns);
-  if (id === null) throw new Problem("unauthorized", "You are not signed in, or no longer.");
-  await endSignIn(id, context.store);
+  const known = await findSignIn(request, signIns);
+  if (known === null) throw new Problem("unauthorized", "You are not signed in, or no longer.");
+  await endSignIn(known.id, context.store);
   const response = new Response(null, { status: 204, headers: guards });
   // Not "cookies": that would take those of all apps below the same domain, too.
   response.headers.set("clear-site-data", '"storage"');
@@ -103,12 +125,15 @@ async function signOut({ request, url, context, signIns }: Visit): Promise<Respo
   return response;
 }
 
-function frameFor({ hostname }: URL, { config: { operatorHost, appDomain } }: ControlContext): Frame {
+function frameFor(
+  { hostname }: URL,
+  { config: { operatorHost, appDomain, access } }: ControlContext,
+): Frame {
   const notice =
     operatorHost !== null
       ? ""
       : "OPERATOR_HOST is not set, so the dashboard is on every host that no app answers for. Set it to a host that no app ever had.";
-  return { notice, isLocal: hostname.endsWith("localhost"), appDomain };
+  return { notice, isLocal: hostname.endsWith("localhost"), appDomain, hasAccess: access !== null };
 }
 
 function isRead(request: Request): boolean {

@@ -10,6 +10,8 @@ export interface Frame {
   isLocal: boolean;
   /** `NAME.<appDomain>` is app NAME. */
   appDomain: string | null;
+  /** Whether Cloudflare Access says who is here. */
+  hasAccess?: boolean;
   /** Why the sign-in failed. */
   error?: string;
   head?: Html;
@@ -20,6 +22,7 @@ export async function framePage({
   notice,
   isLocal,
   appDomain,
+  hasAccess = false,
   error = "",
   head = html``,
 }: Frame): Promise<string> {
@@ -38,6 +41,7 @@ export async function framePage({
         ${notice === "" ? "" : html`<p class="notice">${notice}</p>`}
         <main class="sign-in" ${error === "" ? "hidden" : ""}>
           <h1>Signalbox</h1>
+          ${hasAccess ? accessForm : ""}
           <form method="post" action="/_signalbox/sign-in">
             <input name="username" value="operator" autocomplete="username" hidden />
             <label for="token">Control token</label>
@@ -59,6 +63,11 @@ export async function framePage({
     </html>`;
   return page.toString();
 }
+
+const accessForm = html`<form method="post" action="/_signalbox/sign-in">
+  <input name="through" value="access" hidden />
+  <button class="main">Sign in through Cloudflare Access</button>
+</form>`;
 
 /** Hands the key of the new sign-in to the script, which goes on to the dashboard. */
 export function startedPage(key: string): Promise<string> {

@@ -1,5 +1,7 @@
 import { sameSecret } from "../auth.ts";
 import type { Config } from "../config.ts";
+import { OPERATOR } from "../control/caller.ts";
+import type { Caller } from "../control/context.ts";
 import { operatorCookieName } from "../operator-cookie.ts";
 import type { StateStore } from "../state/store.ts";
 
@@ -33,26 +35,42 @@ interface SignInRecord {
   /** Epoch milliseconds. */
   expiresAt: number;
   keyHash: string;
+  /** The audit log's name of who it is, where that isn't whoever has the control token. */
+  actor?: string;
+}
+
+/** Whom Cloudflare Access let in. */
+export interface Person extends Caller {
+  /** Until then Access vouches for them, epoch milliseconds. */
+  until: number;
 }
 
 export async function startSignIn(
   context: SignInContext,
   secure: boolean,
+  person: Person | null = null,
 ): Promise<{ cookie: string; key: string }> {
   const { store, now, config, authority } = context;
-  const expiresAt = now() + SIGN_IN_SECONDS * 1_000;
+  const expiresAt = Math.min(now() + SIGN_IN_SECONDS * 1_000, person?.until ?? Infinity);
   const id = randomText();
   const key = randomText();
   await makeRoom(store, now());
-  const record: SignInRecord = { expiresAt, keyHash: await hash(key) };
+  const record: SignInRecord = {
+    expiresAt,
+    keyHash: await hash(key),
+    ...(person === null ? {} : { actor: person.actor }),
+  };
   await store.writeRecord(KIND, await hash(id), JSON.stringify(record));
   const name = operatorCookieName(secure, portOf(authority));
   const value = `${id}.${await sign(config.controlToken, `${name} ${authority} ${id}`)}`;
   return { cookie: `${name}=${value}; Max-Age=${SIGN_IN_SECONDS}; ${flags(secure)}`, key };
 }
 
-/** The id of the sign-in that a request carries cookie and key of; null where there is none. */
-export async function findSignIn(request: Request, context: SignInContext): Promise<string | null> {
+/** The sign-in that a request carries cookie and key of, and who it is; null where there is none. */
+export async function findSignIn(
+  request: Request,
+  context: SignInContext,
+): Promise<{ id: string; caller: Caller } | null> {
   const key = request.headers.get(KEY_HEADER);
   if (key === null) return null;
   const keyHash = await hash(key);
@@ -60,7 +78,12 @@ export async function findSignIn(request: Request, context: SignInContext): Prom
     const body = await context.store.readRecord(KIND, await hash(id));
     const record = body === null ? null : parseRecord(body);
     if (record === null || record.expiresAt <= context.now()) continue;
-    if (await sameSecret(keyHash, record.keyHash)) return id;
+    if (!(await sameSecret(keyHash, record.keyHash))) continue;
+    const { actor } = record;
+    if (actor === undefined) return { id, caller: OPERATOR };
+    // Who was let in by a setting that is gone isn't any more.
+    if (context.config.access === null) continue;
+    return { id, caller: { actor, scopes: context.config.access.scopes } };
   }
   return null;
 }
@@ -108,7 +131,9 @@ function parseRecord(body: string): SignInRecord | null {
   if (typeof value !== "object" || value === null) return null;
   if (!("expiresAt" in value) || !("keyHash" in value)) return null;
   const { expiresAt, keyHash } = value;
-  return typeof expiresAt === "number" && typeof keyHash === "string" ? { expiresAt, keyHash } : null;
+  if (typeof expiresAt !== "number" || typeof keyHash !== "string") return null;
+  if (!("actor" in value)) return { expiresAt, keyHash };
+  return typeof value.actor === "string" ? { expiresAt, keyHash, actor: value.actor } : null;
 }
 
 function flags(secure: boolean): string {

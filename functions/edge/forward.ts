@@ -1,5 +1,6 @@
 import type { FetchBackend } from "../apps/contract.ts";
 import { Problem } from "../errors.ts";
+import { TRACEPARENT } from "../protocol/telemetry/traceparent.ts";
 import { refuseOwnCookies } from "../own-cookies.ts";
 import { addVary, dropHopByHop } from "./answer-headers.ts";
 import { isReusedAcrossVersions } from "./cache-rules.ts";
@@ -39,6 +40,8 @@ export interface Arrival {
   ledBy?: "cookie" | "referer" | null;
   /** The answer may be the document of a tab or a frame. */
   isPage?: boolean;
+  /** Where the backend's part of the trace goes; without one, what the client says is passed on. */
+  traceparent?: string | undefined;
   /** Only a whole answer will do. */
   isUnconditional?: boolean;
 }
@@ -60,6 +63,7 @@ export function forward(
     caller,
     overNetwork,
   });
+  if (arrival.traceparent !== undefined) headers.set(TRACEPARENT, arrival.traceparent);
   if (destination.internalToken !== undefined) headers.set(TOKEN_HEADER, destination.internalToken);
   if (destination.ownHost === true && overNetwork)
     askUnderOwnHost(headers, { url, backendOrigin: destination.url });

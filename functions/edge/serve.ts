@@ -3,6 +3,7 @@ import { clientAddress } from "../client-address.ts";
 import type { Config } from "../config.ts";
 import { contractOf, deploymentOf, type AppDocument, type Deployment } from "../apps/app-document.ts";
 import { Problem, problemResponse, wantsHtml } from "../errors.ts";
+import type { Served } from "../observability/counters.ts";
 import { URL_LIMIT_BYTES } from "../protocol/limits.ts";
 import { askedOf, type Asked } from "./asked.ts";
 import { AssetFallback, assetKindOf, isMissing, othersAlive } from "./asset-fallback.ts";
@@ -36,6 +37,8 @@ export interface EdgeContext {
   fetchBackend: ForwardOptions["fetchBackend"];
   pageLayer?: PageLayer;
   waitUntil: (work: Promise<unknown>) => void;
+  served?: Served;
+  traceparent?: string | undefined;
 }
 
 /** A public request: finds its app by the host's name and its deployment by the routing rules, and pipes it there. */
@@ -124,6 +127,9 @@ interface Given extends ForwardOptions {
   /** The deployment that the request's host is for. */
   host?: string | null;
   pageLayer?: PageLayer;
+  /** Told what the request is for. */
+  served?: Served;
+  traceparent?: string | undefined;
 }
 
 /** One for each isolate: it limits what 404s cost. */
@@ -141,7 +147,8 @@ export function serveApp(
 ): Promise<Response> {
   const path = pathOf(request.url);
   if (isInternalPath(path, app.config.paths)) return Promise.resolve(notFound(request));
-  const { config, internal, pin, host = null, names = headerNames(request) } = given;
+  const { config, internal, pin, host = null, names = headerNames(request), served } = given;
+  if (served !== undefined) served.app = app.name;
   const address = clientAddress(request, config);
   // Asked for by the canary only, so that other apps don't pay for it.
   let known: string | null = null;
@@ -178,6 +185,7 @@ export function serveApp(
       return Promise.resolve(staleResponse(request));
     case "forward": {
       const { deployment, via } = route;
+      if (served !== undefined) served.deployment = deployment.id;
       // Versions of one app may differ in it.
       const isKept = hasPages && contractOf(app, deployment) !== "none";
       const byCookie = isKept && cookie !== undefined && CHOSEN_LAST.has(via);
@@ -190,6 +198,7 @@ export function serveApp(
         varies: host === null ? (pin === null ? pins.varies : (given.varies ?? [])) : [],
         ledBy: via === "referer" ? via : byCookie ? "cookie" : null,
         isPage: isKept && mayBePage(asked, path),
+        traceparent: given.traceparent,
       };
       let answer = send(arrival, app, deployment, via, given);
       const kind = byCookie ? assetKindOf(request, path, asked, names) : null;

@@ -13,6 +13,7 @@ export function decide(app: AppDocument, deployment: Deployment, probe: SessionP
     action,
     reason,
     detail,
+    ...(probe.kind === "known" ? { sessions: probe.sessions } : {}),
   });
   if (deployment.state !== "draining" || deployment.drainDeadline === null) {
     return decision("keep", "no_longer_draining", `it is ${deployment.state}`);

@@ -22,6 +22,8 @@ export const decisionSchema = z.object({
   ]),
   /** For people: what was seen. */
   detail: z.string(),
+  /** Pages or sessions that are left, where they could be counted. */
+  sessions: z.number().optional(),
 });
 export type Decision = z.infer<typeof decisionSchema>;
 

@@ -37,6 +37,9 @@ export const FINISHED_DEPLOYMENTS_KEPT = 20;
 
 /** How long an edge location may serve a routing table without having read it again. */
 export const ROUTE_TTL_MS = 5_000;
+
+/** How often an isolate with traffic hands its counters over: as often as Prometheus reads them by default. */
+export const METRICS_INTERVAL_MS = 15_000;
 /** The longest that a request waits for the store when all it has is an expired table of moderate age. */
 export const EXPIRED_TABLE_WAIT_MS = 250;
 /** The oldest table that is served while the store is down. */

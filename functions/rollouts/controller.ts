@@ -3,6 +3,9 @@ import { configOf, type ConfigEnv } from "../config.ts";
 import type { Decision } from "../janitor/report.ts";
 import { sweepApp } from "../janitor/sweep-app.ts";
 import { openProviders } from "../providers/open.ts";
+import { flushIfDue, type MetricsBinding } from "../observability/flush.ts";
+import { reportError } from "../observability/reports.ts";
+import { exportNow } from "../observability/tracing.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import { fetchBackend } from "../runners/tunnel.ts";
 import { openStore, type StoreEnv } from "../state/open.ts";
@@ -22,11 +25,12 @@ import { tableAgeLimitMs } from "../apps/due.ts";
 import { RolloutDriver, type DriverParts } from "./driver.ts";
 import { seeSessions, type SessionsSeen } from "./sessions-seen.ts";
 import { sessionsLeft } from "./sessions-left.ts";
+import { CountedProgress } from "./counted-progress.ts";
 import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
 import { verify } from "./verify.ts";
 
-type ControllerEnv = ConfigEnv & StoreEnv & HubBinding & PageHubBinding;
+type ControllerEnv = ConfigEnv & StoreEnv & HubBinding & PageHubBinding & MetricsBinding;
 
 /**
  * One for each app: keeps the alarm that wakes its driver, and its rollouts' progress. It holds no state that matters:
@@ -66,7 +70,8 @@ export class AppController extends DurableObject<ControllerEnv> {
         if (contractOf(app, deployment) === "edge") await endPages(env, { app: app.name, deployment });
       },
       tableAgeLimitMs: limitMs,
-      progress: this.#progress,
+      progress: new CountedProgress(this.#progress, config.tracing),
+      failed: (error) => ctx.waitUntil(reportError(config.reports, error, "rollout")),
       now: Date.now,
       sleep,
       wakeAt: (time) =>
@@ -76,7 +81,10 @@ export class AppController extends DurableObject<ControllerEnv> {
 
   /** Does what is due for the app. A round that is under way looks again at once. */
   async reconcile(app: string): Promise<void> {
-    return (await this.#driverOf(app)).reconcile();
+    await (await this.#driverOf(app)).reconcile();
+    const { metricsIntervalMs, tracing } = configOf(this.env);
+    if (tracing !== null) this.ctx.waitUntil(exportNow(tracing));
+    flushIfDue(this.env, metricsIntervalMs, (work) => this.ctx.waitUntil(work));
   }
 
   /** Takes a deployment's next step now, whatever it was put off for. */

@@ -9,6 +9,7 @@ import { commitDocument } from "../apps/commit.ts";
 import { logAppDeleted } from "../apps/decision-log.ts";
 import { dueTime } from "../apps/due.ts";
 import { STORE_RETRY_MS } from "../protocol/limits.ts";
+import { StoreUnavailable } from "../state/store.ts";
 import { StoreHealth } from "../state/store-health.ts";
 import { LONGEST_WAIT_MS, takeStep, type StepParts } from "./steps.ts";
 import { Waits } from "./waits.ts";
@@ -19,6 +20,8 @@ export interface DriverParts extends StepParts {
   tableAgeLimitMs: number;
   /** Resolves after `ms`, or at once when aborted. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Told what nobody expected; that the store is away is. */
+  failed?: (error: unknown) => void;
   /** Schedules a call of `reconcile`, which survives this process; null: none. */
   wakeAt: (time: number | null) => Promise<void>;
 }
@@ -128,6 +131,7 @@ export class RolloutDriver {
       return next;
     } catch (error) {
       console.error(`Reconciling ${this.app} failed: ${messageOf(error)}`);
+      if (!(error instanceof StoreUnavailable)) this.#parts.failed?.(error);
       const delayMs = Math.min(RETRY_LIMIT_MS, STORE_RETRY_MS * 2 ** this.#failures);
       this.#failures += 1;
       // Jittered: a store that comes back must not meet every app at once.

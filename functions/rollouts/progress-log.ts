@@ -63,6 +63,17 @@ export class ProgressLog implements Progress {
     this.#report(stepTopic(deployment), value, deployment, "step", { step, status, detail });
   }
 
+  /** When a step that is over began; null: it isn't known any more. */
+  startOf(deployment: string, step: StepName): number | null {
+    const rows = this.#sql.exec<{ at: number }>(
+      `SELECT at FROM progress WHERE deployment = ? AND type = 'step' AND data ->> 'step' = ?
+       AND data ->> 'status' = 'started' ORDER BY sequence DESC LIMIT 1`,
+      deployment,
+      step,
+    );
+    return rows.toArray()[0]?.at ?? null;
+  }
+
   buildLog(deployment: string): BuildLog {
     const topic = logTopic(deployment);
     return {

@@ -26,7 +26,7 @@ export class BuildEvents {
   }
 
   /** Stores what is new and follows on what is there. Answers the number up to which all is stored. */
-  add({ buildId, events }: BuildEventsMessage): number {
+  add({ buildId, events }: BuildEventsMessage, onNew: (event: BuildEvent) => void = () => undefined): number {
     let last = this.#last(buildId);
     const before = last;
     for (const event of events) {
@@ -38,6 +38,7 @@ export class BuildEvents {
         JSON.stringify(event),
       );
       last = event.seq;
+      onNew(event);
     }
     if (last === before) return last;
     this.#sql.exec(

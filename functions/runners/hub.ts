@@ -2,6 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import { sameSecret } from "../auth.ts";
 import { configOf, type ConfigEnv } from "../config.ts";
 import { Problem, problemResponse } from "../errors.ts";
+import type { MetricsBinding } from "../observability/flush.ts";
 import { BUILD_ACK_MESSAGE, BUILD_EVENTS_MESSAGE, parseBuildEvents } from "../protocol/builds.ts";
 import { DRAIN_MESSAGE, parseEvent, type RunnerEvent } from "../protocol/control.ts";
 import { ENROLLED_HEADER, FIRST_TIME } from "../protocol/enrolment.ts";
@@ -23,6 +24,7 @@ import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./a
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
 import { ownCallOf, type SocketCall } from "./hub-call.ts";
+import { HubTelemetry } from "./hub-telemetry.ts";
 import { joinSecret } from "./join-secret.ts";
 import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
@@ -39,7 +41,7 @@ import { parseTunnelCall, TUNNEL_CALL_HEADER, type OpenStreams } from "./tunnel-
 /** Characters of a peer's close reason that the registry keeps. */
 const REASON_LIMIT = 100;
 
-type HubEnv = ConfigEnv & StoreEnv;
+type HubEnv = ConfigEnv & StoreEnv & MetricsBinding;
 
 /** `offline`, `draining`, `enrolled`: nothing was sent. An event is JSON text. */
 export type CommandAnswer =
@@ -57,6 +59,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
   readonly #waits = new CommandWaits();
   readonly #lostAfterMs: number;
   readonly #settings: ConnectionSettings;
+  readonly #telemetry: HubTelemetry;
   /** Null: WebSockets aren't joined. */
   readonly #joinKey: string | null;
   readonly #awakeSince = Date.now();
@@ -73,6 +76,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       sockets: shareLimits(config.runnerSocketsLimit, config.runnerVisitorLimit),
       knowsVisitors: config.trustClientAddress,
     };
+    this.#telemetry = new HubTelemetry(ctx, env, config.metricsIntervalMs);
     this.#presence = new Presence(ctx.storage.kv, openStore(env));
     this.#events = new RecentEvents(ctx.storage.sql);
     this.#builds = new BuildEvents(ctx.storage.sql);
@@ -209,6 +213,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     if (this.#connection) return "connected";
     this.#events.clear();
     this.#builds.clear();
+    this.#telemetry.forgotten(id);
     try {
       await this.#presence.forget(id);
     } catch (error) {
@@ -278,6 +283,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     }
     const now = Date.now();
     const epoch = this.#presence.connected(call.runnerId, call.protocol, former !== null, now);
+    this.#telemetry.connected(call.runnerId, { epoch, replaces: former !== null, enrols: admission.enrols });
     if (admission.enrols) {
       const { credentialSha256 = null } = call;
       this.#presence.set(call.runnerId, { credentialSha256, enrolledAt: now }, now);
@@ -333,6 +339,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
     if (event.type === "runner-status") {
       connection.heard(Date.now(), statusText(event));
       this.#applyStatus(event);
+      this.#telemetry.status(event);
+      this.#telemetry.settle(this.#presence.record, connection.streams);
     }
     this.#events.add(event);
     this.#waits.event(event);
@@ -343,7 +351,9 @@ export class RunnerHub extends DurableObject<HubEnv> {
     if (message === null || facts.protocol !== RUNNER_SUBPROTOCOL) {
       throw new ProtocolError("Events of a build can't be understood.");
     }
-    const payload = { buildId: message.buildId, seq: this.#builds.add(message) };
+    const runner = this.#presence.record?.id ?? "";
+    const seq = this.#builds.add(message, (one) => this.#telemetry.build(runner, message.buildId, one));
+    const payload = { buildId: message.buildId, seq };
     socket.send(ownMessage(BUILD_ACK_MESSAGE, payload));
   }
 
@@ -369,6 +379,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     connection?.end(connectionLost());
     this.#waits.lose();
     this.#presence.moved(state, reason, Date.now());
+    this.#telemetry.ended(this.#presence.record?.id ?? "", state);
   }
 
   /** Publishes changes and sets the alarm for what is due next. False: not published. */
@@ -378,6 +389,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       () => true,
       () => false,
     );
+    this.#telemetry.settle(this.#presence.record, this.#connection?.streams ?? 0);
     await this.#arm();
     return published;
   }

@@ -1,5 +1,6 @@
 import { visitorOf } from "../client-address.ts";
 import { Problem, problemResponse } from "../errors.ts";
+import { counters } from "../observability/counters.ts";
 import { AppFlows, appOf, ReceiveCredit, WindowPool } from "../protocol/flow.ts";
 import { encodeOpen, parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
@@ -150,6 +151,7 @@ export class RunnerConnection implements StreamLink {
     }
     this.#attachment.nextStream += 1;
     this.#requests += 1;
+    counters.streams += 1;
     const stream = new HttpStream(request, this, { number, call, app: appOf(call.service), visitor });
     this.#streams.set(number, stream);
     if (isOwn) this.#ownRequests += 1;
@@ -186,6 +188,7 @@ export class RunnerConnection implements StreamLink {
   }
 
   send(frame: Frame): void {
+    if ("body" in frame) counters.bytesOut += frame.body.byteLength;
     this.#outbox.push(frame);
   }
 
@@ -269,6 +272,7 @@ export class RunnerConnection implements StreamLink {
   #frame(frame: Frame): void {
     const { stream: number } = frame;
     const carriesBody = frame.type === "head" || frame.type === "data";
+    if ("body" in frame) counters.bytesIn += frame.body.byteLength;
     if (carriesBody) {
       this.#receiveCredit.receive(frame.body.byteLength);
       this.#watchStalled();

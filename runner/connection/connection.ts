@@ -184,6 +184,15 @@ export class Connection {
     this.#heartbeat();
   }
 
+  /** Gives the connection up and makes another at once. */
+  restart(): void {
+    if (this.#stopped) return;
+    this.#backoff.reset();
+    if (this.#link !== undefined) return this.#link.terminate("it was asked for");
+    clearTimeout(this.#retry);
+    void this.#connect();
+  }
+
   /** Ends the connection in order. Events that still wait are lost. */
   async stop(reason: string): Promise<void> {
     this.#stopped = true;

@@ -202,6 +202,10 @@ export class ProjectManager {
     return this.#projects.size;
   }
 
+  get all(): Project[] {
+    return [...this.#projects.values()];
+  }
+
   setDrained(isDrained: boolean): void {
     this.#isDrained = isDrained;
   }

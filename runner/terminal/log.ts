@@ -1,4 +1,5 @@
 import { printable } from "../../functions/protocol/printable.ts";
+import { sayLine } from "./lines.ts";
 
 /** Where a runner tells what it does. Known secrets are struck out; what peers say can't steer the terminal. */
 export interface Log {
@@ -15,7 +16,7 @@ interface LogOptions {
   write?: (line: string, isError: boolean) => void;
 }
 
-export function createLog({ debug, secrets, write = toConsole }: LogOptions): Log {
+export function createLog({ debug, secrets, write = sayLine }: LogOptions): Log {
   // In this order: an escape sequence in a secret would hide it. Further lines are indented, or a peer could forge one.
   const clean = (line: string): string =>
     secrets
@@ -30,9 +31,4 @@ export function createLog({ debug, secrets, write = toConsole }: LogOptions): Lo
       if (debug) write(clean(line), false);
     },
   };
-}
-
-function toConsole(line: string, isError: boolean): void {
-  if (isError) console.error(line);
-  else console.log(line);
 }

@@ -58,6 +58,8 @@ export class StreamPort implements FrameSource, Owing {
   readonly service: string;
   readonly app: string;
   readonly webSocket: boolean;
+  /** Of the answer; null while there is none. */
+  status: number | null = null;
   readonly #connection: StreamConnection;
   readonly #flow: AppFlow;
   readonly #send: SendCredit;
@@ -137,6 +139,7 @@ export class StreamPort implements FrameSource, Owing {
       this.reset("protocol", error.message);
       return null;
     }
+    if (frame.type === "head") this.status = frame.head.status;
     if (frame.type === "head" || frame.type === "data") {
       const bytes = bodySize(frame);
       this.#send.take(bytes);

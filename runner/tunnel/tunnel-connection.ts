@@ -26,6 +26,10 @@ export interface TunnelConnectionOptions {
   headTimeoutMs: number;
   resolve(service: string, isSocket: boolean): ResolvedTarget | null;
   isShuttingDown(): boolean;
+  /** A stream begins. Answers the head that its service gets. */
+  begun(port: StreamPort, head: OpenHead): OpenHead;
+  /** A stream is over, refused ones too. */
+  ended(port: StreamPort): void;
 }
 
 /** WebSocket messages that local servers are slow to take, and those of one app: one message fits beside any app's. */
@@ -95,6 +99,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   }
 
   remove(port: StreamPort): void {
+    this.#options.ended(port);
     if (this.#ports.delete(port.id) && port.webSocket) this.#webSockets -= 1;
   }
 
@@ -130,7 +135,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
     this.#ports.set(id, port);
     if (port.webSocket) this.#webSockets += 1;
     try {
-      port.attach(this.#serve(port, target, head, body, end));
+      port.attach(this.#serve(port, target, this.#options.begun(port, head), body, end));
     } catch (error) {
       // Node refuses characters that can't be in a request line or a header; see ERR_INVALID_CHAR.
       if (!(error instanceof MalformedRequest || error instanceof TypeError)) throw error;

@@ -10,6 +10,7 @@ export const FLOORS: readonly (readonly string[])[] = [
   ["errors.ts", "answer-body.ts", "request-host.ts", "operator-host.ts", "operator-cookie.ts"],
   ["durable-object-call.ts"],
   ["changes"],
+  ["observability"],
   ["auth.ts"],
   ["apps"],
   ["state"],

@@ -102,6 +102,7 @@ export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): 
     OPERATOR_HOST: settings.port === 0 ? OPERATOR_NAME : `${OPERATOR_NAME}:${settings.port}`,
     // A laptop's promote should be seen at once, and its store costs nothing.
     ROUTE_TTL_MS: "500",
+    METRICS_INTERVAL_MS: "1000",
     ALLOW_PRIVATE_TARGETS: "1",
     TRUST_CLIENT_ADDRESS: "0",
     // What it costs at Cloudflare, a hub that stays awake, is nothing here.

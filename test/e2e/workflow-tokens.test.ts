@@ -1,44 +1,19 @@
-import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { generateKeyPair, SignJWT } from "jose";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startBackend, type Backend } from "../helpers/backend.ts";
 import { Operator } from "../helpers/cli.ts";
 import { startTestStack, type ApiAnswer, type TestStack } from "../helpers/stack.ts";
+import { WorkflowIssuer, type Signed } from "../helpers/workflow-issuer.ts";
 
 /** Signed tokens of GitHub's workflows, by an issuer of ours with real keys. */
 
-type Key = CryptoKey;
-
-let issuer: Server;
-let origin: string;
+let issuer: WorkflowIssuer;
 let stack: TestStack;
 let backend: Backend;
-let key: Key;
-let isDown = false;
-let keyReads = 0;
-/** What GitHub's own endpoint hands out to a workflow. */
-let handedOut = "";
-let askedFor: (string | null)[] = [];
 
 beforeAll(async () => {
-  const pair = await generateKeyPair("RS256");
-  key = pair.privateKey;
-  const jwk = { ...(await exportJWK(pair.publicKey)), kid: "one", alg: "RS256", use: "sig" };
-  issuer = createServer((request, response) => {
-    const url = new URL(request.url ?? "", "http://issuer");
-    if (url.pathname === "/.well-known/jwks") {
-      keyReads += 1;
-      response.writeHead(isDown ? 503 : 200, { "content-type": "application/json" });
-      response.end(JSON.stringify({ keys: [jwk] }));
-    } else {
-      askedFor = [url.searchParams.get("audience"), request.headers.authorization ?? null];
-      response.end(JSON.stringify({ value: handedOut }));
-    }
-  });
-  await once(issuer.listen(0, "127.0.0.1"), "listening");
-  origin = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`;
+  issuer = await WorkflowIssuer.start();
+  const { origin } = issuer;
   const trust = [
     { issuer: origin, repository: "you/shop", branch: "main", scopes: ["deploy:shop"] },
     { issuer: origin, repository: "you/screens", branch: "*", scopes: ["read"] },
@@ -50,31 +25,11 @@ beforeAll(async () => {
 afterAll(async () => {
   await stack.stop();
   await backend.close();
-  issuer.close();
+  issuer.stop();
 });
 beforeEach(() => {
-  isDown = false;
+  issuer.isDown = false;
 });
-
-interface Signed {
-  repository?: string;
-  ref?: string;
-  audience?: string;
-  issuer?: string;
-  expiresAt?: number;
-  by?: Key;
-}
-
-function sign({ repository = "you/shop", ref = "refs/heads/main", ...more }: Signed = {}): Promise<string> {
-  const now = Math.floor(Date.now() / 1_000);
-  return new SignJWT({ repository, ref })
-    .setProtectedHeader({ alg: "RS256", kid: "one" })
-    .setIssuer(more.issuer ?? origin)
-    .setAudience(more.audience ?? "signalbox")
-    .setIssuedAt(now - 10)
-    .setExpirationTime(more.expiresAt ?? now + 300)
-    .sign(more.by ?? key);
-}
 
 function as(token: string, method = "GET", path = "/apps/shop", body?: unknown): Promise<ApiAnswer> {
   return stack.api(method, path, body, { authorization: `Bearer ${token}` });
@@ -82,7 +37,7 @@ function as(token: string, method = "GET", path = "/apps/shop", body?: unknown):
 
 test("a workflow of the repository and branch rolls out its app, and the audit log names it", async () => {
   const target = { kind: "url", url: backend.url };
-  const token = await sign();
+  const token = await issuer.sign();
   expect((await as(token, "POST", "/apps/shop/deployments", { id: "v1", target })).status).toBe(202);
   await stack.control.until("shop", "v1", ["active"], 60_000);
   const { entries } = (await stack.api("GET", "/audit?app=shop")).body as { entries: { actor: string }[] };
@@ -91,7 +46,7 @@ test("a workflow of the repository and branch rolls out its app, and the audit l
 });
 
 test("of a repository that is trusted on any branch, a tag's workflow may do what the list says", async () => {
-  const token = await sign({ repository: "you/screens", ref: "refs/tags/v1" });
+  const token = await issuer.sign({ repository: "you/screens", ref: "refs/tags/v1" });
   expect((await as(token)).status).toBe(200);
   expect((await as(token, "POST", "/apps/shop/rollback")).body["code"]).toBe("insufficient_scope");
 });
@@ -106,23 +61,23 @@ test.each<[what: string, change: () => Promise<Signed>]>([
   ["an expired", () => Promise.resolve({ expiresAt: Math.floor(Date.now() / 1_000) - 120 })],
   ["a forged", async () => ({ by: (await generateKeyPair("RS256")).privateKey })],
 ])("%s token is refused", async (_, change) => {
-  const { status, body } = await as(await sign(await change()));
+  const { status, body } = await as(await issuer.sign(await change()));
   expect([status, body["code"]]).toEqual([401, "unauthorized"]);
 });
 
 test("a token without a signature is refused", async () => {
-  const [, payload] = (await sign()).split(".");
+  const [, payload] = (await issuer.sign()).split(".");
   const header = Buffer.from(JSON.stringify({ alg: "none" })).toString("base64url");
   for (const signature of ["", "AAAA"])
     expect((await as(`${header}.${payload}.${signature}`)).status).toBe(401);
 });
 
 test("a token that is signed with the public key as a secret is refused", async () => {
-  const answer = (await (await fetch(`${origin}/.well-known/jwks`)).json()) as { keys: unknown[] };
+  const answer = (await (await fetch(`${issuer.origin}/.well-known/jwks`)).json()) as { keys: unknown[] };
   const secret = new TextEncoder().encode(JSON.stringify(answer.keys[0]));
   const token = await new SignJWT({ repository: "you/shop", ref: "refs/heads/main" })
     .setProtectedHeader({ alg: "HS256", kid: "one" })
-    .setIssuer(origin)
+    .setIssuer(issuer.origin)
     .setAudience("signalbox")
     .setIssuedAt()
     .setExpirationTime("5m")
@@ -131,33 +86,29 @@ test("a token that is signed with the public key as a secret is refused", async 
 });
 
 test("keys are kept: a hundred calls read them once", async () => {
-  const token = await sign();
+  const token = await issuer.sign();
   await as(token);
-  const before = keyReads;
+  const before = issuer.keyReads;
   await Promise.all(Array.from({ length: 100 }, () => as(token)));
-  expect(keyReads).toBe(before);
+  expect(issuer.keyReads).toBe(before);
 });
 
 test("while the issuer is away nobody is taken for a forger", async () => {
-  isDown = true;
+  issuer.isDown = true;
   await stack.restart();
-  const { status, body } = await as(await sign());
+  const { status, body } = await as(await issuer.sign());
   expect([status, body["code"]]).toEqual([503, "store_unavailable"]);
-  isDown = false;
-  await expect.poll(async () => (await as(await sign())).status).toBe(200);
+  issuer.isDown = false;
+  await expect.poll(async () => (await as(await issuer.sign())).status).toBe(200);
 });
 
 test("signalbox in a workflow signs in by itself, to a server that the workflow names", async (context) => {
   const operator = await Operator.create(null);
   context.onTestFinished(() => operator.remove());
-  handedOut = await sign();
-  const workflow = {
-    ACTIONS_ID_TOKEN_REQUEST_URL: `${origin}/token?api-version=2.0`,
-    ACTIONS_ID_TOKEN_REQUEST_TOKEN: "of-the-job",
-  };
+  issuer.handedOut = await issuer.sign();
   const done = await operator.run(["status", "--app", "shop"], {
-    env: { ...workflow, SIGNALBOX_URL: stack.origin },
+    env: { ...issuer.environment, SIGNALBOX_URL: stack.origin },
   });
   expect([done.code, done.stderr]).toEqual([0, ""]);
-  expect(askedFor).toEqual(["signalbox", "Bearer of-the-job"]);
+  expect(issuer.askedFor).toEqual(["signalbox", "Bearer of-the-job"]);
 });

@@ -1,11 +1,13 @@
-import type { ControlClient } from "../../client/control-client.ts";
+import { ControlProblem, type ControlClient } from "../../client/control-client.ts";
 import type { AppView, DeploymentView, RunnerView } from "../../client/control-types.ts";
 import { printableLine } from "../../../functions/protocol/printable.ts";
 import { confinement } from "./runners.ts";
 import { age, span } from "../ages.ts";
 import { command, ofApp } from "../command.ts";
+import type { CommandContext } from "../context.ts";
 import { Failure } from "../failure.ts";
 import type { Output } from "../output.ts";
+import { watch, type Look } from "../progress/watch.ts";
 
 export const status = command({
   name: "status",
@@ -13,36 +15,63 @@ export const status = command({
   flags: {
     ...ofApp,
     all: { type: "boolean", summary: "failed and removed deployments too" },
+    watch: {
+      type: "boolean",
+      short: "w",
+      summary: "goes on: redrawn in a terminal, else a line for each change",
+    },
   },
   async run(context, { flags }) {
-    const control = await context.control();
-    const named = context.namedApp();
-    const apps = named === null ? await control.apps() : [await control.app(named)];
-    if (apps.length === 0) {
-      throw new Failure(
-        "notFound",
-        "no_apps",
-        "There is no app yet. Deploy one: signalbox deploy DIRECTORY.",
-      );
-    }
-    const drains = await drainsOf(control, apps);
-    const kept = await confinementsOf(control, apps);
-    const shown = apps.map((app) => ({
-      ...app,
-      deployments: app.deployments
-        .filter((deployment) => flags.all || isAlive(deployment) || isLatestFailure(app, deployment))
-        .map((deployment) => ({
-          ...deployment,
-          drain: drains.get(`${app.name}/${deployment.id}`) ?? null,
-          confinement: confinementOf(deployment, kept),
-        })),
-    }));
-    const [only] = shown;
-    context.output.result(named !== null || shown.length === 1 ? only : { apps: shown }, () =>
-      shown.map((app) => describe(app, context.output)).join("\n\n"),
-    );
+    const { output } = context;
+    if (flags.watch) return watch(context, () => look(context, flags.all));
+    const { value, text } = await look(context, flags.all);
+    output.result(value, () => text);
   },
 });
+
+async function look(context: CommandContext, isAll: boolean): Promise<Look> {
+  const control = await context.control();
+  const named = context.namedApp();
+  const apps = named === null ? await control.apps() : [await control.app(named)];
+  if (apps.length === 0) {
+    throw new Failure("notFound", "no_apps", "There is no app yet. Deploy one: signalbox deploy DIRECTORY.");
+  }
+  const drains = await drainsOf(control, apps);
+  const kept = await confinementsOf(control, apps);
+  const shown = apps.map((app) => ({
+    ...app,
+    deployments: app.deployments
+      .filter((deployment) => isAll || isAlive(deployment) || isLatestFailure(app, deployment))
+      .map((deployment) => ({
+        ...deployment,
+        drain: drains.get(`${app.name}/${deployment.id}`) ?? null,
+        confinement: confinementOf(deployment, kept),
+      })),
+  }));
+  const [only] = shown;
+  return {
+    value: named !== null || shown.length === 1 ? only : { apps: shown },
+    text: shown.map((app) => describe(app, context.output)).join("\n\n"),
+    facts: new Map(shown.flatMap(factsOf)),
+  };
+}
+
+/** What of an app changes by somebody's doing, one line for each deployment and one for the app. */
+function factsOf(app: ShownApp): [name: string, fact: string][] {
+  const paused = app.paused === null ? "serves" : `paused (${app.paused.mode})`;
+  const active = app.active === null ? "nothing active" : `active ${app.active}`;
+  return [
+    [app.name, `${active}, ${paused}${app.deleting ? ", being deleted" : ""}`],
+    ...app.deployments.map((deployment): [string, string] => {
+      const { id, failure, retirement, drain } = deployment;
+      const more = failure?.reason.split("\n")[0] ?? retirement?.reason ?? drain?.detail ?? "";
+      return [
+        `${app.name}/${id}`,
+        [...roleWords(app, deployment), more].filter((word) => word !== "").join(", "),
+      ];
+    }),
+  ];
+}
 
 /** What the janitor last saw of a deployment that drains. */
 interface Drain {
@@ -62,7 +91,7 @@ async function confinementsOf(
   apps: AppView[],
 ): Promise<Map<string, RunnerView["confinement"]>> {
   const isHosted = apps.some(({ deployments }) => deployments.some(({ target }) => target.kind === "runner"));
-  const runners = isHosted ? await control.runners() : [];
+  const runners = isHosted ? await ifAllowed(control.runners(), []) : [];
   return new Map(runners.map((runner) => [runner.id, runner.confinement]));
 }
 
@@ -76,11 +105,19 @@ function confinementOf(
 async function drainsOf(control: ControlClient, apps: AppView[]): Promise<Map<string, Drain>> {
   const drains = new Map<string, Drain>();
   if (!apps.some(({ deployments }) => deployments.some(({ state }) => state === "draining"))) return drains;
-  const { report } = await control.lastJanitor();
+  const { report } = await ifAllowed(control.lastJanitor(), { report: null, stale: false });
   for (const { app, deployment, reason, detail } of report?.decisions ?? []) {
     drains.set(`${app}/${deployment}`, { seenAt: report?.finishedAt ?? "", reason, detail });
   }
   return drains;
+}
+
+/** A token for one app doesn't reach what all apps share: that is left out. */
+function ifAllowed<T>(asked: Promise<T>, otherwise: NoInfer<T>): Promise<T> {
+  return asked.catch((error: unknown) => {
+    if (error instanceof ControlProblem && error.code === "insufficient_scope") return otherwise;
+    throw error;
+  });
 }
 
 function isAlive({ state }: DeploymentView): boolean {
@@ -114,12 +151,17 @@ function describe(app: ShownApp, output: Output): string {
   return `${head}\n${output.table(["DEPLOYMENT", "STATE", "FOR", "WHERE", ""], rows)}`;
 }
 
-function role(app: ShownApp, { id, state, redeploying }: DeploymentView, { style }: Output): string {
+function roleWords(app: ShownApp, { id, state, redeploying }: DeploymentView): string[] {
   const words: string[] = [state];
   if (app.canary?.id === id) words.push(`canary ${app.canary.weight} %`);
   if (app.previous?.id === id) words.push("previous");
   if (redeploying) words.push("redeploying");
-  const text = words.join(", ");
+  return words;
+}
+
+function role(app: ShownApp, deployment: DeploymentView, { style }: Output): string {
+  const { state } = deployment;
+  const text = roleWords(app, deployment).join(", ");
   const { green, red, cyan, yellow } = style;
   const paints: Partial<Record<string, (text: string) => string>> = {
     active: green,
