@@ -416,6 +416,11 @@ export class ControlClient {
     return streamOf(await call.$get({ param: encoded({ app, id }) }, streaming(lastId, signal)));
   }
 
+  /** What changes from now on, as server-sent events; a server from before has none. */
+  async changes(signal: AbortSignal): Promise<ReadableStream<Uint8Array> | null> {
+    return streamOf(await this.#once.events.$get({ query: {} }, streaming(null, signal)));
+  }
+
   /** A deployment's log as server-sent events, each of them a page. */
   async followLogs(
     app: string,

@@ -1,3 +1,5 @@
+import { createServer, request as httpRequest } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startBackend, type Backend } from "../helpers/backend.ts";
 import { jsonLines, Operator, type CliProcess } from "../helpers/cli.ts";
@@ -57,6 +59,43 @@ test("a pipe gets a line for each thing that changed, and nothing while nothing 
   expect(new Set(lines.map((line) => line.slice(25))).size).toBe(lines.length);
   expect(watching.raw()).not.toContain("\u001b");
   expect(await end(watching)).toBe(130);
+});
+
+test("a server that tells of changes is read when something changes and hardly ever else", async (context) => {
+  const paths: string[] = [];
+  const counting = createServer((request, response) => {
+    paths.push(request.url ?? "");
+    const { method, headers, url } = request;
+    const onward = httpRequest(`${stack.origin}${url}`, { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on("error", () => response.destroy());
+    response.on("close", () => onward.destroy());
+    request.pipe(onward);
+  });
+  await new Promise<void>((resolve) => counting.listen(0, "127.0.0.1", resolve));
+  context.onTestFinished(() => {
+    counting.closeAllConnections();
+    counting.close();
+  });
+  const url = `http://127.0.0.1:${(counting.address() as AddressInfo).port}`;
+  const watching = operator.start(["status", "--watch", "--app", "shop"], {
+    env: { SIGNALBOX_URL: url, SIGNALBOX_TOKEN: CONTROL_TOKEN },
+  });
+  const reads = (): number => paths.filter((path) => path.endsWith("/apps/shop")).length;
+  // The second look comes with the stream.
+  await until(reads, (count) => count >= 2);
+  expect(paths.filter((path) => path.includes("/events"))).toHaveLength(1);
+  await change(stack, "POST", "/apps/shop/pause", { mode: "hold" });
+  await shows(watching, /paused \(hold\)/);
+  const before = reads();
+  // By looking every two seconds it would be three more.
+  await new Promise((resolve) => setTimeout(resolve, 6_500));
+  expect(reads() - before).toBeLessThanOrEqual(1);
+  await change(stack, "POST", "/apps/shop/resume", {});
+  await shows(watching, /paused[^]*serves/);
+  await end(watching);
 });
 
 test("with --json each change is one document", async () => {

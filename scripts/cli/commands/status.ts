@@ -23,7 +23,14 @@ export const status = command({
   },
   async run(context, { flags }) {
     const { output } = context;
-    if (flags.watch) return watch(context, () => look(context, flags.all));
+    if (flags.watch) {
+      const control = await context.control();
+      return watch(
+        context,
+        () => look(context, flags.all),
+        (signal) => control.changes(signal),
+      );
+    }
     const { value, text } = await look(context, flags.all);
     output.result(value, () => text);
   },
