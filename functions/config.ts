@@ -26,6 +26,8 @@ export interface Config {
   runnerRequestsLimit: number;
   runnerSocketsLimit: number;
   runnerVisitorLimit: number;
+  /** Whether a visitor's WebSocket gets a connection of its own to the runner, so that it is held back by whoever doesn't read. */
+  joinsSockets: boolean;
   routeTtlMs: number;
   /** `NAME.<appDomain>` is app NAME without listing it in its hosts. */
   appDomain: string | null;
@@ -81,6 +83,7 @@ const schema = z.object({
   RUNNER_REQUESTS_LIMIT: streamLimit(REQUESTS_LIMIT - OWN_REQUESTS_RESERVE),
   RUNNER_SOCKETS_LIMIT: streamLimit(SOCKETS_LIMIT),
   RUNNER_VISITOR_LIMIT: streamLimit(REQUESTS_LIMIT, VISITOR_STREAMS_LIMIT),
+  RUNNER_JOINED_SOCKETS: flag.default("0"),
   ROUTE_TTL_MS: z
     .string()
     .regex(/^\d{2,6}$/, "must be milliseconds from 10 to 999999")
@@ -143,6 +146,7 @@ export function configOf(env: ConfigEnv): Config {
     runnerRequestsLimit: result.data.RUNNER_REQUESTS_LIMIT,
     runnerSocketsLimit: result.data.RUNNER_SOCKETS_LIMIT,
     runnerVisitorLimit: result.data.RUNNER_VISITOR_LIMIT,
+    joinsSockets: result.data.RUNNER_JOINED_SOCKETS === "1",
     routeTtlMs: Number(result.data.ROUTE_TTL_MS),
     appDomain: result.data.APP_DOMAIN ?? null,
     previewDomain: result.data.PREVIEW_DOMAIN ?? null,

@@ -2,8 +2,9 @@ import type { AppDocument } from "./apps/app-document.ts";
 import { configOf, type ConfigEnv } from "./config.ts";
 import { OPERATOR } from "./control/caller.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
-import { callController, type ControllerBinding } from "./control/context.ts";
+import { callController, type ControlContext, type ControllerBinding } from "./control/context.ts";
 import { isTransient, objectUnavailable } from "./durable-object-call.ts";
+import { dashboardCaller } from "./dashboard/caller.ts";
 import { serveDashboard, serveOperatorHost } from "./dashboard/index.ts";
 import { setPageCookie } from "./edge/page-cookie.ts";
 import { placeOf, servePublic } from "./edge/serve.ts";
@@ -133,7 +134,7 @@ async function serveOwn(
   }
   const config = configOf(env);
   const store = openStore(env);
-  const context = {
+  const context: ControlContext = {
     env,
     config,
     store,
@@ -141,6 +142,7 @@ async function serveOwn(
     now: Date.now,
     waitUntil,
     caller: OPERATOR,
+    dashboardCaller: (asked) => dashboardCaller(asked, place, { config, store, now: Date.now }),
   };
   if (path === CONTROL_PREFIX || path.startsWith(`${CONTROL_PREFIX}/`)) return serveControl(request, context);
   if (path === `${OWN_PREFIX}/metrics`) return serveMetrics(request, context);

@@ -78,6 +78,7 @@ export class Hosting implements RunnerPart {
         teller.serverEnded(slug);
         await teller.origins.forgetProject(slug);
       },
+      change: (slug, work) => (projects.has(slug) ? projects.change(slug, work) : work()),
     });
     this.#projectCommands = new ProjectCommands({ projects, teller, root: workspaces.root });
     this.#serve = createInternalApi({
@@ -145,6 +146,7 @@ export class Hosting implements RunnerPart {
       deployments: deployments.length,
       running: deployments.filter(({ state }) => state === "running").length,
       limits: this.#workspace?.shares.status() ?? {},
+      ...(this.#workspace?.packages == null ? {} : { packageCache: this.#workspace.packages.status() }),
       ...(this.#workspace?.cleanup.last == null ? {} : { cleanup: summaryOf(this.#workspace.cleanup.last) }),
       ...(this.#workspace?.webhook == null ? {} : { webhook: this.#workspace.webhook.status() }),
     };

@@ -53,7 +53,7 @@ export function openWebSocket(handshake: Handshake): WebSocket {
  * the bytes can make them look like HTTP to a proxy on the way (RFC 6455, 10.3); through TLS none sees them, and on
  * loopback there is none.
  */
-function needsNoMask(url: URL): boolean {
+export function needsNoMask(url: URL): boolean {
   return url.protocol === "wss:" || /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url.hostname);
 }
 
@@ -64,7 +64,7 @@ export function messageBytes(data: RawData): Buffer {
 }
 
 /** Setting a header twice would replace it. */
-function grouped(headers: Handshake["headers"]): Iterable<[name: string, values: string | string[]]> {
+export function grouped(headers: Handshake["headers"]): Iterable<[name: string, values: string | string[]]> {
   const groups = new Map<string, [string, string | string[]]>();
   for (const [name, value] of headers) {
     const group = groups.get(name.toLowerCase());

@@ -3,26 +3,30 @@ import { readJson } from "../control/body.ts";
 import type { ControlContext } from "../control/context.ts";
 import { commandRunner } from "../control/runner-command.ts";
 import { adoptProject } from "../control/sentryvibe-projects.ts";
+import { bearerToken, refuseLogin } from "../auth.ts";
 import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
 import { DRAIN_MESSAGE } from "../protocol/control.ts";
 import { ENROLLED_HEADER, FIRST_TIME } from "../protocol/enrolment.ts";
+import { JOIN_NAME } from "../protocol/joining.ts";
 import {
   CONTROL_MESSAGE_LIMIT_BYTES,
   RUNNER_ID_PATTERN,
   RUNNER_SUBPROTOCOL,
   STATUS_CONNECTIONS_LIMIT,
 } from "../protocol/limits.ts";
+import { readJoinSecret } from "../runners/join-secret.ts";
 import { callHub, fetchHub } from "../runners/reach-hub.ts";
 import { connectedRunners, isEnrolled, type RunnerProtocol } from "../runners/registry.ts";
 import { requireBrokerClient, requireRunner } from "../runners/runner-auth.ts";
 
 /**
- * The SentryVibe broker's endpoints, with its names and its JSON: the runners' socket, and three for its web app.
+ * The SentryVibe broker's endpoints, with its names and its JSON: the runners' socket, and three for its web app. Beside
+ * them, what a runner of ours joins to visitors' WebSockets.
  */
 
 const PREFIX = "/_signalbox/";
-const PATHS = new Set(["socket", "commands", "status", "health"].map((name) => PREFIX + name));
+const PATHS = new Set(["socket", JOIN_NAME, "commands", "status", "health"].map((name) => PREFIX + name));
 /** What SentryVibe calls a runner without an id. */
 const DEFAULT_RUNNER = "default";
 
@@ -44,6 +48,8 @@ export async function serveBroker(
   switch (path.slice(PREFIX.length)) {
     case "socket":
       return acceptRunner(request, context);
+    case JOIN_NAME:
+      return joinRunner(request, context);
     case "commands":
       requireMethod(request, "POST");
       return takeCommand(request, context);
@@ -90,6 +96,24 @@ async function acceptRunner(request: Request, context: ControlContext): Promise<
   if (answer.headers.get(ENROLLED_HEADER) === FIRST_TIME)
     context.waitUntil(auditEnrolment(context, runnerId));
   return answer;
+}
+
+async function joinRunner(request: Request, { config, env }: ControlContext): Promise<Response> {
+  const { searchParams } = new URL(request.url);
+  const runnerId = searchParams.get("runnerId") ?? "";
+  const login = await readJoinSecret(config.controlToken, runnerId, bearerToken(request));
+  if (login === null) {
+    const remedy = "Send what the answer to the runner's own connection says.";
+    refuseLogin(clientAddress(request, config) ?? "", remedy);
+  }
+  const stream = /^[1-9]\d{0,9}$/.exec(searchParams.get("stream") ?? "")?.[0];
+  if (stream === undefined || request.headers.get("upgrade")?.toLowerCase() !== "websocket")
+    return json({ error: "This address takes a runner's WebSockets only." }, 426);
+  return fetchHub(
+    env,
+    { kind: "join", ...login, stream: Number(stream) },
+    { headers: { upgrade: "websocket" } },
+  );
 }
 
 /** The runner is enrolled by then, so a store that is away only costs the entry; the record keeps when it was. */

@@ -14,8 +14,10 @@ const REMEDY = "Send the control token or an access token: `Authorization: Beare
 /** Throws as `requireBearer` does. */
 export async function requireCaller(
   request: Request,
-  { config, store, now, waitUntil }: ControlContext,
+  { config, store, now, waitUntil, dashboardCaller }: ControlContext,
 ): Promise<Caller> {
+  const operator = await dashboardCaller(request);
+  if (operator !== null) return operator;
   const client = clientAddress(request, config) ?? "";
   const token = bearerToken(request);
   if (token !== null && config.oidcTrust.length > 0 && isSignedToken(token)) {

@@ -27,6 +27,8 @@ export interface ControlContext {
   now: () => number;
   waitUntil: (work: Promise<unknown>) => void;
   caller: Caller;
+  /** Who calls from the dashboard; null: the call isn't from there. Throws for one that claims to be and isn't. */
+  dashboardCaller: (request: Request) => Promise<Caller | null>;
 }
 
 /** The context travels with each request, so the router is built once. */

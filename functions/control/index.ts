@@ -18,6 +18,7 @@ import { projectGit } from "./project-git.ts";
 import { projectMove } from "./project-move.ts";
 import { projectLogs } from "./project-logs.ts";
 import { placements } from "./placements.ts";
+import { runnerAgents } from "./runner-agents.ts";
 import { runners } from "./runners.ts";
 import { sources } from "./sources.ts";
 import { tokens } from "./tokens.ts";
@@ -50,6 +51,7 @@ const api = router
   .route("/", janitor)
   .route("/", audit)
   .route("/", runners)
+  .route("/", runnerAgents)
   .route("/", sources)
   .route("/", placements)
   .route("/", projects)

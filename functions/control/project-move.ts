@@ -1,6 +1,7 @@
 import { Problem } from "../errors.ts";
 import { newBuildId } from "../projects/build-id.ts";
 import { callProject, streamOfProject } from "../projects/call-project.ts";
+import { putProject, removeLeftovers } from "../projects/creation.ts";
 import { placing } from "../projects/project-place.ts";
 import type { ProjectRecord } from "../projects/project-record.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
@@ -72,7 +73,8 @@ export const projectMove = controlRouter()
  */
 async function move(context: ControlContext, record: ProjectRecord, to: string): Promise<ProjectRecord> {
   const { slug, runnerId: from } = record;
-  const { env } = context;
+  const { env, store } = context;
+  await removeLeftovers({ env, store, runnerId: to, slug });
   await refuseTaken(context, slug, to);
   const belongings = await hold({ env, runnerId: from }, slug, true);
   let moved: ProjectRecord;
@@ -94,19 +96,20 @@ async function move(context: ControlContext, record: ProjectRecord, to: string):
 }
 
 async function copy(
-  { env }: ControlContext,
+  { env, store }: ControlContext,
   { slug, from, to }: { slug: string; from: string; to: string },
   { name, agent, variables, git }: Belongings,
 ): Promise<void> {
   const archive = await streamOfProject(
     { env, runnerId: from },
-    workspacePaths.export(slug),
+    workspacePaths.exportWhole(slug),
     AbortSignal.timeout(FILL_WAIT_MS),
   );
   if (archive.body === null) throw new Problem("runner_failed", `Runner ${from} packed nothing of ${slug}.`);
   const { sha256 } = await copySource(env, to, archive.body);
   const target = { env, runnerId: to };
-  await new RunnerProjects(env, to).put(slug, { name, agent, source: { sha256 } });
+  const place = { env, store, runnerId: to, slug };
+  await putProject(place, crypto.randomUUID(), { name, agent, source: { sha256 } });
   if (variables.length > 0) await setEnv(env, to, slug, variables);
   await callProject(target, "PUT", workspacePaths.git(slug), parseGitState, { body: git });
   await callProject(target, "POST", workspacePaths.fill(slug), parseProjectView, { waitMs: FILL_WAIT_MS });

@@ -2,6 +2,7 @@ import type { z } from "@hono/zod-openapi";
 import { Problem } from "../errors.ts";
 import { previewLink, previewUrlOf } from "./preview-link.ts";
 import { newBuildId } from "../projects/build-id.ts";
+import { creationOf, putProject, takeBack } from "../projects/creation.ts";
 import { nameFromAddress, nameFromPrompt, slugFromName, slugsLike } from "../projects/naming.ts";
 import {
   changeProject,
@@ -48,23 +49,9 @@ export const projects = controlRouter()
           { runnerId: body.runnerId, ...(sha256 !== undefined && { source: { sha256 } }) },
           { needsSource: sha256 !== undefined, at: "" },
         );
-        const record = await newRecord(context, runnerId, body);
-        const { slug, name } = record;
-        const runner = new RunnerProjects(context.env, runnerId);
-        const { prompt, agent = null } = body;
-        let build: BuildView | null = null;
-        try {
-          await runner.put(slug, { name, agent, source: sourceOf(body.source) });
-          if (body.env !== undefined && body.env.length > 0)
-            await setEnv(context.env, runnerId, slug, body.env);
-          const first = firstBuild(body.source, prompt, agent);
-          if (first !== null) build = await runner.build(slug, { id: newBuildId(slug), ...first });
-        } catch (error) {
-          // All of it or nothing.
-          await runner.remove(slug).catch(() => undefined); // it is away: the slug is free all the same
-          await deleteProject(context.store, record);
-          throw error;
-        }
+        const creation = await creationOf(c.var.idempotency);
+        const record = await newRecord(context, { runnerId, creation }, body);
+        const build = await makeProject(context, record, creation, body);
         return { ...viewProject(record, c.req.url, context), build };
       },
       details: ({ slug, runnerId, build }) => ({ project: slug, runner: runnerId, build: build?.id ?? null }),
@@ -162,6 +149,32 @@ export const projects = controlRouter()
     return c.json(answer, 200);
   });
 
+/** All of it or nothing. Answers its first build. */
+async function makeProject(
+  { env, store }: ControlContext,
+  record: ProjectRecord,
+  creation: string,
+  body: z.infer<typeof projectBody>,
+): Promise<BuildView | null> {
+  const { source, prompt, agent = null, env: variables = [] } = body;
+  const { slug, name, runnerId } = record;
+  const place = { env, store, runnerId, slug };
+  try {
+    const { builds } = await putProject(place, creation, { name, agent, source: sourceOf(source) });
+    if (variables.length > 0) await setEnv(env, runnerId, slug, variables);
+    const first = firstBuild(source, prompt, agent);
+    if (first === null) return null;
+    // A repeat finds the build of the first request.
+    return (
+      builds[0] ?? (await new RunnerProjects(env, runnerId).build(slug, { id: newBuildId(slug), ...first }))
+    );
+  } catch (error) {
+    await takeBack(place, creation, error);
+    await deleteProject(store, record);
+    throw error;
+  }
+}
+
 export async function requireProject({ store }: ControlContext, slug: string): Promise<ProjectRecord> {
   const record = await readProject(store, slug);
   if (record !== null) return record;
@@ -205,10 +218,10 @@ export async function removeStray(context: ControlContext, record: ProjectRecord
   return changeRecord(context, slug, (now) => (now.stray === stray ? { ...now, stray: null } : now));
 }
 
-/** Takes the first free slug; of two creations at once, one gets the next. */
+/** Takes the first free slug; of two creations at once, one gets the next. A repeat gets the first request's. */
 async function newRecord(
   { store, now }: ControlContext,
-  runnerId: string,
+  { runnerId, creation }: { runnerId: string; creation: string },
   body: z.infer<typeof projectBody>,
 ): Promise<ProjectRecord> {
   const name =
@@ -229,8 +242,11 @@ async function newRecord(
       // Above that of an earlier project of this slug, whose deletion the store remembers.
       version: now(),
       stray: null,
+      creation,
     };
     if (await createProject(store, record)) return record;
+    const known = await readProject(store, slug);
+    if (known?.creation === creation) return known;
     if (body.slug !== undefined || ++tries === SLUGS_TRIED) break;
   }
   throw new Problem(

@@ -155,6 +155,20 @@ export const runnerDetails = runnerView
   })
   .openapi("RunnerDetails");
 
+export const runnerAgentsView = z
+  .object({
+    agents: z.array(
+      z.object({
+        name: z.string(),
+        /** Whether a project that names none gets it. */
+        isDefault: z.boolean(),
+        /** What keeps it from running, and the command that mends that. */
+        fault: z.object({ missing: z.string(), remedy: z.string() }).nullable(),
+      }),
+    ),
+  })
+  .openapi("RunnerAgents");
+
 export function viewRunner(record: RunnerRecord): z.infer<typeof runnerView> {
   return {
     id: record.id,

@@ -113,6 +113,7 @@ function newRecord(
     isPublic: false,
     previewEpoch: 1,
     stray: null,
+    creation: null,
     version: now,
   };
 }

@@ -9,6 +9,7 @@ import { logQuery } from "./schemas.ts";
 const variableName = z.string().regex(ENV_NAME_PATTERN, "isn't a variable's name");
 /** Linux's PATH_MAX; the runner says what else is wrong with one. */
 const path = z.string().max(4_096);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be a SHA-256 in hexadecimal");
 const encoding = z.enum(["utf8", "base64"]);
 
 export const envView = z
@@ -53,17 +54,28 @@ export const filesView = z
   .openapi("ProjectFiles");
 
 export const fileView = z
-  .object({ path: z.string(), content: z.string(), encoding, size: z.number() })
+  .object({
+    path: z.string(),
+    content: z.string(),
+    encoding,
+    size: z.number(),
+    /** Older runners don't say it. */
+    sha256: z.string().optional(),
+  })
   .openapi("ProjectFile");
 
 export const fileBody = z
   .strictObject({
     content: z.string().max(FILE_CONTENT_LIMIT),
     encoding: encoding.default("utf8"),
+    /** The SHA-256 of what it takes the place of: a file that is another by now stays. Null: there must be none yet. */
+    replaces: sha256.nullable().optional(),
   })
   .openapi("NewProjectFile");
 
-export const writtenView = z.object({ path: z.string(), size: z.number() }).openapi("WrittenFile");
+export const writtenView = z
+  .object({ path: z.string(), size: z.number(), sha256: z.string().optional() })
+  .openapi("WrittenFile");
 export const deletedView = z.object({ path: z.string(), existed: z.boolean() }).openapi("DeletedFile");
 
 export const searchQuery = z

@@ -1,19 +1,18 @@
 import { refuseLogin, sameSecret } from "../auth.ts";
 import type { ControlContext } from "../control/context.ts";
-import { parseAppDocument } from "../apps/app-document.ts";
 import { clientAddress } from "../client-address.ts";
 import { Problem } from "../errors.ts";
-import { lastRun } from "../janitor/sweep.ts";
 import type { RequestHost } from "../request-host.ts";
-import { clientScript, leavingServiceWorker } from "./client.ts";
-import { framePage, overview, startedPage, stylesheet } from "./pages.ts";
-import { requireDashboardHost } from "./place.ts";
+import { ASSETS } from "./assets.generated.ts";
+import { leavingServiceWorker } from "./leaving-service-worker.ts";
+import { framePage, startedPage } from "./pages.ts";
+import { isPlainText, requireDashboardHost } from "./place.ts";
 import { requireSameOrigin } from "./same-origin.ts";
 import { endedCookies, endSignIn, findSignIn, startSignIn, type SignInContext } from "./sign-in.ts";
 
 const HOME = "/_signalbox/";
-/** Apps on one page; more are a matter for the control API. */
-const APPS_SHOWN = 100;
+/** What the client has a view for. */
+const VIEW = /^\/_signalbox\/(?:(?:apps|audit|janitor|projects|runners|tokens)(?:\/.*)?)?$/;
 /** A control token and the words around it. */
 const SIGN_IN_BODY_LIMIT_BYTES = 4_096;
 
@@ -24,7 +23,10 @@ interface Visit {
   signIns: SignInContext;
 }
 
-/** The dashboard: pages for people, read-only, behind a sign-in with the control token, on the operator's host alone. */
+/**
+ * The dashboard, on the operator's host alone: one page and its assets, the same for everybody, and the sign-in with the
+ * control token. Everything else its script asks of the control API.
+ */
 export async function serveDashboard(
   request: Request,
   { url, host }: { url: URL; host: RequestHost },
@@ -34,7 +36,7 @@ export async function serveDashboard(
   const { pathname: path } = url;
   const { config, store, now } = context;
   const visit = { request, url, context, signIns: { config, store, now, authority: host.authority } };
-  if (isPlainText(url, context)) {
+  if (isPlainText(url, config)) {
     if (!isRead(request)) throw new Problem("unauthorized", "Sign in over HTTPS.");
     return redirect(308, `https://${url.host}${path}`);
   }
@@ -46,22 +48,15 @@ export async function serveDashboard(
   if (!isRead(request)) {
     throw new Problem("method_not_allowed", `${path} takes GET.`, { headers: { allow: "GET, HEAD" } });
   }
-  switch (path) {
-    case "/_signalbox":
-      return redirect(308, HOME);
-    case `${HOME}sign-in`:
-      return redirect(302, HOME);
-    case HOME:
-      return document(await framePage(noticeFor(context)), 200);
-    case `${HOME}overview`:
-      return overviewFor(visit);
-    case `${HOME}style.css`:
-      return answer(stylesheet, 200, "text/css");
-    case `${HOME}dashboard.js`:
-      return answer(clientScript, 200, "text/javascript");
-    default:
-      throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
-  }
+  if (path === "/_signalbox") return redirect(308, HOME);
+  if (path === `${HOME}sign-in`) return redirect(302, HOME);
+  if (VIEW.test(path)) return withPreviews(document(await framePage(noticeFor(context)), 200), visit);
+  const asset = Object.hasOwn(ASSETS, path) ? ASSETS[path] : undefined;
+  if (asset === undefined) throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
+  const response = answer(asset, 200, path.endsWith(".css") ? "text/css" : "text/javascript");
+  // Its name changes with its contents.
+  response.headers.set("cache-control", "public, max-age=31536000, immutable");
+  return response;
 }
 
 /** What isn't below `/_signalbox` on the operator's host: nothing of an app, ever. */
@@ -108,24 +103,6 @@ async function signOut({ request, url, context, signIns }: Visit): Promise<Respo
   return response;
 }
 
-async function overviewFor({ request, url, context, signIns }: Visit): Promise<Response> {
-  requireSameOrigin(request, url);
-  const { config, store, now } = context;
-  if ((await findSignIn(request, signIns)) === null) throw new Problem("unauthorized", "Sign in first.");
-  const names = await store.listApps({ after: null, limit: APPS_SHOWN });
-  const stored = await Promise.all(names.map((name) => store.readApp(name)));
-  const apps = stored
-    .filter((app) => app !== null)
-    .map((app) => ({ document: parseAppDocument(app.body), isDefault: app.isDefault }));
-  return document(await overview(apps, config.appDomain, await lastRun(store, now()), now()), 200);
-}
-
-/** Over Cloudflare the scheme is the visitor's own; elsewhere a proxy may have ended TLS before us. */
-function isPlainText(url: URL, { config }: ControlContext): boolean {
-  const isHere = /(?:^|\.)localhost$|^127\.|^\[::1\]$/.test(url.hostname);
-  return url.protocol === "http:" && config.trustClientAddress && !isHere;
-}
-
 function noticeFor({ config }: ControlContext): string {
   return config.operatorHost !== null
     ? ""
@@ -154,6 +131,20 @@ const guards = {
 
 function document(html: string, status: number): Response {
   return answer(html, status, "text/html");
+}
+
+/**
+ * Lets a view show previews in a frame, and nothing else. They aren't asked to say that they may be embedded, so the page
+ * can't demand that of all it embeds; its policy names the only thing that it does embed.
+ */
+function withPreviews(response: Response, { url, context: { config } }: Visit): Response {
+  if (config.previewDomain === null) return response;
+  const { headers } = response;
+  const port = url.port === "" ? "" : `:${url.port}`;
+  const frames = `; frame-src ${url.protocol}//*.${config.previewDomain}${port}`;
+  headers.set("content-security-policy", guards["content-security-policy"] + frames);
+  headers.delete("cross-origin-embedder-policy");
+  return response;
 }
 
 function answer(body: string, status: number, type: string): Response {

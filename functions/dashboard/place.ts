@@ -43,3 +43,9 @@ function nowhere(why: string): Problem {
     `${why}, so the dashboard isn't here. Set OPERATOR_HOST to a host that no app uses; the dashboard is there then.`,
   );
 }
+
+/** Over Cloudflare the scheme is the visitor's own; elsewhere a proxy may have ended TLS before us. */
+export function isPlainText(url: URL, config: Config): boolean {
+  const isHere = /(?:^|\.)localhost$|^127\.|^\[::1\]$/.test(url.hostname);
+  return url.protocol === "http:" && config.trustClientAddress && !isHere;
+}

@@ -14,7 +14,7 @@ const LOOKS_LIMIT = 16;
 const KIND = "operator-sign-in";
 
 /** The key's header. No other origin can send it: that takes an answer to a preflight, and we give none. */
-const KEY_HEADER = "x-signalbox-key";
+export const KEY_HEADER = "x-signalbox-key";
 
 /**
  * A sign-in is a record in the store, a cookie and a key. The cookie is HttpOnly, but reaches every port of the host;

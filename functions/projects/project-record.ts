@@ -18,6 +18,8 @@ const projectRecord = z.object({
   previewEpoch: z.int(),
   /** A runner that may have a copy that isn't the project: a move was interrupted. */
   stray: z.string().nullable().default(null),
+  /** The request that made it. */
+  creation: z.string().nullable().default(null),
   /** Rises with every write. */
   version: z.int(),
 });

@@ -31,16 +31,19 @@ export class RunnerProjects {
     this.#runnerId = runnerId;
   }
 
-  put(slug: string, project: NewProject): Promise<ProjectView> {
-    return this.#call("PUT", runnerPaths.project(slug), parseProjectView, { body: project });
+  /** A repeat has the same `creation`. */
+  put(slug: string, creation: string, project: NewProject): Promise<ProjectView> {
+    return this.#call("PUT", runnerPaths.createdProject(slug, creation), parseProjectView, { body: project });
   }
 
   read(slug: string): Promise<ProjectView> {
     return this.#call("GET", runnerPaths.project(slug), parseProjectView);
   }
 
-  async remove(slug: string): Promise<void> {
-    await this.#call("DELETE", runnerPaths.project(slug), (value) => value, { waitMs: END_WAIT_MS });
+  /** With a creation, a project of another one stays. */
+  async remove(slug: string, creation: string | null = null): Promise<void> {
+    const path = creation === null ? runnerPaths.project(slug) : runnerPaths.createdProject(slug, creation);
+    await this.#call("DELETE", path, (value) => value, { waitMs: END_WAIT_MS });
   }
 
   build(slug: string, build: NewBuild): Promise<BuildView> {

@@ -151,6 +151,8 @@ export const VISITOR_MESSAGES_PER_SECOND = 2_000;
 export const APP_MESSAGES_BURST = 16_384;
 export const APP_MESSAGES_PER_SECOND = 8_000;
 export const VISITOR_MESSAGES_BURST_OF_BUSY_APP = 512;
+/** A visitor who takes nothing of a joined WebSocket for so long is closed: longer than a phone is in a tunnel. */
+export const DEAF_VISITOR_MS = 60_000;
 /** From a stream's opening to its answer's head. Source: Railway's edge gives up at 15 minutes, proxies at a minute. */
 export const STREAM_HEAD_TIMEOUT_MS = 300_000;
 /** A control message is JSON; file contents are the largest that it carries. */

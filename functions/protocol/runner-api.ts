@@ -4,6 +4,7 @@
  */
 
 import type { CleanupReport } from "./cleanup.ts";
+import type { RunnerAgents } from "./agents.ts";
 import type { BuildDiff, BuildView, ProjectView, UndoView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import { printableLine } from "./printable.ts";
@@ -40,6 +41,9 @@ export const runnerPaths = {
     `/deployments/${key}/restart?request=${encodeURIComponent(request)}`,
   /** PUT {@link NewProject}, GET → {@link ProjectView}; DELETE → {@link Removed}. */
   project: (slug: string) => `/projects/${slug}`,
+  /** The same PUT and DELETE, for the project of one creation alone: of another one, PUT is `project_exists` and DELETE does nothing. */
+  createdProject: (slug: string, creation: string) =>
+    `/projects/${slug}?creation=${encodeURIComponent(creation)}`,
   /** POST {@link NewBuild} → {@link BuildView}. A repeat with the same id is one build. */
   builds: (slug: string) => `/projects/${slug}/builds`,
   /** GET → {@link BuildView}. */
@@ -59,6 +63,8 @@ export const runnerPaths = {
   visitedDevServer: (slug: string) => `/projects/${slug}/dev-server?by=visit`,
   /** POST {@link NewCleanup} → {@link CleanupReport}. */
   cleanup: "/cleanup",
+  /** GET → {@link RunnerAgents}. */
+  agents: "/agents",
   /** GET → {@link RunnerStatus}. */
   status: "/status",
 } as const;
@@ -223,6 +229,7 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "DELETE projects/*/dev-server": ProjectView;
   "GET projects/*/logs": HostedLogPage;
   "POST cleanup": CleanupReport;
+  "GET agents": RunnerAgents;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;

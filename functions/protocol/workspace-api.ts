@@ -30,6 +30,8 @@ export const workspacePaths = {
   gitAct: (slug: string, act: "init" | "commit" | "push" | "sync") => `/projects/${slug}/git/${act}`,
   /** GET → a gzipped tar. */
   export: (slug: string) => `/projects/${slug}/export`,
+  /** The same, refused if anything of it can't be packed. */
+  exportWhole: (slug: string) => `/projects/${slug}/export?whole=1`,
   /** POST {@link Hold} → {@link Belongings}, once nothing of it runs. */
   hold: (slug: string) => `/projects/${slug}/hold`,
   /** POST {@link NewSlug} → {@link ProjectView}, also when it has that slug already. */
@@ -72,16 +74,21 @@ export interface ProjectFile {
   encoding: FileEncoding;
   /** Bytes. */
   size: number;
+  /** Of all of it; older runners don't say it. */
+  sha256?: string | undefined;
 }
 
 export interface NewFile {
   content: string;
   encoding: FileEncoding;
+  /** Refuses with `changed_meanwhile` if the file is another by now; null: there must be none. */
+  replaces?: string | null | undefined;
 }
 
 export interface WrittenFile {
   path: string;
   size: number;
+  sha256?: string | undefined;
 }
 
 export interface DeletedFile {
@@ -190,12 +197,17 @@ export function parseProjectFile(value: unknown): ProjectFile | null {
   if (!isObject(value)) return null;
   const { path, content, encoding, size } = value;
   if (typeof path !== "string" || typeof content !== "string" || typeof size !== "number") return null;
-  return encoding === "utf8" || encoding === "base64" ? { path, content, encoding, size } : null;
+  if (encoding !== "utf8" && encoding !== "base64") return null;
+  return { path, content, encoding, size, ...hashOf(value) };
+}
+
+function hashOf({ sha256 }: Record<string, unknown>): { sha256?: string } {
+  return typeof sha256 === "string" ? { sha256 } : {};
 }
 
 export function parseWrittenFile(value: unknown): WrittenFile | null {
   if (!isObject(value) || typeof value["path"] !== "string" || typeof value["size"] !== "number") return null;
-  return { path: value["path"], size: value["size"] };
+  return { path: value["path"], size: value["size"], ...hashOf(value) };
 }
 
 export function parseDeletedFile(value: unknown): DeletedFile | null {

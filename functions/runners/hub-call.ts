@@ -16,9 +16,20 @@ const socketCall = z.object({
 });
 export type SocketCall = z.infer<typeof socketCall>;
 
-/** A runner's socket, or a request through its tunnel. */
-export type HubCall = SocketCall | { kind: "tunnel"; runnerId: string; service: string; path: string };
+/** A runner's further connection, for one visitor's WebSocket. */
+const joinCall = z.object({
+  kind: z.literal("join"),
+  runnerId: z.string(),
+  epoch: z.number().int(),
+  stream: z.number().int(),
+});
 
-export function socketCallOf(request: Request): SocketCall {
-  return socketCall.parse(JSON.parse(decodeURIComponent(request.headers.get(HUB_CALL_HEADER) ?? "")));
+const ownCall = z.discriminatedUnion("kind", [socketCall, joinCall]);
+export type OwnCall = z.infer<typeof ownCall>;
+
+/** A runner's own, or a request through its tunnel. */
+export type HubCall = OwnCall | { kind: "tunnel"; runnerId: string; service: string; path: string };
+
+export function ownCallOf(request: Request): OwnCall {
+  return ownCall.parse(JSON.parse(decodeURIComponent(request.headers.get(HUB_CALL_HEADER) ?? "")));
 }

@@ -5,6 +5,7 @@ import { Problem, problemResponse } from "../errors.ts";
 import { BUILD_ACK_MESSAGE, BUILD_EVENTS_MESSAGE, parseBuildEvents } from "../protocol/builds.ts";
 import { DRAIN_MESSAGE, parseEvent, type RunnerEvent } from "../protocol/control.ts";
 import { ENROLLED_HEADER, FIRST_TIME } from "../protocol/enrolment.ts";
+import { JOIN_HEADER } from "../protocol/joining.ts";
 import { ProtocolError } from "../protocol/frames.ts";
 import {
   CLOSE_LOST,
@@ -21,7 +22,8 @@ import { BuildEvents, type BuildEventPage } from "./build-events.ts";
 import { attachmentOf, PUBLIC_TAG, RUNNER_TAG, type RunnerAttachment } from "./attachments.ts";
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { CommandWaits, type CommandOutcome } from "./command-waits.ts";
-import { socketCallOf, type SocketCall } from "./hub-call.ts";
+import { ownCallOf, type SocketCall } from "./hub-call.ts";
+import { joinSecret } from "./join-secret.ts";
 import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
@@ -54,6 +56,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
   readonly #waits = new CommandWaits();
   readonly #lostAfterMs: number;
   readonly #settings: ConnectionSettings;
+  /** Null: WebSockets aren't joined. */
+  readonly #joinKey: string | null;
   readonly #awakeSince = Date.now();
   #connection: RunnerConnection | null = null;
   #alarmAt: number | null = null;
@@ -62,6 +66,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
     super(ctx, env);
     const config = configOf(env);
     this.#lostAfterMs = config.runnerLostAfterMs;
+    this.#joinKey = config.joinsSockets ? config.controlToken : null;
     this.#settings = {
       requests: shareLimits(config.runnerRequestsLimit, config.runnerVisitorLimit),
       sockets: shareLimits(config.runnerSocketsLimit, config.runnerVisitorLimit),
@@ -91,10 +96,15 @@ export class RunnerHub extends DurableObject<HubEnv> {
     }
   }
 
-  /** Accepts a runner's socket, or forwards a request to it; `TUNNEL_CALL_HEADER` tells which. */
+  /** Accepts a runner's socket, joins it to a visitor's, or forwards a request; the header tells which. */
   override async fetch(request: Request): Promise<Response> {
     const text = request.headers.get(TUNNEL_CALL_HEADER);
-    if (text === null) return this.#accept(socketCallOf(request), request);
+    if (text === null) {
+      const own = ownCallOf(request);
+      if (own.kind === "socket") return this.#accept(own, request);
+      if (this.#connection?.facts.epoch === own.epoch) return this.#connection.join(own.stream, request);
+      return problemResponse(runnerOffline(own.runnerId), request);
+    }
     const call = parseTunnelCall(text);
     try {
       const connection = this.#connection;
@@ -292,6 +302,8 @@ export class RunnerHub extends DurableObject<HubEnv> {
     const headers = new Headers();
     if (call.protocol === RUNNER_SUBPROTOCOL) headers.set("sec-websocket-protocol", RUNNER_SUBPROTOCOL);
     if (admission.ownCredential) headers.set(ENROLLED_HEADER, admission.enrols ? FIRST_TIME : "1");
+    if (this.#joinKey !== null && call.protocol === RUNNER_SUBPROTOCOL)
+      headers.set(JOIN_HEADER, await joinSecret(this.#joinKey, { runnerId: call.runnerId, epoch }));
     return new Response(null, { status: 101, webSocket: client, headers });
   }
 

@@ -28,7 +28,7 @@ export function fetchHub(
 ): Promise<Response> {
   const given = init.headers instanceof Headers ? init.headers : new Headers(init.headers);
   const headers = new Headers();
-  if (call.kind === "socket") {
+  if (call.kind !== "tunnel") {
     headers.set(HUB_CALL_HEADER, encodeURIComponent(JSON.stringify(call).toWellFormed()));
     headers.set("upgrade", "websocket");
   } else {

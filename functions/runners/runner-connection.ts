@@ -1,5 +1,5 @@
 import { visitorOf } from "../client-address.ts";
-import { Problem } from "../errors.ts";
+import { Problem, problemResponse } from "../errors.ts";
 import { AppFlows, appOf, ReceiveCredit, WindowPool } from "../protocol/flow.ts";
 import { encodeOpen, parseFrames, ProtocolError, type AnswerHead, type Frame } from "../protocol/frames.ts";
 import {
@@ -16,6 +16,8 @@ import { attachmentOf, PUBLIC_TAG, type PublicAttachment, type RunnerAttachment 
 import { closeSocket, RESTARTED } from "./close-codes.ts";
 import { headerText } from "./header-bytes.ts";
 import { HttpStream } from "./http-stream.ts";
+import { JoinedStream } from "./joined-stream.ts";
+import { Joins } from "./joins.ts";
 import { LeakyBucket } from "./leaky-bucket.ts";
 import { Outbox } from "./outbox.ts";
 import { Shares, type ShareLimits } from "./shares.ts";
@@ -54,7 +56,8 @@ export class RunnerConnection implements StreamLink {
   readonly #ctx: DurableObjectState;
   readonly #attachment: RunnerAttachment;
   readonly #outbox: Outbox;
-  readonly #streams = new Map<number, HttpStream | SocketStream>();
+  readonly #streams = new Map<number, HttpStream | SocketStream | JoinedStream>();
+  readonly #joins = new Joins();
   /** By socket, which stays the same object for as long as the hub is awake. */
   readonly #publicStreams = new Map<WebSocket, SocketStream>();
   /** Clients that have yet to take bytes of an answer. */
@@ -154,6 +157,13 @@ export class RunnerConnection implements StreamLink {
     return stream.answered;
   }
 
+  /** A connection of the runner for one visitor's WebSocket, whose app it is about to ask. */
+  join(number: number, request: Request): Response {
+    const stream = this.#streams.get(number);
+    if (stream instanceof HttpStream && stream.webSocket) return this.#joins.join(number);
+    return problemResponse(new Problem("not_found", "No visitor waits for this WebSocket."), request);
+  }
+
   /** A binary message from the runner. Throws `ProtocolError` when the connection can't go on. */
   receive(message: ArrayBuffer): void {
     for (const frame of parseFrames(new Uint8Array(message))) this.#frame(frame);
@@ -172,6 +182,7 @@ export class RunnerConnection implements StreamLink {
     if (this.#stuckTimer !== null) clearTimeout(this.#stuckTimer);
     for (const stream of this.#streams.values()) stream.fail(problem);
     this.#streams.clear();
+    this.#joins.end();
   }
 
   send(frame: Frame): void {
@@ -202,12 +213,17 @@ export class RunnerConnection implements StreamLink {
     const service = opened?.service ?? "";
     const visitor = opened instanceof HttpStream ? opened.visitor : null;
     if (opened instanceof HttpStream) this.#leaveShare(opened);
-    const { 0: client, 1: server } = new WebSocketPair();
     const protocol = head.headers.find(([name]) => name.toLowerCase() === "sec-websocket-protocol")?.[1];
     const headers = new Headers();
     for (const [name, value] of head.headers)
       if (!HANDSHAKE.has(name.toLowerCase())) headers.append(name, headerText(value));
     if (protocol !== undefined) headers.set("sec-websocket-protocol", headerText(protocol));
+    const joined = this.#joins.take(stream);
+    if (joined !== null) {
+      this.#addJoined(new JoinedStream(this, { number: stream, service, app: appOf(service), visitor }));
+      return new Response(null, { status: 101, webSocket: joined, headers });
+    }
+    const { 0: client, 1: server } = new WebSocketPair();
     this.#ctx.acceptWebSocket(server, [PUBLIC_TAG]);
     const { epoch } = this.#attachment;
     const attachment: PublicAttachment = { kind: "public", epoch, stream, service, visitor };
@@ -239,7 +255,11 @@ export class RunnerConnection implements StreamLink {
       this.#publicStreams.delete(known.socket);
       this.#socketShares.remove(known);
       this.#automaticPongs();
+    } else if (known instanceof JoinedStream) {
+      this.#joins.remove(known);
+      this.#socketShares.remove(known);
     } else if (known !== undefined) {
+      this.#joins.take(stream);
       this.#requests -= 1;
       this.#leaveShare(known);
     }
@@ -269,7 +289,7 @@ export class RunnerConnection implements StreamLink {
     switch (frame.type) {
       case "head":
       case "data":
-        if (stream instanceof SocketStream) {
+        if (!(stream instanceof HttpStream)) {
           this.consumed(frame.body.byteLength);
           stream.misplaced();
         } else if (frame.type === "head") stream.head(frame.head, frame.body, frame.end);
@@ -277,12 +297,12 @@ export class RunnerConnection implements StreamLink {
         return;
       case "text":
       case "binary":
-        if (stream instanceof SocketStream) stream.part(frame.type, frame.body, frame.end);
-        else stream.misplaced();
+        if (stream instanceof HttpStream) stream.misplaced();
+        else stream.part(frame.type, frame.body, frame.end);
         return;
       case "close":
-        if (stream instanceof SocketStream) stream.closedByRunner(frame.code, frame.reason);
-        else stream.misplaced();
+        if (stream instanceof HttpStream) stream.misplaced();
+        else stream.closedByRunner(frame.code, frame.reason);
         return;
       case "reset":
         return stream.reset(frame.code);
@@ -344,6 +364,14 @@ export class RunnerConnection implements StreamLink {
     this.#streams.set(stream.number, stream);
     this.#publicStreams.set(stream.socket, stream);
     this.#socketShares.add(stream);
+  }
+
+  #addJoined(stream: JoinedStream): void {
+    this.#streams.set(stream.number, stream);
+    this.#joins.add(stream);
+    this.#socketShares.add(stream);
+    this.#requests -= 1;
+    this.#save();
   }
 
   #sharesOf({ webSocket }: { webSocket: boolean }): Shares {

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { z } from "zod";
+import type { AgentView } from "../../functions/protocol/agents.ts";
 import { findProgram } from "../confinement/programs.ts";
 import { RunnerError } from "../runner-error.ts";
 
@@ -165,6 +166,14 @@ export class Agents {
 
   get names(): string[] {
     return [...this.#agents.keys()];
+  }
+
+  get view(): AgentView[] {
+    return [...this.#agents.values()].map((agent) => ({
+      name: agent.name,
+      isDefault: agent.name === this.defaultName,
+      fault: this.fault(agent),
+    }));
   }
 
   /** The keys of the vendors, and those that some agent gets. */

@@ -117,6 +117,12 @@ export class Build {
     return before === null || after === null ? null : { from: before, to: after };
   }
 
+  /** All that lead to it, also while it runs. */
+  get checkpoints(): number[] {
+    const { before, after } = this.#manifest;
+    return [before, after].filter((number) => number !== null);
+  }
+
   get isUndone(): boolean {
     return this.#manifest.undone;
   }

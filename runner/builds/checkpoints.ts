@@ -12,6 +12,7 @@ import {
   rm,
   rmdir,
   symlink,
+  unlink,
 } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -43,6 +44,9 @@ const RACY_MS = 2_000;
 const FILE_DIFF_LIMIT = 64 * 1024;
 const DIFF_LIMIT = 512 * 1024;
 const DIFF_FILES_LIMIT = 1_000;
+
+/** What a rename or deletion says of a directory with something in it. */
+const OCCUPIED = ["EISDIR", "ENOTEMPTY", "EEXIST", "ENOTDIR", "EPERM"];
 
 const entry = z.object({
   /** Of the content, or of where a symlink leads. */
@@ -99,7 +103,8 @@ export class Checkpoints {
 
   async diff(from: number, to: number): Promise<Pick<BuildDiff, "files" | "isTruncated">> {
     const [before, after] = [(await this.#load(from)).files, (await this.#load(to)).files];
-    const changed = changedPaths(before, after);
+    const large = largeChanges(before, after);
+    const changed = [...changedPaths(before, after), ...large].toSorted();
     const files: ChangedFile[] = [];
     let length = 0;
     for (const path of changed.slice(0, DIFF_FILES_LIMIT)) {
@@ -109,7 +114,9 @@ export class Checkpoints {
       length += text?.length ?? 0;
       files.push({ path, status, ...(text === undefined ? {} : { diff: text }) });
     }
-    return { files, isTruncated: changed.length > files.length || length >= DIFF_LIMIT };
+    // What a file above the limit was isn't known, so neither is its change.
+    const isTruncated = changed.length > files.length || length >= DIFF_LIMIT || large.length > 0;
+    return { files, isTruncated };
   }
 
   async changed(from: number, to: number): Promise<string[]> {
@@ -137,11 +144,19 @@ export class Checkpoints {
       else kept.push(path);
     }
     if (dryRun) return { restored, kept };
+    await this.#requireObjects(restored.flatMap((path) => before.get(path) ?? []));
     // What was a file may be a directory now, or the other way round: first what goes, from within.
     const gone = restored.filter((path) => !before.has(path));
     for (const path of gone.toReversed()) await this.#restore(path, undefined, user);
-    for (const path of restored) if (before.has(path)) await this.#restore(path, before.get(path), user);
-    return { restored, kept };
+    const blocked = new Set<string>();
+    for (const path of restored) {
+      const wanted = before.get(path);
+      if (wanted !== undefined && !(await this.#restore(path, wanted, user))) blocked.add(path);
+    }
+    return {
+      restored: restored.filter((path) => !blocked.has(path)),
+      kept: [...kept, ...blocked].toSorted(),
+    };
   }
 
   /** Forgets all checkpoints but these, and contents that none of them has. */
@@ -243,24 +258,37 @@ export class Checkpoints {
     return sha256;
   }
 
-  async #restore(path: string, wanted: Entry | undefined, user: GuestUser | null): Promise<void> {
+  /** Before anything is touched. Errors: `nothing_to_undo`. */
+  async #requireObjects(entries: readonly Entry[]): Promise<void> {
+    for (const { sha256 } of entries)
+      if ((await lstat(this.#object(sha256)).catch(() => null)) === null)
+        throw new RunnerError(
+          "nothing_to_undo",
+          "The runner no longer has all of what the files were: nothing was changed.",
+        );
+  }
+
+  /** False: something that no checkpoint knows is in its place. */
+  async #restore(path: string, wanted: Entry | undefined, user: GuestUser | null): Promise<boolean> {
     const place = await walk(this.#project, path.split("/"), {
       create: wanted !== undefined,
       followLast: false,
     }).catch((error: unknown) => {
-      if (wanted === undefined && isRunnerRefusal(error)) return null; // its directory is gone, too
+      // To be deleted: its directory is gone, too. To be put back: its directory is something else now.
+      if (isRunnerRefusal(error)) return null;
       throw error;
     });
-    if (place === null || place.name === null) return;
+    if (place === null || place.name === null) return false;
     const { directory, name } = place;
     try {
       if (wanted === undefined) {
-        await rm(directory.at(name), { force: true });
-        return;
+        await unlink(directory.at(name)).catch((error: unknown) => {
+          if (!isSystemError(error, "ENOENT", ...OCCUPIED)) throw error;
+        });
+        return true;
       }
       const content = await this.#content(wanted.sha256);
-      // Empty by now, or somebody has put something into it: then it stays.
-      await rmdir(directory.at(name)).catch(() => undefined);
+      await removeEmpty(directory, name);
       const temporary = temporaryName();
       if (wanted.isLink) await symlink(content.toString(), directory.at(temporary));
       else {
@@ -274,10 +302,14 @@ export class Checkpoints {
         }
       }
       if (user !== null) await lchown(directory.at(temporary), user.uid, user.gid);
-      await rename(directory.at(temporary), directory.at(name)).catch(async (error: unknown) => {
+      try {
+        await rename(directory.at(temporary), directory.at(name));
+        return true;
+      } catch (error) {
         await rm(directory.at(temporary), { force: true });
-        throw new RunnerError("changed_since", `${path} can't be put back: ${String(error)}`);
-      });
+        if (isSystemError(error, ...OCCUPIED)) return false;
+        throw error;
+      }
     } finally {
       await place.close();
     }
@@ -293,12 +325,13 @@ export class Checkpoints {
 
   async #text(one: Entry | undefined): Promise<string | null> {
     if (one === undefined) return "";
-    if (one.size > FILE_DIFF_LIMIT * 4) return null;
+    if (one.isLarge || one.size > FILE_DIFF_LIMIT * 4) return null;
     try {
       const text = new TextDecoder("utf-8", { fatal: true }).decode(await this.#content(one.sha256));
       return text.includes("\0") ? null : text;
     } catch (error) {
-      if (error instanceof TypeError) return null;
+      // It isn't text, or is lost.
+      if (error instanceof TypeError || isSystemError(error, "ENOENT")) return null;
       throw error;
     }
   }
@@ -308,7 +341,11 @@ export class Checkpoints {
   }
 
   async #load(number: number): Promise<{ at: number; files: Files }> {
-    const { at, files } = snapshot.parse(JSON.parse(await readFile(this.#file(number), "utf8")));
+    const text = await readFile(this.#file(number), "utf8").catch((error: unknown) => {
+      if (!isSystemError(error, "ENOENT")) throw error;
+      throw new RunnerError("nothing_to_undo", "The runner no longer has this build's checkpoints.");
+    });
+    const { at, files } = snapshot.parse(JSON.parse(text));
     return { at, files: new Map(Object.entries(files)) };
   }
 
@@ -349,6 +386,41 @@ function changedPaths(before: Files, after: Files): string[] {
   const all = new Set([...before.keys(), ...after.keys()]);
   const isKept = (path: string): boolean => !before.get(path)?.isLarge && !after.get(path)?.isLarge;
   return [...all].filter((path) => isKept(path) && !isSame(before.get(path), after.get(path))).toSorted();
+}
+
+/** Files above the limit, as far as size and time tell that they changed. */
+function largeChanges(before: Files, after: Files): string[] {
+  const isLarge = (one: Entry | undefined): boolean => one?.isLarge === true;
+  return [...new Set([...before.keys(), ...after.keys()])].filter((path) => {
+    const [one, other] = [before.get(path), after.get(path)];
+    if (!isLarge(one) && !isLarge(other)) return false;
+    return one?.size !== other?.size || one?.mtimeMs !== other?.mtimeMs || one?.ino !== other?.ino;
+  });
+}
+
+/** Removes a directory that has nothing but empty directories in it. What else is in it keeps all of it. */
+async function removeEmpty(directory: HeldDirectory, name: string, isSure = false): Promise<void> {
+  const stats = await lstat(directory.at(name)).catch(() => null); // there is nothing
+  if (stats?.isDirectory() !== true) return;
+  if (!isSure && !(await isEmptyTree(directory, name))) return;
+  const inside = await HeldDirectory.open(directory.at(name), directory.real(name));
+  try {
+    for (const inner of await readdir(inside.at())) await removeEmpty(inside, inner, true);
+  } finally {
+    await inside.handle.close();
+  }
+  await rmdir(directory.at(name)).catch(() => undefined); // something came into it
+}
+
+async function isEmptyTree(directory: HeldDirectory, name: string): Promise<boolean> {
+  const inside = await HeldDirectory.open(directory.at(name), directory.real(name));
+  try {
+    for (const entry of await readdir(inside.at(), { withFileTypes: true }))
+      if (!entry.isDirectory() || !(await isEmptyTree(inside, entry.name))) return false;
+    return true;
+  } finally {
+    await inside.handle.close();
+  }
 }
 
 function isSame(one: Entry | undefined, other: Entry | undefined): boolean {

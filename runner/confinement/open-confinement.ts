@@ -31,6 +31,8 @@ export interface ConfinementPlace {
   inherit: readonly string[];
   /** Of the way from agents to their vendors. */
   gatewayPort?: number;
+  /** Of the package cache. */
+  packagesPort?: number;
 }
 
 /**
@@ -100,7 +102,10 @@ async function trySandbox(
   ];
   const ways =
     network === "own"
-      ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)], place.gatewayPort)
+      ? await Ways.open(join(place.directory, "ways"), [...new Set(ports)], {
+          gateway: place.gatewayPort,
+          packages: place.packagesPort,
+        })
       : null;
   await writeFiles(place.directory, options.isOpen);
   const status: HostedConfinement = {
@@ -118,7 +123,7 @@ async function trySandbox(
       : { publish: (port) => ways.publish(port), wayTo: (port) => ways.wayTo(port), ports: new Set(ports) }),
     confine: (guest) => (command) =>
       wrapped(
-        sandboxCommand(options, guest, ways?.beside(guest.port, guest.usesGateway)),
+        sandboxCommand(options, guest, ways?.beside(guest.port, guest)),
         {
           ...command,
           env: {

@@ -10,31 +10,40 @@ import { relayArguments, socketAny, socketInto, socketOut } from "./relay.ts";
 /** Bytes of a Unix socket's path. Source: unix(7), 108 with its end. */
 const PATH_LIMIT = 107;
 
+/** Ports of this machine's loopback that some guests reach. */
+interface PortsOfSome {
+  /** To agents' vendors. */
+  gateway?: number | undefined;
+  /** To packages. */
+  packages?: number | undefined;
+}
+
 /** The runner's half of the ways between its guests' networks and the machine's loopback. */
 export class Ways {
   readonly #directory: string;
   readonly #ports: readonly number[];
-  readonly #gateway: number | undefined;
+  readonly #some: PortsOfSome;
   readonly #out: PassOn[] = [];
   readonly #published = new Set<number>();
   #launches = 0;
 
-  private constructor(directory: string, ports: readonly number[], gateway: number | undefined) {
+  private constructor(directory: string, ports: readonly number[], some: PortsOfSome) {
     this.#directory = directory;
     this.#ports = ports;
-    this.#gateway = gateway;
+    this.#some = some;
   }
 
   /** Ports of this machine's loopback: those that all guests reach, and the one that some of them do. */
-  static async open(directory: string, ports: readonly number[], gateway?: number): Promise<Ways> {
+  static async open(directory: string, ports: readonly number[], some: PortsOfSome = {}): Promise<Ways> {
     const isShort = Buffer.byteLength(socketInto(directory, 65_535)) <= PATH_LIMIT;
     const place = isShort ? directory : join(tmpdir(), `signalbox-ways-${process.pid}`);
     // Of an earlier runner.
     await rm(place, { recursive: true, force: true });
     await mkdir(place, { mode: 0o700 });
     await chmod(place, 0o700);
-    const ways = new Ways(place, ports, gateway);
-    for (const port of gateway === undefined ? ports : [...ports, gateway])
+    const ways = new Ways(place, ports, some);
+    const ofSome = [some.gateway, some.packages].filter((port) => port !== undefined);
+    for (const port of [...ports, ...ofSome])
       ways.#out.push(await PassOn.listen({ path: socketOut(place, port) }, { to: { port } }));
     return ways;
   }
@@ -43,8 +52,13 @@ export class Ways {
    * A command of a guest's network, with the relay beside it. What leads out is there first: what a guest asks at its
    * start, it may not ask again.
    */
-  beside(port: number | null, usesGateway = false): string[] {
-    const out = usesGateway && this.#gateway !== undefined ? [...this.#ports, this.#gateway] : this.#ports;
+  beside(
+    port: number | null,
+    { usesGateway = false, usesPackages = false }: { usesGateway?: boolean; usesPackages?: boolean } = {},
+  ): string[] {
+    const { gateway, packages } = this.#some;
+    const ofSome = [usesGateway ? gateway : undefined, usesPackages ? packages : undefined];
+    const out = [...this.#ports, ...ofSome.filter((one) => one !== undefined)];
     if (port === null && out.length === 0) return [];
     const ready = join(this.#directory, `ready-${++this.#launches}`);
     const relay = relayArguments({ directory: this.#directory, ready, into: port, out });

@@ -9,6 +9,7 @@ import {
 import { ProtocolError } from "../../functions/protocol/frames.ts";
 import {
   CONTROL_MESSAGE_LIMIT_BYTES,
+  DEAF_VISITOR_MS,
   RECONNECT_FIRST_MS,
   RECONNECT_LIMIT_MS,
   REPLACED_DELAY_MS,
@@ -49,6 +50,15 @@ export interface StreamPeer {
   close(): void;
 }
 
+/** How the hub takes a connection for one visitor's WebSocket. */
+export interface JoinOffer {
+  /** Of the runner's own connection. */
+  url: URL;
+  runnerId: string;
+  secret: string;
+  deafVisitorMs: number;
+}
+
 /** What a {@link StreamPeer} writes to. */
 export interface FrameLink {
   /** `written` is told when the bytes have left this process, or never will. */
@@ -56,6 +66,8 @@ export interface FrameLink {
   /** `done` is told when the other side has taken in all that was sent before. */
   confirm(done: () => void): void;
   fail(reason: string): void;
+  /** How the other side joins WebSockets; null, or absent: it doesn't. */
+  readonly join?: JoinOffer | null;
 }
 
 export interface ConnectionTimings {
@@ -68,6 +80,8 @@ export interface ConnectionTimings {
   stableMs: number;
   /** Between being replaced and taking the id back: two runners with one id shall not fight each second. */
   replacedDelayMs: number;
+  /** A visitor who takes nothing of a joined WebSocket for so long is closed. */
+  deafVisitorMs: number;
 }
 
 export const connectionTimings: ConnectionTimings = {
@@ -79,6 +93,7 @@ export const connectionTimings: ConnectionTimings = {
   reconnectLimitMs: RECONNECT_LIMIT_MS,
   stableMs: STABLE_CONNECTION_MS,
   replacedDelayMs: REPLACED_DELAY_MS,
+  deafVisitorMs: DEAF_VISITOR_MS,
 };
 
 /** What the runner comes with, which changes with the answers that it gets. */
@@ -202,7 +217,7 @@ export class Connection {
   }
 
   #opened(link: Link): void {
-    const { log, openStreams, timings, credential } = this.#options;
+    const { log, openStreams, timings, credential, url, runnerId } = this.#options;
     this.#open = true;
     void credential.accepted(link.enrolled);
     this.#become("online", link.streams ? "" : "the other side is a broker: control messages only");
@@ -212,6 +227,10 @@ export class Connection {
         send: (message, written) => link.send(message, written),
         confirm: (done) => link.confirm(done),
         fail: (reason) => link.fail(reason),
+        join:
+          link.joinSecret === null
+            ? null
+            : { url, runnerId, secret: link.joinSecret, deafVisitorMs: timings.deafVisitorMs },
       });
     }
     this.#stable = setTimeout(() => this.#backoff.reset(), timings.stableMs);

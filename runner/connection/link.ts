@@ -7,6 +7,7 @@ import {
   RUNNER_SUBPROTOCOL,
 } from "../../functions/protocol/limits.ts";
 import { ENROLLED_HEADER } from "../../functions/protocol/enrolment.ts";
+import { JOIN_HEADER } from "../../functions/protocol/joining.ts";
 import type { Login } from "./credential.ts";
 import { messageBytes, openWebSocket } from "../web-socket.ts";
 
@@ -58,6 +59,7 @@ export class Link {
   readonly #socket: WebSocket;
   #streams = false;
   #enrolled = false;
+  #joinSecret: string | null = null;
   /** On the monotonic clock. */
   #heardAt = 0;
   /** One for each ping that has no pong yet; a hub answers in the order in which things came. */
@@ -83,6 +85,8 @@ export class Link {
       messageLimitBytes: CONTROL_MESSAGE_LIMIT_BYTES,
       agreed: ({ headers }, subprotocol) => {
         this.#enrolled = headers[ENROLLED_HEADER] !== undefined;
+        const join = headers[JOIN_HEADER];
+        this.#joinSecret = typeof join === "string" ? join : null;
         this.#streams = subprotocol === RUNNER_SUBPROTOCOL;
         if (subprotocol !== null && !this.#streams && subprotocol !== CONTROL_ONLY_SUBPROTOCOL)
           this.#finish({ kind: "refused", reason: "it answered with a subprotocol that wasn't offered" });
@@ -103,6 +107,11 @@ export class Link {
   /** Whether the hub says that what it was given is the runner's own now. */
   get enrolled(): boolean {
     return this.#enrolled;
+  }
+
+  /** What WebSockets are joined with; null: the other side doesn't join them. */
+  get joinSecret(): string | null {
+    return this.#joinSecret;
   }
 
   get bufferedBytes(): number {

@@ -141,6 +141,7 @@ function createRoutes({
       status: 200,
       body: await cleanup.run((await parseBody(request, newCleanup)).dryRun),
     }),
+    "GET agents": async () => ({ status: 200, body: { agents: projects.agents } }),
     "GET status": async () => ({
       status: 200,
       body: { deployments: deployments.list(), disk: await disk.status() },

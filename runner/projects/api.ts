@@ -32,6 +32,7 @@ const newBuild = z.strictObject({
   limits: buildLimits.optional(),
 });
 const newUndo = z.strictObject({ build: z.string().nullable(), changed: z.enum(changedSince) });
+const creationOf = (url: URL): string | null => url.searchParams.get("creation");
 const cancellation = z.strictObject({ by: z.string() });
 const newAnswer = z.strictObject({ option: z.string().nullable(), by: z.string() });
 
@@ -47,22 +48,24 @@ export function projectRoutes(
     throw new RunnerError("invalid_request", issue?.message ?? "The body is wrong.", issue?.path.join("."));
   };
   return {
-    "PUT projects/*": async (request, _url, [, slug = ""]) => ({
+    "PUT projects/*": async (request, url, [, slug = ""]) => ({
       status: 200,
-      body: await projects.put(slug, await body(request, newProject)),
+      body: await projects.put(slug, { ...(await body(request, newProject)), creation: creationOf(url) }),
     }),
     "GET projects/*": async (_request, _url, [, slug = ""]) => ({
       status: 200,
       body: projects.get(slug).view,
     }),
-    "DELETE projects/*": async (_request, _url, [, slug = ""]) => {
-      await projects.remove(slug);
+    "DELETE projects/*": async (_request, url, [, slug = ""]) => {
+      await projects.remove(slug, creationOf(url));
       return { status: 200, body: { removed: true } };
     },
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
       const asked = await body(request, newBuild);
-      const project = projects.forNewWork(slug);
-      return { status: 202, body: project.shown(await project.addBuild(asked)) };
+      const added = await projects.newWork(slug, async (project) =>
+        project.shown(await project.addBuild(asked)),
+      );
+      return { status: 202, body: added };
     },
     "GET projects/*/builds/*": async (_request, _url, [, slug = "", , id = ""]) => {
       const project = projects.get(slug);
@@ -74,7 +77,7 @@ export function projectRoutes(
     },
     "POST projects/*/undo": async (request, _url, [, slug = ""]) => {
       const { build, changed } = await body(request, newUndo);
-      return { status: 200, body: await projects.forNewWork(slug).undo(build, changed) };
+      return { status: 200, body: await projects.newWork(slug, (project) => project.undo(build, changed)) };
     },
     "POST projects/*/builds/*/cancel": async (request, _url, [, slug = "", , id = ""]) => {
       const project = projects.get(slug);
@@ -94,12 +97,8 @@ export function projectRoutes(
       return { status: 200, body: project.shown(build) };
     },
     "POST projects/*/dev-server": async (_request, url, [, slug = ""]) => {
-      const project = projects.forNewWork(slug);
-      const { devServer } = project;
-      // How it went is in the state: a caller asks again.
-      if (url.searchParams.get("by") !== "visit" || devServer.mayWake)
-        devServer.ensure().catch(() => undefined);
-      return { status: 202, body: project.view };
+      const isVisit = url.searchParams.get("by") === "visit";
+      return { status: 202, body: projects.startServer(slug, isVisit) };
     },
     "DELETE projects/*/dev-server": async (_request, _url, [, slug = ""]) => {
       const project = projects.get(slug);

@@ -31,6 +31,8 @@ const projectManifest = z.object({
   source: importSource.nullable().default(null),
   /** What a cleanup deleted, until the next build or start has brought it back. */
   cleaned: z.enum(["packages", "files"]).nullable().default(null),
+  /** What asked for it; a repeat has the same one. Null: SentryVibe, or an older hub. */
+  creation: z.string().nullable().default(null),
   createdAt: z.string(),
 });
 export type ProjectManifest = z.infer<typeof projectManifest>;

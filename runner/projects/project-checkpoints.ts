@@ -96,8 +96,10 @@ export class ProjectCheckpoints {
 
   /** Forgets what no build leads to any more. */
   async sweep(): Promise<void> {
-    const kept = this.#options.builds().flatMap(({ span }) => (span === null ? [] : [span.from, span.to]));
-    await this.#inTurn(() => this.#checkpoints.keepOnly(new Set(kept)));
+    await this.#inTurn(() => {
+      const kept = this.#options.builds().flatMap(({ checkpoints }) => checkpoints);
+      return this.#checkpoints.keepOnly(new Set(kept));
+    });
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

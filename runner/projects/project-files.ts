@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type {
   DeletedFile,
   FileEncoding,
@@ -37,17 +38,29 @@ export class ProjectFiles {
   /** Without an encoding, as text if it is UTF-8. */
   async read(path: string, encoding?: FileEncoding): Promise<ProjectFile> {
     const file = await readFile(this.#directory, path, encoding);
-    if (Buffer.byteLength(JSON.stringify(file.content)) <= CONTENT_LIMIT_BYTES) return { path, ...file };
+    const sha256 = hashOf(file.content, file.encoding);
+    if (Buffer.byteLength(JSON.stringify(file.content)) <= CONTENT_LIMIT_BYTES)
+      return { path, ...file, sha256 };
     // Text of control characters takes six bytes each in JSON.
     if (encoding === "utf8")
       throw new RunnerError("too_large", "This text doesn't fit an answer: read it as base64.");
-    return { path, ...(await readFile(this.#directory, path, "base64")) };
+    const again = await readFile(this.#directory, path, "base64");
+    return { path, ...again, sha256: hashOf(again.content, again.encoding) };
   }
 
-  async write(path: string, content: string, encoding: FileEncoding): Promise<WrittenFile> {
+  /** `replaces`: the hash that the file must have until now, or null for none. */
+  async write(
+    path: string,
+    content: string,
+    encoding: FileEncoding,
+    replaces?: string | null,
+  ): Promise<WrittenFile> {
+    if (replaces !== undefined && (await this.#hash(path)) !== replaces)
+      throw new RunnerError("changed_meanwhile", `${path} isn't what it was: somebody has changed it.`);
     const room = await this.#disk.reserve(Buffer.byteLength(content));
     try {
-      return { path, size: await writeFile(this.#directory, path, content, encoding) };
+      const size = await writeFile(this.#directory, path, content, encoding);
+      return { path, size, sha256: hashOf(content, encoding) };
     } finally {
       room.release();
       this.#disk.touch(this.#directory);
@@ -59,4 +72,19 @@ export class ProjectFiles {
     this.#disk.touch(this.#directory);
     return { path, existed };
   }
+
+  /** Null: there is no such file. */
+  async #hash(path: string): Promise<string | null> {
+    try {
+      const { content, encoding } = await readFile(this.#directory, path);
+      return hashOf(content, encoding);
+    } catch (error) {
+      if (error instanceof RunnerError && error.code === "not_found") return null;
+      throw error;
+    }
+  }
+}
+
+function hashOf(content: string, encoding: FileEncoding): string {
+  return createHash("sha256").update(Buffer.from(content, encoding)).digest("hex");
 }

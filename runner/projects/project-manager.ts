@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import type { AgentView } from "../../functions/protocol/agents.ts";
 import type { ProjectView } from "../../functions/protocol/builds.ts";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { projectService } from "../../functions/protocol/runner-api.ts";
@@ -13,6 +14,13 @@ import { type ImportSource, projectFile, type ProjectManifest } from "./manifest
 import { Project, type ProjectParts } from "./project.ts";
 
 const SERVICE_PREFIX = projectService("");
+
+export interface AskedProject {
+  name: string;
+  agent: string | null;
+  source?: ImportSource | null;
+  creation?: string | null;
+}
 
 /** The projects of this runner, by slug. */
 export class ProjectManager {
@@ -43,17 +51,26 @@ export class ProjectManager {
     return manager;
   }
 
-  /** Makes a project, or answers the one that is there. Errors: `invalid_project`, `invalid_request`, `draining`. */
-  put(
-    slug: string,
-    { name, agent, source }: { name: string; agent: string | null; source?: ImportSource | null },
-  ): Promise<ProjectView> {
+  /** What this runner can start. */
+  get agents(): AgentView[] {
+    return this.#parts.agents.view;
+  }
+
+  /**
+   * Makes a project. Without a creation it answers the one that is there; with one, only if that is of the same creation.
+   * Errors: `invalid_project`, `invalid_request`, `draining`, `project_exists`.
+   */
+  put(slug: string, { name, agent, source, creation = null }: AskedProject): Promise<ProjectView> {
     if (!SLUG_PATTERN.test(slug))
       throw new RunnerError("invalid_project", "This isn't a project's slug.", "slug");
     return this.#inTurn(slug, async () => {
       const known = this.#projects.get(slug);
-      if (known !== undefined) return known.view;
+      if (known !== undefined) {
+        if (creation !== null && known.creation !== creation) throw taken(slug);
+        return known.view;
+      }
       this.#refuseNew();
+      if (creation !== null) await this.#refuseLeftovers(slug, creation);
       const { agents, disk } = this.#parts;
       if (agent !== null) agents.require(agent);
       // Before there is anything to take back.
@@ -70,6 +87,7 @@ export class ProjectManager {
         user: null,
         source: source ?? null,
         cleaned: null,
+        creation,
         createdAt: new Date().toISOString(),
       };
       await projectFile.save(join(this.#directory, slug), manifest);
@@ -90,17 +108,26 @@ export class ProjectManager {
     throw new RunnerError("project_not_found", `There is no project ${slug} on this runner.`);
   }
 
-  /** Errors: `draining`. */
-  forNewWork(slug: string): Project {
+  /** Errors: `draining`, and those of {@link change}. */
+  async newWork<T>(slug: string, work: (project: Project) => Promise<T>): Promise<T> {
     this.#refuseNew();
-    return this.forChange(slug);
+    return this.change(slug, work);
   }
 
-  /** Errors: `project_busy` while it is being moved. */
-  forChange(slug: string): Project {
+  /** A move or a rename waits for it. Errors: `project_busy` while one of these is under way. */
+  async change<T>(slug: string, work: (project: Project) => Promise<T>): Promise<T> {
     const project = this.get(slug);
-    if (!project.isHeld) return project;
-    throw new RunnerError("project_busy", `Project ${slug} is being moved to another runner.`);
+    return project.change(() => work(project));
+  }
+
+  /** Doesn't wait for it: how it went is in the state. Errors: `draining`, `project_busy`. */
+  startServer(slug: string, isVisit: boolean): ProjectView {
+    this.#refuseNew();
+    const project = this.get(slug);
+    project.refuseHeld();
+    const { devServer } = project;
+    if (!isVisit || devServer.mayWake) devServer.ensure().catch(() => undefined);
+    return project.view;
   }
 
   /** Gives it another slug. Errors: `project_exists`, `project_busy`, `project_not_found`. */
@@ -109,12 +136,11 @@ export class ProjectManager {
       const known = this.#projects.get(next);
       // A repeat, whose first answer was lost.
       if (known !== undefined && !this.#projects.has(slug)) return known.view;
-      const project = this.forNewWork(slug);
+      this.#refuseNew();
+      const project = this.get(slug);
       if (slug === next) return project.view;
-      if (known !== undefined || (await this.#parts.workspaces.list()).includes(next))
-        throw new RunnerError("project_exists", `There is a project ${next} on this runner.`, "slug");
-      if (project.isBusy)
-        throw new RunnerError("project_busy", `A build of ${slug} is under way: wait for it, or cancel it.`);
+      if (known !== undefined || (await this.#parts.workspaces.list()).includes(next)) throw taken(next);
+      project.refuseHeld();
       const manifest = { ...(await project.leave()), slug: next };
       this.#projects.delete(slug);
       // From here on a runner that is killed goes on with it at its next start.
@@ -124,10 +150,13 @@ export class ProjectManager {
     });
   }
 
-  /** Resolves when nothing of it is left. */
-  remove(slug: string): Promise<void> {
+  /** Resolves when nothing of it is left. With a creation, a project of another one stays. */
+  remove(slug: string, creation: string | null = null): Promise<void> {
     return this.#inTurn(slug, async () => {
-      await this.#projects.get(slug)?.remove();
+      const known = this.#projects.get(slug);
+      if (known === undefined) return this.#removeUnopened(slug, creation);
+      if (creation !== null && known.creation !== creation) return;
+      await known.remove();
       this.#projects.delete(slug);
     });
   }
@@ -187,6 +216,25 @@ export class ProjectManager {
     this.#parts.outbox.close();
   }
 
+  /** Of a project that couldn't be opened. */
+  async #removeUnopened(slug: string, creation: string | null): Promise<void> {
+    const own = join(this.#directory, slug);
+    if (!SLUG_PATTERN.test(slug) || !(await readdir(this.#directory)).includes(slug)) return;
+    if (creation !== null && (await projectFile.load(own))?.creation !== creation) return;
+    const { workspaces, trash, logs } = this.#parts;
+    await workspaces.remove(slug);
+    await trash.discard(logs.directory(slug));
+    await trash.discard(own);
+  }
+
+  /** Files that nobody asked for here would be shown as this project's. */
+  async #refuseLeftovers(slug: string, creation: string): Promise<void> {
+    // A creation that broke off in the middle left both.
+    if ((await projectFile.load(join(this.#directory, slug)))?.creation === creation) return;
+    const directories = await Promise.all([readdir(this.#directory), readdir(this.#parts.workspaces.root)]);
+    if (directories.some((names) => names.includes(slug))) throw taken(slug);
+  }
+
   #refuseNew(): void {
     if (this.#isClosing)
       throw new RunnerError("draining", "The runner is shutting down: it takes no new work.");
@@ -223,6 +271,10 @@ export class ProjectManager {
     this.#changes.set(slug, settled);
     return turn;
   }
+}
+
+function taken(slug: string): RunnerError {
+  return new RunnerError("project_exists", `There is a project ${slug} on this runner.`, "slug");
 }
 
 async function renameIfThere(from: string, to: string): Promise<void> {

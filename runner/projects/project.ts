@@ -26,6 +26,8 @@ import { type LogPage, systemLine } from "../logs/log-file.ts";
 import type { ProjectLogs } from "../logs/project-logs.ts";
 import type { GitSettings } from "../git/remote.ts";
 import { installCommand } from "../packages/install-command.ts";
+import { hasOwnRegistry } from "../package-cache/own-registry.ts";
+import type { PackageCache } from "../package-cache/package-cache.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
 import type { Ports } from "../ports.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
@@ -44,6 +46,7 @@ import { Mask } from "./mask.ts";
 import { type ChangedSince, ProjectCheckpoints } from "./project-checkpoints.ts";
 import { ProjectFiles } from "./project-files.ts";
 import { ProjectGit, type RunGuest } from "./project-git.ts";
+import { ProjectHold } from "./project-hold.ts";
 
 /** What a project needs of the runner around it. */
 export interface ProjectParts {
@@ -54,6 +57,8 @@ export interface ProjectParts {
   readonly trash: Trash;
   readonly logs: ProjectLogs;
   readonly managers: ManagerStore;
+  /** Null: package managers go to the registry by themselves. */
+  readonly packages: PackageCache | null;
   readonly confinement: Confinement;
   /** The directory with `signalbox-runner`, which this runner is. */
   readonly ownProgram: string;
@@ -83,8 +88,6 @@ export interface AskedBuild {
 
 /** Builds that a project remembers; the oldest are forgotten first. */
 const BUILDS_KEPT = 50;
-/** Longer than a move takes. One that broke off lets go after this. */
-const HELD_MS = 12 * 60_000;
 /** A clone of a large repository takes minutes. */
 const REFILL_LIMIT_MS = 10 * 60_000;
 /** Prompts that wait for their turn. */
@@ -101,6 +104,7 @@ export class Project implements BuildWork {
   readonly files: ProjectFiles;
   readonly mask: Mask;
   readonly checkpoints: ProjectCheckpoints;
+  readonly #hold: ProjectHold;
   readonly #parts: ProjectParts;
   /** What the runner keeps of it: manifest, builds, home, temporary files. */
   readonly #own: string;
@@ -108,7 +112,6 @@ export class Project implements BuildWork {
   readonly #builds = new Map<string, Build>();
   #turn: Promise<void> = Promise.resolve();
   #isClosed = false;
-  #heldUntil = -Infinity;
   /** What is deleted while it is idle; a dev server waits for that. */
   #tidying: Promise<unknown> = Promise.resolve();
   /** Of what was installed last: an install that would change nothing is left out. */
@@ -127,6 +130,7 @@ export class Project implements BuildWork {
     this.env = env;
     this.files = new ProjectFiles(directory, parts);
     this.mask = mask;
+    this.#hold = new ProjectHold(manifest.slug);
     this.checkpoints = new ProjectCheckpoints({
       directory: join(own, "checkpoints"),
       workspace: directory,
@@ -177,6 +181,10 @@ export class Project implements BuildWork {
     return this.#git;
   }
 
+  get creation(): string | null {
+    return this.#manifest.creation;
+  }
+
   get view(): ProjectView {
     const { slug, name, agent, framework, createdAt } = this.#manifest;
     const builds = [...this.#builds.values()].map((build) => this.shown(build));
@@ -214,7 +222,7 @@ export class Project implements BuildWork {
     if (this.isBusy) return "a build runs or waits";
     const { state } = this.devServer.view;
     if (state === "running" || state === "starting") return "its dev server runs";
-    return this.isHeld ? "it is being moved" : null;
+    return this.#hold.reason;
   }
 
   /** Deletes caches while nothing of it runs; false: something does. What begins meanwhile waits. */
@@ -230,10 +238,15 @@ export class Project implements BuildWork {
     return this.#whileIdle(async () => {
       const { remote, branch } = this.git.remote;
       if (remote === null) return;
-      this.#manifest = { ...this.#manifest, source: { url: remote, branch } };
-      await this.#lacks("files");
-      for (const name of await readdir(this.directory))
-        await this.#parts.trash.discard(join(this.directory, name));
+      await this.#hold.hold();
+      try {
+        this.#manifest = { ...this.#manifest, source: { url: remote, branch } };
+        await this.#lacks("files");
+        for (const name of await readdir(this.directory))
+          await this.#parts.trash.discard(join(this.directory, name));
+      } finally {
+        this.#hold.release();
+      }
     });
   }
 
@@ -305,8 +318,9 @@ export class Project implements BuildWork {
     await this.#turn;
   }
 
-  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. */
+  /** Ends everything of it, for a project of another slug to go on with. Answers what it is. Errors: `project_busy`. */
   async leave(): Promise<ProjectManifest> {
+    await this.#holdIdle();
     await this.close();
     for (const id of this.#builds.keys()) this.#parts.outbox.remove(id);
     await this.#parts.logs.closeOne(this.project);
@@ -318,8 +332,11 @@ export class Project implements BuildWork {
   async remove(): Promise<void> {
     this.#isClosed = true;
     const { trash, logs, workspaces, outbox } = this.#parts;
-    for (const build of this.#builds.values()) await build.cancel("the project's deletion");
+    // What comes late would write into what is being deleted.
+    const held = this.#hold.hold().catch(() => undefined); // the deletion goes on all the same
     await this.git.close();
+    await held;
+    for (const build of this.#builds.values()) await build.cancel("the project's deletion");
     await this.#turn;
     await this.devServer.stop();
     for (const id of this.#builds.keys()) outbox.remove(id);
@@ -427,21 +444,42 @@ export class Project implements BuildWork {
     });
   }
 
-  get isHeld(): boolean {
-    return performance.now() < this.#heldUntil;
+  /** Whatever changes it. Errors: `project_busy` while it is held. */
+  change<T>(work: () => Promise<T>): Promise<T> {
+    return this.#hold.change(work);
+  }
+
+  /** Errors: `project_busy`. */
+  refuseHeld(): void {
+    this.#hold.refuse();
   }
 
   /** Ends the dev server, and lets nothing begin until it is let go. Errors: `project_busy`. */
   async hold(held: boolean): Promise<Belongings> {
-    if (held && this.isBusy)
+    if (held) await this.#holdIdle();
+    else this.#hold.release();
+    const { name, agent } = this.#manifest;
+    return { name, agent, variables: this.env.all, git: this.git.remote };
+  }
+
+  async #holdIdle(): Promise<void> {
+    const refuseBusy = (): void => {
+      if (!this.isBusy) return;
       throw new RunnerError(
         "project_busy",
         `A build of ${this.project} is under way: wait for it, or cancel it.`,
       );
-    this.#heldUntil = held ? performance.now() + HELD_MS : -Infinity;
-    if (held) await this.devServer.stop();
-    const { name, agent } = this.#manifest;
-    return { name, agent, variables: this.env.all, git: this.git.remote };
+    };
+    refuseBusy();
+    await this.#hold.hold();
+    try {
+      // One may have been accepted on the way.
+      refuseBusy();
+      await this.devServer.stop();
+    } catch (error) {
+      this.#hold.release();
+      throw error;
+    }
   }
 
   /** Fills it with its source without a build. */
@@ -636,7 +674,18 @@ export class Project implements BuildWork {
   }
 
   async #step(step: string, command: string, signal: AbortSignal): Promise<StepOptions> {
-    return { ...this.#stepBase(step, command, signal), log: await this.#parts.logs.open(this.project) };
+    const base = this.#stepBase(step, command, signal);
+    const log = await this.#parts.logs.open(this.project);
+    const packages = step === "install" || step === "agent" ? await this.#packages(base) : null;
+    if (packages === null) return { ...base, log };
+    return { ...base, log, given: { ...packages, ...base.given }, usesPackages: true };
+  }
+
+  /** What sends its package manager to the runner's cache. */
+  async #packages({ work, home, given }: Omit<StepOptions, "log">): Promise<Record<string, string> | null> {
+    const { packages, confinement } = this.#parts;
+    if (packages === null || !packages.isFor(confinement.status.allowed)) return null;
+    return (await hasOwnRegistry([work, home], given)) ? null : packages.environment();
   }
 
   #stepBase(step: string, command: string, signal: AbortSignal): Omit<StepOptions, "log"> {

@@ -5,7 +5,7 @@ import {
   LOG_WAIT_LIMIT_SECONDS,
   SLUG_PATTERN,
 } from "../../functions/protocol/limits.ts";
-import { MESSAGE_LIMIT, REMOTE_LIMIT } from "../../functions/protocol/project-git.ts";
+import { type GitState, MESSAGE_LIMIT, REMOTE_LIMIT } from "../../functions/protocol/project-git.ts";
 import type { RunnerAnswers } from "../../functions/protocol/runner-api.ts";
 import type { WorkspaceAnswers } from "../../functions/protocol/workspace-api.ts";
 import { count, parseBody, whilePresent } from "../deployments/api-request.ts";
@@ -13,12 +13,17 @@ import type { Route } from "../deployments/api-route.ts";
 import { BRANCH_PATTERN } from "../git/remote.ts";
 import { RunnerError } from "../runner-error.ts";
 import { newVariables } from "./env-store.ts";
-import { exportProject } from "./export-project.ts";
+import { exportProject, exportWhole } from "./export-project.ts";
 import { fileChanges } from "./file-changes.ts";
 import { MATCHES_LIMIT, searchFiles } from "./file-search.ts";
+import type { ProjectGit } from "./project-git.ts";
 import type { ProjectManager } from "./project-manager.ts";
 
-const newFile = z.strictObject({ content: z.string(), encoding: z.enum(["utf8", "base64"]) });
+const newFile = z.strictObject({
+  content: z.string(),
+  encoding: z.enum(["utf8", "base64"]),
+  replaces: z.string().nullable().optional(),
+});
 
 const newRemote = z.strictObject({
   remote: z.string().min(1).max(REMOTE_LIMIT).nullable(),
@@ -38,18 +43,27 @@ export function workspaceRoutes(
   ending: AbortSignal,
 ): { [R in WorkspaceRoute]: Route<RunnerAnswers[R]> } {
   const pathOf = (url: URL): string => url.searchParams.get("path") ?? "";
+  const gitChange = (
+    slug: string,
+    kind: "change" | "newWork",
+    act: (git: ProjectGit) => Promise<unknown>,
+  ): Promise<GitState> =>
+    projects[kind](slug, async ({ git }) => {
+      await act(git);
+      return git.state();
+    });
   return {
     "GET projects/*/env": async (_request, _url, [, slug = ""]) => ({
       status: 200,
       body: projects.get(slug).env.view,
     }),
     "PUT projects/*/env": async (request, _url, [, slug = ""]) => {
-      const { env } = projects.forChange(slug);
-      return { status: 200, body: await env.set((await parseBody(request, newVariables)).variables) };
+      const { variables } = await parseBody(request, newVariables);
+      return { status: 200, body: await projects.change(slug, ({ env }) => env.set(variables)) };
     },
     "DELETE projects/*/env/*": async (_request, _url, [, slug = "", , name = ""]) => ({
       status: 200,
-      body: await projects.forChange(slug).env.unset(decodeURIComponent(name)),
+      body: await projects.change(slug, ({ env }) => env.unset(decodeURIComponent(name))),
     }),
     "GET projects/*/files": async (_request, url, [, slug = ""]) => ({
       status: 200,
@@ -62,13 +76,15 @@ export function workspaceRoutes(
       return { status: 200, body: await projects.get(slug).files.read(pathOf(url), encoding ?? undefined) };
     },
     "PUT projects/*/file": async (request, url, [, slug = ""]) => {
-      const { files } = projects.forChange(slug);
-      const { content, encoding } = await parseBody(request, newFile, CONTROL_MESSAGE_LIMIT_BYTES);
-      return { status: 200, body: await files.write(pathOf(url), content, encoding) };
+      const { content, encoding, replaces } = await parseBody(request, newFile, CONTROL_MESSAGE_LIMIT_BYTES);
+      const written = await projects.change(slug, ({ files }) =>
+        files.write(pathOf(url), content, encoding, replaces),
+      );
+      return { status: 200, body: written };
     },
     "DELETE projects/*/file": async (_request, url, [, slug = ""]) => ({
       status: 200,
-      body: await projects.forChange(slug).files.remove(pathOf(url)),
+      body: await projects.change(slug, ({ files }) => files.remove(pathOf(url))),
     }),
     "GET projects/*/search": async (_request, url, [, slug = ""]) => ({
       status: 200,
@@ -84,12 +100,12 @@ export function workspaceRoutes(
       ending.addEventListener("abort", () => stream.destroy(), { once: true });
       return { status: 200, body: null, headers: { "content-type": "text/event-stream" }, stream };
     },
-    "GET projects/*/export": async (_request, _url, [, slug = ""]) => ({
-      status: 200,
-      body: null,
-      headers: { "content-type": "application/gzip" },
-      stream: exportProject(projects.get(slug).directory),
-    }),
+    "GET projects/*/export": async (_request, url, [, slug = ""]) => {
+      const { directory } = projects.get(slug);
+      const isWhole = url.searchParams.get("whole") === "1";
+      const stream = isWhole ? await exportWhole(directory) : exportProject(directory);
+      return { status: 200, body: null, headers: { "content-type": "application/gzip" }, stream };
+    },
     "POST projects/*/hold": async (request, _url, [, slug = ""]) => {
       const { held } = await parseBody(request, hold);
       return { status: 200, body: await projects.get(slug).hold(held) };
@@ -99,40 +115,36 @@ export function workspaceRoutes(
       body: await projects.rename(slug, (await parseBody(request, newSlug)).slug),
     }),
     "POST projects/*/fill": async (_request, _url, [, slug = ""]) => {
-      const project = projects.forNewWork(slug);
-      await project.fill(ending);
-      return { status: 200, body: project.view };
+      await projects.newWork(slug, (project) => project.fill(ending));
+      return { status: 200, body: projects.get(slug).view };
     },
     "GET projects/*/git": async (_request, _url, [, slug = ""]) => ({
       status: 200,
       body: await projects.get(slug).git.state(),
     }),
     "PUT projects/*/git": async (request, _url, [, slug = ""]) => {
-      const { git } = projects.forChange(slug);
-      await git.configure(await parseBody(request, newRemote));
-      return { status: 200, body: await git.state() };
+      const remote = await parseBody(request, newRemote);
+      return { status: 200, body: await gitChange(slug, "change", (git) => git.configure(remote)) };
     },
-    "POST projects/*/git/init": async (_request, _url, [, slug = ""]) => {
-      const { git } = projects.forNewWork(slug);
-      await git.init();
-      return { status: 200, body: await git.state() };
-    },
+    "POST projects/*/git/init": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: await gitChange(slug, "newWork", (git) => git.init()),
+    }),
     "POST projects/*/git/commit": async (request, _url, [, slug = ""]) => {
-      const { git } = projects.forNewWork(slug);
       const { message } = await parseBody(request, gitAct);
-      await git.commit(message ?? "A change");
-      return { status: 200, body: await git.state() };
+      return {
+        status: 200,
+        body: await gitChange(slug, "newWork", (git) => git.commit(message ?? "A change")),
+      };
     },
     "POST projects/*/git/push": async (request, _url, [, slug = ""]) => {
-      const { git } = projects.forNewWork(slug);
-      await git.push((await parseBody(request, gitAct)).message);
-      return { status: 200, body: await git.state() };
+      const { message } = await parseBody(request, gitAct);
+      return { status: 200, body: await gitChange(slug, "newWork", (git) => git.push(message)) };
     },
-    "POST projects/*/git/sync": async (_request, _url, [, slug = ""]) => {
-      const { git } = projects.forNewWork(slug);
-      await git.sync();
-      return { status: 200, body: await git.state() };
-    },
+    "POST projects/*/git/sync": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: await gitChange(slug, "newWork", (git) => git.sync()),
+    }),
     "GET projects/*/git/diff": async (_request, _url, [, slug = ""]) => ({
       status: 200,
       body: await projects.get(slug).git.diff(),

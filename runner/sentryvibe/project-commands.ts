@@ -84,7 +84,7 @@ export class ProjectCommands {
     const buildId = buildIdOf(slug, commandId);
     await teller.origins.begin(buildId, originOf(command));
     try {
-      await projects.forNewWork(slug).addBuild({ id: buildId, prompt, agent });
+      await projects.newWork(slug, (project) => project.addBuild({ id: buildId, prompt, agent }));
     } catch (error) {
       teller.origins.forgetBuild(buildId);
       throw error;
@@ -109,20 +109,22 @@ export class ProjectCommands {
     const { projects, teller } = this.#options;
     const slug = this.#slugOf(command);
     await projects.put(slug, { name: slug, agent: null });
-    const { devServer } = projects.forNewWork(slug);
     const origin = originOf(command);
     if (command.projectId !== null) await teller.origins.learn(command.projectId, slug);
-    const isNew = devServer.wish(serverWishOf(command.payload));
-    if (isNew && devServer.view.state !== "stopped") await devServer.stop();
-    const { state, port } = devServer.view;
-    await teller.serverStarted(slug, origin);
-    if (state === "running" && port !== null) {
-      const tunnel = origin.previewUrl === null ? {} : { tunnelUrl: origin.previewUrl };
-      answer({ type: "port-detected", port, framework: devServer.framework ?? "other", ...tunnel });
-      return;
-    }
-    // How it went is told as the server's own event.
-    await devServer.ensure().catch(() => undefined);
+    const { started } = await projects.newWork(slug, async ({ devServer }) => {
+      const isNew = devServer.wish(serverWishOf(command.payload));
+      if (isNew && devServer.view.state !== "stopped") await devServer.stop();
+      const { state, port } = devServer.view;
+      await teller.serverStarted(slug, origin);
+      if (state === "running" && port !== null) {
+        const tunnel = origin.previewUrl === null ? {} : { tunnelUrl: origin.previewUrl };
+        answer({ type: "port-detected", port, framework: devServer.framework ?? "other", ...tunnel });
+        return { started: null };
+      }
+      // How it went is told as the server's own event. In an object: a move needn't wait for it.
+      return { started: devServer.ensure().catch(() => undefined) };
+    });
+    await started;
   }
 
   async #stopServer(command: Command, answer: CommandContext["answer"]): Promise<void> {
@@ -154,7 +156,8 @@ export class ProjectCommands {
   }
 
   async #git(command: Command, answer: CommandContext["answer"]): Promise<void> {
-    answer(await onGitHub(this.#options.projects.forNewWork(this.#slugOf(command)), command));
+    const { projects } = this.#options;
+    answer(await projects.newWork(this.#slugOf(command), (project) => onGitHub(project, command)));
   }
 
   async #requireOwn(command: Command, port: number): Promise<Project> {

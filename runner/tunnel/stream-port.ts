@@ -30,6 +30,8 @@ export interface TunnelStream {
   message(type: "text" | "binary", body: Uint8Array, end: boolean): void;
   /** The other side closes the WebSocket. */
   closing(code: number, reason: string): void;
+  /** This runner is about to stop, and the hub has been told: what doesn't lead through it has to be told here. */
+  leaving?(code: number, reason: string): void;
   /** The next frame, with at most `maxBodyBytes` of body. */
   pull(maxBodyBytes: number): Frame | null;
   /** The stream is over: releases everything. No call follows. */
@@ -144,6 +146,10 @@ export class StreamPort implements FrameSource, Owing {
     if (frame.type === "close" || frame.type === "reset") this.close();
     this.#settle();
     return encoded;
+  }
+
+  leaving(code: number, reason: string): void {
+    this.#stream?.leaving?.(code, reason);
   }
 
   /** Ends the stream without a word to the peer. */

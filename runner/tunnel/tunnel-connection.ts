@@ -9,10 +9,11 @@ import {
 } from "../../functions/protocol/frames.ts";
 import { AppFlows, ReceiveCredit, SendCredit, WindowPool } from "../../functions/protocol/flow.ts";
 import { CONNECTION_WINDOW_BYTES, REQUESTS_LIMIT, SOCKETS_LIMIT } from "../../functions/protocol/limits.ts";
-import type { FrameLink, StreamPeer } from "../connection/connection.ts";
+import type { FrameLink, JoinOffer, StreamPeer } from "../connection/connection.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { MalformedRequest } from "./headers.ts";
 import { HttpStream } from "./http-stream.ts";
+import { JoinedWebSocketStream } from "./joined-web-socket-stream.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import { MessageBudget } from "./message-budget.ts";
 import { MessageFlow } from "./message-flow.ts";
@@ -47,6 +48,8 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
   readonly apps = new AppFlows();
   readonly readAhead = new MemoryBudget(READ_AHEAD_BYTES);
   readonly #options: TunnelConnectionOptions;
+  /** Null: this hub doesn't join WebSockets. */
+  readonly #join: JoinOffer | null;
   readonly #ports = new Map<number, StreamPort>();
   readonly messages: MessageFlow;
   readonly #budget = new MessageBudget(WEBSOCKET_MEMORY);
@@ -55,6 +58,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
 
   constructor(link: FrameLink, options: TunnelConnectionOptions) {
     this.#options = options;
+    this.#join = link.join ?? null;
     this.messages = new MessageFlow((done) => link.confirm(done));
     this.writer = new FrameWriter(
       (message, written) => link.send(message, written),
@@ -80,6 +84,7 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
       if (!port.webSocket) continue;
       const reason = "the runner is about to stop";
       this.writer.control(encodeFrame({ type: "close", stream: port.id, code: GOING_AWAY, reason }));
+      port.leaving(GOING_AWAY, reason);
       port.close();
     }
   }
@@ -154,9 +159,11 @@ export class TunnelConnection implements StreamPeer, StreamConnection {
     end: boolean,
   ): TunnelStream {
     const { agent, headTimeoutMs } = this.#options;
-    return head.webSocket
-      ? new WebSocketStream({ port, target, budget: this.#budget, headTimeoutMs }, head)
-      : new HttpStream({ port, target, agent, headTimeoutMs }, head, body, end);
+    if (!head.webSocket) return new HttpStream({ port, target, agent, headTimeoutMs }, head, body, end);
+    const options = { port, target, budget: this.#budget, headTimeoutMs };
+    return this.#join === null
+      ? new WebSocketStream(options, head)
+      : new JoinedWebSocketStream({ ...options, join: this.#join }, head);
   }
 
   /** Was under way when its stream ended. */

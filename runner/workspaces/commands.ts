@@ -25,6 +25,8 @@ export interface WorkspaceCommandOptions {
   version: string;
   /** Ends the processes of a project before it is deleted. */
   stopProject?: (slug: string) => Promise<void>;
+  /** Runs a change of a project's files, unless the project is being moved. */
+  change?: <T>(slug: string, work: () => Promise<T>) => Promise<T>;
   /** What else belongs into the runner's status. */
   describe?: () => Fields;
 }
@@ -33,7 +35,7 @@ export interface WorkspaceCommandOptions {
 export function createWorkspaceCommands(
   options: WorkspaceCommandOptions,
 ): ReadonlyMap<string, CommandHandler> {
-  const { workspaces, trash, disk, logs } = options;
+  const { workspaces, trash, disk, logs, change = (_slug, work) => work() } = options;
 
   const list = async (command: Command): Promise<RunnerEvent> => {
     const slug = slugOf(command);
@@ -69,9 +71,11 @@ export function createWorkspaceCommands(
     const content = requiredString(command, "content");
     const room = await disk.reserve(Buffer.byteLength(content));
     try {
-      const project = await workspaces.enterOrMake(slug);
-      const size = await writeFile(project, filePath, content, encodingOf(command));
-      disk.touch(project);
+      const size = await change(slug, async () => {
+        const project = await workspaces.enterOrMake(slug);
+        disk.touch(project);
+        return writeFile(project, filePath, content, encodingOf(command));
+      });
       return event("file-written", command, { slug, filePath, size });
     } finally {
       room.release();
@@ -83,7 +87,7 @@ export function createWorkspaceCommands(
     const filePath = optionalString(command, "filePath");
     if (filePath !== undefined) {
       const project = await workspaces.enter(slug);
-      const existed = await deleteFile(project, filePath, trash);
+      const existed = await change(slug, () => deleteFile(project, filePath, trash));
       disk.touch(project);
       return event("files-deleted", command, { slug, filePath, existed });
     }

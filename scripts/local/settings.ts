@@ -104,6 +104,8 @@ export function workerSettings(settings: LocalSettings, secrets: LocalSecrets): 
     ROUTE_TTL_MS: "500",
     ALLOW_PRIVATE_TARGETS: "1",
     TRUST_CLIENT_ADDRESS: "0",
+    // What it costs at Cloudflare, a hub that stays awake, is nothing here.
+    RUNNER_JOINED_SOCKETS: "1",
     ...(settings.upstash
       ? { UPSTASH_REDIS_REST_URL: settings.upstash.url, UPSTASH_REDIS_REST_TOKEN: settings.upstash.token }
       : {}),

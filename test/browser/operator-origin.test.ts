@@ -2,7 +2,8 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { readOverview, type Operator } from "../helpers/operator.ts";
+import { readAsOperator, type Operator } from "../helpers/operator.ts";
+import { SCRIPT, STYLE } from "../../functions/dashboard/assets.generated.ts";
 import { launchChromium } from "../helpers/sdk-browser.ts";
 import { CONTROL_TOKEN, OPERATOR_NAME, startTestStack, until, type TestStack } from "../helpers/stack.ts";
 
@@ -126,13 +127,13 @@ describe.each(places)("a hostile page on %s", (_name, place) => {
   test("reads the dashboard with no fetch", async () => {
     const answers = await run(`
       const tries = [];
-      for (const path of ["", "overview", "sign-in", "dashboard.js"])
+      for (const path of ["", "apps/evil", "api/v1/apps", "sign-in", ${JSON.stringify(SCRIPT.slice("/_signalbox/".length))}])
         for (const init of [{ credentials: "include" }, { credentials: "include", headers: { "x-signalbox-key": "x" } }])
           tries.push(fetch(dashboard + path, init).then((answer) => answer.text(), () => "refused"));
       return Promise.all(tries);`);
     expect(new Set(answers as string[])).toEqual(new Set(["refused"]));
     const opaque = await run(
-      `return fetch(dashboard + "style.css", { mode: "no-cors", credentials: "include" }).then(() => "embedded", () => "refused");`,
+      `return fetch(new URL(${JSON.stringify(STYLE)}, dashboard), { mode: "no-cors", credentials: "include" }).then(() => "embedded", () => "refused");`,
     );
     // Another port of the host is another origin, though the same site.
     expect(opaque).toBe("refused");
@@ -222,7 +223,7 @@ describe.each(places)("a hostile page on %s", (_name, place) => {
     const name = ours?.name ?? "";
     await run(`
       for (const domain of ["", "; Domain=localhost", "; Domain=${OPERATOR_NAME}"])
-        for (const path of ["/", "/_signalbox", "/_signalbox/", "/_signalbox/overview"])
+        for (const path of ["/", "/_signalbox", "/_signalbox/", "/_signalbox/api"])
           for (const name of [${JSON.stringify(name)}, "=" + ${JSON.stringify(name)}, "signalbox-sign-in"])
             document.cookie = name + "=" + "x".repeat(43) + "." + "0".repeat(64) + "; Path=" + path + domain;`);
     expect(await isSignedIn()).toBe(true);
@@ -251,8 +252,8 @@ test("the cookie reaches other ports of the operator's host, and opens nothing t
   const { cookie, key } = await copySignIn();
   const reached = seen.map(({ headers }) => headers.cookie ?? "").find((cookies) => cookies.includes(cookie));
   expect(reached).toBe(cookie);
-  expect((await readOverview(stack, { cookie })).status).toBe(401);
-  expect((await readOverview(stack, { cookie, key })).status).toBe(200);
+  expect((await readAsOperator(stack, { cookie })).status).toBe(401);
+  expect((await readAsOperator(stack, { cookie, key })).status).toBe(200);
 });
 
 test("the cookie reaches no app through the stack, nor an app's own port", async () => {
@@ -274,10 +275,10 @@ test("the cookie reaches no app through the stack, nor an app's own port", async
 test("a copy of cookie and key is worth nothing after the sign-out", async () => {
   await signIn();
   const copy = await copySignIn();
-  expect((await readOverview(stack, copy)).status).toBe(200);
+  expect((await readAsOperator(stack, copy)).status).toBe(200);
   await dashboard.getByRole("button", { name: "Sign out" }).click();
   await dashboard.getByLabel("Control token").waitFor();
-  expect((await readOverview(stack, copy)).status).toBe(401);
+  expect((await readAsOperator(stack, copy)).status).toBe(401);
   expect(await dashboard.evaluate("localStorage.length")).toBe(0);
   const [name = "", value = ""] = copy.cookie.split("=");
   await context.addCookies([{ name, value, url: stack.dashboard }]);

@@ -4,12 +4,20 @@ import {
   operatorAuthority,
   postSignIn,
   postSignOut,
-  readOverview,
+  readAsOperator,
   signInOf,
   signIn,
 } from "../helpers/operator.ts";
 import { header, headers, rawGet, rawRequest, HANDSHAKE, type RawAnswer } from "../helpers/raw-http.ts";
-import { CONTROL_TOKEN, OPERATOR_NAME, startTestStack, until, type TestStack } from "../helpers/stack.ts";
+import {
+  CONTROL_TOKEN,
+  OPERATOR_NAME,
+  startTestStack,
+  until,
+  type PublicAnswer,
+  type TestStack,
+} from "../helpers/stack.ts";
+import { SCRIPT, STYLE } from "../../functions/dashboard/assets.generated.ts";
 
 let stack: TestStack;
 let backend: Backend;
@@ -129,9 +137,9 @@ describe("the dashboard", () => {
       "/",
       "/sign-in",
       "/sign-out",
-      "/overview",
-      "/style.css",
-      "/dashboard.js",
+      "/apps/shop",
+      STYLE.slice("/_signalbox".length),
+      SCRIPT.slice("/_signalbox".length),
       "/other",
     ]) {
       const answer = await get(host, `/_signalbox${path}`);
@@ -149,15 +157,11 @@ describe("the dashboard", () => {
     expect(answer.headers["set-cookie"]).toBeUndefined();
   });
 
-  test("lets no page frame, open, embed or read it, and no cache keep it", async () => {
-    const operator = await signIn(stack);
+  test("lets no page frame, open, embed or read it, and a cache keeps its assets alone", async () => {
     const answers = [
       await get(operatorAuthority(stack), "/_signalbox/"),
-      await get(operatorAuthority(stack), "/_signalbox/dashboard.js"),
-      await get(operatorAuthority(stack), "/_signalbox/overview", {
-        cookie: operator.cookie,
-        "x-signalbox-key": operator.key,
-      }),
+      await get(operatorAuthority(stack), "/_signalbox/apps/shop"),
+      await get(operatorAuthority(stack), SCRIPT),
     ];
     for (const answer of answers) {
       expect(answer.status).toBe(200);
@@ -171,7 +175,10 @@ describe("the dashboard", () => {
       expect(header(answer, "cross-origin-opener-policy")).toBe("same-origin");
       expect(header(answer, "cross-origin-resource-policy")).toBe("same-origin");
       expect(header(answer, "cross-origin-embedder-policy")).toBe("require-corp");
-      expect(header(answer, "cache-control")).toBe("no-store");
+      const isAsset = answer === answers[2];
+      expect(header(answer, "cache-control")).toBe(
+        isAsset ? "public, max-age=31536000, immutable" : "no-store",
+      );
       expect(answer.headers.map(([name]) => name.toLowerCase()).join(" ")).not.toMatch(
         /access-control|service-worker-allowed/,
       );
@@ -179,7 +186,7 @@ describe("the dashboard", () => {
   });
 
   test("answers no preflight", async () => {
-    const request = rawGet(operatorAuthority(stack), "/_signalbox/overview", {
+    const request = rawGet(operatorAuthority(stack), "/_signalbox/apps", {
       origin: "http://shop.localhost",
       "access-control-request-method": "GET",
       "access-control-request-headers": "x-signalbox-key",
@@ -221,10 +228,10 @@ describe("the operator's host", () => {
 });
 
 describe("a sign-in", () => {
-  test("opens the overview with cookie and key together, and with neither alone", async () => {
+  test("opens the control API with cookie and key together, and with neither alone", async () => {
     const operator = await signIn(stack);
     const other = await signIn(stack);
-    expect((await readOverview(stack, operator)).text).toContain("shop.test");
+    expect((await readAsOperator(stack, operator)).text).toContain("shop.test");
     for (const part of [
       {},
       { cookie: operator.cookie },
@@ -237,7 +244,7 @@ describe("a sign-in", () => {
       { cookie: operator.cookie.replace(/-\d+=/, "-9="), key: operator.key },
       { cookie: `__Host-${operator.cookie}`, key: operator.key },
     ]) {
-      const answer = await readOverview(stack, part);
+      const answer = await readAsOperator(stack, part);
       expect(answer.status).toBe(401);
       expect(answer.text).not.toContain("shop.test");
     }
@@ -250,17 +257,17 @@ describe("a sign-in", () => {
     expect(answer.status).toBe(204);
     expect(answer.headers["clear-site-data"]).toBe('"storage"');
     expect(answer.headers["set-cookie"]).toContainEqual(expect.stringContaining("Max-Age=0"));
-    expect((await readOverview(stack, operator)).status).toBe(401);
+    expect((await readAsOperator(stack, operator)).status).toBe(401);
     expect((await postSignOut(stack, operator)).status).toBe(401);
-    expect((await readOverview(stack, other)).status).toBe(200);
+    expect((await readAsOperator(stack, other)).status).toBe(200);
   });
 
   test("ends with the control token that it came from, and not with a restart", async () => {
     const operator = await signIn(stack);
     await stack.restart();
-    expect((await readOverview(stack, operator)).status).toBe(200);
+    expect((await readAsOperator(stack, operator)).status).toBe(200);
     await stack.restart({ CONTROL_TOKEN: "another-control-token" });
-    expect((await readOverview(stack, operator)).status).toBe(401);
+    expect((await readAsOperator(stack, operator)).status).toBe(401);
     await stack.restart();
   });
 
@@ -271,12 +278,12 @@ describe("a sign-in", () => {
         ...operator,
         cookie: operator.cookie.replace(/-\d+=/, authority.endsWith("9") ? "-9=" : "="),
       };
-      expect((await readOverview(stack, operator, {}, authority)).status).toBe(401);
-      expect((await readOverview(stack, renamed, {}, authority)).status).toBe(401);
+      expect((await readAsOperator(stack, operator, {}, authority)).status).toBe(401);
+      expect((await readAsOperator(stack, renamed, {}, authority)).status).toBe(401);
     }
     const there = await signIn(stack, `${OPERATOR_NAME}:9`);
-    expect((await readOverview(stack, there, {}, `${OPERATOR_NAME}:9`)).status).toBe(200);
-    expect((await readOverview(stack, there)).status).toBe(401);
+    expect((await readAsOperator(stack, there, {}, `${OPERATOR_NAME}:9`)).status).toBe(200);
+    expect((await readAsOperator(stack, there)).status).toBe(401);
   });
 
   test("is found behind cookies that another port or an ended sign-in left", async () => {
@@ -287,26 +294,61 @@ describe("a sign-in", () => {
     const forged = operator.cookie.replace(/[0-9a-f]{64}/, "0".repeat(64));
     const tossed = Array.from({ length: 100 }, () => forged).join("; ");
     const cookie = `${tossed}; ${name}=x; ${name}=; ${ended.cookie}; a=b; ${operator.cookie}`;
-    expect((await readOverview(stack, { cookie, key: operator.key })).status).toBe(200);
+    expect((await readAsOperator(stack, { cookie, key: operator.key })).status).toBe(200);
   });
 
   test("is one of 32: the oldest goes first", async () => {
     const oldest = await signIn(stack);
     const later = await signIn(stack);
     for (let count = 0; count < 31; count++) await signIn(stack);
-    expect((await readOverview(stack, oldest)).status).toBe(401);
-    expect((await readOverview(stack, later)).status).toBe(200);
+    expect((await readAsOperator(stack, oldest)).status).toBe(401);
+    expect((await readAsOperator(stack, later)).status).toBe(200);
   });
 
-  test("is no way into the control API", async () => {
-    const operator = await signIn(stack);
-    for (const path of ["/_signalbox/api/v1/apps", "/_signalbox/metrics", "/_signalbox/status"]) {
-      const answer = await get(operatorAuthority(stack), path, {
-        cookie: operator.cookie,
-        "x-signalbox-key": operator.key,
-      });
+  test("opens nothing beside the control API", async () => {
+    const { cookie, key } = await signIn(stack);
+    for (const path of ["/_signalbox/metrics", "/_signalbox/status"]) {
+      const answer = await get(operatorAuthority(stack), path, { cookie, "x-signalbox-key": key });
       expect(answer.status).toBe(401);
     }
+  });
+
+  test("is nothing on any other host", async () => {
+    const { cookie, key } = await signIn(stack);
+    for (const host of ["shop.test", "shop.localhost", `${OPERATOR_NAME}.`, "localhost"]) {
+      const answer = await readAsOperator(stack, { cookie, key }, {}, `${host}:${stack.port}`);
+      expect(answer.status).toBe(404);
+      expect(answer.text).toContain("not_operator_host");
+    }
+  });
+
+  test("changes something from the dashboard's own origin alone, as the operator", async () => {
+    const { cookie, key } = await signIn(stack);
+    const authority = operatorAuthority(stack);
+    const put = (headers: Record<string, string>): Promise<PublicAnswer> =>
+      stack.request(authority, "/_signalbox/api/v1/apps/mine", {
+        method: "PUT",
+        headers: { cookie, "x-signalbox-key": key, "content-type": "application/json", ...headers },
+        body: "{}",
+      });
+    for (const wrong of [
+      {},
+      { origin: "null" },
+      { origin: `http://shop.localhost:${stack.port}` },
+      { origin: `http://${authority}`, "sec-fetch-site": "same-site" },
+    ]) {
+      expect((await put(wrong)).status).toBe(403);
+    }
+    expect((await stack.api("GET", "/apps/mine")).status).toBe(404);
+    expect((await put({ origin: `http://${authority}` })).status).toBe(201);
+    const audit = await stack.api("GET", "/audit?app=mine");
+    expect(audit.body).toMatchObject({ entries: [{ actor: "operator", app: "mine" }] });
+  });
+
+  test("counts for nothing beside a Bearer token", async () => {
+    const operator = await signIn(stack);
+    const authorization = "Bearer not-the-token-at-all";
+    expect((await readAsOperator(stack, operator, { authorization })).status).toBe(401);
   });
 
   test.each<[string, Record<string, string>]>([
@@ -325,9 +367,9 @@ describe("a sign-in", () => {
     const answer = await postSignIn(stack, extra);
     expect(answer.status).toBe(403);
     expect(answer.headers["set-cookie"]).toBeUndefined();
-    expect((await readOverview(stack, operator, extra)).status).toBe(403);
+    expect((await readAsOperator(stack, operator, extra)).status).toBe(403);
     expect((await postSignOut(stack, operator, extra)).status).toBe(403);
-    expect((await readOverview(stack, operator)).status).toBe(200);
+    expect((await readAsOperator(stack, operator)).status).toBe(200);
   });
 
   test("isn't begun or ended without an Origin, nor by GET", async () => {
@@ -348,7 +390,7 @@ describe("a sign-in", () => {
     const read = await get(operatorAuthority(stack), "/_signalbox/sign-out", carried);
     expect(read.status).toBe(405);
     expect(header(read, "allow")).toBe("POST");
-    expect((await readOverview(stack, operator)).status).toBe(200);
+    expect((await readAsOperator(stack, operator)).status).toBe(200);
   });
 });
 
@@ -408,7 +450,7 @@ describe("over HTTPS at a proxy of the operator's", () => {
         `^__Host-signalbox-sign-in-${stack.port}=[^;]+; Max-Age=43200; Path=/; HttpOnly; SameSite=Strict; Secure$`,
       ),
     );
-    expect((await readOverview(stack, signInOf(answer))).status).toBe(200);
+    expect((await readAsOperator(stack, signInOf(answer))).status).toBe(200);
   });
 });
 
@@ -513,9 +555,9 @@ describe("without OPERATOR_HOST", () => {
 
   test("it leaves a host that an app takes, with the sign-in", async () => {
     const operator = await signIn(open, "free.test");
-    expect((await readOverview(open, operator, {}, "free.test")).status).toBe(200);
+    expect((await readAsOperator(open, operator, {}, "free.test")).status).toBe(200);
     await open.api("PUT", "/apps/shop", { hosts: ["shop.test", "free.test"] });
-    expect((await readOverview(open, operator, {}, "free.test")).status).toBe(404);
+    expect((await readAsOperator(open, operator, {}, "free.test")).status).toBe(404);
     expect((await page("free.test")).status).toBe(404);
     expect((await page("other.test")).status).toBe(200);
     await open.api("PUT", "/apps/shop", { hosts: ["shop.test"], default: true });

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { execFileSync } from "node:child_process";
-import { access, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { projectRoot } from "../../scripts/build/worker.ts";
@@ -40,7 +40,6 @@ async function create(slug: string): Promise<void> {
   await writeFile(join(workspace, "node_modules/pkg/index.js"), "1");
   await writeFile(join(workspace, "run.sh"), "#!/bin/sh\n", { mode: 0o755 });
   await symlink("index.html", join(workspace, "link.html"));
-  await symlink("/etc/passwd", join(workspace, "outside"));
   const variables = [{ name: "TOKEN", value: SECRET, secret: true, for: "agent" }];
   expect((await stack.api("PUT", `/projects/${slug}/env`, { variables })).status).toBe(200);
   expect((await stack.api("POST", `/projects/${slug}/git/init`)).status).toBe(200);
@@ -60,6 +59,7 @@ async function has(runner: RunnerProcess, slug: string): Promise<boolean> {
 
 test("an export has the files and the repository, and neither packages nor variables", async () => {
   await create("exported");
+  await symlink("/etc/passwd", join(old.workspace, "exported/outside"));
   const file = join(operator.directory, "exported.tgz");
   const { code, stdout } = await operator.run(["projects", "export", "exported", file]);
   expect([code, stdout]).toEqual([0, expect.stringContaining(file)]);
@@ -69,8 +69,16 @@ test("an export has the files and the repository, and neither packages nor varia
   expect(execFileSync("tar", ["-xOzf", file]).includes(SECRET)).toBe(false);
 });
 
-test("a moved project is whole on its new runner, with its secrets, and gone from the old one", async () => {
+test("a moved project is whole on its new runner, or stays where something of it would be lost, with its secrets, and gone from the old one", async () => {
   await create("traveller");
+  await symlink("/etc/passwd", join(old.workspace, "traveller/outside"));
+  const refused = await stack.api("POST", "/projects/traveller/move", { runnerId: "other" });
+  expect(refused.body).toMatchObject({
+    code: "path_outside_project",
+    detail: expect.stringContaining('"outside"') as string,
+  });
+  expect([await has(old, "traveller"), await has(other, "traveller")]).toEqual([true, false]);
+  await rm(join(old.workspace, "traveller/outside"));
   const { code, stderr } = await operator.run(["projects", "move", "traveller", "--runner", "other"]);
   expect([code, stderr]).toEqual([0, expect.stringContaining("is on runner other")]);
   expect([await has(old, "traveller"), await has(other, "traveller")]).toEqual([false, true]);

@@ -42,7 +42,7 @@ async function newProject(): Promise<string> {
 
 async function put(slug: string, path: string, content: string): Promise<void> {
   const { status, body } = await stack.api("PUT", `/projects/${slug}/files/${path}`, { content });
-  expect(body).toEqual({ path, size: Buffer.byteLength(content) });
+  expect(body).toMatchObject({ path, size: Buffer.byteLength(content) });
   expect(status).toBe(200);
 }
 
@@ -287,4 +287,39 @@ test("no secret of the runner is shown by a project's agent", async () => {
   const { body } = await stack.api("POST", `/projects/${slug}/builds`, { prompt: `page ${RUNNER_SECRET}` });
   expect(JSON.stringify(await events(String(body["id"])))).not.toContain(RUNNER_SECRET);
   expect(JSON.stringify(body)).not.toContain(RUNNER_SECRET);
+});
+
+test("a write that says what it replaces leaves a file alone that is another by now", async () => {
+  const slug = await newProject();
+  const write = (content: string, replaces?: unknown) =>
+    stack.api("PUT", `/projects/${slug}/files/a.txt`, {
+      content,
+      ...(replaces !== undefined && { replaces }),
+    });
+  const { body: first } = await write("one\n", null);
+  expect(await stack.api("GET", `/projects/${slug}/files/a.txt`)).toMatchObject({
+    body: { content: "one\n", sha256: first["sha256"] },
+  });
+  expect((await write("two\n", first["sha256"])).status).toBe(200);
+  for (const replaces of [first["sha256"], null])
+    expect(await write("three\n", replaces)).toMatchObject({
+      status: 409,
+      body: { code: "changed_meanwhile" },
+    });
+  expect(await readFile(join(runner.workspace, slug, "a.txt"), "utf8")).toBe("two\n");
+});
+
+test("a runner says which agents it can start, and what mends the others", async () => {
+  const { status, body } = await stack.api("GET", "/runners/keeper/agents");
+  expect(status).toBe(200);
+  const agents = body["agents"] as { name: string; isDefault: boolean; fault: object | null }[];
+  expect(agents.filter(({ isDefault }) => isDefault)).toEqual([
+    { name: "custom", isDefault: true, fault: null },
+  ]);
+  expect(agents.find(({ name }) => name === "template")).toMatchObject({ fault: null });
+  expect(agents.find(({ name }) => name === "claude")?.fault).toEqual({
+    missing: expect.any(String),
+    remedy: expect.any(String),
+  });
+  expect((await stack.api("GET", "/runners/nobody/agents")).body).toMatchObject({ code: "runner_offline" });
 });

@@ -40,13 +40,15 @@ export function signInOf(answer: PublicAnswer): Operator {
 }
 
 /** Reads what only a sign-in shows, as the dashboard's script does. */
-export function readOverview(
+export function readAsOperator(
   stack: TestStack,
   { cookie, key }: Partial<Operator>,
   headers: Record<string, string> = {},
   authority = operatorAuthority(stack),
 ): Promise<PublicAnswer> {
-  return stack.request(authority, "/_signalbox/overview", { headers: { ...carry(cookie, key), ...headers } });
+  return stack.request(authority, "/_signalbox/api/v1/apps", {
+    headers: { ...carry(cookie, key), ...headers },
+  });
 }
 
 export function postSignOut(

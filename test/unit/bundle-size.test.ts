@@ -8,8 +8,9 @@ import { bundleScript } from "../../scripts/build/page-script.ts";
 import { buildWorker } from "../../scripts/build/worker.ts";
 
 test.each([
-  // A Worker starts in the time that it takes to load; Cloudflare's own limit is 3 MiB gzipped.
-  ["Worker", buildWorker, 320 * 1024],
+  // A Worker starts in the time that it takes to load; Cloudflare's own limit is 3 MiB gzipped. The dashboard's client is
+  // 240 KiB of it, 190 of these its editor: texts that nothing parses.
+  ["Worker", buildWorker, 560 * 1024],
   // Each command loads all of it.
   ["command line", bundleCli, 320 * 1024],
 ])("the bundle of the %s stays small", async (name, build, ceilingBytes) => {

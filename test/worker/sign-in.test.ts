@@ -24,7 +24,7 @@ function contextAt(time: { now: number }): SignInContext {
 
 function carrying(cookie: string, key: string): Request {
   const headers = { cookie: cookie.split(";", 1)[0] ?? "", "x-signalbox-key": key };
-  return new Request(`https://${AUTHORITY}/_signalbox/overview`, { headers });
+  return new Request(`https://${AUTHORITY}/_signalbox/api/v1/apps`, { headers });
 }
 
 function records(): Promise<{ id: string; body: string }[]> {

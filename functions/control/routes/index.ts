@@ -13,6 +13,7 @@ import type * as projectGit from "./project-git.ts";
 import type * as projectMove from "./project-move.ts";
 import type * as projectLogs from "./project-logs.ts";
 import type * as projects from "./projects.ts";
+import type * as runnerAgents from "./runner-agents.ts";
 import type * as runners from "./runners.ts";
 import type * as sources from "./sources.ts";
 import type * as tokens from "./tokens.ts";
@@ -39,6 +40,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof projectMove>
       | Routes<typeof projectLogs>
       | Routes<typeof projects>
+      | Routes<typeof runnerAgents>
       | Routes<typeof runners>
       | Routes<typeof sources>
       | Routes<typeof tokens>
