@@ -4,6 +4,23 @@ import { LongestFirst } from "./test/helpers/longest-first.ts";
 
 const soak = process.env["SIGNALBOX_SOAK"] === "1";
 
+/** What holds for a runner's guests, whatever they are kept in. */
+const ofRunners = [
+  "agent-requests",
+  "builds",
+  "deployment-logs",
+  "hosted-deployments",
+  "runner-deployments",
+  "runner-disk",
+  "runner-drain",
+  "runner-installs",
+  "runner-kill",
+  "runner-tunnel",
+  "runner-websocket",
+].map((name) => `test/e2e/${name}.test.ts`);
+/** Users of their own are root's to give. */
+const levels = soak ? ["sandbox", ...(process.getuid?.() === 0 ? ["user"] : [])] : [];
+
 export default defineConfig({
   test: {
     // The outer timeout only ends what hangs; tests wait for the thing itself.
@@ -49,6 +66,15 @@ export default defineConfig({
           retry: process.env["CI"] === undefined ? 0 : 1,
         },
       },
+      ...levels.map((level) => ({
+        extends: true as const,
+        test: {
+          name: `e2e in ${level}`,
+          globalSetup: "test/helpers/build-worker.ts",
+          include: ofRunners,
+          env: { SIGNALBOX_TEST_CONFINEMENT: level },
+        },
+      })),
     ],
   },
 });

@@ -1,4 +1,5 @@
 import type { AppDocument } from "./apps/app-document.ts";
+import type { ChangesBinding } from "./changes/binding.ts";
 import { configOf, type ConfigEnv } from "./config.ts";
 import { OPERATOR } from "./control/caller.ts";
 import { CONTROL_PREFIX, serveControl } from "./control/index.ts";
@@ -29,6 +30,7 @@ import { fetchBackend } from "./runners/tunnel.ts";
 import { openStore, type StoreEnv } from "./state/open.ts";
 import { StoreUnavailable } from "./state/store.ts";
 
+export { ChangeHub } from "./changes/hub.ts";
 export { PageHub } from "./pages/hub.ts";
 export { AppController } from "./rollouts/controller.ts";
 export { RunnerHub } from "./runners/hub.ts";
@@ -36,7 +38,7 @@ export { EmbeddedStore } from "./state/embedded.ts";
 
 const OWN_PREFIX = "/_signalbox";
 /** The Worker's bindings, variables and secrets, as the platform hands them over. */
-export type Env = ConfigEnv & StoreEnv & HubBinding & PageHubBinding & ControllerBinding;
+export type Env = ConfigEnv & StoreEnv & ChangesBinding & HubBinding & PageHubBinding & ControllerBinding;
 
 /** How often the cron looks for orphaned services on Railway; each look costs API calls. */
 const SERVICES_EVERY_MINUTES = 15;

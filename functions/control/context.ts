@@ -2,6 +2,7 @@ import type { Config } from "../config.ts";
 import { callObject } from "../durable-object-call.ts";
 import type { Providers } from "../providers/provider.ts";
 import type { AppController } from "../rollouts/controller.ts";
+import type { ChangesBinding } from "../changes/binding.ts";
 import type { HubBinding } from "../runners/reach-hub.ts";
 import type { StateStore } from "../state/store.ts";
 
@@ -20,7 +21,7 @@ export interface Caller {
 
 /** What the control API's handlers work with. */
 export interface ControlContext {
-  env: ControllerBinding & HubBinding;
+  env: ControllerBinding & HubBinding & ChangesBinding;
   config: Config;
   store: StateStore;
   providers: Providers;

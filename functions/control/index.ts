@@ -5,6 +5,7 @@ import { requireCaller, requireScope } from "./caller.ts";
 import type { ControlContext } from "./context.ts";
 import { readJson } from "./body.ts";
 import { deployments } from "./deployments.ts";
+import { events } from "./events.ts";
 import { deploymentSource } from "./deployment-source.ts";
 import { logs } from "./logs.ts";
 import { controlRouter } from "./openapi.ts";
@@ -48,6 +49,7 @@ const api = router
   .route("/", deploymentSource)
   .route("/", logs)
   .route("/", traffic)
+  .route("/", events)
   .route("/", janitor)
   .route("/", audit)
   .route("/", runners)

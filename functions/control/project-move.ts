@@ -2,7 +2,7 @@ import { Problem } from "../errors.ts";
 import { newBuildId } from "../projects/build-id.ts";
 import { callProject, streamOfProject } from "../projects/call-project.ts";
 import { putProject, removeLeftovers } from "../projects/creation.ts";
-import { placing } from "../projects/project-place.ts";
+import { placing, type Placing } from "../projects/project-place.ts";
 import type { ProjectRecord } from "../projects/project-record.ts";
 import { RunnerProjects } from "../projects/runner-projects.ts";
 import { setEnv } from "../projects/set-env.ts";
@@ -49,9 +49,9 @@ export const projectMove = controlRouter()
           { runnerId: to },
           { needsSource: false, at: "" },
         );
-        const moved = await placing(context.store, slug, async () => {
+        const moved = await placing(context.store, [slug], async (place) => {
           const now = await removeStray(context, await requireProject(context, slug));
-          return now.runnerId === to ? now : move(context, now, to);
+          return now.runnerId === to ? now : move(context, now, to, place);
         });
         const prompt = `Moved from runner ${record.runnerId}`;
         const build = await new RunnerProjects(context.env, to)
@@ -71,7 +71,12 @@ export const projectMove = controlRouter()
  * stray; after it, what the old runner has is one. A stray goes at once, or, if this is interrupted, before the next move or
  * deletion.
  */
-async function move(context: ControlContext, record: ProjectRecord, to: string): Promise<ProjectRecord> {
+async function move(
+  context: ControlContext,
+  record: ProjectRecord,
+  to: string,
+  place: Placing,
+): Promise<ProjectRecord> {
   const { slug, runnerId: from } = record;
   const { env, store } = context;
   await removeLeftovers({ env, store, runnerId: to, slug });
@@ -81,11 +86,14 @@ async function move(context: ControlContext, record: ProjectRecord, to: string):
   try {
     await changeRecord(context, slug, (now) => ({ ...now, stray: to }));
     await copy(context, { slug, from, to }, belongings);
+    place.require();
     moved = await changeRecord(context, slug, (now) => {
       if (now.runnerId === from && now.stray === to) return { ...now, runnerId: to, stray: from };
       throw new Problem("project_busy", `Project ${slug} was changed while it was copied. Move it again.`);
     });
   } catch (error) {
+    // Else somebody else may be moving it by now.
+    if (!place.isSure) throw error;
     await hold({ env, runnerId: from }, slug, false).catch(() => undefined); // a restart of it lets go, too
     const now = await requireProject(context, slug);
     // The last write may have been heard, and its answer lost.

@@ -1,5 +1,6 @@
 import { Problem } from "../errors.ts";
 import { callProject } from "../projects/call-project.ts";
+import type { Placing } from "../projects/project-place.ts";
 import {
   createProject,
   deleteProject,
@@ -25,6 +26,7 @@ export async function changeSlug(
   context: ControlContext,
   record: ProjectRecord,
   wanted: string,
+  place: Placing,
 ): Promise<void> {
   const { store, env } = context;
   const { slug, createdAt, runnerId } = record;
@@ -35,6 +37,7 @@ export async function changeSlug(
   const renamed = { ...record, slug: wanted, previewEpoch: record.previewEpoch + 1, version };
   if (!isBegun && !(await createProject(store, renamed))) throw taken(wanted);
   try {
+    place.require();
     const options = { body: { slug: wanted }, waitMs: RENAME_WAIT_MS };
     await callProject({ env, runnerId }, "POST", workspacePaths.slug(slug), parseProjectView, options);
   } catch (error) {

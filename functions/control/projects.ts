@@ -74,12 +74,9 @@ export const projects = controlRouter()
       ...asViewed(slug, "project.change"),
       act: async () => {
         if (wanted !== slug)
-          await placing(context.store, slug, async () => {
-            await changeSlug(
-              context,
-              await removeStray(context, await requireProject(context, slug)),
-              wanted,
-            );
+          await placing(context.store, [slug, wanted], async (place) => {
+            const record = await removeStray(context, await requireProject(context, slug));
+            await changeSlug(context, record, wanted, place);
           });
         const next = await changeRecord(context, wanted, (record) => ({
           ...record,
@@ -97,8 +94,9 @@ export const projects = controlRouter()
     const answer = await actThenRecord(context, c.var.idempotency, {
       ...asViewed(slug, "project.delete"),
       act: () =>
-        placing(context.store, slug, async () => {
+        placing(context.store, [slug], async (place) => {
           const record = await removeStray(context, await requireProject(context, slug));
+          place.require();
           await new RunnerProjects(context.env, record.runnerId).remove(slug);
           await hubOf(context.env, record.runnerId).forgetBuilds(slug);
           await deleteProject(context.store, record);

@@ -169,6 +169,15 @@ export const runnerAgentsView = z
   })
   .openapi("RunnerAgents");
 
+/** What of a runner changes without a change of its record. */
+export function watchedRunner({ status, openStreams, lastHeardAt }: HubView): object {
+  return {
+    status: status === null ? null : fields.parse(JSON.parse(status)),
+    openStreams,
+    lastHeartbeat: lastHeardAt === null ? null : iso(lastHeardAt),
+  };
+}
+
 export function viewRunner(record: RunnerRecord): z.infer<typeof runnerView> {
   return {
     id: record.id,

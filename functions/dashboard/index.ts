@@ -5,7 +5,7 @@ import { Problem } from "../errors.ts";
 import type { RequestHost } from "../request-host.ts";
 import { ASSETS } from "./assets.generated.ts";
 import { leavingServiceWorker } from "./leaving-service-worker.ts";
-import { framePage, startedPage } from "./pages.ts";
+import { framePage, startedPage, type Frame } from "./pages.ts";
 import { isPlainText, requireDashboardHost } from "./place.ts";
 import { requireSameOrigin } from "./same-origin.ts";
 import { endedCookies, endSignIn, findSignIn, startSignIn, type SignInContext } from "./sign-in.ts";
@@ -50,7 +50,7 @@ export async function serveDashboard(
   }
   if (path === "/_signalbox") return redirect(308, HOME);
   if (path === `${HOME}sign-in`) return redirect(302, HOME);
-  if (VIEW.test(path)) return withPreviews(document(await framePage(noticeFor(context)), 200), visit);
+  if (VIEW.test(path)) return withPreviews(document(await framePage(frameFor(context)), 200), visit);
   const asset = Object.hasOwn(ASSETS, path) ? ASSETS[path] : undefined;
   if (asset === undefined) throw new Problem("not_found", `Signalbox has nothing at ${path}.`);
   const response = answer(asset, 200, path.endsWith(".css") ? "text/css" : "text/javascript");
@@ -81,7 +81,7 @@ async function signIn({ request, url, context, signIns }: Visit): Promise<Respon
       refuseLogin(clientAddress(request, context.config) ?? "", "That isn't the control token.");
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      return document(await framePage(noticeFor(context), error.message), error.status);
+      return document(await framePage({ ...frameFor(context), error: error.message }), error.status);
     }
   }
   const { cookie, key } = await startSignIn(signIns, origin.startsWith("https:"));
@@ -103,10 +103,12 @@ async function signOut({ request, url, context, signIns }: Visit): Promise<Respo
   return response;
 }
 
-function noticeFor({ config }: ControlContext): string {
-  return config.operatorHost !== null
-    ? ""
-    : "OPERATOR_HOST is not set, so the dashboard is on every host that no app answers for. Set it to a host that no app ever had.";
+function frameFor({ config: { operatorHost, appDomain } }: ControlContext): Frame {
+  const notice =
+    operatorHost !== null
+      ? ""
+      : "OPERATOR_HOST is not set, so the dashboard is on every host that no app answers for. Set it to a host that no app ever had.";
+  return { notice, appDomain };
 }
 
 function isRead(request: Request): boolean {

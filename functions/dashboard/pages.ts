@@ -3,8 +3,18 @@ import { SCRIPT, STYLE } from "./assets.generated.ts";
 
 type Html = ReturnType<typeof html>;
 
+export interface Frame {
+  /** For everybody who comes here. */
+  notice: string;
+  /** `NAME.<appDomain>` is app NAME. */
+  appDomain: string | null;
+  /** Why the sign-in failed. */
+  error?: string;
+  head?: Html;
+}
+
 /** The same for everybody: the script shows the form, or the dashboard to who is signed in. */
-export async function framePage(notice: string, error = "", head: Html = html``): Promise<string> {
+export async function framePage({ notice, appDomain, error = "", head = html`` }: Frame): Promise<string> {
   const page = await html`<!doctype html>
     <html lang="en">
       <head>
@@ -31,7 +41,7 @@ export async function framePage(notice: string, error = "", head: Html = html``)
             On the local stack it is <code>controlToken</code> in <code>.signalbox/local.json</code>.
           </p>
         </main>
-        <div id="dashboard"></div>
+        <div id="dashboard" data-app-domain="${appDomain ?? ""}"></div>
         <noscript><p>The dashboard needs JavaScript: it keeps half of the secret of a sign-in.</p></noscript>
       </body>
     </html>`;
@@ -40,5 +50,6 @@ export async function framePage(notice: string, error = "", head: Html = html``)
 
 /** Hands the key of the new sign-in to the script, which goes on to the dashboard. */
 export function startedPage(key: string): Promise<string> {
-  return framePage("", "", html`<meta name="signalbox-sign-in-key" content="${key}" />`);
+  const head = html`<meta name="signalbox-sign-in-key" content="${key}" />`;
+  return framePage({ notice: "", appDomain: null, head });
 }

@@ -20,6 +20,7 @@ import { endPages, reloadPages } from "../pages/hubs.ts";
 import { tellReload } from "../apps/contract.ts";
 import { tableAgeLimitMs } from "../apps/due.ts";
 import { RolloutDriver, type DriverParts } from "./driver.ts";
+import { seeSessions, type SessionsSeen } from "./sessions-seen.ts";
 import { sessionsLeft } from "./sessions-left.ts";
 import { ProgressLog } from "./progress-log.ts";
 import { progressStream } from "./progress-stream.ts";
@@ -94,6 +95,13 @@ export class AppController extends DurableObject<ControllerEnv> {
     // Not awaited: the janitor looks at other apps while this one's backends take their time.
     if (!dryRun) this.#start(app);
     return decisions;
+  }
+
+  /** Who is still on the app's deployments: for somebody who looks, not for a decision. */
+  async sessions(app: string): Promise<SessionsSeen[]> {
+    const stored = await this.#store.readApp(app);
+    if (stored === null) return [];
+    return seeSessions(parseAppDocument(stored.body), this.#parts.sessionsLeft);
   }
 
   override async alarm(): Promise<void> {

@@ -27,6 +27,7 @@ import { joinSecret } from "./join-secret.ts";
 import type { HubView } from "./hub-view.ts";
 import { Presence } from "./presence.ts";
 import { RecentEvents } from "./recent-events.ts";
+import { tellProjectChange } from "./project-changes.ts";
 import { isConnected, isEnrolled, type RunnerProtocol, type RunnerRecord } from "./registry.ts";
 import { RunnerConnection, type ConnectionSettings } from "./runner-connection.ts";
 import { admit } from "./admission.ts";
@@ -327,6 +328,7 @@ export class RunnerHub extends DurableObject<HubEnv> {
       throw error;
     }
     if (event === null) return;
+    tellProjectChange(this.env, event);
     if (event.type === BUILD_EVENTS_MESSAGE) return this.#storeBuildEvents(connection, event);
     if (event.type === "runner-status") {
       connection.heard(Date.now(), statusText(event));

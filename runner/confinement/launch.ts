@@ -78,8 +78,15 @@ export function wrapped(
   };
 }
 
+export interface WrapperEvents {
+  /** The guest's command comes next. */
+  begun?: () => void;
+  /** Whether somebody wants to know why it never began. */
+  isOfInterest?: () => boolean;
+}
+
 /** Keeps back what wrappers say until the guest begins: it is of interest only if the guest never does. */
-export function withoutWrappers(): Transform {
+export function withoutWrappers({ begun, isOfInterest }: WrapperEvents = {}): Transform {
   let said: string | null = "";
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
@@ -89,10 +96,12 @@ export function withoutWrappers(): Transform {
       if (begin === -1 && said.length < SAID_LIMIT) return done();
       const rest = Buffer.from(said.slice(begin + 1), "latin1");
       said = null;
+      if (begin !== -1) begun?.();
       done(null, rest);
     },
     flush(done) {
-      done(null, said === null ? undefined : Buffer.from(said, "latin1"));
+      const isShown = said !== null && isOfInterest?.() !== false;
+      done(null, isShown ? Buffer.from(said ?? "", "latin1") : undefined);
     },
   });
 }

@@ -20,6 +20,11 @@ import {
   SHORT_TMPDIR,
 } from "./sandbox.ts";
 
+/** Of all proofs of a start: whoever waits for the runner gives up after a minute. */
+const PROOFS_LIMIT_MS = 45_000;
+/** Of one, so that there is time for the next weaker one. It takes a second, and ten times that on a busy machine. */
+const PROOF_LIMIT_MS = 20_000;
+
 /** What pasta joins a guest's network with. */
 const TUN = "/dev/net/tun";
 
@@ -46,6 +51,7 @@ export async function openConfinement(
   const { level, allowed, sharesNetwork } = settings;
   const faults: string[] = [];
   const proxy = allowed === null ? null : await AllowListProxy.listen(allowed);
+  const deadline = performance.now() + PROOFS_LIMIT_MS;
   const wanted = (one: ConfinementLevel): boolean => level === "auto" || level === one;
   await mkdir(place.directory, { recursive: true });
   await chmod(place.directory, 0o711);
@@ -53,7 +59,7 @@ export async function openConfinement(
     if (sharesNetwork) faults.push("own network: RUNNER_GUEST_NETWORK=shared");
     for (const network of sharesNetwork ? (["shared"] as const) : (["own", "shared"] as const)) {
       if (network === "shared" && proxy !== null) continue;
-      const found = await trySandbox(settings, place, network, proxy, faults);
+      const found = await trySandbox(settings, place, network, proxy, { faults, deadline });
       if (found !== null) return found;
     }
   }
@@ -63,11 +69,18 @@ export async function openConfinement(
       `RUNNER_GUEST_NETWORK lists hosts, which takes a sandbox with a network of its own: ${faults.join("; ")}.`,
     );
   if (wanted("user")) {
-    const found = await tryUser(settings, place, faults);
+    const found = await tryUser(settings, place, { faults, deadline });
     if (found !== null) return found;
   }
   if (level === "auto" || level === "none") return noConfinement(faults.join("; ") || null);
   throw new SettingError(`RUNNER_CONFINEMENT=${level} can't be had on this host: ${faults.join("; ")}.`);
+}
+
+interface Attempt {
+  /** Of what was tried before. */
+  faults: string[];
+  /** On the monotonic clock. */
+  deadline: number;
 }
 
 async function trySandbox(
@@ -75,7 +88,7 @@ async function trySandbox(
   place: ConfinementPlace,
   network: "own" | "shared",
   proxy: AllowListProxy | null,
-  faults: string[],
+  { faults, deadline }: Attempt,
 ): Promise<Confinement | null> {
   const [bwrap, pasta, setpriv, unshare] = ["bwrap", "pasta", "setpriv", "unshare"].map((name) =>
     findProgram(name),
@@ -140,7 +153,7 @@ async function trySandbox(
       await proxy?.close();
     },
   };
-  const fault = await prove(sandbox, place.directory);
+  const fault = await prove(sandbox, place.directory, deadline);
   if (fault === null) return sandbox;
   users?.close();
   await ways?.close();
@@ -151,7 +164,7 @@ async function trySandbox(
 async function tryUser(
   settings: ConfinementSettings,
   place: ConfinementPlace,
-  faults: string[],
+  { faults, deadline }: Attempt,
 ): Promise<Confinement | null> {
   const setpriv = findProgram("setpriv");
   if (process.getuid?.() !== 0) return refuse(faults, "user: the runner isn't root");
@@ -174,7 +187,7 @@ async function tryUser(
       },
     close: () => Promise.resolve(users.close()),
   };
-  const fault = await prove(confinement, place.directory);
+  const fault = await prove(confinement, place.directory, deadline);
   if (fault === null) return confinement;
   users.close();
   return refuse(
@@ -216,9 +229,11 @@ function withUsers(
   };
 }
 
-async function prove(confinement: Confinement, directory: string): Promise<string | null> {
+async function prove(confinement: Confinement, directory: string, deadline: number): Promise<string | null> {
+  const limitMs = Math.min(PROOF_LIMIT_MS, Math.ceil(deadline - performance.now()));
+  if (limitMs <= 0) return "no time was left to prove it";
   const user = await confinement.admit("probe/probe", null);
-  const fault = await findFault(confinement, directory, user);
+  const fault = await findFault(confinement, directory, user, limitMs);
   if (user !== null) await confinement.dismiss("probe/probe");
   return fault;
 }

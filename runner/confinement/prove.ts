@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
@@ -10,8 +10,7 @@ import type { Confinement, GuestUser } from "./confinement.ts";
 import { giveTree } from "./guest-users.ts";
 import { quoted, withoutWrappers } from "./launch.ts";
 
-/** A sandbox takes a quarter of a second, and some seconds on a machine with much else to do. */
-const LIMIT_MS = 30_000;
+/** On a busy machine an attempt under Deno hung; the next one is answered. */
 const ATTEMPT_MS = 2_000;
 /** A hundredth of a second on an idle machine; a second among ten times as many programs as it has cores. */
 const TRANSFER_BYTES = 16 * 1024 ** 2;
@@ -36,13 +35,18 @@ for space in pid net; do readlink /proc/self/ns/$space; done
 
 /**
  * Does what guests will do, and tries what they mustn't. Answers what is wrong, or null: then this host offers it.
- * A host's settings say less than that: a container may forbid what its kernel allows.
+ * A host's settings say less than that: a container may forbid what its kernel allows. What isn't proved when the time is up
+ * isn't offered, and the answer says that it was the time.
  */
 export async function findFault(
   confinement: Confinement,
   directory: string,
   user: GuestUser | null,
+  limitMs: number,
 ): Promise<string | null> {
+  const end = AbortSignal.timeout(limitMs);
+  const late = (what: string): string =>
+    `${what} within ${Math.round(limitMs / 1_000)} s, which a machine with much else to do may take; start the runner again then`;
   const place = await mkdtemp(join(directory, "probe-"));
   try {
     const work = join(place, "work");
@@ -57,18 +61,22 @@ export async function findFault(
       env: { PATH: process.env["PATH"] ?? "", GREETING: "it's here" },
     });
     const { file, args, input, ...options } = launch;
-    const child = spawn(file, args, { ...options, timeout: LIMIT_MS, killSignal: "SIGKILL" });
+    const child = spawn(file, args, { ...options, detached: true });
     child.stdin.on("error", () => undefined); // it ended before it read: its output says why
     child.stdin.end(input);
+    const giveUp = (): void => endGroup(child);
+    end.addEventListener("abort", giveUp);
     const [output, errors] = await Promise.all([
       text(child.stdout),
       text(child.stderr.pipe(withoutWrappers())),
-      child.exitCode === null ? once(child, "exit") : null,
+      child.exitCode === null && child.signalCode === null ? once(child, "exit") : null,
     ]);
+    end.removeEventListener("abort", giveUp);
+    if (end.aborted) return late("a guest wasn't done");
     if ((await readFile(secret, "utf8")) !== SECRET) return "it can write the runner's files";
     const fault = await judge(output, errors, confinement);
     if (fault !== null || confinement.status.network === "shared") return fault;
-    return await findStandstill(confinement, work, user);
+    return await findStandstill(confinement, work, user, end, late);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   } finally {
@@ -95,6 +103,8 @@ async function findStandstill(
   confinement: Confinement,
   work: string,
   user: GuestUser | null,
+  end: AbortSignal,
+  late: (what: string) => string,
 ): Promise<string | null> {
   const file = join(work, "large");
   await writeFile(file, Buffer.alloc(TRANSFER_BYTES, "signalbox"), { mode: 0o644 });
@@ -106,8 +116,7 @@ async function findStandstill(
     cwd: work,
     env: { PATH: process.env["PATH"] ?? "", HOST: "127.0.0.1", PORT: String(port), HOME: work },
   });
-  const server = spawn(launch.file, args, { ...launch, stdio: ["pipe", "ignore", "pipe"] });
-  const end = AbortSignal.timeout(LIMIT_MS);
+  const server = spawn(launch.file, args, { ...launch, detached: true, stdio: ["pipe", "ignore", "pipe"] });
   const ended = new AbortController();
   server.once("exit", () => ended.abort());
   server.stdin.on("error", () => undefined); // it ended before it read: its errors say why
@@ -117,27 +126,37 @@ async function findStandstill(
   try {
     while (
       !(await fetch(`http://127.0.0.1:${port}/`, {
-        // On a busy machine an attempt under Deno hung; the next one is answered.
         signal: AbortSignal.any([signal, AbortSignal.timeout(ATTEMPT_MS)]),
       }).then(
         async (answer) => (await answer.arrayBuffer(), answer.ok),
         () => false,
       ))
     ) {
-      if (end.aborted) return `what it serves isn't there after ${LIMIT_MS / 1_000} s`;
+      if (end.aborted) return late("what it serves wasn't there");
       if (ended.signal.aborted) return (await errors).trim().split("\n").at(-1) || "it can't serve";
       await sleep(20);
     }
-    const limit = AbortSignal.any([ended.signal, AbortSignal.timeout(TRANSFER_LIMIT_MS)]);
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(TRANSFER_LIMIT_MS)]);
     const { byteLength } = await fetch(`http://127.0.0.1:${port}/large`, { signal: limit }).then(
       (answer) => answer.arrayBuffer(),
       () => new ArrayBuffer(0),
     );
     if (byteLength === TRANSFER_BYTES) return null;
+    if (end.aborted) return late(`${TRANSFER_BYTES / 1024 ** 2} MiB weren't through`);
     return `${TRANSFER_BYTES / 1024 ** 2} MiB stood still for ${TRANSFER_LIMIT_MS / 1_000} s`;
   } finally {
-    server.kill("SIGKILL");
+    endGroup(server);
     await publication.close();
+  }
+}
+
+/** With its wrappers: what is inside of them ends with the last of these. */
+function endGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    return; // all of it is gone
   }
 }
 

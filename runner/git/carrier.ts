@@ -2,6 +2,7 @@ import { constants, createReadStream, createWriteStream } from "node:fs";
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import type { ProcessJournal } from "../processes/journal.ts";
 import { RunnerError } from "../runner-error.ts";
 import { BRANCH_PATTERN, type GitSettings, type Remote } from "./remote.ts";
 import { GitFailure, runGit } from "./run-git.ts";
@@ -18,6 +19,8 @@ export interface CarrierOptions {
   directory: string;
   settings: GitSettings;
   inherit: readonly string[];
+  journal: ProcessJournal;
+  owner: string;
 }
 
 /**
@@ -121,8 +124,8 @@ export class Carrier {
     args: readonly string[],
     { signal, remote, token = null }: { signal: AbortSignal; remote?: Remote; token?: string | null },
   ): Promise<string> {
-    const { directory: cwd, settings, inherit } = this.#options;
-    return runGit(args, { cwd, settings, inherit, signal, token, ...(remote && { remote }) });
+    const { directory: cwd, ...options } = this.#options;
+    return runGit(args, { ...options, cwd, signal, token, ...(remote && { remote }) });
   }
 }
 

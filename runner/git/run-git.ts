@@ -1,7 +1,9 @@
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import type { Readable, Writable } from "node:stream";
 import { RunnerError } from "../runner-error.ts";
-import { cleanEnvironment } from "../processes/environment.ts";
+import { cleanEnvironment, MARKER_VARIABLE } from "../processes/environment.ts";
+import type { ProcessJournal } from "../processes/journal.ts";
 import type { GitSettings, Remote } from "./remote.ts";
 
 /** A large repository over a slow line. */
@@ -28,6 +30,9 @@ export interface GitRun {
   /** `TOKEN` or `USER:TOKEN`, for the remote. */
   token?: string | null;
   inherit: readonly string[];
+  journal: ProcessJournal;
+  /** Who it is for, in the journal. */
+  owner: string;
   signal: AbortSignal;
 }
 
@@ -36,12 +41,25 @@ export interface GitRun {
  * it printed. Throws {@link GitFailure}, or the abort.
  */
 export async function runGit(args: readonly string[], run: GitRun): Promise<string> {
+  const { signal, journal, owner } = run;
+  signal.throwIfAborted();
+  const marker = randomUUID();
+  // A runner that is killed leaves it running; the next one finds it by its marker.
+  await journal.record({ marker, owner, leader: null });
+  try {
+    return await runMarked(args, run, marker);
+  } finally {
+    await journal.forget(marker);
+  }
+}
+
+async function runMarked(args: readonly string[], run: GitRun, marker: string): Promise<string> {
   const { cwd, signal, remote, token = null } = run;
   signal.throwIfAborted();
   const limits = AbortSignal.any([signal, AbortSignal.timeout(TIME_LIMIT_MS)]);
   const child = spawn("git", [...args], {
     cwd,
-    env: environment(run),
+    env: { ...environment(run), [MARKER_VARIABLE]: marker },
     stdio: ["ignore", "pipe", "pipe", "pipe"],
     // It has helpers, which end with it.
     detached: true,

@@ -17,6 +17,9 @@ const LEFTOVER_GRACE_MS = 2_000;
 /** The pipes of an ended process hold 128 KiB at most, which take milliseconds to store. */
 const OUTPUT_LIMIT_MS = 5_000;
 
+/** Of a command that was stopped before its wrappers had come to it: as if it had been told itself. */
+const CUT_SHORT: Exit = { code: null, signal: "SIGTERM" };
+
 export interface Exit {
   code: number | null;
   signal: string | null;
@@ -122,10 +125,19 @@ export class HostedProcess {
     if (pid === undefined) throw new Error("The system gave the process no id.");
 
     const isWrapped = launched.input !== undefined;
-    const exited = exitOf(child, isWrapped);
+    let hasBegun = !isWrapped;
+    let isCutShort = false;
+    const exited = exitOf(child, isWrapped).then((exit) => (isCutShort ? CUT_SHORT : exit));
     const stored = Promise.allSettled([
       options.output("stdout", child.stdout),
-      options.output("stderr", isWrapped ? child.stderr.pipe(withoutWrappers()) : child.stderr),
+      options.output(
+        "stderr",
+        isWrapped
+          ? child.stderr.pipe(
+              withoutWrappers({ begun: () => void (hasBegun = true), isOfInterest: () => !isCutShort }),
+            )
+          : child.stderr,
+      ),
     ]);
     // Gone already: its group may still live.
     const leader = { pid, startTime: (await startTimeOf(pid)) ?? "gone" };
@@ -134,7 +146,14 @@ export class HostedProcess {
     recorded.catch(() => undefined);
     let ending: Promise<void> | null = null;
     const end = (graceMs: number): Promise<void> => (ending ??= endProcesses(quarry, graceMs));
-    const stop = (graceMs?: number): Promise<void> => end(graceMs ?? options.graceMs ?? STOP_GRACE_MS);
+    const stop = async (graceMs = options.graceMs ?? STOP_GRACE_MS): Promise<void> => {
+      // What it has said may be there to be read.
+      if (!hasBegun) await new Promise((resolve) => setTimeout(resolve, 1));
+      if (ending !== null || hasBegun) return end(graceMs);
+      // Wrappers take no notice of a signal, or make an exit of their own of it; nothing else is there to be asked.
+      isCutShort = true;
+      return end(0);
+    };
     const onAbort = (): void => void stop().catch(() => undefined); // `finished` rejects with the same reason
     const finished = (async () => {
       const exit = await exited;

@@ -10,6 +10,7 @@ import {
 import { bundleIn, Carrier } from "../git/carrier.ts";
 import { BRANCH_PATTERN, type GitSettings, parseRemote, type Remote } from "../git/remote.ts";
 import type { Exit } from "../processes/hosted-process.ts";
+import type { ProcessJournal } from "../processes/journal.ts";
 import { asRunnerError, isSystemError, RunnerError } from "../runner-error.ts";
 import { complain } from "../terminal/complain.ts";
 import { isCache } from "../workspaces/caches.ts";
@@ -57,6 +58,9 @@ export interface ProjectGitOptions {
   temporary: string;
   settings: GitSettings;
   inherit: readonly string[];
+  journal: ProcessJournal;
+  /** Who its processes are for, in the journal. */
+  owner: string;
   env: EnvStore;
   /** A remote may say the login that it was given. */
   mask: Mask;
@@ -79,8 +83,8 @@ export class ProjectGit {
     this.#options = options;
     this.#file = file;
     this.#stored = known;
-    const { settings, inherit } = options;
-    this.#carrier = new Carrier({ directory: join(options.own, "git"), settings, inherit });
+    const { settings, inherit, journal, owner } = options;
+    this.#carrier = new Carrier({ directory: join(options.own, "git"), settings, inherit, journal, owner });
   }
 
   static async open(options: ProjectGitOptions): Promise<ProjectGit> {

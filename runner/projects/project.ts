@@ -166,6 +166,8 @@ export class Project implements BuildWork {
       temporary: join(own, "tmp"),
       settings: parts.git,
       inherit: parts.inheritEnvironment,
+      journal: parts.journal,
+      owner: project.#owner,
       env,
       mask,
       guest: (command, given, limits) => project.#runGuest(command, given, limits),
@@ -642,7 +644,7 @@ export class Project implements BuildWork {
   async #whileIdle(work: () => Promise<void>): Promise<boolean> {
     const turn = this.#turn.then(async () => {
       if (this.#isClosed || this.inUse !== null) return false;
-      const tidying = work();
+      const tidying = this.#hold.change(work);
       this.#tidying = tidying.catch(() => undefined); // the caller is told
       await tidying;
       return true;

@@ -96,8 +96,7 @@ export function workspaceRoutes(
       }),
     }),
     "GET projects/*/changes": async (_request, _url, [, slug = ""]) => {
-      const stream = fileChanges(projects.get(slug).directory);
-      ending.addEventListener("abort", () => stream.destroy(), { once: true });
+      const stream = fileChanges(projects.get(slug).directory, ending);
       return { status: 200, body: null, headers: { "content-type": "text/event-stream" }, stream };
     },
     "GET projects/*/export": async (_request, url, [, slug = ""]) => {

@@ -61,8 +61,12 @@ const PLAIN: Palette = { name: "plain", paper: "#ffffff", ink: "#1c1d21", accent
 const TITLE_LIMIT = 60;
 
 export function wishOf(prompt: string): Wish {
+  const named = /^Starter: ([a-z-]+)$/m.exec(prompt)?.[1];
   return {
-    starter: STARTERS.find(([, words]) => words.test(prompt))?.[0] ?? "vite-react",
+    starter:
+      starterNames.find((name) => name === named) ??
+      STARTERS.find(([, words]) => words.test(prompt))?.[0] ??
+      "vite-react",
     title: titleOf(prompt),
     sections: sectionsOf(prompt),
     palette: PALETTES.find(([words]) => words.test(prompt))?.[1] ?? PLAIN,

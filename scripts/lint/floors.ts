@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 export const FLOORS: readonly (readonly string[])[] = [
   ["protocol", "own-cookies.ts"],
   ["errors.ts", "answer-body.ts", "request-host.ts", "operator-host.ts", "operator-cookie.ts"],
-  ["durable-object-call.ts"],
+  ["durable-object-call.ts", "changes"],
   ["auth.ts"],
   ["apps"],
   ["state"],

@@ -178,7 +178,7 @@ function capnp(
   const settings = Object.keys(options.settings).map(
     (name) => `(name = ${text(name)}, text = embed ${text(settingFile(name))})`,
   );
-  const objects = ["AppController", "EmbeddedStore", "RunnerHub", "PageHub"];
+  const objects = ["AppController", "EmbeddedStore", "RunnerHub", "PageHub", "ChangeHub"];
   const bindings = objects.map((name) => {
     const binding = name.replace(/(?!^)[A-Z]/g, "_$&").toUpperCase();
     return `(name = ${text(binding)}, durableObjectNamespace = ${text(name)})`;

@@ -12,12 +12,15 @@ export interface ExecutableResults {
   /** Median from the start of the process to the first answer of `/health`. */
   startToHealthMs: number;
   idleResidentMiB: number;
+  /** Without the pages of the executable, which every process of it shares. */
+  idleAllocatedMiB: number;
 }
 
 /** The runner as one executable, on its own: nobody answers where it dials. */
 export async function benchExecutable(file: string, directory: string): Promise<ExecutableResults> {
   const starts: number[] = [];
   const resident: number[] = [];
+  const allocated: number[] = [];
   for (let turn = 0; turn <= STARTS; turn++) {
     const port = await freePort();
     const startedAt = performance.now();
@@ -34,6 +37,7 @@ export async function benchExecutable(file: string, directory: string): Promise<
       if (turn === STARTS) {
         await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
         resident.push(runner.residentMiB());
+        allocated.push(runner.allocatedMiB());
       }
     } finally {
       await runner.remove();
@@ -43,13 +47,19 @@ export async function benchExecutable(file: string, directory: string): Promise<
     bytes: (await stat(file)).size,
     startToHealthMs: Math.round(median(starts)),
     idleResidentMiB: Math.round(median(resident)),
+    idleAllocatedMiB: Math.round(median(allocated)),
   };
 }
 
-export function printExecutable({ bytes, startToHealthMs, idleResidentMiB }: ExecutableResults): void {
+export function printExecutable({
+  bytes,
+  startToHealthMs,
+  idleResidentMiB,
+  idleAllocatedMiB,
+}: ExecutableResults): void {
   console.log(
     `\nThe runner's executable: ${(bytes / 1024 ** 2).toFixed(0)} MiB, ${startToHealthMs} ms from its start to /health, ` +
-      `${idleResidentMiB} MiB resident when idle`,
+      `${idleResidentMiB} MiB resident when idle, ${idleAllocatedMiB} MiB of them allocated`,
   );
 }
 

@@ -174,8 +174,12 @@ describe("the dashboard", () => {
       expect(header(answer, "x-frame-options")).toBe("DENY");
       expect(header(answer, "cross-origin-opener-policy")).toBe("same-origin");
       expect(header(answer, "cross-origin-resource-policy")).toBe("same-origin");
-      expect(header(answer, "cross-origin-embedder-policy")).toBe("require-corp");
       const isAsset = answer === answers[2];
+      // A view shows previews in a frame, which don't say that they may be embedded; it embeds nothing else.
+      expect(header(answer, "cross-origin-embedder-policy")).toBe(isAsset ? "require-corp" : undefined);
+      expect(policy.split("; ").filter((part) => part.startsWith("frame-src"))).toEqual(
+        isAsset ? [] : [`frame-src http://*.preview.localhost:${stack.port}`],
+      );
       expect(header(answer, "cache-control")).toBe(
         isAsset ? "public, max-age=31536000, immutable" : "no-store",
       );

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { wrapped } from "../../runner/confinement/launch.ts";
 import { cleanEnvironment } from "../../runner/processes/environment.ts";
 import { HostedProcess, type StartOptions } from "../../runner/processes/hosted-process.ts";
 import { ProcessJournal } from "../../runner/processes/journal.ts";
@@ -138,6 +139,22 @@ test.each(stubborn)("stop means stopped for a process that %s", async (_name, co
   const pids = await writtenPids(count);
   for (const pid of pids) expect(isAlive(pid)).toBe(true);
   await hosted.stop();
+  await expectAllGone(pids);
+});
+
+test("a command that is stopped before its wrappers have come to it is over at once, as if it had been told", async () => {
+  // As one that is process 1 of a namespace, until it becomes the next.
+  const wrappers = ["/bin/sh", "-c", `trap "" TERM; echo $$ > a; sleep 100; exec "$@"`, "sh"];
+  const hosted = await start("echo begun", {
+    graceMs: 60_000,
+    confine: (command) => ({
+      ...wrapped(wrappers, command, { umask: "022", isFirst: true }),
+      cwd: join(root, "work"),
+    }),
+  });
+  const pids = await writtenPids(1);
+  expect(await hosted.stop()).toEqual({ code: null, signal: "SIGTERM" });
+  expect(output).not.toContain("begun");
   await expectAllGone(pids);
 });
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
@@ -7,6 +7,7 @@ import { bundleRunner } from "../../scripts/build/runner.ts";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { runnerFile } from "./build-worker.ts";
 import { allocatedMiB, endNow, processesWith, Program, residentMiB } from "./program.ts";
+import { TEST_LEVEL } from "./test-level.ts";
 import { runtimePath } from "./runtimes.ts";
 import { RUNNER_SECRET, until, type TestStack } from "./stack.ts";
 
@@ -50,6 +51,8 @@ export async function startRunner(
   options: RunnerOptions = {},
 ): Promise<RunnerProcess> {
   const home = await mkdtemp(join(options.parent ?? tmpdir(), "signalbox-runner-"));
+  // Guests with users of their own have to get to their directories.
+  await chmod(home, 0o711);
   const runner = new RunnerProcess(broker, options, home);
   try {
     await runner.start();
@@ -99,8 +102,7 @@ export class RunnerProcess {
         HEALTH_PORT: "0",
         // The apps for tests are programs of this project.
         // What keeps guests has tests of its own; what they share with a test (files, /tmp) is simpler without.
-        // SIGNALBOX_TEST_CONFINEMENT=sandbox runs a file at that level.
-        RUNNER_CONFINEMENT: process.env["SIGNALBOX_TEST_CONFINEMENT"] ?? "none",
+        RUNNER_CONFINEMENT: TEST_LEVEL ?? "none",
         RUNNER_GUEST_PATHS: projectRoot,
         TEST_SERVICES: JSON.stringify(services),
         ...this.#options.env,

@@ -72,6 +72,23 @@ const acts = {
     });
     say(`I was told ${JSON.stringify(outcome.outcome)}.`);
   },
+  /** Says a text in every place that an agent can put one. */
+  async hostile(text) {
+    const content = [
+      { type: "diff", path: `${cwd}/${text}`, oldText: text, newText: text },
+      { type: "content", content: { type: "text", text } },
+    ];
+    update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text } });
+    update({ sessionUpdate: "plan", entries: [{ content: text, priority: text, status: text }] });
+    update({ sessionUpdate: "tool_call", toolCallId: text, title: text, kind: text, status: text, content });
+    update({ sessionUpdate: "usage_update", used: 1, size: 2, cost: { amount: 1, currency: text } });
+    say(text);
+    await ask("session/request_permission", {
+      sessionId: "s1",
+      toolCall: { toolCallId: "t4", title: text, kind: "fetch" },
+      options: [{ optionId: "yes", name: `Let ${text}`, kind: "allow_once" }],
+    });
+  },
   async crash() {
     say("Going down.");
     setTimeout(() => process.exit(7), 50);

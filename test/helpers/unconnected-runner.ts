@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { HostedDeployment } from "../../functions/protocol/runner-api.ts";
 import type { WorkspaceOptions } from "../../runner/workspace.ts";
 import { archive, type Tree } from "./archive.ts";
+import { TEST_LEVEL } from "./test-level.ts";
 import { unconnectedRunnerFile } from "./build-worker.ts";
 import { Program } from "./program.ts";
 
@@ -37,7 +38,8 @@ export class UnconnectedRunner {
     before: string[] = [],
   ): Promise<UnconnectedRunner> {
     // A network of its own for each command costs a test more than all else that it does.
-    const confined = { confinement: { sharesNetwork: true }, ...options };
+    const level = TEST_LEVEL === undefined ? {} : { level: TEST_LEVEL };
+    const confined = { confinement: { sharesNetwork: true, ...level }, ...options };
     const command = [...before, process.execPath, unconnectedRunnerFile, JSON.stringify(confined)] as const;
     const program = new Program([command[0] ?? "", ...command.slice(1)], {
       env: { ...ownEnvironment(), ...env },

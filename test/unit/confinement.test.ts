@@ -1,14 +1,17 @@
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request } from "node:http";
-import { mkdtemp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { expect, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { AllowListProxy, isAllowed } from "../../runner/confinement/allow-list-proxy.ts";
 import { exitInside, withoutWrappers, wrapped } from "../../runner/confinement/launch.ts";
+import { type Confinement, noConfinement } from "../../runner/confinement/confinement.ts";
 import { neededPaths } from "../../runner/confinement/programs.ts";
+import { findFault } from "../../runner/confinement/prove.ts";
 import { outermost } from "../../runner/confinement/sandbox.ts";
 
 test.each<[host: string, port: number, allowed: boolean]>([
@@ -137,4 +140,28 @@ test("a guest sees what the programs on the runner's PATH are made of, and nothi
       ".volta",
     ].map(at),
   );
+});
+
+test("a proof that isn't over in time says so, and nothing of it stays", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "signalbox-proof-"));
+  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  const mark = `300.${process.pid}`;
+  const hangs: Confinement = {
+    ...noConfinement(),
+    // Not by `exec`: what a wrapper has started is to end, too.
+    confine: () => () => ({
+      file: "/bin/sh",
+      args: ["-c", `sleep ${mark}; :`],
+      cwd: "/",
+      env: {},
+      input: "",
+    }),
+  };
+  const startedAt = performance.now();
+  expect(await findFault(hangs, directory, null, 300)).toMatch(
+    /^a guest wasn't done within .* start the runner again/,
+  );
+  expect(performance.now() - startedAt).toBeLessThan(10_000);
+  expect(spawnSync("pgrep", ["-f", `^sleep ${mark}`]).status).toBe(1);
+  expect(await readdir(directory)).toEqual([]);
 });

@@ -10,6 +10,8 @@ test.each([
   ["a TanStack dashboard", "tanstack-start", "A TanStack dashboard", "plain"],
   ['a REST API named "Parcels"', "hono-api", "Parcels", "plain"],
   ["plain HTML, for my wedding", "static", "Wedding", "rose"],
+  ["a Next.js page for a farm\nStarter: astro", "astro", "Farm", "garden"],
+  ["a page for a farm\nStarter: cobol", "vite-react", "Farm", "garden"],
 ])("%s", (prompt, starter, title, palette) => {
   const wish = wishOf(prompt);
   expect([wish.starter, wish.title, wish.palette.name]).toEqual([starter, title, palette]);

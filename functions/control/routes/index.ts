@@ -4,6 +4,7 @@ import type * as audit from "./audit.ts";
 import type * as builds from "./builds.ts";
 import type * as deploymentSource from "./deployment-source.ts";
 import type * as deployments from "./deployments.ts";
+import type * as events from "./events.ts";
 import type * as janitor from "./janitor.ts";
 import type * as logs from "./logs.ts";
 import type * as placements from "./placements.ts";
@@ -31,6 +32,7 @@ export type ControlApi = ReturnType<
       | Routes<typeof builds>
       | Routes<typeof deploymentSource>
       | Routes<typeof deployments>
+      | Routes<typeof events>
       | Routes<typeof janitor>
       | Routes<typeof logs>
       | Routes<typeof placements>

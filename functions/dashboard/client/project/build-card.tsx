@@ -124,7 +124,7 @@ function Outcome({
   return (
     <div class="outcome">
       <p role="status">
-        <Dot tone={buildTones[now]} label="" /> {sentences[now]}
+        <span class={`dot ${buildTones[now]}`} aria-hidden="true"></span> {sentences[now]}
         {why !== null && now !== "waiting" && ` ${visible(why)}`}
       </p>
       {usage !== null && (

@@ -91,14 +91,12 @@ function Text({ slug, file, line, load }: TextProps): JSX.Element {
   const { path } = file;
   const host = useRef<HTMLDivElement>(null);
   const editor = useRef<Editor | null>(null);
+  const [kept] = useState(() => keptEdit(slug, path));
+  const text = useRef(kept?.text ?? file.content);
   /** What the text in the editor began as. */
-  const base = useRef<{ content: string; sha256: string | undefined }>({
-    content: file.content,
-    sha256: file.sha256,
-  });
-  const text = useRef(file.content);
-  const [isChanged, setIsChanged] = useState(false);
-  const [isConflict, setIsConflict] = useState(false);
+  const base = useRef({ content: file.content, sha256: kept === null ? file.sha256 : kept.sha256 });
+  const [isChanged, setIsChanged] = useState(kept !== null && kept.text !== file.content);
+  const [isConflict, setIsConflict] = useState(isChanged && kept?.sha256 !== file.sha256);
   const [error, setError] = useState<unknown>(null);
   const begin = ({ content, sha256 }: ProjectFile): void => {
     base.current = { content, sha256 };
@@ -136,13 +134,6 @@ function Text({ slug, file, line, load }: TextProps): JSX.Element {
   };
   useEffect(() => {
     let isLeft = false;
-    const kept = keptEdit(slug, path);
-    if (kept !== null && kept.text !== file.content) {
-      base.current = { content: file.content, sha256: kept.sha256 };
-      text.current = kept.text;
-      setIsChanged(true);
-      setIsConflict(kept.sha256 !== file.sha256);
-    }
     const open = async (): Promise<void> => {
       const { openEditor } = await import("./editor.ts");
       if (isLeft || host.current === null) return;
@@ -166,7 +157,7 @@ function Text({ slug, file, line, load }: TextProps): JSX.Element {
   useEffect(() => {
     if (file.sha256 === base.current?.sha256 && file.content === base.current?.content) return;
     if (file.content === text.current) return begin(file);
-    if (isChanged) return setIsConflict(true);
+    if (text.current !== base.current?.content) return setIsConflict(true);
     begin(file);
     editor.current?.set(file.content);
   }, [file]);

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "hono/jsx/dom";
 import type { JSX } from "hono/jsx/dom/jsx-runtime";
+import { isOver } from "../../../protocol/builds.ts";
 import { call } from "../api.ts";
 import { Button } from "../parts/button.tsx";
 import { Empty } from "../parts/empty.tsx";
@@ -31,6 +32,8 @@ export function Preview({
   const [error, setError] = useState<unknown>(null);
   const frame = useRef<HTMLIFrameElement>(null);
   const server = project.runner?.devServer;
+  // Each starts the server again, and not every page notices by itself.
+  const ended = project.runner?.builds.filter(({ state }) => isOver(state)).length;
   const refresh = async (): Promise<void> => {
     setError(null);
     const { url } = await call<PreviewLink>("POST", projectPath(slug, "preview"), { seconds: VISIT_SECONDS });
@@ -40,7 +43,7 @@ export function Preview({
   };
   useEffect(() => {
     if (previewUrl !== null) refresh().catch(setError);
-  }, [slug, previewUrl, project.public, server?.state === "running", server?.port]);
+  }, [slug, previewUrl, project.public, server?.state === "running", server?.port, ended]);
   if (previewUrl === null) {
     return (
       <Empty

@@ -64,7 +64,12 @@ export function ProjectPage({
   }
   return (
     <div class="project">
-      <Head project={known} isAway={project.value?.runner === null} detail={project.value?.detail} />
+      <Head
+        project={known}
+        isAway={project.value?.runner === null}
+        detail={project.value?.detail}
+        onPresence={project.reload}
+      />
       <Loading of={project} />
       <Tabs
         label="Parts of the project"
@@ -123,15 +128,24 @@ function Head({
   project: { name, slug, runnerId, runner },
   isAway,
   detail,
+  onPresence,
 }: {
   project: ProjectDetails;
   isAway: boolean;
   detail: string | undefined;
+  onPresence: () => void;
 }): JSX.Element {
   const host = useLive(`runner:${runnerId}`, (signal) =>
     call<RunnerSummary>("GET", `/runners/${encodeURIComponent(runnerId)}`, undefined, { signal }),
   );
   const level = host.value?.confinement?.level;
+  // Its presence isn't the project's: what it says of the project has to be asked anew.
+  const presence = useRef<boolean | undefined>(undefined);
+  useEffect(() => {
+    const now = host.value?.connected;
+    if (presence.current !== undefined && now !== undefined && presence.current !== now) onPresence();
+    presence.current = now ?? presence.current ?? undefined;
+  }, [host.value?.connected]);
   return (
     <>
       <div class="row apart">

@@ -83,7 +83,7 @@ function List(): JSX.Element {
           </p>
         </Empty>
       )}
-      <ul class="cards">
+      <ul class="project-list">
         {all.map((project) => (
           <Row key={project.slug} project={project} />
         ))}
