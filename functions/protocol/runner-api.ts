@@ -41,6 +41,8 @@ export const runnerPaths = {
     `/deployments/${key}/restart?request=${encodeURIComponent(request)}`,
   /** PUT {@link NewProject}, GET → {@link ProjectView}; DELETE → {@link Removed}. */
   project: (slug: string) => `/projects/${slug}`,
+  /** POST deletes it but for its files → {@link Released}. */
+  releasedProject: (slug: string) => `/projects/${slug}/release`,
   /** The same PUT and DELETE, for the project of one creation alone: of another one, PUT is `project_exists` and DELETE does nothing. */
   createdProject: (slug: string, creation: string) =>
     `/projects/${slug}?creation=${encodeURIComponent(creation)}`,
@@ -142,6 +144,11 @@ export interface Removed {
   removed: true;
 }
 
+/** Where a project's files are now; null: it had none. */
+export interface Released {
+  kept: string | null;
+}
+
 export const hostedLogStreams = ["stdout", "stderr", "system"] as const;
 export type HostedLogStream = (typeof hostedLogStreams)[number];
 
@@ -219,6 +226,7 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "PUT projects/*": ProjectView;
   "GET projects/*": ProjectView;
   "DELETE projects/*": Removed;
+  "POST projects/*/release": Released;
   "POST projects/*/builds": BuildView;
   "GET projects/*/builds/*": BuildView;
   "GET projects/*/builds/*/diff": BuildDiff;

@@ -60,6 +60,10 @@ export function projectRoutes(
       await projects.remove(slug, creationOf(url));
       return { status: 200, body: { removed: true } };
     },
+    "POST projects/*/release": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: { kept: await projects.release(slug) },
+    }),
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
       const asked = await body(request, newBuild);
       const added = await projects.newWork(slug, async (project) =>

@@ -161,6 +161,15 @@ export class ProjectManager {
     });
   }
 
+  /** Deletes it and sets its files aside. Answers where they are. Errors: `project_not_found`. */
+  release(slug: string): Promise<string | null> {
+    return this.#inTurn(slug, async () => {
+      const kept = await this.get(slug).remove(true);
+      this.#projects.delete(slug);
+      return kept;
+    });
+  }
+
   /** Where the tunnel finds a project's dev server, or another port of it. A request is a visit, a socket isn't. */
   lookup(
     service: string,

@@ -330,8 +330,8 @@ export class Project implements BuildWork {
     return this.#manifest;
   }
 
-  /** Ends and deletes everything of it. */
-  async remove(): Promise<void> {
+  /** Ends and deletes everything of it but its files, where they are to be kept. Answers where they are then. */
+  async remove(keepsFiles = false): Promise<string | null> {
     this.#isClosed = true;
     const { trash, logs, workspaces, outbox } = this.#parts;
     // What comes late would write into what is being deleted.
@@ -344,10 +344,14 @@ export class Project implements BuildWork {
     for (const id of this.#builds.keys()) outbox.remove(id);
     await logs.closeOne(this.project);
     await trash.discard(logs.directory(this.project));
-    await workspaces.remove(this.project);
+    const kept = keepsFiles ? await workspaces.setAside(this.project) : null;
+    if (kept === null) await workspaces.remove(this.project);
+    // Its user's number will be another guest's.
+    else await this.#parts.confinement.give(kept, runnersOwn(), "guest");
     await this.#parts.confinement.dismiss(this.#owner);
     // The manifest goes last: until then a restarted runner knows that there is something to delete.
     await trash.discard(this.#own);
+    return kept;
   }
 
   // What a build does besides asking its agent.
@@ -717,6 +721,10 @@ export class Project implements BuildWork {
       port: null,
     };
   }
+}
+
+function runnersOwn(): { uid: number; gid: number } {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 }
 
 function givenTo({ env }: AgentCommand, passage: Passage | null): Record<string, string> {
