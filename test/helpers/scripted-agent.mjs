@@ -186,6 +186,21 @@ const acts = {
       if (number % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     }
   },
+  /** "COUNT PAUSE_MS": tool calls, each with the time at which it was sent. */
+  async stamped(asked) {
+    const [count, pause] = asked.split(" ").map(Number);
+    for (let index = 0; index < count; index++) {
+      const title = `stamp:${performance.timeOrigin + performance.now()}`;
+      update({
+        sessionUpdate: "tool_call",
+        toolCallId: `t${index}`,
+        title,
+        kind: "other",
+        status: "pending",
+      });
+      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  },
   async page(text) {
     await writeFile(`${cwd}/index.html`, `<!doctype html><title>page</title><p>${text}</p>`);
   },
