@@ -79,8 +79,8 @@ export interface Command {
   /** RFC 3339. */
   timestamp: string;
   payload: Fields;
-  /** SentryVibe's trace, which the answers carry on. */
-  _sentry?: SentryTrace;
+  /** SentryVibe's `_sentry`, which the answers carry on. */
+  trace?: SentryTrace;
 }
 
 export interface SentryTrace {
@@ -126,13 +126,13 @@ export function parseCommand(text: string): Command {
 const TRACE_LIMIT = 8_192;
 
 /** Anything else in its place is nothing, and no reason to refuse a command. */
-function traceOf(value: unknown): { _sentry?: SentryTrace } {
+function traceOf(value: unknown): { trace?: SentryTrace } {
   if (!isObject(value)) return {};
   const { trace, baggage } = value;
   const known = Object.entries({ trace, baggage }).filter(
     ([, part]) => typeof part === "string" && part.length <= TRACE_LIMIT,
   );
-  return known.length === 0 ? {} : { _sentry: Object.fromEntries(known) };
+  return known.length === 0 ? {} : { trace: Object.fromEntries(known) };
 }
 
 /**

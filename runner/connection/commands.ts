@@ -92,7 +92,7 @@ export class Commands {
   async dispatch(command: Command): Promise<void> {
     const answer = (event: AnswerEvent): void => {
       const project = command.projectId === null ? {} : { projectId: command.projectId };
-      const trace = command._sentry === undefined ? {} : { _sentry: command._sentry };
+      const trace = command.trace === undefined ? {} : { _sentry: command.trace };
       this.#send({ ...project, ...trace, ...event, commandId: command.id });
     };
     try {

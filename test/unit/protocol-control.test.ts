@@ -31,9 +31,7 @@ describe("commands", () => {
     ["t", undefined],
     [null, undefined],
   ])("keep of SentryVibe's trace %j what is one", (given, kept) => {
-    expect(parseCommand(JSON.stringify({ id: "c", type: "read-file", _sentry: given }))._sentry).toEqual(
-      kept,
-    );
+    expect(parseCommand(JSON.stringify({ id: "c", type: "read-file", _sentry: given })).trace).toEqual(kept);
   });
 
   test("are answered with the trace that they came with", async () => {
@@ -43,11 +41,11 @@ describe("commands", () => {
       () => undefined,
     );
     commands.handle("read-file", async (_command, { answer }) => answer({ type: "file-content" }));
-    const _sentry = { trace: "t" };
-    await commands.dispatch({ id: "c", type: "read-file", projectId: null, timestamp, payload: {}, _sentry });
+    const trace = { trace: "t" };
+    await commands.dispatch({ id: "c", type: "read-file", projectId: null, timestamp, payload: {}, trace });
     expect(events).toEqual([
-      { type: "ack", commandId: "c", _sentry },
-      { type: "file-content", commandId: "c", _sentry },
+      { type: "ack", commandId: "c", _sentry: trace },
+      { type: "file-content", commandId: "c", _sentry: trace },
     ]);
   });
 
