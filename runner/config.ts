@@ -49,6 +49,7 @@ export interface RunnerConfig {
   agents: AgentSettings;
   /** What one build may take; what isn't set has a default. */
   buildLimits: Partial<BuildLimits>;
+  packageCache: boolean;
   /** What is deleted by itself. */
   cleanup: CleanupPolicy;
   anthropicApiKey: string | null;
@@ -204,6 +205,10 @@ const settings = {
   buildCost: {
     env: ["RUNNER_BUILD_COST"],
     about: "what a build may cost, in the currency that its agent counts in: 2.50 (no limit)",
+  },
+  packageCache: {
+    env: ["RUNNER_PACKAGE_CACHE"],
+    about: "0: package managers of projects go to the registry by themselves, past the runner's cache (1)",
   },
   cleanupCachesAge: {
     env: ["RUNNER_CLEANUP_CACHES_AGE"],
@@ -445,6 +450,7 @@ function readConfig(
   const buildTurns = check("buildTurns", count, "a number, or 0 for no limit");
   const buildOutput = check("buildOutput", count, "bytes, or 0 for no limit");
   const buildCost = check("buildCost", amount, "an amount such as 2.50");
+  const packageCache = check("packageCache", flag, "0 or 1");
   const cleanupNumber = (name: SettingName, fallback: number | null): number | null => {
     const found = check(name, count, "a number, or 0 for no limit");
     return found === null ? fallback : found || null;
@@ -531,6 +537,7 @@ function readConfig(
       ...(buildOutput === null ? {} : { outputBytes: buildOutput || null }),
       ...(buildCost === null ? {} : { cost: buildCost || null }),
     },
+    packageCache: packageCache ?? true,
     cleanup,
     anthropicApiKey: text("anthropicApiKey"),
     debugBuild: debugBuild ?? false,

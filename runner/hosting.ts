@@ -157,6 +157,7 @@ export class Hosting implements RunnerPart {
       devServers: countsOf(this.#workspace?.projects.all.map(({ devServer }) => devServer.view.state) ?? []),
       builds: this.#workspace?.builds.states ?? {},
       limits: this.#workspace?.shares.status() ?? {},
+      ...(this.#workspace?.packages == null ? {} : { packageCache: this.#workspace.packages.status() }),
       ...(this.#workspace?.cleanup.last == null ? {} : { cleanup: summaryOf(this.#workspace.cleanup.last) }),
       ...(this.#workspace?.webhook == null ? {} : { webhook: this.#workspace.webhook.status() }),
     };

@@ -34,6 +34,7 @@ import { Disk } from "./workspaces/disk.ts";
 import { Trash } from "./workspaces/trash.ts";
 import { Webhook, type WebhookOptions } from "./webhook/webhook.ts";
 import { Workspaces } from "./workspaces/workspaces.ts";
+import { PackageCache } from "./package-cache/package-cache.ts";
 import { ManagerStore } from "./packages/manager-store.ts";
 import { ProjectManager } from "./projects/project-manager.ts";
 import { DeploymentManager } from "./deployments/deployment-manager.ts";
@@ -67,6 +68,8 @@ export interface WorkspaceOptions {
   /** What is deleted by itself; each part that isn't given has a default. */
   cleanup?: Partial<CleanupPolicy>;
   cleanupIntervalMs?: number;
+  /** False: package managers go to the registry by themselves. */
+  packageCache?: boolean;
   git?: GitSettings;
   /** What projects never show. */
   secrets?: readonly string[];
@@ -105,6 +108,8 @@ export class Workspace {
   readonly gateway: Gateway;
   readonly builds: BuildWatch;
   readonly cleanup: Cleanup;
+  /** Null: package managers go to the registry by themselves. */
+  readonly packages: PackageCache | null;
   readonly #door: CleanupDoor;
   readonly #lock: FileLock;
   readonly #sweeps: NodeJS.Timeout;
@@ -126,6 +131,7 @@ export class Workspace {
     this.gateway = parts.gateway;
     this.builds = parts.builds;
     this.cleanup = parts.cleanup;
+    this.packages = parts.packages;
     this.#door = door;
     this.#lock = lock;
     this.#sweep();
@@ -145,10 +151,15 @@ export class Workspace {
     let disk: Disk | null = null;
     let confinement: Confinement | null = null;
     let shares: Shares | null = null;
+    let packages: PackageCache | null = null;
     const gateway = await Gateway.listen();
     try {
       const journal = await ProcessJournal.open(join(own, "processes"));
       const { quotaBytes, lowWaterBytes, timing, inheritEnvironment = [] } = options;
+      const policy = { ...cleanupPolicy, ...options.cleanup };
+      disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
+      if (options.packageCache !== false)
+        packages = await PackageCache.open(join(own, "package-cache"), disk, policy.packages);
       confinement = await openConfinement(
         { ...confinementSettings, ...options.confinement },
         {
@@ -156,6 +167,7 @@ export class Workspace {
           directory: join(own, "confinement"),
           inherit: inheritEnvironment,
           gatewayPort: gateway.port,
+          ...(packages === null ? {} : { packagesPort: packages.port }),
         },
       );
       const opened = confinement;
@@ -166,7 +178,6 @@ export class Workspace {
         typeof cgroups === "string" ? undefined : cgroups,
       );
       const trash = await Trash.open(join(own, "trash"));
-      disk = await Disk.open({ root, quotaBytes, lowWaterBytes });
       shares = await Shares.open(own, limits, cgroups, disk);
       const workspaces = await Workspaces.open(root, trash, options.idleAfterMs);
       const onEvent = (event: PortEvent): void => {
@@ -202,6 +213,9 @@ export class Workspace {
         disk,
         ...(keptMs === undefined ? {} : { keptMs }),
       });
+      // A package that is fetched again costs less than an install.
+      const shown = packages;
+      disk.addEvictor(async () => (await shown?.evictables()) ?? []);
       disk.addEvictor(() => workspaces.evictables());
       const shared = {
         disk,
@@ -224,6 +238,7 @@ export class Workspace {
       disk.addEvictor(() => sources.evictables());
       const projects = await ProjectManager.open(join(own, "projects"), {
         ...shared,
+        packages,
         workspaces,
         logs,
         timing: { ...deploymentTiming, ...timing },
@@ -242,10 +257,10 @@ export class Workspace {
       const intervalMs = options.cleanupIntervalMs;
       const cleanup = await Cleanup.open({
         file: join(own, "cleanup.json"),
-        policy: { ...cleanupPolicy, ...options.cleanup },
+        policy,
         projects: () => projects.cleanable,
         remember: (slug, usedAt) => workspaces.remember(slug, usedAt),
-        packages: null,
+        packages,
         ...(intervalMs === undefined ? {} : { intervalMs }),
       });
       const parts = {
@@ -265,12 +280,14 @@ export class Workspace {
         gateway,
         builds,
         cleanup,
+        packages,
       };
       return new Workspace(parts, await CleanupDoor.open(root, cleanup), lock);
     } catch (error) {
       await shares?.close();
       await confinement?.close();
       await gateway.close();
+      await packages?.close();
       disk?.close();
       lock.release();
       throw error;
@@ -288,6 +305,7 @@ export class Workspace {
     await this.shares.close();
     await this.confinement.close();
     await this.gateway.close();
+    await this.packages?.close();
     this.disk.close();
     this.#lock.release();
   }

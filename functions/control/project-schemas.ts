@@ -22,6 +22,11 @@ const newSlug = slug.refine(
 const agent = z.string().min(1).max(100);
 const prompt = z.string().min(1).max(PROMPT_LIMIT);
 
+export const deletionQuery = z.object({
+  /** `keep` leaves them on the runner, beside its projects. */
+  files: z.enum(["delete", "keep"]).default("delete"),
+});
+
 export const projectPath = z.object({ slug });
 export const projectPageQuery = z.object({
   limit: z.coerce.number().int().min(1).max(500).default(100),
@@ -205,6 +210,13 @@ export const projectView = z
     previewUrl: z.string().nullable(),
   })
   .openapi("Project");
+
+export const projectDeleted = projectView
+  .extend({
+    /** Where its files are on the runner, with `files=keep`. */
+    kept: z.string().nullable().default(null),
+  })
+  .openapi("ProjectDeleted");
 
 /** `runner` is null while the runner can't be asked, which `detail` explains. */
 export const projectDetails = projectView

@@ -22,7 +22,13 @@ import { hubOf, type HubBinding } from "../runners/reach-hub.ts";
 import { actThenRecord } from "./act-then-record.ts";
 import type { ControlContext } from "./context.ts";
 import { controlRouter } from "./openapi.ts";
-import { type projectBody, projectCreated, type projectDetails, projectView } from "./project-schemas.ts";
+import {
+  type projectBody,
+  projectCreated,
+  projectDeleted,
+  type projectDetails,
+  projectView,
+} from "./project-schemas.ts";
 import { changeSlug } from "./project-slug.ts";
 import * as routes from "./routes/projects.ts";
 
@@ -91,16 +97,23 @@ export const projects = controlRouter()
   .openapi(routes.remove, async (c) => {
     const context = c.env.control;
     const { slug } = c.req.valid("param");
+    const { files } = c.req.valid("query");
     const answer = await actThenRecord(context, c.var.idempotency, {
-      ...asViewed(slug, "project.delete"),
+      subject: { kind: "project", id: slug },
+      action: "project.delete",
+      details: ({ kept }) => ({ kept }),
+      remember: { schema: projectDeleted, of: (gone) => gone },
+      repeated: (gone) => gone,
       act: () =>
         placing(context.store, [slug], async (place) => {
           const record = await removeStray(context, await requireProject(context, slug));
           place.require();
-          await new RunnerProjects(context.env, record.runnerId).remove(slug);
+          const projects = new RunnerProjects(context.env, record.runnerId);
+          const kept = files === "keep" ? await projects.release(slug) : null;
+          if (files === "delete") await projects.remove(slug);
           await hubOf(context.env, record.runnerId).forgetBuilds(slug);
           await deleteProject(context.store, record);
-          return viewProject(record, c.req.url, context);
+          return { ...viewProject(record, c.req.url, context), kept };
         }),
     });
     return c.json(answer, 200);

@@ -17,9 +17,17 @@ import {
   type NewBuild,
   type NewProject,
   type NewUndo,
+  type Released,
 } from "../protocol/runner-api.ts";
+import { isObject } from "../protocol/control.ts";
 import { fetchHub, type HubBinding } from "../runners/reach-hub.ts";
 import { answerOf, callProject } from "./call-project.ts";
+
+function parseReleased(value: unknown): Released | null {
+  if (!isObject(value)) return null;
+  const { kept } = value;
+  return kept === null || typeof kept === "string" ? { kept } : null;
+}
 
 /** How long an agent may take to end after a cancel, with what it started. */
 const END_WAIT_MS = 30_000;
@@ -47,6 +55,17 @@ export class RunnerProjects {
   async remove(slug: string, creation: string | null = null): Promise<void> {
     const path = creation === null ? runnerPaths.project(slug) : runnerPaths.createdProject(slug, creation);
     await this.#call("DELETE", path, (value) => value, { waitMs: END_WAIT_MS });
+  }
+
+  /** Deletes it and leaves its files on the runner; answers where. Null: it had none, or is gone already. */
+  async release(slug: string): Promise<string | null> {
+    const options = { waitMs: END_WAIT_MS };
+    try {
+      return (await this.#call("POST", runnerPaths.releasedProject(slug), parseReleased, options)).kept;
+    } catch (error) {
+      if (error instanceof Problem && error.code === "unknown_project") return null;
+      throw error;
+    }
   }
 
   build(slug: string, build: NewBuild): Promise<BuildView> {

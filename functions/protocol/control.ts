@@ -79,6 +79,13 @@ export interface Command {
   /** RFC 3339. */
   timestamp: string;
   payload: Fields;
+  /** SentryVibe's `_sentry`, which the answers carry on. */
+  trace?: SentryTrace;
+}
+
+export interface SentryTrace {
+  trace?: string;
+  baggage?: string;
 }
 
 /** `type`, `timestamp`, usually `commandId` or `projectId`, and whatever belongs to the type. */
@@ -111,7 +118,21 @@ export function parseCommand(text: string): Command {
     projectId: projectId ?? null,
     timestamp: typeof timestamp === "string" ? timestamp : new Date().toISOString(),
     payload: isObject(payload) ? payload : {},
+    ...traceOf(message["_sentry"]),
   };
+}
+
+/** Characters of each part; a header of more is refused on the way to Sentry, too. */
+const TRACE_LIMIT = 8_192;
+
+/** Anything else in its place is nothing, and no reason to refuse a command. */
+function traceOf(value: unknown): { trace?: SentryTrace } {
+  if (!isObject(value)) return {};
+  const { trace, baggage } = value;
+  const known = Object.entries({ trace, baggage }).filter(
+    ([, part]) => typeof part === "string" && part.length <= TRACE_LIMIT,
+  );
+  return known.length === 0 ? {} : { trace: Object.fromEntries(known) };
 }
 
 /**

@@ -3,8 +3,8 @@
  * See PROTOCOL.md, section 5.
  */
 
-import type { RunnerAgents } from "./agents.ts";
 import type { CleanupReport } from "./cleanup.ts";
+import type { RunnerAgents } from "./agents.ts";
 import type { BuildDiff, BuildView, ProjectView, UndoView } from "./builds.ts";
 import { isObject } from "./control.ts";
 import type { StoredImage } from "./images.ts";
@@ -42,6 +42,8 @@ export const runnerPaths = {
     `/deployments/${key}/restart?request=${encodeURIComponent(request)}`,
   /** PUT {@link NewProject}, GET → {@link ProjectView}; DELETE → {@link Removed}. */
   project: (slug: string) => `/projects/${slug}`,
+  /** POST deletes it but for its files → {@link Released}. */
+  releasedProject: (slug: string) => `/projects/${slug}/release`,
   /** The same PUT and DELETE, for the project of one creation alone: of another one, PUT is `project_exists` and DELETE does nothing. */
   createdProject: (slug: string, creation: string) =>
     `/projects/${slug}?creation=${encodeURIComponent(creation)}`,
@@ -64,10 +66,10 @@ export const runnerPaths = {
   devServer: (slug: string) => `/projects/${slug}/dev-server`,
   /** The same POST for a visitor, who starts one that has just crashed only after a while. */
   visitedDevServer: (slug: string) => `/projects/${slug}/dev-server?by=visit`,
-  /** GET → {@link RunnerAgents}. */
-  agents: "/agents",
   /** POST {@link NewCleanup} → {@link CleanupReport}. */
   cleanup: "/cleanup",
+  /** GET → {@link RunnerAgents}. */
+  agents: "/agents",
   /** GET → {@link RunnerStatus}. */
   status: "/status",
 } as const;
@@ -143,6 +145,11 @@ export interface StoredSource {
 /** The answer to DELETE, also when there was nothing. */
 export interface Removed {
   removed: true;
+}
+
+/** Where a project's files are now; null: it had none. */
+export interface Released {
+  kept: string | null;
 }
 
 export const hostedLogStreams = ["stdout", "stderr", "system"] as const;
@@ -225,6 +232,7 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "GET projects/*": ProjectView;
   "DELETE projects/*": Removed;
   "PUT projects/*/images": StoredImage;
+  "POST projects/*/release": Released;
   "POST projects/*/builds": BuildView;
   "GET projects/*/builds/*": BuildView;
   "GET projects/*/builds/*/diff": BuildDiff;
@@ -234,8 +242,8 @@ export interface RunnerAnswers extends WorkspaceAnswers {
   "POST projects/*/dev-server": ProjectView;
   "DELETE projects/*/dev-server": ProjectView;
   "GET projects/*/logs": HostedLogPage;
-  "GET agents": RunnerAgents;
   "POST cleanup": CleanupReport;
+  "GET agents": RunnerAgents;
   "GET status": RunnerStatus;
 }
 export type RunnerRoute = keyof RunnerAnswers;

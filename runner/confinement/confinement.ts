@@ -19,6 +19,8 @@ export interface GuestPlace {
   port: number | null;
   /** It calls the gateway to vendors. */
   usesGateway?: boolean;
+  /** It installs packages from the runner's cache. */
+  usesPackages?: boolean;
   user: GuestUser | null;
 }
 

@@ -36,6 +36,8 @@ export interface ConfinementPlace {
   inherit: readonly string[];
   /** Of the way from agents to their vendors. */
   gatewayPort?: number;
+  /** Of the package cache. */
+  packagesPort?: number;
 }
 
 /**
@@ -116,6 +118,7 @@ async function trySandbox(
       ? await Ways.open(join(place.directory, "ways"), {
           ports: [...new Set(ports)],
           gateway: place.gatewayPort,
+          packages: place.packagesPort,
           perl: settings.usesPerl ? findProgram("perl") : null,
         })
       : null;
@@ -135,7 +138,7 @@ async function trySandbox(
       : { publish: (port) => ways.publish(port), wayTo: (port) => ways.wayTo(port), ports: new Set(ports) }),
     confine: (guest) => (command) =>
       wrapped(
-        sandboxCommand(options, guest, ways?.beside(guest.port, guest.usesGateway)),
+        sandboxCommand(options, guest, ways?.beside(guest.port, guest)),
         {
           ...command,
           env: {

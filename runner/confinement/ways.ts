@@ -11,11 +11,17 @@ import { relayArguments, socketAny, socketInto, socketOut } from "./relay.ts";
 /** Bytes of a Unix socket's path. Source: unix(7), 108 with its end. */
 const PATH_LIMIT = 107;
 
-export interface WaysOptions {
+/** Ports of this machine's loopback that some guests reach. */
+interface PortsOfSome {
+  /** To agents' vendors. */
+  gateway?: number | undefined;
+  /** To packages. */
+  packages?: number | undefined;
+}
+
+export interface WaysOptions extends PortsOfSome {
   /** Of this machine's loopback: those that all guests reach. */
   ports: readonly number[];
-  /** And the one that some of them do. */
-  gateway: number | undefined;
   /** What runs a guest's half; null: the runner's own program. */
   perl: string | null;
 }
@@ -24,21 +30,25 @@ export interface WaysOptions {
 export class Ways {
   readonly #directory: string;
   readonly #ports: readonly number[];
-  readonly #gateway: number | undefined;
+  readonly #some: PortsOfSome;
   readonly #relay: readonly string[];
   readonly #out: PassOn[] = [];
   readonly #published = new Set<number>();
   #launches = 0;
 
-  private constructor(directory: string, { ports, gateway }: WaysOptions, relay: readonly string[]) {
+  private constructor(
+    directory: string,
+    { ports, gateway, packages }: WaysOptions,
+    relay: readonly string[],
+  ) {
     this.#directory = directory;
     this.#ports = ports;
-    this.#gateway = gateway;
+    this.#some = { gateway, packages };
     this.#relay = relay;
   }
 
   static async open(directory: string, options: WaysOptions): Promise<Ways> {
-    const { ports, gateway, perl } = options;
+    const { ports, gateway, packages, perl } = options;
     const isShort = Buffer.byteLength(socketInto(directory, 65_535)) <= PATH_LIMIT;
     const place = isShort ? directory : join(tmpdir(), `signalbox-ways-${process.pid}`);
     // Of an earlier runner.
@@ -49,7 +59,8 @@ export class Ways {
     const isSmall = perl !== null && canRelay(perl);
     if (isSmall) await writeFile(script, SMALL_RELAY, { mode: 0o600 });
     const ways = new Ways(place, options, isSmall ? [perl, script] : [...ownCommand(), "relay"]);
-    for (const port of gateway === undefined ? ports : [...ports, gateway])
+    const ofSome = [gateway, packages].filter((port) => port !== undefined);
+    for (const port of [...ports, ...ofSome])
       ways.#out.push(await PassOn.listen({ path: socketOut(place, port) }, { to: { port } }));
     return ways;
   }
@@ -58,8 +69,13 @@ export class Ways {
    * A command of a guest's network, with the relay beside it. What leads out is there first: what a guest asks at its
    * start, it may not ask again.
    */
-  beside(port: number | null, usesGateway = false): string[] {
-    const out = usesGateway && this.#gateway !== undefined ? [...this.#ports, this.#gateway] : this.#ports;
+  beside(
+    port: number | null,
+    { usesGateway = false, usesPackages = false }: { usesGateway?: boolean; usesPackages?: boolean } = {},
+  ): string[] {
+    const { gateway, packages } = this.#some;
+    const ofSome = [usesGateway ? gateway : undefined, usesPackages ? packages : undefined];
+    const out = [...this.#ports, ...ofSome.filter((one) => one !== undefined)];
     if (port === null && out.length === 0) return [];
     const ready = join(this.#directory, `ready-${++this.#launches}`);
     const relay = relayArguments({ directory: this.#directory, ready, into: port, out });

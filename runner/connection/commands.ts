@@ -92,7 +92,8 @@ export class Commands {
   async dispatch(command: Command): Promise<void> {
     const answer = (event: AnswerEvent): void => {
       const project = command.projectId === null ? {} : { projectId: command.projectId };
-      this.#send({ ...project, ...event, commandId: command.id });
+      const trace = command.trace === undefined ? {} : { _sentry: command.trace };
+      this.#send({ ...project, ...trace, ...event, commandId: command.id });
     };
     try {
       const handler = this.#admit(command);

@@ -137,11 +137,11 @@ function createRoutes({
     },
     ...projectRoutes(projects, readJson),
     ...workspaceRoutes(projects, ending),
-    "GET agents": async () => ({ status: 200, body: { agents: projects.agents } }),
     "POST cleanup": async (request) => ({
       status: 200,
       body: await cleanup.run((await parseBody(request, newCleanup)).dryRun),
     }),
+    "GET agents": async () => ({ status: 200, body: { agents: projects.agents } }),
     "GET status": async () => ({
       status: 200,
       body: { deployments: deployments.list(), disk: await disk.status() },

@@ -62,6 +62,7 @@ export interface StepOptions {
   /** Where it serves. */
   port: number | null;
   usesGateway?: boolean;
+  usesPackages?: boolean;
   graceMs: number;
   diskCheckMs: number;
 }
@@ -235,6 +236,7 @@ async function host(
       readable: options.readable,
       port: options.port,
       usesGateway: options.usesGateway ?? false,
+      usesPackages: options.usesPackages ?? false,
       user,
     }),
     niceness: options.port === null ? NICENESS.step : NICENESS.server,

@@ -72,6 +72,10 @@ export function projectRoutes(
       const expected = { sha256, bytes: length === undefined ? undefined : Number(length) };
       return { status: 200, body: await projects.newWork(slug, ({ images }) => images.put(image, expected)) };
     },
+    "POST projects/*/release": async (_request, _url, [, slug = ""]) => ({
+      status: 200,
+      body: { kept: await projects.release(slug) },
+    }),
     "POST projects/*/builds": async (request, _url, [, slug = ""]) => {
       const asked = await body(request, newBuild);
       const added = await projects.newWork(slug, async (project) =>

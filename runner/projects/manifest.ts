@@ -29,10 +29,10 @@ const projectManifest = z.object({
   /** The system user of its processes, where guests have one. */
   user: z.object({ uid: z.int(), gid: z.int() }).nullable().default(null),
   source: importSource.nullable().default(null),
-  /** What asked for it; a repeat has the same one. Null: SentryVibe, or an older hub. */
-  creation: z.string().nullable().default(null),
   /** What a cleanup deleted, until the next build or start has brought it back. */
   cleaned: z.enum(["packages", "files"]).nullable().default(null),
+  /** What asked for it; a repeat has the same one. Null: SentryVibe, or an older hub. */
+  creation: z.string().nullable().default(null),
   createdAt: z.string(),
 });
 export type ProjectManifest = z.infer<typeof projectManifest>;

@@ -18,14 +18,16 @@ export class ProjectHold {
     this.#waitMs = waitMs;
   }
 
-  get isHeld(): boolean {
-    return performance.now() < this.#until;
+  /** What keeps others from deleting anything of it; null: nothing. */
+  get reason(): string | null {
+    if (performance.now() < this.#until) return "it is being moved or renamed";
+    return this.#running.size > 0 ? "it is being changed" : null;
   }
 
   /** Errors: `project_busy` while it is held. */
   refuse(): void {
-    if (!this.isHeld) return;
-    throw new RunnerError("project_busy", `Project ${this.#project} is being moved or renamed.`);
+    if (performance.now() >= this.#until) return;
+    throw new RunnerError("project_busy", `Project ${this.#project} is being moved, renamed or cleaned up.`);
   }
 
   /** Errors: those of {@link refuse}. */

@@ -86,8 +86,8 @@ export class ProjectManager {
         framework: null,
         user: null,
         source: source ?? null,
-        creation,
         cleaned: null,
+        creation,
         createdAt: new Date().toISOString(),
       };
       await projectFile.save(join(this.#directory, slug), manifest);
@@ -158,6 +158,15 @@ export class ProjectManager {
       if (creation !== null && known.creation !== creation) return;
       await known.remove();
       this.#projects.delete(slug);
+    });
+  }
+
+  /** Deletes it and sets its files aside. Answers where they are. Errors: `project_not_found`. */
+  release(slug: string): Promise<string | null> {
+    return this.#inTurn(slug, async () => {
+      const kept = await this.get(slug).remove(true);
+      this.#projects.delete(slug);
+      return kept;
     });
   }
 

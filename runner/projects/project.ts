@@ -26,6 +26,8 @@ import { type LogPage, systemLine } from "../logs/log-file.ts";
 import type { ProjectLogs } from "../logs/project-logs.ts";
 import type { GitSettings } from "../git/remote.ts";
 import { installCommand } from "../packages/install-command.ts";
+import { hasOwnRegistry } from "../package-cache/own-registry.ts";
+import type { PackageCache } from "../package-cache/package-cache.ts";
 import type { ManagerStore } from "../packages/manager-store.ts";
 import type { Ports } from "../ports.ts";
 import type { ProcessJournal } from "../processes/journal.ts";
@@ -56,6 +58,8 @@ export interface ProjectParts {
   readonly trash: Trash;
   readonly logs: ProjectLogs;
   readonly managers: ManagerStore;
+  /** Null: package managers go to the registry by themselves. */
+  readonly packages: PackageCache | null;
   readonly confinement: Confinement;
   /** The directory with `signalbox-runner`, which this runner is. */
   readonly ownProgram: string;
@@ -225,7 +229,7 @@ export class Project implements BuildWork {
     if (this.isBusy) return "a build runs or waits";
     const { state } = this.devServer.view;
     if (state === "running" || state === "starting") return "its dev server runs";
-    return this.#hold.isHeld ? "it is being moved" : null;
+    return this.#hold.reason;
   }
 
   /** Deletes caches while nothing of it runs; false: something does. What begins meanwhile waits. */
@@ -241,10 +245,15 @@ export class Project implements BuildWork {
     return this.#whileIdle(async () => {
       const { remote, branch } = this.git.remote;
       if (remote === null) return;
-      this.#manifest = { ...this.#manifest, source: { url: remote, branch } };
-      await this.#lacks("files");
-      for (const name of await readdir(this.directory))
-        await this.#parts.trash.discard(join(this.directory, name));
+      await this.#hold.hold();
+      try {
+        this.#manifest = { ...this.#manifest, source: { url: remote, branch } };
+        await this.#lacks("files");
+        for (const name of await readdir(this.directory))
+          await this.#parts.trash.discard(join(this.directory, name));
+      } finally {
+        this.#hold.release();
+      }
     });
   }
 
@@ -329,8 +338,8 @@ export class Project implements BuildWork {
     return this.#manifest;
   }
 
-  /** Ends and deletes everything of it. */
-  async remove(): Promise<void> {
+  /** Ends and deletes everything of it but its files, where they are to be kept. Answers where they are then. */
+  async remove(keepsFiles = false): Promise<string | null> {
     this.#isClosed = true;
     const { trash, logs, workspaces, outbox } = this.#parts;
     // What comes late would write into what is being deleted.
@@ -343,10 +352,14 @@ export class Project implements BuildWork {
     for (const id of this.#builds.keys()) outbox.remove(id);
     await logs.closeOne(this.project);
     await trash.discard(logs.directory(this.project));
-    await workspaces.remove(this.project);
+    const kept = keepsFiles ? await workspaces.setAside(this.project) : null;
+    if (kept === null) await workspaces.remove(this.project);
+    // Its user's number will be another guest's.
+    else await this.#parts.confinement.give(kept, runnersOwn(), "guest");
     await this.#parts.confinement.dismiss(this.#owner);
     // The manifest goes last: until then a restarted runner knows that there is something to delete.
     await trash.discard(this.#own);
+    return kept;
   }
 
   // What a build does besides asking its agent.
@@ -676,7 +689,18 @@ export class Project implements BuildWork {
   }
 
   async #step(step: string, command: string, signal: AbortSignal): Promise<StepOptions> {
-    return { ...this.#stepBase(step, command, signal), log: await this.#parts.logs.open(this.project) };
+    const base = this.#stepBase(step, command, signal);
+    const log = await this.#parts.logs.open(this.project);
+    const packages = step === "install" || step === "agent" ? await this.#packages(base) : null;
+    if (packages === null) return { ...base, log };
+    return { ...base, log, given: { ...packages, ...base.given }, usesPackages: true };
+  }
+
+  /** What sends its package manager to the runner's cache. */
+  async #packages({ work, home, given }: Omit<StepOptions, "log">): Promise<Record<string, string> | null> {
+    const { packages, confinement } = this.#parts;
+    if (packages === null || !packages.isFor(confinement.status.allowed)) return null;
+    return (await hasOwnRegistry([work, home], given)) ? null : packages.environment();
   }
 
   #stepBase(step: string, command: string, signal: AbortSignal): Omit<StepOptions, "log"> {
@@ -706,6 +730,10 @@ export class Project implements BuildWork {
       port: null,
     };
   }
+}
+
+function runnersOwn(): { uid: number; gid: number } {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 }
 
 function givenTo({ env }: AgentCommand, passage: Passage | null): Record<string, string> {

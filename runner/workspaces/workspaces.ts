@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, realpath } from "node:fs/promises";
+import { lstat, mkdir, readdir, realpath, rename } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { SLUG_PATTERN } from "../../functions/protocol/limits.ts";
 import { isSystemError, RunnerError } from "../runner-error.ts";
@@ -123,6 +123,21 @@ export class Workspaces {
     const removed = await this.#trash.discard(directory);
     this.#lastUsedAt.delete(directory);
     return removed;
+  }
+
+  /** Puts a project's files beside the projects, under a name that no project has; answers where, or null if there are none. */
+  async setAside(slug: string): Promise<string | null> {
+    const directory = this.#directory(slug);
+    const path = `${directory}.kept-${new Date().toISOString().replace(/[:.]/g, "-")}`;
+    const isThere = await rename(directory, path).then(
+      () => true,
+      (error: unknown) => {
+        if (isSystemError(error, "ENOENT")) return false;
+        throw error;
+      },
+    );
+    this.#lastUsedAt.delete(directory);
+    return isThere ? path : null;
   }
 
   /** The caches of unused projects, longest unused first. */

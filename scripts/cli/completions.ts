@@ -1,3 +1,4 @@
+import { namesOfArgument, namesOfFlag } from "./complete-names.ts";
 import { everywhere, type Argument, type Command, type Flag } from "./command.ts";
 
 /** What a shell is told of one beginning of a command line. */
@@ -7,6 +8,8 @@ interface Level {
   /** Words that can follow: commands, or the only values of an argument. */
   words: { word: string; summary: string }[];
   takesDirectory: boolean;
+  /** Names that the server knows can follow. */
+  takesNames: boolean;
   flags: { name: string; flag: Flag }[];
 }
 
@@ -16,7 +19,8 @@ export type Shell = (typeof shells)[number];
 /**
  * A shell's completion script, from the table of commands. In all three: after a flag that takes a value come its values,
  * where they are known, and files where it names one; else commands and directories where there can be any; and flags
- * once a hyphen is typed, in bash and zsh also where nothing else can follow.
+ * once a hyphen is typed, in bash and zsh also where nothing else can follow. Names of the server's are asked for with
+ * `signalbox __complete` and the words so far.
  */
 export function completionScript(shell: Shell, commands: readonly Command[]): string {
   const all = levels(commands);
@@ -33,7 +37,7 @@ export function completionScript(shell: Shell, commands: readonly Command[]): st
 function levels(commands: readonly Command[]): Level[] {
   const all = new Map<string, Level>();
   const at = (path: string): Level => {
-    const level = all.get(path) ?? { path, words: [], takesDirectory: false, flags: [] };
+    const level = all.get(path) ?? { path, words: [], takesDirectory: false, takesNames: false, flags: [] };
     all.set(path, level);
     return level;
   };
@@ -51,6 +55,7 @@ function levels(commands: readonly Command[]): Level[] {
     for (const argument of taken) {
       for (const choice of argument.choices ?? []) add(name, choice, argument.summary);
       if (isDirectory(argument)) level.takesDirectory = true;
+      if (namesOfArgument(argument, name) !== null) level.takesNames = true;
     }
     for (const [flag, spec] of Object.entries<Flag>({ ...flags, ...everywhere })) {
       level.flags.push({ name: `--${flag}`, flag: spec });
@@ -70,14 +75,21 @@ function namesFile({ value }: Flag): boolean {
 /** Patterns of a level's path and a flag that takes a value, and what is done about that. */
 function valueCases(
   all: Level[],
-  does: { choices: (words: readonly string[]) => string; file: string; other: string },
+  does: { choices: (words: readonly string[]) => string; file: string; names: string; other: string },
 ): string {
   return all
     .flatMap(({ path, flags }) =>
       flags
         .filter(({ flag }) => flag.type === "string")
         .map(({ name, flag }) => {
-          const action = flag.choices ? does.choices(flag.choices) : namesFile(flag) ? does.file : does.other;
+          const isNamed = namesOfFlag(name.slice(2), flag) !== null;
+          const action = flag.choices
+            ? does.choices(flag.choices)
+            : namesFile(flag)
+              ? does.file
+              : isNamed
+                ? does.names
+                : does.other;
           return `    '${path} ${name}') ${action} ;;`;
         }),
     )
@@ -88,12 +100,12 @@ function bash(all: Level[]): string {
   const words = all.map((level) => {
     const flags = level.flags.map(({ name }) => name).join(" ");
     const next = level.words.map(({ word }) => word).join(" ");
-    return `    '${level.path}') words='${next}' flags='${flags}'${level.takesDirectory ? " directories=1" : ""} ;;`;
+    return `    '${level.path}') words='${next}' flags='${flags}'${level.takesDirectory ? " directories=1" : ""}${level.takesNames ? " names=1" : ""} ;;`;
   });
   return `# signalbox completion for bash: source <(signalbox completion bash)
 _signalbox() {
   local current="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD - 1]}"
-  local path="" word words="" flags="" directories="" index
+  local path="" word words="" flags="" directories="" names="" index
   for ((index = 1; index < COMP_CWORD && index < 4; index++)); do
     word="\${COMP_WORDS[index]}"
     case "$word" in -*) break ;; esac
@@ -105,6 +117,8 @@ ${pathCases(all, "path")}
   case "$path $before" in
 ${valueCases(all, {
   choices: (choices) => `COMPREPLY=($(compgen -W '${choices.join(" ")}' -- "$current")); return`,
+  names:
+    'COMPREPLY=($(compgen -W "$(signalbox __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "$current")); return',
   file: 'COMPREPLY=($(compgen -f -- "$current")); compopt -o filenames 2>/dev/null; return',
   other: "return",
 })}
@@ -114,7 +128,10 @@ ${words.join("\n")}
   esac
   case "$current" in
     -*) words="$flags" ;;
-    *) if [ -z "$words$directories" ]; then words="$flags"; fi ;;
+    *)
+      if [ -n "$names" ]; then words="$words $(signalbox __complete "\${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)"; fi
+      if [ -z "\${words// /}$directories" ]; then words="$flags"; fi
+      ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
   if [ -n "$directories" ]; then
@@ -130,15 +147,16 @@ complete -F _signalbox signalbox
 function zsh(all: Level[]): string {
   const described = (word: string, summary: string): string =>
     quoted(`${word}:${summary.replaceAll(":", "\\:")}`);
-  const cases = all.map(({ path, words, flags, takesDirectory }) => {
+  const cases = all.map(({ path, words, flags, takesDirectory, takesNames }) => {
     const next = words.map(({ word, summary }) => described(word, summary)).join(" ");
     const known = flags.map(({ name, flag }) => described(name, flag.summary)).join(" ");
-    return `    '${path}') choices=(${next}) flags=(${known})${takesDirectory ? " directories=1" : ""} ;;`;
+    return `    '${path}') choices=(${next}) flags=(${known})${takesDirectory ? " directories=1" : ""}${takesNames ? " names=1" : ""} ;;`;
   });
   return `#compdef signalbox
 # signalbox completion for zsh: source <(signalbox completion zsh), after compinit; or as _signalbox in a directory of fpath
 _signalbox() {
-  local path_so_far="" word directories=""
+  local path_so_far="" word directories="" names=""
+  local -a known
   local -a choices flags
   for word in "\${(@)words[2,CURRENT-1]}"; do
     [[ "$word" == -* ]] && break
@@ -150,6 +168,8 @@ ${pathCases(all, "path_so_far")}
   case "$path_so_far $words[CURRENT-1]" in
 ${valueCases(all, {
   choices: (choices) => `compadd -- ${choices.join(" ")}; return`,
+  names:
+    'known=(${(f)"$(signalbox __complete ${(@)words[2,CURRENT-1]} 2>/dev/null)"}); compadd -a known; return',
   file: "_files; return",
   other: "_message value; return",
 })}
@@ -157,6 +177,13 @@ ${valueCases(all, {
   case "$path_so_far" in
 ${cases.join("\n")}
   esac
+  if [[ -n "$names" && "$words[CURRENT]" != -* ]]; then
+    known=(\${(f)"$(signalbox __complete \${(@)words[2,CURRENT-1]} 2>/dev/null)"})
+    if (( $#known )); then
+      compadd -a known
+      return
+    fi
+  fi
   if [[ "$words[CURRENT]" == -* || ( $#choices -eq 0 && -z "$directories" ) ]]; then
     _describe 'flag' flags
   else
@@ -195,12 +222,17 @@ function __signalbox_at
   end
   test "$path" = "$argv"
 end
+function __signalbox_names
+  set -l words (commandline -opc)
+  signalbox __complete $words[2..-1] 2>/dev/null
+end
 complete -c signalbox -e
 complete -c signalbox -f`,
   ];
-  for (const { path, words, flags, takesDirectory } of all) {
+  for (const { path, words, flags, takesDirectory, takesNames } of all) {
     const here = `complete -c signalbox -n ${quoted(`__signalbox_at ${path}`.trimEnd())}`;
     for (const { word, summary } of words) lines.push(`${here} -a ${word} -d ${quoted(summary)}`);
+    if (takesNames) lines.push(`${here} -a '(__signalbox_names)'`);
     if (takesDirectory) lines.push(`${here} -a '(__fish_complete_directories)'`);
     for (const { name, flag } of flags) {
       const short = flag.short === undefined ? "" : ` -s ${flag.short}`;
@@ -208,7 +240,9 @@ complete -c signalbox -f`,
         ? ` -x -a ${quoted(flag.choices.join(" "))}`
         : namesFile(flag)
           ? " -r -F"
-          : " -x";
+          : namesOfFlag(name.slice(2), flag) !== null
+            ? " -x -a '(__signalbox_names)'"
+            : " -x";
       lines.push(
         `${here} -l ${name.slice(2)}${short}${flag.type === "string" ? value : ""} -d ${quoted(flag.summary)}`,
       );

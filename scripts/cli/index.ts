@@ -1,12 +1,30 @@
 #!/usr/bin/env node
 import { text } from "node:stream/consumers";
 import type { Interruption } from "./context.ts";
+import { commands } from "./commands/index.ts";
+import { completeNames } from "./complete-names.ts";
 import { main } from "./main.ts";
 import { runRunner } from "./run-runner.ts";
 
 const [verb, ...rest] = process.argv.slice(2);
 if (verb === "runner") await runRunner(rest);
+else if (verb === "__complete") await sayNames(rest);
 else await runCommand();
+
+/** For shells. */
+async function sayNames(words: readonly string[]): Promise<void> {
+  const { signal } = new AbortController();
+  const world = {
+    env: process.env,
+    cwd: process.cwd(),
+    interactive: false,
+    readInput: async () => "",
+    signal,
+  };
+  const names = await completeNames(words, commands, world);
+  if (names.length > 0) console.log(names.join("\n"));
+  process.exit(0);
+}
 
 async function runCommand(): Promise<void> {
   const interruption = new AbortController();

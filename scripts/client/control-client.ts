@@ -230,8 +230,11 @@ export class ControlClient {
     return this.#answer(this.#patient.projects[":slug"].$patch({ param: encoded({ slug }), json }));
   }
 
-  deleteProject(slug: string): Promise<ProjectView> {
-    return this.#answer(this.#patient.projects[":slug"].$delete({ param: encoded({ slug }) }));
+  /** `keep` leaves its files on the runner. */
+  deleteProject(slug: string, files: "delete" | "keep" = "delete") {
+    return this.#answer(
+      this.#patient.projects[":slug"].$delete({ param: encoded({ slug }), query: { files } }),
+    );
   }
 
   startServer(slug: string): Promise<ProjectDetails> {

@@ -19,6 +19,7 @@ import { benchFleet, printFleet } from "./fleet.ts";
 import { startNginx, type Nginx } from "./nginx.ts";
 import { benchLinks, printLinks } from "./links.ts";
 import { benchPages, printPages } from "./pages.ts";
+import { benchProjects, printProjects } from "./projects.ts";
 import { benchTunnel, printTunnel } from "./tunnel.ts";
 
 /**
@@ -41,6 +42,7 @@ const PART_NAMES = [
   "deploys",
   "fleet",
   "confinement",
+  "projects",
 ] as const;
 /** `npm run bench -- tunnel` runs that part alone and leaves the results file as it is. */
 const PARTS = process.argv.slice(2);
@@ -111,6 +113,11 @@ async function bench(): Promise<void> {
     const confinement = await benchConfinement({ rounds: ROUNDS, seconds: SECONDS });
     printConfinement(confinement);
     await add({ confinement });
+  }
+  if (wants("projects")) {
+    const projects = await benchProjects();
+    printProjects(projects);
+    await add({ projects });
   }
 }
 

@@ -109,7 +109,7 @@ test("a project with a dev server, one that is held and one that was just used k
   const report = await clean(host);
   expect(report.cleaned).toEqual([]);
   expect(report.spared.toSorted((one, other) => one.project.localeCompare(other.project))).toEqual([
-    { what: "caches", project: "held", why: "it is being moved" },
+    { what: "caches", project: "held", why: "it is being moved or renamed" },
     { what: "caches", project: "served", why: "its dev server runs" },
   ]);
   for (const directory of [served, held]) expect(await exists(join(directory, "node_modules"))).toBe(true);

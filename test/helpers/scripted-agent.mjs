@@ -190,6 +190,21 @@ const acts = {
       if (number === count - 100) while (!existsSync(`${cwd}/enough`)) await pause(20);
     }
   },
+  /** "COUNT PAUSE_MS": tool calls, each with the time at which it was sent. */
+  async stamped(asked) {
+    const [count, pause] = asked.split(" ").map(Number);
+    for (let index = 0; index < count; index++) {
+      const title = `stamp:${performance.timeOrigin + performance.now()}`;
+      update({
+        sessionUpdate: "tool_call",
+        toolCallId: `t${index}`,
+        title,
+        kind: "other",
+        status: "pending",
+      });
+      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  },
   async page(text) {
     await writeFile(`${cwd}/index.html`, `<!doctype html><title>page</title><p>${text}</p>`);
   },

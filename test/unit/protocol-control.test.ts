@@ -8,6 +8,7 @@ import {
   parseCommand,
   parseEvent,
 } from "../../functions/protocol/control.ts";
+import { Commands } from "../../runner/connection/commands.ts";
 import { ProtocolError } from "../../functions/protocol/frames.ts";
 import { CONTROL_MESSAGE_LIMIT_BYTES } from "../../functions/protocol/limits.ts";
 
@@ -18,6 +19,34 @@ describe("commands", () => {
     const command = { id: "c1", type, projectId: "p", timestamp, payload: { deep: [1, { a: null }] } };
     expect(parseCommand(JSON.stringify(command))).toEqual(command);
     expect(isCommandType(type)).toBe(true);
+  });
+
+  test.each([
+    [
+      { trace: "t", baggage: "b" },
+      { trace: "t", baggage: "b" },
+    ],
+    [{ trace: "t", baggage: 1, more: true }, { trace: "t" }],
+    [{ trace: "x".repeat(8_193) }, undefined],
+    ["t", undefined],
+    [null, undefined],
+  ])("keep of SentryVibe's trace %j what is one", (given, kept) => {
+    expect(parseCommand(JSON.stringify({ id: "c", type: "read-file", _sentry: given })).trace).toEqual(kept);
+  });
+
+  test("are answered with the trace that they came with", async () => {
+    const events: object[] = [];
+    const commands = new Commands(
+      (event) => events.push(event),
+      () => undefined,
+    );
+    commands.handle("read-file", async (_command, { answer }) => answer({ type: "file-content" }));
+    const trace = { trace: "t" };
+    await commands.dispatch({ id: "c", type: "read-file", projectId: null, timestamp, payload: {}, trace });
+    expect(events).toEqual([
+      { type: "ack", commandId: "c", _sentry: trace },
+      { type: "file-content", commandId: "c", _sentry: trace },
+    ]);
   });
 
   test("of a later version are read all the same, with what may be missing filled in", () => {

@@ -1,10 +1,12 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import {
+  deletionQuery,
   linkBody,
   linkView,
   projectBody,
   projectChange,
   projectCreated,
+  projectDeleted,
   projectDetails,
   projectPageQuery,
   projectPath,
@@ -57,9 +59,10 @@ export const remove = createRoute({
   ...idempotentWithoutBody,
   method: "delete",
   path: "/projects/{slug}",
-  summary: "Deletes it with its files, processes, logs, builds and previews. Its runner must be there",
-  request: { params: projectPath },
-  responses: { 200: json(projectView, "As it was"), ...problems },
+  summary:
+    "Deletes it with its files, processes, logs, builds and previews; its files stay with `files=keep`. Its runner must be there",
+  request: { params: projectPath, query: deletionQuery },
+  responses: { 200: json(projectDeleted, "As it was"), ...problems },
 });
 
 export const startServer = createRoute({

@@ -138,11 +138,24 @@ export const deleteProject = command({
   name: "projects delete",
   summary: "deletes a project with its files, processes, logs, builds and preview",
   arguments: [slug],
-  flags: { ...connection, ...confirmed },
-  async run(context, { arguments: [project = ""] }) {
-    await context.confirm(`Delete project ${project} with all its files?`);
-    const gone = await (await context.control()).deleteProject(project);
-    context.output.result(gone, () => `Project ${project} is deleted.`);
+  flags: {
+    ...connection,
+    "keep-files": { type: "boolean", summary: "leave its files on the runner, beside its projects" },
+    ...confirmed,
+  },
+  async run(context, { flags, arguments: [project = ""] }) {
+    const keeps = flags["keep-files"];
+    await context.confirm(
+      keeps
+        ? `Delete project ${project} but for its files?`
+        : `Delete project ${project} with all its files?`,
+    );
+    const gone = await (await context.control()).deleteProject(project, keeps ? "keep" : "delete");
+    context.output.result(gone, () =>
+      gone.kept === null
+        ? `Project ${project} is deleted.`
+        : `Project ${project} is deleted. Its files are on runner ${gone.runnerId}, in ${gone.kept}.`,
+    );
   },
 });
 
