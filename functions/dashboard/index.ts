@@ -125,10 +125,7 @@ async function signOut({ request, url, context, signIns }: Visit): Promise<Respo
   return response;
 }
 
-function frameFor(
-  { hostname }: URL,
-  { config: { operatorHost, appDomain, access } }: ControlContext,
-): Frame {
+function frameFor({ hostname }: URL, { config: { operatorHost, appDomain, access } }: ControlContext): Frame {
   const notice =
     operatorHost !== null
       ? ""

@@ -19,6 +19,7 @@ import {
   type NewUndo,
   type Released,
 } from "../protocol/runner-api.ts";
+import { Problem } from "../errors.ts";
 import { isObject } from "../protocol/control.ts";
 import { fetchHub, type HubBinding } from "../runners/reach-hub.ts";
 import { answerOf, callProject } from "./call-project.ts";
