@@ -48,7 +48,9 @@ export async function call<T>(
   init.signal = signal === undefined ? limit : AbortSignal.any([signal, limit]);
   const answer = await send(path, init);
   if (answer.status === 204) return undefined as T;
-  const text = await answer.text().catch(() => "");
+  const text = await answer.text().catch((error: unknown) => {
+    throw signal?.aborted === true ? error : unreachable();
+  });
   if (text === "") return undefined as T;
   try {
     return JSON.parse(text) as T;
