@@ -34,12 +34,11 @@ export class Tunnel {
 
   openConnection(link: FrameLink): StreamPeer {
     const counted: FrameLink = {
+      ...link,
       send: (message, written) => {
         this.bytesOut += message.byteLength;
         link.send(message, written);
       },
-      confirm: (done) => link.confirm(done),
-      fail: (reason) => link.fail(reason),
     };
     const connection = new TunnelConnection(counted, {
       agent: this.#agent,

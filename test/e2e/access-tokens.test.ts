@@ -64,14 +64,25 @@ const OF_A_DEPLOY = [
   "POST /placements",
 ];
 
+async function isAllowed(token: string, method: string, path: string): Promise<boolean> {
+  if (path === "/events") {
+    // What it answers doesn't end.
+    const headers = { authorization: `Bearer ${token}` };
+    const answer = await fetch(`${stack.origin}/_signalbox/api/v1${path}`, { headers });
+    await answer.body?.cancel();
+    return answer.ok;
+  }
+  const { body } = await as(token, method, path, method === "GET" ? undefined : { odd: true });
+  return body["code"] !== "insufficient_scope";
+}
+
 describe("of all calls of the API", () => {
   /** Those that aren't refused for the token's scopes. */
   async function allowed(token: string, app: string): Promise<string[]> {
     const open: string[] = [];
     for (const [method, path] of await everyCall()) {
       const filled = path.replace("{app}", app).replace(/\{\w+\}/g, "nothing");
-      const { body } = await as(token, method, filled, method === "GET" ? undefined : { odd: true });
-      if (body["code"] !== "insufficient_scope") open.push(`${method} ${path}`);
+      if (await isAllowed(token, method, filled)) open.push(`${method} ${path}`);
     }
     return open;
   }

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdtemp, rm, symlink } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 import { projectRoot } from "../../scripts/build/worker.ts";
 import { commandBlocks, DOCUMENTS, RUN_ELSEWHERE, type CommandBlock } from "../helpers/documents.ts";
 import { newHome, removeHomes, start } from "../helpers/npm-start.ts";
@@ -32,6 +33,7 @@ beforeAll(async () => {
   await symlink(home, join(directory, ".signalbox"));
   bin = await npxDirectory(directory);
   port = new URL(await start({ SIGNALBOX_HOME: home }).ready).port;
+  await runJanitor();
 });
 afterEach(async () => {
   for (const { child } of left) signal(child, "SIGKILL");
@@ -88,6 +90,19 @@ test.skipIf(!soak).each(others)(
   "the commands of %s that no other test runs do what they are for (soak: npm run soak)",
   (_, blocks) => runAll(blocks),
 );
+
+/** It runs every minute, and the documents show what is printed after that. */
+async function runJanitor(): Promise<void> {
+  const { controlToken } = z
+    .object({ controlToken: z.string() })
+    .parse(JSON.parse(await readFile(join(home, "local.json"), "utf8")));
+  const answer = await fetch(`http://localhost:${port}/_signalbox/api/v1/janitor/run`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${controlToken}`, "content-type": "application/json" },
+    body: "{}",
+  });
+  expect(answer.status, await answer.text()).toBe(200);
+}
 
 async function runAll(blocks: CommandBlock[]): Promise<void> {
   const env: Record<string, string> = {
