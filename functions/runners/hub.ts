@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: everything that reaches a runner's Durable Object comes in here, and its parts have files of their own.
+
 import { DurableObject } from "cloudflare:workers";
 import { sameSecret } from "../auth.ts";
 import { configOf, type ConfigEnv } from "../config.ts";

@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: streams, credit and shares of one connection are counted against each other at each frame.
+
 import { visitorOf } from "../client-address.ts";
 import { Problem, problemResponse } from "../errors.ts";
 import { counters } from "../observability/counters.ts";

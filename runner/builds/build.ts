@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: a build from its prompt to its end, whose steps share one manifest.
+
 import type { ContentBlock, RequestPermissionRequest } from "@agentclientprotocol/sdk";
 import {
   isOver,

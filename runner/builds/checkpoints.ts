@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: taking, comparing and putting back share how a tree is read without following a guest's links.
+
 import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import {

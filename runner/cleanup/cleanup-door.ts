@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer, request, type Server } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { type CleanupReport, parseCleanupReport } from "../../functions/protocol/cleanup.ts";
 import { RunnerError } from "../runner-error.ts";
 import { writeFileAtomically } from "../workspaces/atomic-file.ts";
@@ -9,6 +9,7 @@ import type { Cleanup } from "./cleanup.ts";
 
 /** Where, below WORKSPACE_ROOT, a runner says how to reach its door. */
 const PLACE = ".signalbox/cleanup-door";
+const PREFIX = "signalbox-cleanup-";
 
 /**
  * The way to a running runner's cleanup from its own machine: a socket that only the runner's user opens, and that knows nothing
@@ -26,7 +27,9 @@ export class CleanupDoor {
   }
 
   static async open(root: string, cleanup: Cleanup): Promise<CleanupDoor> {
-    const directory = await mkdtemp(join(tmpdir(), "signalbox-cleanup-"));
+    const file = join(root, PLACE);
+    await removeFormer(file);
+    const directory = await mkdtemp(join(tmpdir(), PREFIX));
     const path =
       process.platform === "win32"
         ? `\\\\.\\pipe\\signalbox-cleanup-${process.pid}`
@@ -44,7 +47,6 @@ export class CleanupDoor {
       server.once("error", reject);
       server.listen(path, resolve);
     });
-    const file = join(root, PLACE);
     await writeFileAtomically(file, path);
     return new CleanupDoor(server, directory, file);
   }
@@ -55,6 +57,12 @@ export class CleanupDoor {
     await rm(this.#file, { force: true });
     await rm(this.#directory, { recursive: true, force: true });
   }
+}
+
+/** Of a runner that was killed. */
+async function removeFormer(file: string): Promise<void> {
+  const name = basename(dirname(await readFile(file, "utf8").catch(() => ""))); // there was none
+  if (name.startsWith(PREFIX)) await rm(join(tmpdir(), name), { recursive: true, force: true });
 }
 
 /** Asks the runner of a workspace. Errors: `not_found`. */

@@ -144,7 +144,7 @@ export class PackageCache implements CleanablePackages {
     if (known !== null) this.#counts.hits++;
     const found = known ?? (await this.#fetchOnce(path));
     if ("status" in found) {
-      response.writeHead(found.status, { "content-type": found.type }).end(found.body);
+      response.writeHead(found.status, found.headers).end(found.body);
       return;
     }
     response.writeHead(200, {
@@ -189,7 +189,7 @@ export class PackageCache implements CleanablePackages {
         return known;
       });
       if ("status" in fetched) {
-        response.writeHead(fetched.status, { "content-type": fetched.type }).end(fetched.body);
+        response.writeHead(fetched.status, fetched.headers).end(fetched.body);
         return;
       }
       packument = fetched;
@@ -310,18 +310,23 @@ function decoded(path: string): string {
 /** An answer that isn't kept. */
 interface Passed {
   status: number;
-  type: string;
+  headers: Record<string, string>;
   body: Buffer;
 }
 
 async function passed(answer: IncomingMessage): Promise<Passed> {
   const { statusCode = 502, headers } = answer;
-  const type = headers["content-type"] ?? "application/json";
-  return { status: statusCode, type, body: await bufferWithin(answer, QUESTION_BYTES) };
+  // Some registries have their tarballs elsewhere; whoever asked goes there by itself.
+  const { "content-type": type = "application/json", location } = headers;
+  return {
+    status: statusCode,
+    headers: { "content-type": type, ...(location === undefined ? {} : { location }) },
+    body: await bufferWithin(answer, QUESTION_BYTES),
+  };
 }
 
 function safe({ headers }: IncomingMessage): Record<string, string> {
-  const names = ["content-type", "content-encoding", "content-length", "etag"];
+  const names = ["content-type", "content-encoding", "content-length", "etag", "location"];
   return Object.fromEntries(
     names.flatMap((name) => (headers[name] === undefined ? [] : [[name, String(headers[name])]])),
   );

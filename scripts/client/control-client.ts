@@ -1,3 +1,5 @@
+// Over 400 lines on purpose: a method for each call of the control API, and nothing to split them by.
+
 import { setTimeout as sleep } from "node:timers/promises";
 import { hc, type ClientResponse } from "hono/client";
 import type { ControlApi } from "../../functions/control/routes/index.ts";

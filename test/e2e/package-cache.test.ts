@@ -191,6 +191,16 @@ test("what came with a login is kept for nobody, and nothing is written to the r
   expect(registry.asked).toHaveLength(2);
 });
 
+test("a registry that has its tarballs elsewhere is followed there", async () => {
+  const registry = await plainRegistry((request, response) => {
+    if (request.url === "/elsewhere/pkg.bin") return void response.end(tarball);
+    response.writeHead(302, { location: `${registry.url}/elsewhere/pkg.bin` }).end();
+  });
+  const cache = await open(registry.url);
+  const answer = await fetch(`http://127.0.0.1:${cache.port}/pkg/-/pkg-1.0.0.tgz`);
+  expect(Buffer.from(await answer.arrayBuffer())).toEqual(tarball);
+});
+
 test("the cache keeps to its size, and goes on with what it has after a restart, on its former port", async () => {
   const registry = await plainRegistry((_request, response) => response.end(tarball));
   const directory = await temporary();

@@ -2,7 +2,7 @@ import { execFile, execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { get } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterEach, expect, test } from "vitest";
 import type { CleanupReport } from "../../functions/protocol/cleanup.ts";
@@ -219,4 +219,14 @@ test("a restart is no use of a project, and a runner's own machine can ask it to
       );
     });
   }
+});
+
+test("what a killed runner left of its door goes with the next start", async () => {
+  const root = await temporary();
+  const first = await start(root, {}, 60_000);
+  const door = await readFile(join(root, ".signalbox/cleanup-door"), "utf8");
+  expect(await exists(dirname(door))).toBe(true);
+  await first.kill();
+  await start(root, {}, 60_000);
+  expect(await exists(dirname(door))).toBe(false);
 });
